@@ -1,0 +1,1 @@
+"""Reproducible heart-murmur classification from phonocardiograms."""

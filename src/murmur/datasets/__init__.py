@@ -1,0 +1,35 @@
+"""One small reader a data set. A reader is a module with
+
+- `Options`: a pydantic model of its own section `download.<name>` in params.yaml;
+- `TASKS`: for each task, its classes in order and the positive ones; empty: any task, the labels are the classes;
+- `PERSONS`, `LICENCE`: a sentence each, what person_id is and under what terms the data stand;
+- `fetch(options, folder, limit) -> Path`: where the files lie. `folder` is an empty folder the reader may fill;
+- `read(root, options, task) -> Reading`: the table of recordings, without what only the audio can tell.
+"""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import pandas as pd
+
+
+class Task(NamedTuple):
+    """A question put to the recordings: its classes in order, and those that sensitivity speaks of."""
+
+    classes: tuple[str, ...]
+    positive: tuple[str, ...]
+
+
+@dataclass
+class Reading:
+    """What a reader found.
+
+    recordings: recording_id, path (relative to the root), patient_id, person_id, site, label,
+        patient_label, role, sex, age_group.
+    left_out: (item, reason) of each thing the reader passes over.
+    checksums: path -> sha256, where the data set publishes them.
+    """
+
+    recordings: pd.DataFrame
+    left_out: list[tuple[str, str]] = field(default_factory=list)
+    checksums: dict[str, str] = field(default_factory=dict)

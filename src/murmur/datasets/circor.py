@@ -1,0 +1,136 @@
+"""CirCor DigiScope phonocardiograms (Oliveira et al. 2022), PhysioNet circor-heart-sound 1.0.3."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+from pydantic import BaseModel
+
+from murmur import fetch as files
+from murmur.datasets import Reading, Task
+from murmur.errors import MurmurError
+
+ADDRESS = "https://physionet.org/files/circor-heart-sound/1.0.3/"
+TASKS = {
+    "murmur": Task(("Present", "Unknown", "Absent"), ("Present",)),
+    "outcome": Task(("Abnormal", "Normal"), ("Abnormal",)),
+}
+COLUMNS = {"murmur": "Murmur", "outcome": "Outcome"}
+PERSONS = "patients linked by Additional ID are one person, recorded in two campaigns"
+LICENCE = "ODC-By 1.0"
+
+
+class Options(BaseModel, extra="forbid"):
+    """`recording_label: site` calls a Present patient's recording Absent at a site without a murmur."""
+
+    recording_label: Literal["patient", "site"] = "patient"
+
+
+def fetch(options: Options, folder: Path, limit: int | None) -> Path:
+    """The data set's root: `$MURMUR_DATA/circor`, else the files of the first `limit` patients, fetched."""
+    if root := files.local("circor"):
+        return root
+    root = files.kept("circor")
+    files.fetch(ADDRESS, {"SHA256SUMS.txt": None}, root)
+    checksums = files.read_checksums(root / "SHA256SUMS.txt")
+    files.fetch(ADDRESS, {"training_data.csv": checksums.get("training_data.csv")}, root)
+    patients = _read_patients(root)[:limit]
+    names = [path for patient in patients.to_dict("records") for path in _expected(patient)]
+    files.fetch(ADDRESS, {name: checksums.get(name) for name in names}, root)
+    return root
+
+
+def read(root: Path, options: Options, task: str) -> Reading:
+    """Read training_data.csv: one row a recording, named by the table's recording locations.
+
+    Raises
+    ------
+    MurmurError
+        Naming the row, if an id stands twice, a label is not the data set's, or the copy has no such task.
+    """
+    checksums = files.read_checksums(root / "SHA256SUMS.txt")
+    files.verify(root, ["training_data.csv"], checksums)
+    patients = _read_patients(root)
+    _check_labels(patients, root, task)
+    persons = _persons(patients)
+    rows = [
+        {
+            "recording_id": Path(path).stem,
+            "path": path,
+            "patient_id": patient["Patient ID"],
+            "person_id": persons[patient["Patient ID"]],
+            "site": Path(path).stem.split("_")[1],
+            "label": _recording_label(patient, Path(path).stem.split("_")[1], task, options),
+            "patient_label": patient[COLUMNS[task]],
+            "role": None,
+            "sex": patient["Sex"],
+            "age_group": patient["Age"],
+        }
+        for patient in patients.to_dict("records")
+        for path in _expected(patient)
+    ]
+    return Reading(pd.DataFrame(rows), checksums=checksums)
+
+
+def _read_patients(root: Path) -> pd.DataFrame:
+    path = root / "training_data.csv"
+    try:
+        table = pd.read_csv(path, dtype=str, na_values=["nan", ""], keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise MurmurError(f"{path}: cannot be read ({error})") from error
+    table = table.rename(columns={"Recording locations:": "Locations"})
+    needed = ["Patient ID", "Locations", "Age", "Sex", "Murmur", "Murmur locations", "Additional ID"]
+    if missing := [column for column in needed if column not in table]:
+        raise MurmurError(f"{path}: no column {', '.join(missing)}; fetch the data set's own table")
+    table = table.astype(object).where(table.notna(), None)
+    for column in ("Patient ID", "Locations"):
+        if table[column].isna().any():
+            row = int(table[column].isna().to_numpy().argmax()) + 2
+            raise MurmurError(f"{path}: row {row}: {column} is empty; fill it in or take the row out")
+    if (twice := table["Patient ID"].duplicated()).any():
+        raise MurmurError(f"{path}: patient {table['Patient ID'][twice].iloc[0]} stands in two rows; keep one")
+    return table
+
+
+def _expected(patient: dict[str, str]) -> list[str]:
+    """The WAV files of a patient: a site heard n > 1 times has files numbered from 1 to n."""
+    sites = Counter(patient["Locations"].split("+"))
+    ids = [
+        f"{patient['Patient ID']}_{site}" + (f"_{k}" if n > 1 else "")
+        for site, n in sites.items()
+        for k in range(1, n + 1)
+    ]
+    return [f"training_data/{name}.wav" for name in ids]
+
+
+def _check_labels(patients: pd.DataFrame, root: Path, task: str) -> None:
+    column, path = COLUMNS[task], root / "training_data.csv"
+    if column not in patients:
+        raise MurmurError(f"{path}: this copy has no column {column}, which task {task} needs; fetch version 1.0.3")
+    wrong = ~patients[column].isin(TASKS[task].classes)
+    if wrong.any():
+        patient = patients[wrong].iloc[0]
+        raise MurmurError(
+            f"{path}: patient {patient['Patient ID']}: {column} is {patient[column]!r}, "
+            f"expected one of {', '.join(TASKS[task].classes)}"
+        )
+
+
+def _persons(patients: pd.DataFrame) -> dict[str, str]:
+    """Patient id -> person id: the smallest of the ids that Additional ID links, in either direction."""
+    person = {i: i for i in patients["Patient ID"]}
+    for one, other in zip(patients["Patient ID"], patients["Additional ID"], strict=True):
+        if other is not None:
+            other = other.removesuffix(".0")  # a column with gaps, once saved as floats
+            linked = {person[one], person.get(other, other)}
+            smallest = min(linked, key=lambda i: (len(i), i))
+            person = {i: smallest if p in linked else p for i, p in person.items()}
+    return person
+
+
+def _recording_label(patient: dict[str, str], site: str, task: str, options: Options) -> str:
+    label, heard = patient[COLUMNS[task]], patient["Murmur locations"]
+    if task == "murmur" and options.recording_label == "site" and label == "Present" and heard:
+        return "Present" if site in heard.split("+") else "Absent"
+    return label

@@ -1,0 +1,150 @@
+"""From a data set, wherever it lies, to data/raw and one table of its recordings."""
+
+import importlib
+import importlib.util
+import shutil
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+
+import pandas as pd
+from pydantic import BaseModel
+
+from murmur import audio, fetch, params, workers
+from murmur.datasets import Reading, Task
+from murmur.errors import MurmurError
+from murmur.tables import RECORDINGS, Card
+
+AUDIO = {".wav", ".flac"}
+SAYS = "mend or remove the files, or set download.on_bad: leave_out to go on without them"
+
+
+def reader(name: str) -> ModuleType:
+    """The reader of a data set: the module murmur.datasets.<name>."""
+    if name.startswith("_") or importlib.util.find_spec(f"murmur.datasets.{name}") is None:
+        known = sorted(p.stem for p in (Path(__file__).parent / "datasets").glob("[!_]*.py"))
+        raise MurmurError(f"dataset: no data set {name!r}; there are {', '.join(known)}")
+    return importlib.import_module(f"murmur.datasets.{name}")
+
+
+def download(
+    *,
+    dataset: str,
+    task: str,
+    class_map: dict[str, str | None],
+    positive: list[str] | None,
+    download: params.Download,
+    raw: Path,
+) -> tuple[pd.DataFrame, Card, pd.DataFrame]:
+    """Bring a data set's recordings into the folder `raw` and describe them.
+
+    Every recording is read once, whole: what is broken is found here, not in the middle of a training.
+
+    Returns
+    -------
+    recordings, card, left_out
+        As `tables.RECORDINGS`, `tables.Card` and `tables.LEFT_OUT`.
+
+    Raises
+    ------
+    MurmurError
+        Naming the file, row or key, and what to do.
+    """
+    source = reader(dataset)
+    options = _options(source, dataset, download)
+    raw.mkdir(parents=True)
+    root = source.fetch(options, raw, download.limit)
+    if source.TASKS and task not in source.TASKS:
+        raise MurmurError(f"task: {dataset} has no task {task!r}; it has {', '.join(source.TASKS)}")
+    reading: Reading = source.read(root, options, task)
+    left_out = reading.left_out + _unnamed(root, reading.recordings)
+    table, dropped = _first_patients(reading.recordings, download.limit)
+    left_out += dropped
+    table, classes, dropped = _map_classes(table, source.TASKS.get(task), class_map, positive)
+    left_out += dropped
+    table, dropped = _without_missing(table, root, allowed=root == fetch.local(dataset))
+    left_out += dropped
+    table, dropped = _inspect(table, root, reading.checksums, download.on_bad)
+    left_out += dropped
+    if table.empty:
+        raise MurmurError(f"{root}: no recording is left; the {len(left_out)} left out end with {left_out[-1:]}")
+    if root != raw:
+        workers.threads(partial(_copy, root, raw), table["path"], f"copying to {raw.stem}")
+    for path in set(raw.rglob("*.wav")) - {raw / path for path in table["path"]}:
+        path.unlink()
+    card = Card(dataset, task, classes.classes, classes.positive, source.PERSONS, source.LICENCE)
+    gone = pd.DataFrame(left_out, columns=["item", "reason"]).assign(stage="download")
+    return table.assign(source=dataset)[RECORDINGS.names], card, gone
+
+
+def _options(source: ModuleType, dataset: str, section: params.Download) -> BaseModel:
+    given = (section.model_extra or {}).get(dataset, {})
+    return params.check(source.Options, given, f"params.yaml: download.{dataset}")
+
+
+def _first_patients(table: pd.DataFrame, limit: int | None) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
+    keep = table["patient_id"].isin(table["patient_id"].unique()[:limit])
+    return table[keep], [(i, f"beyond download.limit {limit}") for i in table["recording_id"][~keep]]
+
+
+def _map_classes(
+    table: pd.DataFrame, task: Task | None, class_map: dict[str, str | None], positive: list[str] | None
+) -> tuple[pd.DataFrame, Task, list[tuple[str, str]]]:
+    """Merge or leave out classes, of recordings and of patients alike."""
+    names = task.classes if task else tuple(sorted({*table["label"], *table["patient_label"]}))
+    if unknown := sorted(set(class_map) - set(names)):
+        raise MurmurError(f"class_map: no class {', '.join(unknown)}; there are {', '.join(names)}")
+    mapping = {name: class_map.get(name, name) for name in names}
+    classes = tuple(dict.fromkeys(c for c in mapping.values() if c is not None))
+    found = positive if positive is not None else [mapping[c] for c in (task.positive if task else ())]
+    wanted = tuple(c for c in dict.fromkeys(found) if c is not None)
+    if not wanted or not set(wanted) < set(classes):
+        raise MurmurError(
+            f"positive: {list(wanted)} must name some, not all, of the classes {', '.join(classes)}: "
+            "those that sensitivity speaks of"
+        )
+    mapped = table.assign(label=table["label"].map(mapping), patient_label=table["patient_label"].map(mapping))
+    gone = mapped["label"].isna() | mapped["patient_label"].isna()
+    said = [(i, f"class {c} is left out by class_map") for i, c in table.loc[gone, ["recording_id", "label"]].values]
+    return mapped[~gone], Task(classes, wanted), said
+
+
+def _unnamed(root: Path, table: pd.DataFrame) -> list[tuple[str, str]]:
+    found = {p.relative_to(root).as_posix() for p in root.rglob("*") if p.suffix.lower() in AUDIO}
+    return [(path, "no table names this file") for path in sorted(found - set(table["path"]))]
+
+
+def _without_missing(
+    table: pd.DataFrame, root: Path, allowed: bool
+) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
+    there = pd.Series([(root / path).is_file() for path in table["path"]], index=table.index, dtype=bool)
+    if not there.all() and not allowed:
+        names = table["path"][~there]
+        raise MurmurError(f"{root / names.iloc[0]}: the table names it, but it is not there ({len(names)} missing)")
+    return table[there], [(i, "the file is not there") for i in table["recording_id"][~there]]
+
+
+def _inspect(
+    table: pd.DataFrame, root: Path, checksums: dict[str, str], on_bad: str
+) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
+    """Add what the audio tells; broken files stop the run, all named at once, or are left out."""
+
+    def one(path: str) -> audio.Facts | MurmurError:
+        try:
+            fetch.verify(root, [path], checksums)
+            return audio.inspect(root / path)
+        except MurmurError as error:
+            return error
+
+    found = workers.threads(one, table["path"], "reading recordings")
+    bad = [(i, str(f)) for i, f in zip(table["recording_id"], found, strict=True) if isinstance(f, MurmurError)]
+    if bad and on_bad == "error":
+        raise MurmurError("\n  ".join([f"{len(bad)} recordings cannot be used; {SAYS}", *(why for _, why in bad)]))
+    good = [not isinstance(f, MurmurError) for f in found]
+    facts = pd.DataFrame([f for f in found if isinstance(f, audio.Facts)], columns=list(audio.Facts._fields))
+    return pd.concat([table[good].reset_index(drop=True), facts], axis=1), bad
+
+
+def _copy(root: Path, raw: Path, path: str) -> None:
+    (raw / path).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(root / path, raw / path)

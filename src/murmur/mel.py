@@ -1,0 +1,176 @@
+"""Log-mel spectrograms of segments, in librosa's conventions, computed in batches."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.lib.stride_tricks import sliding_window_view
+from scipy.fft import rfft
+from threadpoolctl import threadpool_limits
+
+from murmur import workers
+from murmur.errors import MurmurError
+from murmur.files import beside
+from murmur.params import Mel
+
+BATCH = 16  # segments: small enough for their frames to stay in the cache and for memory to be used again
+AMIN = 1e-10  # librosa's floor under the power
+CHANNELS = 1
+
+
+def mel(
+    signals: pd.DataFrame,
+    flat: np.ndarray,
+    segments: pd.DataFrame,
+    *,
+    rate: int,
+    length: int,
+    wrap: bool,
+    options: Mel,
+    out: Path,
+) -> None:
+    """Write the spectrograms of all segments to `out`: array [segments, channels, mels, frames].
+
+    Parameters
+    ----------
+    signals, flat: where each recording's samples lie, and all samples [n] float32 at `rate` Hz.
+    segments: as `tables.SEGMENTS`; row k of it is row k of the array.
+    length: samples in a segment; a shorter one is filled up with its own beginning (`wrap`) or zeros.
+    """
+    offsets = signals.set_index("recording_id")["offset"]
+    starts = (offsets.loc[segments["recording_id"]].to_numpy() + segments["start"]).to_numpy()
+    sizes, backwards = segments["n_samples"].to_numpy(), segments["reversed"].to_numpy()
+    shape = (len(segments), CHANNELS, options.n_mels, n_frames(length, options))
+    to_mel = LogMel(rate, options)
+
+    def one(first: int) -> np.ndarray:
+        rows = slice(first, first + BATCH)
+        x = gather(flat, starts[rows], sizes[rows], length, wrap)
+        x[backwards[rows]] = x[backwards[rows], ::-1]
+        return to_mel(x)[:, None].astype(options.dtype, order="C")
+
+    # One thread a batch: batches share the cores, and the bytes do not depend on how many there are.
+    with _writer(out, shape, options) as write, threadpool_limits(1):
+        for batch in workers.stream(one, range(0, len(segments), BATCH), "mel spectrograms"):
+            write(batch)
+
+
+def n_frames(length: int, options: Mel) -> int:
+    """Frames of a segment of `length` samples, the first centred on its first sample."""
+    return 1 + (length - options.n_fft % 2) // options.hop_length
+
+
+def gather(flat: np.ndarray, starts: np.ndarray, sizes: np.ndarray, length: int, wrap: bool) -> np.ndarray:
+    """Segments [k, length] float32 out of the flat array."""
+    out = np.zeros((len(starts), length), np.float32)
+    for row, start, size in zip(out, starts, sizes, strict=True):
+        row[:size] = flat[start : start + size]
+        if wrap and size < length:
+            row[size:] = np.resize(row[:size], length - size)
+    return out
+
+
+class LogMel:
+    """x [k, n] float32 at `rate` Hz -> log-mel spectrograms [k, mels, frames] float32.
+
+    The same as `librosa.feature.melspectrogram` (Slaney's mel scale and normalisation, Hann window,
+    centred frames, zeros beyond the ends), then `power_to_db` or the natural logarithm.
+    """
+
+    def __init__(self, rate: int, options: Mel):
+        self.options = options
+        spare = options.n_fft - options.win_length
+        window = np.hanning(options.win_length + 1)[:-1]  # periodic
+        self.window = np.pad(window, (spare // 2, spare - spare // 2)).astype(np.float32)
+        bank = mel_bank(rate, options)
+        if empty := int((bank.max(axis=1) == 0).sum()):
+            raise MurmurError(
+                f"mel.n_mels {options.n_mels}: {empty} bands hold no FFT bin; take fewer bands or a longer mel.n_fft"
+            )
+        used = np.flatnonzero(bank.any(axis=0))
+        self.bins = slice(used[0], used[-1] + 1)
+        self.bank = np.ascontiguousarray(bank[:, self.bins].T)
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        half = self.options.n_fft // 2
+        frames = sliding_window_view(np.pad(x, ((0, 0), (half, half))), self.options.n_fft, axis=1)
+        spectrum = rfft(frames[:, :: self.options.hop_length] * self.window)[..., self.bins]
+        power = np.square(spectrum.real) + np.square(spectrum.imag)
+        return self._log(power @ self.bank).transpose(0, 2, 1)
+
+    def _log(self, power: np.ndarray) -> np.ndarray:
+        o = self.options
+        reference = power.max(axis=(1, 2), keepdims=True) if o.reference == "max" else np.float32(o.reference)
+        log = np.log(np.maximum(power, AMIN)) - np.log(np.maximum(reference, AMIN))
+        if o.scale == "db":
+            log *= np.float32(10 / np.log(10))
+            if o.top_db is not None:
+                np.maximum(log, log.max(axis=(1, 2), keepdims=True) - np.float32(o.top_db), out=log)
+        return log
+
+
+def mel_bank(rate: int, options: Mel) -> np.ndarray:
+    """Triangular filters [mels, bins] float32 of equal area on Slaney's mel scale, as `librosa.filters.mel`.
+
+    Written out because librosa takes longer to import than a thousand recordings take here. The scale is
+    that of Slaney's Auditory Toolbox (1998): linear below 1 kHz, logarithmic above.
+    """
+    low, high = _mel_of(options.f_min), _mel_of(options.f_max)
+    edges = _hertz_of(np.linspace(low, high, options.n_mels + 2))[:, None]
+    bins = np.fft.rfftfreq(options.n_fft, 1 / rate)
+    rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
+    falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
+    triangles = np.maximum(0, np.minimum(rising, falling))
+    return (triangles * 2 / (edges[2:] - edges[:-2])).astype(np.float32)
+
+
+def _mel_of(hertz: float) -> float:
+    return hertz * 3 / 200 if hertz < 1000 else 15 + 27 * np.log(hertz / 1000) / np.log(6.4)
+
+
+def _hertz_of(mel: np.ndarray) -> np.ndarray:
+    return np.where(mel < 15, mel * 200 / 3, 1000 * 6.4 ** ((mel - 15) / 27))
+
+
+@contextmanager
+def _writer(out: Path, shape: tuple[int, ...], options: Mel) -> Iterator[Callable[[np.ndarray], object]]:
+    """Yield write(rows), which appends to a .npy or a Parquet file that appears whole or not at all."""
+    with beside(out) as part:
+        if options.format == "npy":
+            header = {"descr": np.dtype(options.dtype).str, "fortran_order": False, "shape": shape}
+            with part.open("wb") as file:
+                np.lib.format.write_array_header_1_0(file, header)
+                yield file.write
+        else:
+            kind = pa.fixed_shape_tensor(pa.from_numpy_dtype(options.dtype), shape[1:])
+            with pq.ParquetWriter(part, pa.schema({"mel": kind}), compression="zstd") as parquet:
+                yield lambda rows: parquet.write_table(_as_table(rows, kind))
+
+
+def _as_table(rows: np.ndarray, kind: pa.DataType) -> pa.Table:
+    values = pa.array(np.ascontiguousarray(rows).reshape(-1))
+    storage = pa.FixedSizeListArray.from_arrays(values, rows[0].size)
+    return pa.table({"mel": pa.ExtensionArray.from_storage(kind, storage)})
+
+
+def read(path: str | Path) -> np.ndarray:
+    """The spectrograms [segments, channels, mels, frames] that `mel` wrote: a .npy by memory map, Parquet whole.
+
+    Raises
+    ------
+    MurmurError
+        Naming the file, if it is missing or not what the mel stage writes.
+    """
+    path = Path(path)
+    try:
+        if path.suffix == ".npy":
+            return np.load(path, mmap_mode="r")
+        column = pq.read_table(path)["mel"].combine_chunks()
+        flat = column.storage.flatten().to_numpy(zero_copy_only=True)
+        return flat.reshape(len(column), *column.type.shape)
+    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+        raise MurmurError(f"{path}: cannot be read ({error}); run the mel stage again: dvc repro mel") from error

@@ -1,0 +1,80 @@
+"""Pictures of the data, for `dvc plots`; the same data give the same bytes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+
+from murmur.files import beside
+
+COLOURS = colormaps["cividis"].resampled(24)  # safe for the colour-blind; few, so that a palette holds them
+
+
+def gallery(
+    mel: np.ndarray,
+    recording_ids: Sequence[str],
+    labels: Sequence[str],
+    classes: Sequence[str],
+    path: str | Path,
+    *,
+    frame_seconds: float,
+    frequencies: np.ndarray,
+    per_class: int = 3,
+) -> None:
+    """Draw example spectrograms as a PNG, a row per class, from recordings spread over each class.
+
+    Each picture is the middle segment of its recording, in its own range of brightness: compare shapes,
+    not loudness.
+
+    Parameters
+    ----------
+    mel: [segments, channels, mels, frames]; the first channel is drawn, and only what is drawn is read.
+    recording_ids, labels: [segments].
+    frame_seconds: from one frame to the next, s.
+    frequencies: [mels], centre of each band, Hz.
+    """
+    figure = Figure(figsize=(2.7 * per_class, 1.8 * len(classes) + 0.4), dpi=80, layout="constrained")
+    grid = figure.subplots(len(classes), per_class, sharex=True, sharey=True, squeeze=False)
+    figure.supxlabel("time (s)")
+    figure.supylabel("frequency (Hz)")
+    examples = _examples(pd.DataFrame({"recording": recording_ids, "label": labels}), classes, per_class)
+    for label, axes, rows in zip(classes, grid, examples, strict=True):
+        for row, ax in zip(rows, axes, strict=False):
+            _draw(ax, mel[row, 0], frame_seconds, frequencies)
+            ax.set_title(f"{recording_ids[row]}: {label}", fontsize=9, parse_math=False)
+        for ax in axes[len(rows) :]:
+            ax.axis("off")
+    with beside(path) as part:
+        _save(figure, part)
+
+
+def _examples(segments: pd.DataFrame, classes: Sequence[str], per_class: int) -> list[np.ndarray]:
+    """Rows of the segments to draw, for each class."""
+    recordings = segments.reset_index().groupby(["label", "recording"])["index"].agg(["min", "max"])
+    middle = recordings.sum(axis=1) // 2
+    rows = [middle[label].to_numpy() if label in middle else np.empty(0, int) for label in classes]
+    return [
+        r[np.unique(np.linspace(0, len(r) - 1, per_class).round().astype(int))] if len(r) else r for r in rows
+    ]
+
+
+def _draw(ax: Axes, picture: np.ndarray, frame_seconds: float, frequencies: np.ndarray) -> None:
+    mels, frames = picture.shape
+    extent = (0, frames * frame_seconds, -0.5, mels - 0.5)
+    ax.imshow(picture.astype(np.float32), origin="lower", aspect="auto", cmap=COLOURS, extent=extent)
+    ticks = np.linspace(0, mels - 1, min(5, mels)).round().astype(int)
+    ax.set_yticks(ticks, [f"{frequencies[k]:.0f}" for k in ticks])
+
+
+def _save(figure: Figure, path: Path) -> None:
+    """With a palette: half the size of full colour."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB").quantize(256)
+    picture.save(path, "PNG", optimize=True)

@@ -1,0 +1,141 @@
+"""Who is trained on and who is tested: repeated stratified folds of whole persons, and their audit."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import BaseCrossValidator, StratifiedKFold, StratifiedShuffleSplit
+
+from murmur.errors import MurmurError
+from murmur.params import Split
+
+Indices = tuple[np.ndarray, np.ndarray]
+
+
+class StratifiedGroups(BaseCrossValidator):
+    """Deal whole groups to folds, each class of groups evenly; a scikit-learn cross-validator.
+
+    A group's class is the commonest of its rows' labels. The order of the rows does not matter.
+
+    Parameters
+    ----------
+    n_splits: folds; 1 for a single hold-out of the share `test` of the groups.
+    """
+
+    def __init__(self, n_splits: int, *, test: float = 0.2, random_state: int = 0):
+        self.n_splits, self.test, self.random_state = n_splits, test, random_state
+
+    def get_n_splits(self, X: object = None, y: object = None, groups: object = None) -> int:
+        return self.n_splits
+
+    def split(self, X: object, y: np.ndarray, groups: np.ndarray) -> Iterator[Indices]:  # type: ignore[override]
+        """Yield (train, test) row numbers, for labels y [n] and group names [n].
+
+        Raises
+        ------
+        MurmurError
+            If a class has fewer groups than there are folds, or a part would hold too few groups.
+        """
+        names, member = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
+        strata = _commonest(np.asarray(y, dtype=str), member, len(names))
+        self._check(strata)
+        if self.n_splits == 1:
+            parts = StratifiedShuffleSplit(1, test_size=self.test, random_state=self.random_state)
+        else:
+            parts = StratifiedKFold(self.n_splits, shuffle=True, random_state=self.random_state)
+        try:
+            for train, test in parts.split(names, strata):
+                yield np.flatnonzero(np.isin(member, train)), np.flatnonzero(np.isin(member, test))
+        except ValueError as error:
+            raise MurmurError(f"split: {len(names)} groups cannot be split: {error}") from error
+
+    def _check(self, strata: np.ndarray) -> None:
+        least = max(self.n_splits, 2)
+        for name, n in zip(*np.unique(strata, return_counts=True), strict=True):
+            if n < least:
+                raise MurmurError(
+                    f"split: class {name} has {n} groups to deal out and {least} are needed; "
+                    "lower split.folds, or merge the class or leave it out with class_map"
+                )
+
+
+def _commonest(labels: np.ndarray, member: np.ndarray, n_groups: int) -> np.ndarray:
+    classes, code = np.unique(labels, return_inverse=True)
+    votes = np.zeros((n_groups, len(classes)), int)
+    np.add.at(votes, (member, code), 1)
+    return classes[votes.argmax(axis=1)]
+
+
+def split(recordings: pd.DataFrame, segments: pd.DataFrame, options: Split, seed: int) -> dict[int, pd.DataFrame]:
+    """The folds table of every run. A run's folds depend on (seed, run) alone, not on the other runs.
+
+    Recordings without a segment take no part; the segment stage lists them.
+
+    Raises
+    ------
+    MurmurError
+        Naming the class that has too few groups, or the recording without a role.
+    """
+    units = _units(recordings, segments, options.group_by)
+    return {run: _run(units, options, seed, run) for run in options.runs}
+
+
+def _units(recordings: pd.DataFrame, segments: pd.DataFrame, group_by: str) -> pd.DataFrame:
+    """A row for whatever is dealt out: segments if they go one by one, else recordings."""
+    known = recordings[["recording_id", "patient_id", "person_id", "patient_label", "role"]]
+    if group_by == "segment":
+        units = segments[["segment_id", "recording_id"]].merge(known, on="recording_id")
+    else:
+        units = known[known["recording_id"].isin(segments["recording_id"])].assign(segment_id=None)
+    return units.assign(group=units[f"{group_by}_id"]).reset_index(drop=True)
+
+
+def _run(units: pd.DataFrame, options: Split, seed: int, run: int) -> pd.DataFrame:
+    labels, groups = units["patient_label"].to_numpy(), units["group"].to_numpy()
+    tables = []
+    for fold, (rest, test) in enumerate(_parts(units, options, _state(seed, run))):
+        inner = StratifiedGroups(1, test=options.validation, random_state=_state(seed, run, fold))
+        (train, validation), *_ = inner.split(None, labels[rest], groups[rest])
+        role = np.full(len(units), "test", object)
+        role[rest[train]], role[rest[validation]] = "train", "validation"
+        tables.append(units[["recording_id", "segment_id"]].assign(run=run, fold=fold, role=role))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _parts(units: pd.DataFrame, options: Split, state: int) -> Iterator[Indices]:
+    if options.method == "role":
+        if units["role"].isna().any():
+            first = units.loc[units["role"].isna(), "recording_id"].iloc[0]
+            raise MurmurError(f"split.method role: recording {first} has no role; give every row train or test")
+        test = (units["role"] == "test").to_numpy()
+        if test.all() or not test.any():
+            raise MurmurError("split.method role: the data set's roles must name both train and test recordings")
+        return iter([(np.flatnonzero(~test), np.flatnonzero(test))])
+    n = options.folds if options.method == "kfold" else 1
+    cross_validator = StratifiedGroups(n, test=options.test, random_state=state)
+    return cross_validator.split(None, units["patient_label"].to_numpy(), units["group"].to_numpy())
+
+
+def _state(*key: int) -> int:
+    return int(np.random.SeedSequence(key).generate_state(1)[0])
+
+
+def audit(folds: pd.DataFrame, recordings: pd.DataFrame) -> pd.DataFrame:
+    """What each fold's test part shares with its train and validation parts.
+
+    Returns
+    -------
+    A row a fold: n_test, n_train, n_validation recordings, and how many persons, patients, recordings
+    and different pieces of audio (by their samples) stand on both sides.
+    """
+    facts = recordings[["recording_id", "patient_id", "person_id", "audio_sha256"]]
+    shared = {"persons": "person_id", "patients": "patient_id", "recordings": "recording_id", "audio": "audio_sha256"}
+    rows = []
+    for (run, fold), table in folds.merge(facts, on="recording_id").groupby(["run", "fold"]):
+        test = table["role"] == "test"
+        sizes = table.groupby("role")["recording_id"].nunique()
+        row = {"run": run, "fold": fold} | {f"n_{role}": sizes.get(role, 0) for role in ("train", "validation", "test")}
+        for name, column in shared.items():
+            row[f"shared_{name}"] = len(set(table.loc[test, column]) & set(table.loc[~test, column]))
+        rows.append(row)
+    return pd.DataFrame(rows)

@@ -1,0 +1,150 @@
+"""The tables that pass between stages: one declared Arrow schema each, checked on write and on read."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from murmur.errors import MurmurError
+from murmur.files import beside
+
+
+def _schema(required: dict[str, pa.DataType], nullable: dict[str, pa.DataType] | None = None) -> pa.Schema:
+    fields = [pa.field(name, kind, nullable=False) for name, kind in required.items()]
+    return pa.schema(fields + [pa.field(name, kind) for name, kind in (nullable or {}).items()])
+
+
+text, whole = pa.string(), pa.int64()
+
+RECORDINGS = _schema(
+    {
+        "recording_id": text,
+        "path": text,  # relative to data/raw
+        "patient_id": text,  # the data set's own number: scores are given by it
+        "person_id": text,  # who was recorded: folds are grouped by it
+        "site": text,
+        "label": text,  # what is to be heard in this recording
+        "patient_label": text,
+        "sample_rate": whole,  # Hz, as recorded
+        "n_samples": whole,  # at that rate, one channel
+        "audio_sha256": text,  # of the samples, whatever the container
+        "source": text,
+    },
+    {"role": text, "sex": text, "age_group": text},
+)
+SIGNALS = _schema({"recording_id": text, "offset": whole, "n_samples": whole})
+SEGMENTS = _schema(
+    {"segment_id": text, "recording_id": text, "start": whole, "n_samples": whole, "reversed": pa.bool_()}
+)
+FOLDS = _schema({"run": whole, "fold": whole, "recording_id": text, "role": text}, {"segment_id": text})
+LEFT_OUT = _schema({"stage": text, "item": text, "reason": text})
+
+ROLES = ("train", "validation", "test")
+LEVELS = ("segment", "recording", "patient")
+
+
+def predictions_schema(classes: Sequence[str]) -> pa.Schema:
+    """The schema of a predictions table: one `p_<class>` column (float32) a class, in their order."""
+    fields = _schema({"run": whole, "fold": whole, "role": text, "level": text, "unit_id": text})
+    return pa.schema([*fields, *(pa.field(f"p_{c}", pa.float32(), nullable=False) for c in classes)])
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a data set says of itself; it travels in the metadata of the recordings table."""
+
+    dataset: str
+    task: str
+    classes: tuple[str, ...]
+    positive: tuple[str, ...]  # the classes that sensitivity speaks of
+    persons: str  # what person_id is, in one sentence
+    licence: str
+
+
+@dataclass(frozen=True)
+class Note:
+    """On what a run was trained; it travels in the metadata of its predictions."""
+
+    device: str
+    precision: str
+    versions: dict[str, str]
+
+
+def write(frame: pd.DataFrame, path: str | Path, schema: pa.Schema, note: Card | Note | None = None) -> None:
+    """Write `frame` to `path` as Parquet, `note` in its metadata; the file appears whole or not at all.
+
+    Raises
+    ------
+    MurmurError
+        Naming the file and the column, if a column is missing, of another type, null where it may
+        not be, or unknown to the schema.
+    """
+    if unknown := sorted(set(frame.columns) - set(schema.names)):
+        raise MurmurError(f"{path}: the table has no column {', '.join(unknown)}")
+    try:
+        table = pa.Table.from_pandas(frame, schema=schema, preserve_index=False).replace_schema_metadata(
+            {"murmur": json.dumps(asdict(note))} if note else None
+        )
+        table.validate(full=True)
+    except (pa.ArrowException, KeyError) as error:
+        raise MurmurError(f"{path}: {error}") from error
+    _check_nulls(table, path)
+    with beside(path) as part:
+        pq.write_table(table, part)
+
+
+def write_csv(frame: pd.DataFrame, path: str | Path) -> None:
+    """Write a table for people and for `dvc plots`: six digits, the same bytes on every system."""
+    with beside(path) as part:
+        frame.round(6).to_csv(part, index=False, lineterminator="\n")
+
+
+def read(path: str | Path, schema: pa.Schema) -> pd.DataFrame:
+    """Read a table that `write` wrote.
+
+    Raises
+    ------
+    MurmurError
+        Naming the file, if it is missing, is not Parquet, or has other columns than `schema`.
+    """
+    table = _open(path)
+    if not table.schema.remove_metadata().equals(schema.remove_metadata()):
+        raise MurmurError(f"{path}: columns {table.schema.names}, expected {schema.names}; run its stage again")
+    _check_nulls(table, path)
+    return table.to_pandas()
+
+
+def read_card(path: str | Path) -> Card:
+    """The data set's card from the metadata of the recordings table at `path`."""
+    return Card(**{k: tuple(v) if isinstance(v, list) else v for k, v in _read_metadata(path).items()})
+
+
+def read_note(path: str | Path) -> Note:
+    """On what the run whose predictions lie at `path` was trained."""
+    return Note(**_read_metadata(path))
+
+
+def _read_metadata(path: str | Path) -> dict[str, Any]:
+    metadata = _open(path).schema.metadata or {}
+    if b"murmur" not in metadata:
+        raise MurmurError(f"{path}: no note in its metadata; run the stage that writes it again")
+    return json.loads(metadata[b"murmur"])
+
+
+def _open(path: str | Path) -> pa.Table:
+    try:
+        return pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise MurmurError(f"{path}: cannot be read ({error}); run the stage that writes it: dvc repro") from error
+
+
+def _check_nulls(table: pa.Table, path: str | Path) -> None:
+    for field in table.schema:
+        if not field.nullable and table[field.name].null_count:
+            row = table[field.name].is_null().index(True).as_py()
+            raise MurmurError(f"{path}: column {field.name} is empty in row {row}")

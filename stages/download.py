@@ -1,0 +1,18 @@
+"""Bring the data set's recordings into data/raw and describe them in one table."""
+
+from murmur import download, params, tables
+from murmur.errors import run_stage
+from murmur.files import beside
+
+
+def main() -> None:
+    p = params.load("dataset", "task", "class_map", "positive", "download")
+    with beside("data/raw") as raw:
+        recordings, card, left_out = download.download(**vars(p), raw=raw)
+        tables.write(recordings, "data/recordings.parquet", tables.RECORDINGS, card)
+        tables.write(left_out, "data/left_out/download.parquet", tables.LEFT_OUT)
+    print(f"{len(recordings)} recordings of {recordings['person_id'].nunique()} persons; {len(left_out)} left out")
+
+
+if __name__ == "__main__":
+    run_stage(main)

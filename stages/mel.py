@@ -1,0 +1,28 @@
+"""Compute the log-mel spectrogram of every segment."""
+
+from pathlib import Path
+
+import numpy as np
+
+from murmur import mel, params, tables
+from murmur.errors import run_stage
+
+
+def main() -> None:
+    p = params.load("mel", "clean.sample_rate", "segment.length", "segment.short")
+    signals = tables.read("data/signals.parquet", tables.SIGNALS)
+    segments = tables.read("data/segments.parquet", tables.SEGMENTS)
+    mel.mel(
+        signals,
+        np.load("data/signals.npy", mmap_mode="r"),
+        segments,
+        rate=p.sample_rate,
+        length=round(p.length * p.sample_rate),
+        wrap=p.short == "wrap",
+        options=p.mel,
+        out=Path(f"data/mel.{p.mel.format}"),
+    )
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,27 @@
+"""Fit the folds of one run: stages/train.py RUN"""
+
+import sys
+from pathlib import Path
+
+from murmur import params, runs, tables
+from murmur.errors import run_stage
+from murmur.files import beside
+
+
+def main() -> None:
+    name = f"run_{int(sys.argv[1])}"
+    p = params.load("train", "mel.format", "seed")
+    recordings = tables.read("data/recordings.parquet", tables.RECORDINGS)
+    card = tables.read_card("data/recordings.parquet")
+    segments = tables.read("data/segments.parquet", tables.SEGMENTS)
+    folds = tables.read(f"data/folds/{name}.parquet", tables.FOLDS)
+    features = Path(f"data/mel.{p.format}")
+    run = runs.prepare(recordings, segments, folds, card, features, p.train, p.seed)
+    with beside(f"models/{name}") as weights:
+        predictions, history, note = runs.fit_run(run, segments, card, weights)
+        tables.write(predictions, f"data/predictions/{name}.parquet", tables.predictions_schema(card.classes), note)
+        tables.write_csv(history, f"data/history/{name}.csv")
+
+
+if __name__ == "__main__":
+    run_stage(main)

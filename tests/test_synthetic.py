@@ -1,0 +1,181 @@
+"""The simulator against its own ground truth, and the data set against the readers' contract."""
+
+import numpy as np
+import pytest
+import soundfile
+from pydantic import ValidationError
+
+from murmur.datasets import synthetic
+from murmur.errors import MurmurError
+
+SYSTOLIC, DIASTOLIC = ("AS", "MR"), ("AR", "MS")
+OWN_SITE = {"AS": "AV", "AR": "AV", "MS": "MV", "MR": "MV"}
+
+
+@pytest.fixture(scope="module")
+def options():
+    return synthetic.Options(patients=12)
+
+
+@pytest.fixture(scope="module")
+def folder(options, tmp_path_factory):
+    return synthetic.fetch(options, tmp_path_factory.mktemp("synthetic"), None)
+
+
+def table(patients):
+    visits = [synthetic.make_visit(0, number) for number in range(patients)]
+    return visits, [synthetic._row(visit, visit.sites[0]) for visit in visits]
+
+
+def sick(disease, number=0):
+    visit = synthetic.make_visit(0, number)
+    return visit._replace(disease=disease, grade="III", poor=False, rate=75.0, pitch=1.0)
+
+
+def phase(beats, n_samples):
+    """Where each sample lies: s since S1, and the systole and period of its beat."""
+    time = np.arange(n_samples) / synthetic.SAMPLE_RATE
+    beat = np.searchsorted(beats.onset, time, side="right") - 1
+    return time - beats.onset[beat], beats.systole[beat], beats.period[beat]
+
+
+def energy(signal, where):
+    return np.sum(signal[where] ** 2) / np.sum(signal**2)
+
+
+def test_same_seed_same_bytes_and_more_patients_change_nobody(folder, tmp_path):
+    again = synthetic.fetch(synthetic.Options(patients=13), tmp_path, None)
+    names = {path.name for path in folder.glob("*.wav")}
+    assert all((again / name).read_bytes() == (folder / name).read_bytes() for name in names)
+    assert {path.name[:4] for path in again.glob("*.wav")} == {name[:4] for name in names} | {"P012"}
+    assert (again / "recordings.csv").read_text().startswith((folder / "recordings.csv").read_text())
+
+
+def test_seed_changes_every_recording():
+    visit = synthetic.make_visit(0, 3)
+    first, second = (synthetic.record(seed, visit, "MV") for seed in (0, 1))
+    assert len(first) != len(second) or np.any(first != second)
+    assert synthetic.make_visit(1, 3).rate != visit.rate
+
+
+@pytest.mark.parametrize("task", synthetic.TASKS)
+def test_reading_follows_the_contract(folder, options, task):
+    reading = synthetic.read(folder, options, task)
+    frame = reading.recordings
+    assert set(frame.columns) == {
+        *("recording_id", "path", "patient_id", "person_id", "site"),
+        *("label", "patient_label", "role", "sex", "age_group"),
+    }
+    assert frame.recording_id.is_unique
+    assert set(frame.path) == {path.name for path in folder.glob("*.wav")}
+    assert set(frame.label) == set(synthetic.TASKS[task].classes)
+    assert (frame.label == frame.patient_label).all()
+    assert frame.role.isna().all()
+    assert frame.drop(columns="role").map(lambda value: isinstance(value, str) and value != "").all(axis=None)
+    assert set(frame.site) <= set(synthetic.SITES)
+    assert set(frame.age_group) <= {"Neonate", "Infant", "Child", "Adolescent"}
+
+
+def test_no_table_is_an_error_that_names_it(options, tmp_path):
+    with pytest.raises(MurmurError, match=r"recordings\.csv"):
+        synthetic.read(tmp_path, options, "murmur")
+
+
+@pytest.mark.parametrize("wrong", [{"patients": 11}, {"seed": -1}, {"patient": 60}])
+def test_options_refuse(wrong):
+    with pytest.raises(ValidationError):
+        synthetic.Options(**wrong)
+
+
+@pytest.mark.parametrize("task", synthetic.TASKS)
+def test_every_class_has_persons_enough(task):
+    _, rows = table(60)
+    persons = {
+        label: {r["person_id"] for r in rows if r[task] == label} for label in synthetic.TASKS[task].classes
+    }
+    assert min(len(who) for who in persons.values()) >= 7
+    _, few = table(12)
+    assert {row[task] for row in few} == set(synthetic.TASKS[task].classes)
+
+
+def test_some_persons_have_two_ids_and_some_of_those_two_labels():
+    visits, rows = table(60)
+    pairs = [(a, b) for a in visits for b in visits if a.person == b.person and a.number < b.number]
+    assert len(pairs) == len(synthetic.SECOND_VISITS)
+    for a, b in pairs:
+        assert (a.disease, a.sex, a.age_group, a.grade) == (b.disease, b.sex, b.age_group, b.grade)
+        assert a.rate != b.rate
+    labels = [{rows[a.number]["murmur"], rows[b.number]["murmur"]} for a, b in pairs]
+    assert {"Present", "Unknown"} in labels
+    assert {"Absent"} in labels
+
+
+def test_heart_rate_suits_the_age():
+    visits, _ = table(60)
+    for visit in visits:
+        low, high = synthetic.HEART_RATES[visit.age_group]
+        assert low <= visit.rate <= high
+
+
+def test_files_are_4_khz_mono_16_bit_and_not_clipped(folder):
+    for path in folder.glob("*.wav"):
+        info = soundfile.info(path)
+        assert (info.samplerate, info.channels, info.subtype) == (4000, 1, "PCM_16")
+        assert 10 <= info.duration <= 15
+        samples, _ = soundfile.read(path, dtype="int16")
+        assert 9000 < np.abs(samples.astype(int)).max() < 32000
+
+
+def test_heart_sounds_lie_at_their_beats():
+    beats, part = synthetic.parts(0, sick("N"), "PV")
+    since, systole, _ = phase(beats, len(part["heart"]))
+    sounding = (since < 0.15) | ((since > systole) & (since < systole + 0.15))
+    assert energy(part["heart"], sounding) > 0.99
+    assert not part["murmur"].any()
+
+
+@pytest.mark.parametrize("disease", OWN_SITE)
+def test_murmur_lies_in_its_own_phase(disease):
+    beats, part = synthetic.parts(0, sick(disease), OWN_SITE[disease])
+    since, systole, _ = phase(beats, len(part["murmur"]))
+    in_systole = energy(part["murmur"], since < systole)
+    assert in_systole > 0.999 if disease in SYSTOLIC else in_systole < 0.001
+
+
+@pytest.mark.parametrize(
+    ("disease", "thirds"),
+    [("AS", "low high low"), ("MR", "high high high"), ("AR", "high low low"), ("MS", "low low high")],
+)
+def test_murmur_has_its_textbook_shape(disease, thirds):
+    beats, part = synthetic.parts(0, sick(disease), OWN_SITE[disease])
+    since, systole, period = phase(beats, len(part["murmur"]))
+    through = since / systole if disease in SYSTOLIC else (since - systole) / (period - systole)
+    power = [np.mean(part["murmur"][(through >= i / 3) & (through < (i + 1) / 3)] ** 2) for i in range(3)]
+    assert [p > 0.75 * max(power) for p in power] == [word == "high" for word in thirds.split()]
+
+
+def test_regurgitation_is_higher_than_stenosis_of_the_same_valve():
+    def pitch(disease):
+        murmur = synthetic.parts(0, sick(disease), OWN_SITE[disease])[1]["murmur"]
+        power = np.abs(np.fft.rfft(murmur)) ** 2
+        return np.sum(np.fft.rfftfreq(len(murmur), 1 / synthetic.SAMPLE_RATE) * power) / np.sum(power)
+
+    assert pitch("MS") < 130 < pitch("AS") < pitch("MR") < pitch("AR")
+
+
+@pytest.mark.parametrize("disease", OWN_SITE)
+def test_murmur_is_loudest_at_its_own_site(disease):
+    def loudness(site):
+        shares = (synthetic.parts(0, sick(disease, n), site)[1] for n in range(4))
+        return np.mean([part["murmur"].std() / part["heart"].std() for part in shares])
+
+    assert max(synthetic.SITES, key=loudness) == OWN_SITE[disease]
+
+
+def test_s1_is_louder_at_the_apex_and_s2_at_the_base():
+    def second_to_first(site):
+        beats, part = synthetic.parts(0, sick("N"), site)
+        since, systole, _ = phase(beats, len(part["heart"]))
+        return energy(part["heart"], since >= systole) / energy(part["heart"], since < systole)
+
+    assert min(second_to_first(s) for s in ("AV", "PV")) > max(second_to_first(s) for s in ("TV", "MV"))
