@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import librosa
 import pandas as pd
 
 from murmur import evaluate, mel, params, pictures, tables
@@ -13,10 +12,10 @@ def main() -> None:
     p = params.load("evaluate", "split", "mel", "clean.sample_rate", "seed")
     recordings = tables.read("data/recordings.parquet", tables.RECORDINGS)
     card = tables.read_card("data/recordings.parquet")
+    schema = tables.predictions_schema(card.classes)
     segments = tables.read("data/segments.parquet", tables.SEGMENTS)
     paths = evaluate.run_files("data/predictions", p.split.runs)
     history_paths = evaluate.run_files("data/history", p.split.runs, ".csv")
-    audit = pd.read_csv("metrics/audit.csv")
     stages = ("download", "segment")
     left_out = pd.concat([tables.read(f"data/left_out/{stage}.parquet", tables.LEFT_OUT) for stage in stages])
 
@@ -25,13 +24,15 @@ def main() -> None:
         card,
         segments,
         folds={run: tables.read(f"data/folds/run_{run}.parquet", tables.FOLDS) for run in p.split.runs},
-        predictions={r: tables.read(path, tables.predictions_schema(card.classes)) for r, path in paths.items()},
+        predictions={r: tables.read(path, schema) for r, path in paths.items()},
         histories={run: pd.read_csv(path) for run, path in history_paths.items()},
         level=p.evaluate.level,
         draws=p.evaluate.draws,
         seed=p.seed,
+        notes=[tables.read_note(path) for path in paths.values()],
+        audit=pd.read_csv("metrics/audit.csv"),
+        protocol=evaluate.protocol(p.split, card),
         left_out=len(left_out),
-        about={"protocol": evaluate.protocol(p.split, audit, card), **evaluate.trained_on(paths.values())},
     )
     label = recordings.set_index("recording_id")["label"]
     pictures.gallery(
@@ -41,7 +42,7 @@ def main() -> None:
         card.classes,
         Path("plots/gallery.png"),
         frame_seconds=p.mel.hop_length / p.sample_rate,
-        frequencies=librosa.mel_frequencies(n_mels=p.mel.n_mels + 2, fmin=p.mel.f_min, fmax=p.mel.f_max)[1:-1],
+        frequencies=mel.frequencies(p.mel)[1:-1],
     )
     evaluate.write(results, "metrics", "plots")
     tables.write_csv(left_out, "metrics/left_out.csv")

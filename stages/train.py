@@ -19,7 +19,8 @@ def main() -> None:
     run = runs.prepare(recordings, segments, folds, card, features, p.train, p.seed)
     with beside(f"models/{name}") as weights:
         predictions, history, note = runs.fit_run(run, segments, card, weights)
-        tables.write(predictions, f"data/predictions/{name}.parquet", tables.predictions_schema(card.classes), note)
+        schema = tables.predictions_schema(card.classes)
+        tables.write(predictions, f"data/predictions/{name}.parquet", schema, note)
         tables.write_csv(history, f"data/history/{name}.csv")
 
 

@@ -29,17 +29,19 @@ def load(path: str | Path) -> tuple[np.ndarray, int]:
     MurmurError
         If the file is missing, not audio, empty, or shorter than its header promises.
     """
-    path = Path(path)
+    path, promised = Path(path), 0
     if not path.exists():
         raise MurmurError(f"{path}: no such file")
-    _check_whole(path)
     try:
+        _check_whole(path)
         with sf.SoundFile(path) as sound:
             promised = sound.frames
             kind = "int16" if sound.subtype == "PCM_16" else "float32"
             samples = sound.read(dtype=kind, always_2d=True)
             rate = sound.samplerate
-    except (sf.LibsndfileError, RuntimeError) as error:
+    except (ValueError, MemoryError) as error:  # a FLAC of unknown length claims 2**63 samples
+        raise MurmurError(f"{path}: its header promises {promised} samples; encode the file again") from error
+    except (sf.LibsndfileError, OSError, TypeError) as error:  # TypeError: soundfile takes .raw as headerless
         raise MurmurError(f"{path}: not readable as audio ({error}); replace the file") from error
     if len(samples) == 0:
         raise MurmurError(f"{path}: holds no samples; replace the file")
@@ -75,15 +77,20 @@ def _check_whole(path: Path) -> None:
     size = path.stat().st_size
     with path.open("rb") as file:
         riff, _, wave = struct.unpack("<4sI4s", file.read(12).ljust(12, b"\0"))
-        if riff != b"RIFF" or wave != b"WAVE":
+        if riff not in (b"RIFF", b"RF64") or wave != b"WAVE":
             return
+        long = 0
         while len(header := file.read(8)) == 8:
             name, length = struct.unpack("<4sI", header)
+            if name == b"ds64":  # RF64 (EBU Tech 3306): the length that 32 bits cannot hold
+                _, long = struct.unpack("<QQ", file.read(16).ljust(16, b"\0"))
+                length -= 16
             if name == b"data":
+                length = long or length
                 if length > size - file.tell():
                     raise MurmurError(
                         f"{path}: cut short: its header promises {length} bytes of samples, "
                         f"{size - file.tell()} are there; fetch the file again"
                     )
                 return
-            file.seek(length + length % 2, 1)
+            file.seek(max(0, length + length % 2), 1)

@@ -34,7 +34,7 @@ def clean(recordings: pd.DataFrame, raw: Path, options: Clean, out: Path) -> pd.
     with beside(out) as part, part.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, header)
         for samples in workers.stream(one, jobs, "cleaning"):
-            file.write(samples)
+            file.write(samples.data)
     return signals
 
 

@@ -1,7 +1,6 @@
 """From a data set, wherever it lies, to data/raw and one table of its recordings."""
 
 import importlib
-import importlib.util
 import shutil
 from functools import partial
 from pathlib import Path
@@ -21,8 +20,8 @@ SAYS = "mend or remove the files, or set download.on_bad: leave_out to go on wit
 
 def reader(name: str) -> ModuleType:
     """The reader of a data set: the module murmur.datasets.<name>."""
-    if name.startswith("_") or importlib.util.find_spec(f"murmur.datasets.{name}") is None:
-        known = sorted(p.stem for p in (Path(__file__).parent / "datasets").glob("[!_]*.py"))
+    known = sorted(p.stem for p in (Path(__file__).parent / "datasets").glob("[!_]*.py"))
+    if name not in known:
         raise MurmurError(f"dataset: no data set {name!r}; there are {', '.join(known)}")
     return importlib.import_module(f"murmur.datasets.{name}")
 
@@ -52,33 +51,34 @@ def download(
     """
     source = reader(dataset)
     options = _options(source, dataset, download)
-    raw.mkdir(parents=True)
-    root = source.fetch(options, raw, download.limit)
     if source.TASKS and task not in source.TASKS:
         raise MurmurError(f"task: {dataset} has no task {task!r}; it has {', '.join(source.TASKS)}")
+    raw.mkdir(parents=True)
+    root = source.fetch(options, raw, download.limit)
     reading: Reading = source.read(root, options, task)
     left_out = reading.left_out + _unnamed(root, reading.recordings)
     table, dropped = _first_patients(reading.recordings, download.limit)
     left_out += dropped
     table, classes, dropped = _map_classes(table, source.TASKS.get(task), class_map, positive)
     left_out += dropped
-    table, dropped = _without_missing(table, root, allowed=root == fetch.local(dataset))
+    table, dropped = _without_missing(table, root, allowed=root == fetch.named(dataset))
     left_out += dropped
     table, dropped = _inspect(table, root, reading.checksums, download.on_bad)
     left_out += dropped
-    if table.empty:
-        raise MurmurError(f"{root}: no recording is left; the {len(left_out)} left out end with {left_out[-1:]}")
+    _check_classes(table, classes, left_out)
     if root != raw:
         workers.threads(partial(_copy, root, raw), table["path"], f"copying to {raw.stem}")
     for path in set(raw.rglob("*.wav")) - {raw / path for path in table["path"]}:
         path.unlink()
-    card = Card(dataset, task, classes.classes, classes.positive, source.PERSONS, source.LICENCE)
+    card = Card(dataset, task, *classes, source.PERSONS, source.LICENCE)
     gone = pd.DataFrame(left_out, columns=["item", "reason"]).assign(stage="download")
     return table.assign(source=dataset)[RECORDINGS.names], card, gone
 
 
 def _options(source: ModuleType, dataset: str, section: params.Download) -> BaseModel:
-    given = (section.model_extra or {}).get(dataset, {})
+    given = (section.model_extra or {}).get(dataset)
+    if given is None:
+        raise MurmurError(f"params.yaml: key download.{dataset} is missing: the options of this data set")
     return params.check(source.Options, given, f"params.yaml: download.{dataset}")
 
 
@@ -103,10 +103,22 @@ def _map_classes(
             f"positive: {list(wanted)} must name some, not all, of the classes {', '.join(classes)}: "
             "those that sensitivity speaks of"
         )
-    mapped = table.assign(label=table["label"].map(mapping), patient_label=table["patient_label"].map(mapping))
-    gone = mapped["label"].isna() | mapped["patient_label"].isna()
-    said = [(i, f"class {c} is left out by class_map") for i, c in table.loc[gone, ["recording_id", "label"]].values]
-    return mapped[~gone], Task(classes, wanted), said
+    out = {name for name, c in mapping.items() if c is None}
+    gone = table["label"].isin(out) | table["patient_label"].isin(out)
+    culprit = table["patient_label"].where(table["patient_label"].isin(out), table["label"])[gone]
+    items = zip(table["recording_id"][gone], culprit, strict=True)
+    said = [(i, f"class {c} is left out by class_map") for i, c in items]
+    mapped = table.assign(**{column: table[column].map(mapping) for column in ("label", "patient_label")})
+    return mapped[~gone], Task(classes, wanted, _merge_weights(task, mapping, classes)), said
+
+
+def _merge_weights(
+    task: Task | None, mapping: dict[str, str | None], classes: tuple[str, ...]
+) -> tuple[float, ...]:
+    if task is None or not task.weights:
+        return ()
+    old = dict(zip(task.classes, task.weights, strict=True))
+    return tuple(sum(w for name, w in old.items() if mapping[name] == c) for c in classes)
 
 
 def _unnamed(root: Path, table: pd.DataFrame) -> list[tuple[str, str]]:
@@ -120,7 +132,10 @@ def _without_missing(
     there = pd.Series([(root / path).is_file() for path in table["path"]], index=table.index, dtype=bool)
     if not there.all() and not allowed:
         names = table["path"][~there]
-        raise MurmurError(f"{root / names.iloc[0]}: the table names it, but it is not there ({len(names)} missing)")
+        raise MurmurError(
+            f"{root / names.iloc[0]}: the table names it, but it is not there ({len(names)} missing); "
+            "put it there or take its row out of the table"
+        )
     return table[there], [(i, "the file is not there") for i in table["recording_id"][~there]]
 
 
@@ -137,12 +152,22 @@ def _inspect(
             return error
 
     found = workers.threads(one, table["path"], "reading recordings")
-    bad = [(i, str(f)) for i, f in zip(table["recording_id"], found, strict=True) if isinstance(f, MurmurError)]
+    good = [isinstance(f, audio.Facts) for f in found]
+    bad = [(i, str(f)) for i, f, ok in zip(table["recording_id"], found, good, strict=True) if not ok]
     if bad and on_bad == "error":
-        raise MurmurError("\n  ".join([f"{len(bad)} recordings cannot be used; {SAYS}", *(why for _, why in bad)]))
-    good = [not isinstance(f, MurmurError) for f in found]
+        head = f"{len(bad)} recordings cannot be used; {SAYS}"
+        raise MurmurError("\n  ".join([head, *(why for _, why in bad)]))
     facts = pd.DataFrame([f for f in found if isinstance(f, audio.Facts)], columns=list(audio.Facts._fields))
     return pd.concat([table[good].reset_index(drop=True), facts], axis=1), bad
+
+
+def _check_classes(table: pd.DataFrame, task: Task, left_out: list[tuple[str, str]]) -> None:
+    if gone := [c for c in task.classes if c not in {*table["label"], *table["patient_label"]}]:
+        last = f", the last of them {left_out[-1][0]} ({left_out[-1][1]})" if left_out else ""
+        raise MurmurError(
+            f"class_map: no recording of class {', '.join(gone)} is left; leave it out ({gone[0]}: null) or "
+            f"raise download.limit. {len(left_out)} things were left out{last}"
+        )
 
 
 def _copy(root: Path, raw: Path, path: str) -> None:

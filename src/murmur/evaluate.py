@@ -19,6 +19,7 @@ from sklearn.metrics import roc_curve
 from murmur import metrics
 from murmur.errors import MurmurError
 from murmur.files import beside
+from murmur.params import Split
 from murmur.tables import LEVELS, Card, Note
 
 HEADLINE = ("uar", "sensitivity", "specificity", "f1_macro", "roc_auc")
@@ -75,7 +76,7 @@ def evaluate(
     draws: of the bootstrap; 0 gives no interval.
     notes: of the runs' predictions, on what they were trained.
     audit: a row per fold; its columns shared_… count what stands on both sides of the split.
-    protocol: what to say of the split: method, group_by, folds, leaky.
+    protocol: what to say of the split (see `protocol`); `leaky` is added if the audit finds anything shared.
     left_out: how many recordings and pieces the rules left out.
 
     Raises
@@ -97,7 +98,7 @@ def evaluate(
         level: headline(runs, names, bootstrap(at_level, unit, card, names, draws, seed)),
         "baseline": constant_answer(unit.truth[at_level["unit"]], card, names),
         "data": _data(recordings, segments, card) | {"left_out": left_out},
-        "protocol": {**protocol, "runs": len(folds), **audit.filter(like="shared_").max()},
+        "protocol": {**protocol, "runs": len(folds), **_leaks(audit, protocol)},
         **_trained_on(notes),
     }
     plots = {
@@ -107,6 +108,22 @@ def evaluate(
         "score_per_run": runs[["run", *names]],
     }
     return Results(by_fold, by_run, summary, plots)
+
+
+def protocol(options: Split, card: Card) -> dict[str, Any]:
+    """How the recordings were split, and what the data set takes for a person."""
+    folds = options.folds if options.method == "kfold" else 1
+    return {"method": options.method, "folds": folds, "group_by": options.group_by, "person": card.persons}
+
+
+def in_words(results: Results, level: str) -> str:
+    """The headline figures as lines of text, each beside the constant answer's."""
+    baseline = results.summary["baseline"]
+    lines = [f"{level} level: mean ± SD over runs [95 % interval over persons]; always {baseline['answer']}"]
+    for name, row in results.summary[level].items():
+        spread = "{mean:.3f} ± {sd:.3f} [{low:.3f}, {high:.3f}]".format(**row)
+        lines.append(f"  {name:26} {spread}; {baseline[name]:.3f}")
+    return "\n".join(lines)
 
 
 def run_files(folder: str | Path, runs: Iterable[int], suffix: str = ".parquet") -> dict[int, Path]:
@@ -162,12 +179,12 @@ def number_units(
 ) -> dict[str, Units]:
     """The units of every level; segments and recordings carry `label`, patients carry `patient_label`."""
     names, of_classes = pd.Index(recordings["recording_id"]), pd.Index(classes)
-    recording = names.get_indexer(segments["recording_id"])
+    recording = names.get_indexer(pd.Index(segments["recording_id"]))
     person = pd.factorize(recordings["person_id"])[0]
     patient, patients = pd.factorize(recordings["patient_id"])
     first = np.unique(patient, return_index=True)[1]
-    truth = of_classes.get_indexer(recordings["label"])
-    of_patient = of_classes.get_indexer(recordings["patient_label"])[first]
+    truth = of_classes.get_indexer(pd.Index(recordings["label"]))
+    of_patient = of_classes.get_indexer(pd.Index(recordings["patient_label"]))[first]
     return {
         "segment": Units(pd.Index(segments["segment_id"]), truth[recording], person[recording], recording),
         "recording": Units(names, truth, person, patient),
@@ -190,7 +207,7 @@ def aggregate(
         said = every[every["level"] == level]
         if len(said):
             table = said[["run", "fold", *columns]].astype(dict.fromkeys(columns, float))
-            scores[level] = table.assign(unit=units[level].names.get_indexer(said["unit_id"]))
+            scores[level] = table.assign(unit=units[level].names.get_indexer(pd.Index(said["unit_id"])))
         elif below in scores:
             table = scores[below].assign(unit=units[below].parent[scores[below]["unit"]])
             scores[level] = table.groupby(["run", "fold", "unit"], as_index=False).mean()
@@ -376,6 +393,11 @@ def _data(recordings: pd.DataFrame, segments: pd.DataFrame, card: Card) -> dict[
         "segments": len(segments),
         "sha256": hashlib.sha256(known.to_csv(index=False, lineterminator="\n").encode()).hexdigest()[:16],
     }
+
+
+def _leaks(audit: pd.DataFrame, protocol: Mapping[str, Any]) -> dict[str, Any]:
+    shared = audit.filter(like="shared_").max()
+    return {**shared, "leaky": bool(protocol.get("leaky") or shared.any())}
 
 
 def _trained_on(notes: Sequence[Note]) -> dict[str, Any]:

@@ -2,20 +2,25 @@
 
 import hashlib
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
 import pooch
-import requests
 from rich.console import Console
 
 from murmur import workers
 from murmur.errors import MurmurError
 
 
+def named(name: str) -> Path | None:
+    """The folder `$MURMUR_DATA/<name>`, there or not; None where the variable is not set."""
+    return Path(base) / name if (base := os.environ.get("MURMUR_DATA")) else None
+
+
 def local(name: str) -> Path | None:
-    """The folder `$MURMUR_DATA/<name>`, or None where the variable or the folder is not there."""
-    folder = Path(os.environ["MURMUR_DATA"]) / name if os.environ.get("MURMUR_DATA") else None
+    """The folder `$MURMUR_DATA/<name>`, or None, with a word about it, where it is not there."""
+    folder = named(name)
     if folder and not folder.is_dir():
         Console(stderr=True).print(f"MURMUR_DATA has no folder {name}: fetching it instead", soft_wrap=True)
         return None
@@ -41,11 +46,15 @@ def fetch(address: str, files: dict[str, str | None], folder: Path) -> None:
     store = pooch.create(folder, address, registry=dict(files), retry_if_failed=2)
     pooch.get_logger().setLevel("WARNING")
     get = pooch.HTTPDownloader(timeout=60)
+    for place in {
+        (folder / name).parent for name in files
+    }:  # pooch would make it in two threads, and stumble
+        place.mkdir(parents=True, exist_ok=True)
 
     def one(name: str) -> None:
         try:
             store.fetch(name, downloader=get)
-        except (requests.RequestException, OSError, ValueError) as error:
+        except (OSError, ValueError) as error:  # those of requests are OSErrors
             raise MurmurError(
                 f"{address}{name}: {error}; run again to go on where this stopped, or set MURMUR_DATA "
                 "to a folder that holds the data set"
@@ -58,11 +67,13 @@ def read_checksums(path: Path) -> dict[str, str]:
     """A SHA256SUMS file as {path: sha256}; {} where there is none."""
     if not path.exists():
         return {}
-    pairs = (line.split(maxsplit=1) for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
-    try:
-        return {name.lstrip("*"): digest for digest, name in pairs}
-    except ValueError as error:
-        raise MurmurError(f"{path}: a line is not 'sha256 name'; fetch the file again") from error
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    found = [re.fullmatch(r"([0-9a-f]{64})\s+\*?(.+)", line) for line in lines if line.strip()]
+    if None in found:
+        raise MurmurError(
+            f"{path}: line {found.index(None) + 1} is not 'sha256 name'; delete the file, fetch it again"
+        )
+    return {match[2]: match[1] for match in found if match}
 
 
 def verify(root: Path, names: Iterable[str], checksums: dict[str, str]) -> None:
@@ -71,10 +82,14 @@ def verify(root: Path, names: Iterable[str], checksums: dict[str, str]) -> None:
     Raises
     ------
     MurmurError
-        Naming the file whose content is not the published one.
+        Naming the file whose content is not the published one, or that cannot be read.
     """
     for name in names:
-        if name in checksums and file_sha256(root / name) != checksums[name]:
+        try:
+            same = name not in checksums or file_sha256(root / name) == checksums[name]
+        except OSError as error:
+            raise MurmurError(f"{root / name}: cannot be read ({error}); fetch the file again") from error
+        if not same:
             raise MurmurError(f"{root / name}: its sha256 is not the data set's; fetch the file again")
 
 

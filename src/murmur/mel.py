@@ -17,7 +17,8 @@ from murmur.errors import MurmurError
 from murmur.files import beside
 from murmur.params import Mel
 
-BATCH = 16  # segments: small enough for their frames to stay in the cache and for memory to be used again
+BATCH = 64  # segments handed to a thread at once
+PIECE = 8  # segments in work: their frames stay in the cache, and the memory is used again for the next
 AMIN = 1e-10  # librosa's floor under the power
 CHANNELS = 1
 
@@ -51,7 +52,10 @@ def mel(
         rows = slice(first, first + BATCH)
         x = gather(flat, starts[rows], sizes[rows], length, wrap)
         x[backwards[rows]] = x[backwards[rows], ::-1]
-        return to_mel(x)[:, None].astype(options.dtype, order="C")
+        batch = np.empty((len(x), *shape[1:]), options.dtype)
+        for k in range(0, len(x), PIECE):
+            batch[k : k + PIECE, 0] = to_mel(x[k : k + PIECE])
+        return batch
 
     # One thread a batch: batches share the cores, and the bytes do not depend on how many there are.
     with _writer(out, shape, options) as write, threadpool_limits(1):
@@ -89,7 +93,8 @@ class LogMel:
         bank = mel_bank(rate, options)
         if empty := int((bank.max(axis=1) == 0).sum()):
             raise MurmurError(
-                f"mel.n_mels {options.n_mels}: {empty} bands hold no FFT bin; take fewer bands or a longer mel.n_fft"
+                f"mel.n_mels {options.n_mels}: {empty} bands hold no FFT bin; "
+                "take fewer bands or a longer mel.n_fft"
             )
         used = np.flatnonzero(bank.any(axis=0))
         self.bins = slice(used[0], used[-1] + 1)
@@ -114,13 +119,11 @@ class LogMel:
 
 
 def mel_bank(rate: int, options: Mel) -> np.ndarray:
-    """Triangular filters [mels, bins] float32 of equal area on Slaney's mel scale, as `librosa.filters.mel`.
+    """Triangular filters [mels, bins] float32 of equal area, as `librosa.filters.mel`.
 
-    Written out because librosa takes longer to import than a thousand recordings take here. The scale is
-    that of Slaney's Auditory Toolbox (1998): linear below 1 kHz, logarithmic above.
+    Written out because librosa takes longer to import than a thousand recordings take here.
     """
-    low, high = _mel_of(options.f_min), _mel_of(options.f_max)
-    edges = _hertz_of(np.linspace(low, high, options.n_mels + 2))[:, None]
+    edges = frequencies(options)[:, None]
     bins = np.fft.rfftfreq(options.n_fft, 1 / rate)
     rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
@@ -128,12 +131,17 @@ def mel_bank(rate: int, options: Mel) -> np.ndarray:
     return (triangles * 2 / (edges[2:] - edges[:-2])).astype(np.float32)
 
 
-def _mel_of(hertz: float) -> float:
-    return hertz * 3 / 200 if hertz < 1000 else 15 + 27 * np.log(hertz / 1000) / np.log(6.4)
+def frequencies(options: Mel) -> np.ndarray:
+    """Hz [mels + 2], evenly spaced in mel: band k rises from the k-th, peaks at the next, ends at the third.
 
-
-def _hertz_of(mel: np.ndarray) -> np.ndarray:
-    return np.where(mel < 15, mel * 200 / 3, 1000 * 6.4 ** ((mel - 15) / 27))
+    The scale is that of Slaney's Auditory Toolbox (1998): linear below 1 kHz, logarithmic above.
+    """
+    low, high = (
+        hz * 3 / 200 if hz < 1000 else 15 + 27 * np.log(hz / 1000) / np.log(6.4)
+        for hz in (options.f_min, options.f_max)
+    )
+    mels = np.linspace(low, high, options.n_mels + 2)
+    return np.where(mels < 15, mels * 200 / 3, 1000 * 6.4 ** ((mels - 15) / 27))
 
 
 @contextmanager
@@ -144,7 +152,7 @@ def _writer(out: Path, shape: tuple[int, ...], options: Mel) -> Iterator[Callabl
             header = {"descr": np.dtype(options.dtype).str, "fortran_order": False, "shape": shape}
             with part.open("wb") as file:
                 np.lib.format.write_array_header_1_0(file, header)
-                yield file.write
+                yield lambda rows: file.write(rows.data)
         else:
             kind = pa.fixed_shape_tensor(pa.from_numpy_dtype(options.dtype), shape[1:])
             with pq.ParquetWriter(part, pa.schema({"mel": kind}), compression="zstd") as parquet:
@@ -158,7 +166,7 @@ def _as_table(rows: np.ndarray, kind: pa.DataType) -> pa.Table:
 
 
 def read(path: str | Path) -> np.ndarray:
-    """The spectrograms [segments, channels, mels, frames] that `mel` wrote: a .npy by memory map, Parquet whole.
+    """The spectrograms [segments, channels, mels, frames] `mel` wrote: a .npy by memory map, Parquet whole.
 
     Raises
     ------
@@ -173,4 +181,6 @@ def read(path: str | Path) -> np.ndarray:
         flat = column.storage.flatten().to_numpy(zero_copy_only=True)
         return flat.reshape(len(column), *column.type.shape)
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:
-        raise MurmurError(f"{path}: cannot be read ({error}); run the mel stage again: dvc repro mel") from error
+        raise MurmurError(
+            f"{path}: cannot be read ({error}); run the mel stage again: dvc repro mel"
+        ) from error

@@ -1,5 +1,6 @@
 """params.yaml, typed: an unknown key or a value out of range stops a stage before it does any work."""
 
+import re
 from operator import attrgetter
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +18,7 @@ M = TypeVar("M", bound=BaseModel)
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Download(BaseModel):
@@ -31,7 +32,7 @@ class Download(BaseModel):
     def _extras_are_sections(self) -> "Download":
         for key, value in (self.model_extra or {}).items():
             if not isinstance(value, dict):
-                raise ValueError(f"unknown key download.{key}: known are limit, on_bad and a section for each data set")
+                raise ValueError(f"unknown key download.{key}; known are limit, on_bad and the data sets")
         return self
 
 
@@ -81,7 +82,7 @@ class Split(Section):
     @model_validator(mode="after")
     def _runs_once(self) -> "Split":
         if len(set(self.runs)) < len(self.runs):
-            raise ValueError(f"runs names a run twice: {self.runs}")
+            raise ValueError(f"split.runs names a run twice: {self.runs}")
         return self
 
 
@@ -101,6 +102,7 @@ class Augment(Section):
     time_mask: Annotated[float, Field(ge=0, le=1)]
     frequency_masks: Annotated[int, Field(ge=0)]
     frequency_mask: Annotated[float, Field(ge=0, le=1)]
+    mixup: Annotated[float, Field(ge=0)]
 
 
 class Train(Section):
@@ -114,7 +116,7 @@ class Train(Section):
     weight_decay: Annotated[float, Field(ge=0)]
     schedule: Literal["none", "cosine", "plateau", "onecycle"]
     clip: Positive | None
-    balance: Literal["none", "loss", "sampler"]
+    balance: Literal["none", "loss", "metric", "sampler"]
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
     patience: Count | None
     select_on: Literal["loss", "uar"]
@@ -145,14 +147,20 @@ class Params(Section):
     def _bands_fit(self) -> "Params":
         nyquist = self.clean.sample_rate / 2
         if self.mel.f_max > nyquist:
-            raise ValueError(f"mel.f_max {self.mel.f_max:g} Hz is above Nyquist, {nyquist:g} Hz; lower it or raise clean.sample_rate")
+            raise ValueError(
+                f"mel.f_max {self.mel.f_max:g} Hz is above Nyquist, {nyquist:g} Hz; "
+                "lower it or raise clean.sample_rate"
+            )
         if self.mel.f_min >= self.mel.f_max:
             raise ValueError(f"mel.f_min {self.mel.f_min:g} Hz is not below mel.f_max {self.mel.f_max:g} Hz")
         if self.mel.win_length > self.mel.n_fft:
-            raise ValueError(f"mel.win_length {self.mel.win_length} is longer than mel.n_fft {self.mel.n_fft}")
+            window, n_fft = self.mel.win_length, self.mel.n_fft
+            raise ValueError(f"mel.win_length {window} is longer than mel.n_fft {n_fft}; lower it")
         band = self.clean.bandpass
         if band and not band.low < band.high < nyquist:
-            raise ValueError(f"clean.bandpass {band.low:g}-{band.high:g} Hz must rise and end below Nyquist, {nyquist:g} Hz")
+            raise ValueError(
+                f"clean.bandpass {band.low:g}-{band.high:g} Hz must rise and end below Nyquist {nyquist:g} Hz"
+            )
         return self
 
 
@@ -174,7 +182,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     """The mapping in a YAML file, or a MurmurError that names the file."""
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise MurmurError(f"{path}: cannot be read as YAML: {error}") from error
     if not isinstance(content, dict):
         raise MurmurError(f"{path}: expected a mapping of parameters, found {type(content).__name__}")
@@ -184,14 +192,17 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 def check(model: type[M], content: dict[str, Any], where: str) -> M:
     """Build `model` from `content`; what does not fit is told as `where: key: reason`."""
     try:
-        return model(**content)
+        return model.model_validate(content)
     except ValidationError as error:
         lines = [_explain(one, model) for one in error.errors()]
         raise MurmurError(f"{where}: " + "; ".join(lines)) from None
 
 
+_ONE_OF = re.compile(r"literal\[|constrained-")  # pydantic's words for what a value may be, not keys
+
+
 def _explain(error: Any, model: type[BaseModel]) -> str:
-    key = ".".join(str(part) for part in error["loc"])
+    key = ".".join(str(part) for part in error["loc"] if not _ONE_OF.match(str(part)))
     if error["type"] == "extra_forbidden":
         return f"unknown key {key}; known here: {', '.join(_known(model, error['loc'][:-1]))}"
     if error["type"] == "missing":

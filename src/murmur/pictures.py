@@ -39,7 +39,7 @@ def gallery(
     frame_seconds: from one frame to the next, s.
     frequencies: [mels], centre of each band, Hz.
     """
-    figure = Figure(figsize=(2.7 * per_class, 1.8 * len(classes) + 0.4), dpi=80, layout="constrained")
+    figure = Figure(figsize=(2.7 * per_class, 1.8 * len(classes) + 0.4), dpi=72, layout="constrained")
     grid = figure.subplots(len(classes), per_class, sharex=True, sharey=True, squeeze=False)
     figure.supxlabel("time (s)")
     figure.supylabel("frequency (Hz)")

@@ -1,11 +1,13 @@
 """One run of the cross-validation: its folds fitted side by side, one thread each."""
 
 import multiprocessing
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from importlib.metadata import version
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import numpy as np
 import pandas as pd
 from rich.progress import track
 
-from murmur import mel, workers
+from murmur import workers
 from murmur.errors import MurmurError
 from murmur.params import Train
 from murmur.tables import Card, Note
@@ -29,20 +31,26 @@ class Run:
     features: Path
     labels: np.ndarray  # class numbers [segments]
     roles: dict[int, np.ndarray]  # fold -> role of each segment, "" for those that take no part
-    n_classes: int
+    weights: tuple[float, ...]  # of each class in the task's own metric
     options: Train
     seed: int
 
 
 def prepare(
-    recordings: pd.DataFrame, segments: pd.DataFrame, folds: pd.DataFrame, card: Card, features: Path, options: Train, seed: int
+    recordings: pd.DataFrame,
+    segments: pd.DataFrame,
+    folds: pd.DataFrame,
+    card: Card,
+    features: Path,
+    options: Train,
+    seed: int,
 ) -> Run:
     """Line up labels and roles with the rows of the feature array."""
     number = {name: k for k, name in enumerate(card.classes)}
     labels = segments["recording_id"].map(recordings.set_index("recording_id")["label"]).map(number)
     roles = {int(fold): _roles(segments, table) for fold, table in folds.groupby("fold")}
-    run = int(folds["run"].iloc[0])
-    return Run(run, features, labels.to_numpy(np.int64), roles, len(number), options, seed)
+    run, weights = int(folds["run"].iloc[0]), card.weights or (1.0,) * len(number)
+    return Run(run, features, labels.to_numpy(np.int64), roles, weights, options, seed)
 
 
 def _roles(segments: pd.DataFrame, table: pd.DataFrame) -> np.ndarray:
@@ -50,7 +58,9 @@ def _roles(segments: pd.DataFrame, table: pd.DataFrame) -> np.ndarray:
     return segments[key].map(table.set_index(key)["role"]).fillna("").to_numpy(str)
 
 
-def fit_run(run: Run, segments: pd.DataFrame, card: Card, weights: Path) -> tuple[pd.DataFrame, pd.DataFrame, Note]:
+def fit_run(
+    run: Run, segments: pd.DataFrame, card: Card, weights: Path
+) -> tuple[pd.DataFrame, pd.DataFrame, Note]:
     """Fit every fold of a run.
 
     Folds go to worker processes, one thread each, so that all cores work and the bytes do not depend
@@ -81,9 +91,9 @@ Fitted = tuple[np.ndarray, pd.DataFrame, str]
 
 
 def _fit_all(run: Run, weights: Path) -> Iterator[tuple[int, Fitted]]:
-    spawn = multiprocessing.get_context("spawn")  # a forked child would inherit the threads of torch
+    processes = _start_method()
     n = min(workers.count(), len(run.roles)) if run.options.device in ("auto", "cpu") else 1
-    with ProcessPoolExecutor(n, spawn) as pool:
+    with ProcessPoolExecutor(n, processes) as pool:
         jobs = {pool.submit(fit_fold, run, fold, weights): fold for fold in run.roles}
         try:
             for job in as_completed(jobs):
@@ -97,19 +107,28 @@ def _fit_all(run: Run, weights: Path) -> Iterator[tuple[int, Fitted]]:
             pool.shutdown(cancel_futures=True)
 
 
+def _start_method() -> BaseContext:
+    """Workers that start clean; on Linux they share one import of torch (a plain fork would copy its threads)."""
+    if sys.platform != "linux":
+        return multiprocessing.get_context("spawn")
+    server = multiprocessing.get_context("forkserver")
+    server.set_forkserver_preload(["murmur.train", "murmur.mel", "murmur.runs", "safetensors.torch"])
+    return server
+
+
 def fit_fold(run: Run, fold: int, weights: Path) -> Fitted:
     """Fit one fold: probabilities [predicted segments, classes], history, device."""
-    import torch  # here and not above: the parent of the workers has no use for it
+    import torch  # here and not above: the parent of the workers has no use for these
     from safetensors.torch import save_file
 
-    from murmur import train
+    from murmur import mel, train
 
     torch.set_num_threads(1)  # two threads add in another order
     role = run.roles[fold]
     rows = {name: np.flatnonzero(role == name) for name in ("train", "validation")}
     parts = train.Fold(rows["train"], rows["validation"], _predicted(role))
     seed = int(np.random.SeedSequence([run.seed, run.run, fold]).generate_state(1)[0])
-    fit = train.fit(mel.read(run.features), run.labels, run.n_classes, parts, run.options, seed)
+    fit = train.fit(mel.read(run.features), run.labels, parts, run.options, weights=run.weights, seed=seed)
     if run.options.keep_weights == "best":
         save_file(fit.weights, weights / f"fold_{fold}.safetensors")
     return fit.probabilities, fit.history.assign(fold=fold), train.choose_device(run.options.device).type
@@ -119,7 +138,9 @@ def _predicted(role: np.ndarray) -> np.ndarray:
     return np.flatnonzero((role == "validation") | (role == "test"))
 
 
-def _predictions(run: Run, fold: int, probabilities: np.ndarray, segments: pd.DataFrame, card: Card) -> pd.DataFrame:
+def _predictions(
+    run: Run, fold: int, probabilities: np.ndarray, segments: pd.DataFrame, card: Card
+) -> pd.DataFrame:
     role = run.roles[fold]
     rows = _predicted(role)
     facts: dict[str, Any] = {"run": run.run, "fold": fold, "role": role[rows], "level": "segment"}

@@ -4,10 +4,11 @@ from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import BaseCrossValidator, StratifiedKFold, StratifiedShuffleSplit
+from sklearn.model_selection import BaseCrossValidator, StratifiedKFold
 
 from murmur.errors import MurmurError
 from murmur.params import Split
+from murmur.tables import ROLES
 
 Indices = tuple[np.ndarray, np.ndarray]
 
@@ -19,11 +20,12 @@ class StratifiedGroups(BaseCrossValidator):
 
     Parameters
     ----------
-    n_splits: folds; 1 for a single hold-out of the share `test` of the groups.
+    n_splits: folds; 1 for a single hold-out of the share `test` of each class's groups, at least one.
+    least: groups that a class must have, or as many as folds; a class's only group is never held out.
     """
 
-    def __init__(self, n_splits: int, *, test: float = 0.2, random_state: int = 0):
-        self.n_splits, self.test, self.random_state = n_splits, test, random_state
+    def __init__(self, n_splits: int, *, test: float = 0.2, random_state: int = 0, least: int = 2):
+        self.n_splits, self.test, self.random_state, self.least = n_splits, test, random_state, least
 
     def get_n_splits(self, X: object = None, y: object = None, groups: object = None) -> int:
         return self.n_splits
@@ -34,23 +36,27 @@ class StratifiedGroups(BaseCrossValidator):
         Raises
         ------
         MurmurError
-            If a class has fewer groups than there are folds, or a part would hold too few groups.
+            If a class has fewer groups than there are folds, or than `least`.
         """
         names, member = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
         strata = _commonest(np.asarray(y, dtype=str), member, len(names))
         self._check(strata)
-        if self.n_splits == 1:
-            parts = StratifiedShuffleSplit(1, test_size=self.test, random_state=self.random_state)
+        for test in self._parts(strata):
+            tested = np.isin(member, test)
+            yield np.flatnonzero(~tested), np.flatnonzero(tested)
+
+    def _parts(self, strata: np.ndarray) -> Iterator[np.ndarray]:
+        """The numbers of the groups in each test part."""
+        if self.n_splits > 1:
+            folds = StratifiedKFold(self.n_splits, shuffle=True, random_state=self.random_state)
+            yield from (test for _, test in folds.split(strata, strata))
         else:
-            parts = StratifiedKFold(self.n_splits, shuffle=True, random_state=self.random_state)
-        try:
-            for train, test in parts.split(names, strata):
-                yield np.flatnonzero(np.isin(member, train)), np.flatnonzero(np.isin(member, test))
-        except ValueError as error:
-            raise MurmurError(f"split: {len(names)} groups cannot be split: {error}") from error
+            rng = np.random.default_rng(self.random_state)
+            classes = [rng.permutation(np.flatnonzero(strata == name)) for name in np.unique(strata)]
+            yield np.concatenate([c[: min(max(1, round(self.test * len(c))), len(c) - 1)] for c in classes])
 
     def _check(self, strata: np.ndarray) -> None:
-        least = max(self.n_splits, 2)
+        least = max(self.n_splits, self.least)
         for name, n in zip(*np.unique(strata, return_counts=True), strict=True):
             if n < least:
                 raise MurmurError(
@@ -66,7 +72,9 @@ def _commonest(labels: np.ndarray, member: np.ndarray, n_groups: int) -> np.ndar
     return classes[votes.argmax(axis=1)]
 
 
-def split(recordings: pd.DataFrame, segments: pd.DataFrame, options: Split, seed: int) -> dict[int, pd.DataFrame]:
+def split(
+    recordings: pd.DataFrame, segments: pd.DataFrame, options: Split, seed: int
+) -> dict[int, pd.DataFrame]:
     """The folds table of every run. A run's folds depend on (seed, run) alone, not on the other runs.
 
     Recordings without a segment take no part; the segment stage lists them.
@@ -93,8 +101,9 @@ def _units(recordings: pd.DataFrame, segments: pd.DataFrame, group_by: str) -> p
 def _run(units: pd.DataFrame, options: Split, seed: int, run: int) -> pd.DataFrame:
     labels, groups = units["patient_label"].to_numpy(), units["group"].to_numpy()
     tables = []
-    for fold, (rest, test) in enumerate(_parts(units, options, _state(seed, run))):
-        inner = StratifiedGroups(1, test=options.validation, random_state=_state(seed, run, fold))
+    for fold, (rest, _) in enumerate(_parts(units, options, _state(seed, run))):
+        state = _state(seed, run, fold)
+        inner = StratifiedGroups(1, test=options.validation, random_state=state, least=1)
         (train, validation), *_ = inner.split(None, labels[rest], groups[rest])
         role = np.full(len(units), "test", object)
         role[rest[train]], role[rest[validation]] = "train", "validation"
@@ -106,10 +115,10 @@ def _parts(units: pd.DataFrame, options: Split, state: int) -> Iterator[Indices]
     if options.method == "role":
         if units["role"].isna().any():
             first = units.loc[units["role"].isna(), "recording_id"].iloc[0]
-            raise MurmurError(f"split.method role: recording {first} has no role; give every row train or test")
+            raise MurmurError(f"split.method role: recording {first} has no role; give all train or test")
         test = (units["role"] == "test").to_numpy()
         if test.all() or not test.any():
-            raise MurmurError("split.method role: the data set's roles must name both train and test recordings")
+            raise MurmurError("split.method role: all recordings have one role; give some train, some test")
         return iter([(np.flatnonzero(~test), np.flatnonzero(test))])
     n = options.folds if options.method == "kfold" else 1
     cross_validator = StratifiedGroups(n, test=options.test, random_state=state)
@@ -128,13 +137,18 @@ def audit(folds: pd.DataFrame, recordings: pd.DataFrame) -> pd.DataFrame:
     A row a fold: n_test, n_train, n_validation recordings, and how many persons, patients, recordings
     and different pieces of audio (by their samples) stand on both sides.
     """
-    facts = recordings[["recording_id", "patient_id", "person_id", "audio_sha256"]]
-    shared = {"persons": "person_id", "patients": "patient_id", "recordings": "recording_id", "audio": "audio_sha256"}
+    shared = {
+        "persons": "person_id",
+        "patients": "patient_id",
+        "recordings": "recording_id",
+        "audio": "audio_sha256",
+    }
+    facts = folds.merge(recordings[[*shared.values()]], on="recording_id")
     rows = []
-    for (run, fold), table in folds.merge(facts, on="recording_id").groupby(["run", "fold"]):
+    for (run, fold), table in facts.groupby(["run", "fold"]):
         test = table["role"] == "test"
         sizes = table.groupby("role")["recording_id"].nunique()
-        row = {"run": run, "fold": fold} | {f"n_{role}": sizes.get(role, 0) for role in ("train", "validation", "test")}
+        row = {"run": run, "fold": fold} | {f"n_{role}": sizes.get(role, 0) for role in ROLES}
         for name, column in shared.items():
             row[f"shared_{name}"] = len(set(table.loc[test, column]) & set(table.loc[~test, column]))
         rows.append(row)

@@ -62,6 +62,7 @@ class Card:
     task: str
     classes: tuple[str, ...]
     positive: tuple[str, ...]  # the classes that sensitivity speaks of
+    weights: tuple[float, ...]  # of each class in the task's own metric; () is equal
     persons: str  # what person_id is, in one sentence
     licence: str
 
@@ -85,15 +86,16 @@ def write(frame: pd.DataFrame, path: str | Path, schema: pa.Schema, note: Card |
         not be, or unknown to the schema.
     """
     if unknown := sorted(set(frame.columns) - set(schema.names)):
-        raise MurmurError(f"{path}: the table has no column {', '.join(unknown)}")
+        raise MurmurError(f"{path}: unknown column {', '.join(unknown)}; known are {', '.join(schema.names)}")
+    for field in schema:
+        _check_column(frame, field, path)
     try:
         table = pa.Table.from_pandas(frame, schema=schema, preserve_index=False).replace_schema_metadata(
             {"murmur": json.dumps(asdict(note))} if note else None
         )
         table.validate(full=True)
-    except (pa.ArrowException, KeyError) as error:
+    except pa.ArrowException as error:
         raise MurmurError(f"{path}: {error}") from error
-    _check_nulls(table, path)
     with beside(path) as part:
         pq.write_table(table, part)
 
@@ -114,14 +116,17 @@ def read(path: str | Path, schema: pa.Schema) -> pd.DataFrame:
     """
     table = _open(path)
     if not table.schema.remove_metadata().equals(schema.remove_metadata()):
-        raise MurmurError(f"{path}: columns {table.schema.names}, expected {schema.names}; run its stage again")
-    _check_nulls(table, path)
+        odd = sorted(f"{f.name} ({f.type})" for f in {*table.schema} ^ {*schema})
+        raise MurmurError(
+            f"{path}: not the columns expected: {', '.join(odd) or 'their order'}; run its stage: dvc repro"
+        )
     return table.to_pandas()
 
 
 def read_card(path: str | Path) -> Card:
     """The data set's card from the metadata of the recordings table at `path`."""
-    return Card(**{k: tuple(v) if isinstance(v, list) else v for k, v in _read_metadata(path).items()})
+    fields: Any = {k: tuple(v) if isinstance(v, list) else v for k, v in _read_metadata(path).items()}
+    return Card(**fields)
 
 
 def read_note(path: str | Path) -> Note:
@@ -140,11 +145,11 @@ def _open(path: str | Path) -> pa.Table:
     try:
         return pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
-        raise MurmurError(f"{path}: cannot be read ({error}); run the stage that writes it: dvc repro") from error
+        raise MurmurError(f"{path}: cannot be read ({error}); run its stage again: dvc repro") from error
 
 
-def _check_nulls(table: pa.Table, path: str | Path) -> None:
-    for field in table.schema:
-        if not field.nullable and table[field.name].null_count:
-            row = table[field.name].is_null().index(True).as_py()
-            raise MurmurError(f"{path}: column {field.name} is empty in row {row}")
+def _check_column(frame: pd.DataFrame, field: pa.Field, path: str | Path) -> None:
+    if field.name not in frame:
+        raise MurmurError(f"{path}: column {field.name} is missing")
+    if not field.nullable and (empty := frame[field.name].isna().to_numpy()).any():
+        raise MurmurError(f"{path}: column {field.name} is empty in row {empty.argmax()}")

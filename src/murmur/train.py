@@ -1,33 +1,43 @@
 """Fit one fold, from spectrograms to the predicted probabilities of its validation and test segments."""
 
 import copy
+import inspect
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.metrics import recall_score
 from torch import nn
 
-from murmur.augment import augment
+from murmur.augment import augment, mixup
 from murmur.errors import MurmurError
 from murmur.models import build
 from murmur.params import Train
 
 PREDICT_BATCH = 512
 
+# torch's optimizers import its compiler, 4 s in every worker process, only to tell it to stand aside.
+# Without the wrapper that does so they are the same.
+torch.optim.Optimizer.add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)  # type: ignore[method-assign]
+torch.optim.Adam.step = torch.no_grad()(inspect.unwrap(torch.optim.Adam.step))  # type: ignore[method-assign]
+
 
 class Fit(NamedTuple):
-    """probabilities: of every row asked for, [rows, classes] float32. history: a row an epoch."""
+    """What came of a fold.
+
+    probabilities: of every row asked for, [rows, classes] float32.
+    history: a row an epoch: epoch, train_loss, learning_rate, validation_loss, validation_uar, best.
+    weights: of the best epoch.
+    """
 
     probabilities: np.ndarray
     history: pd.DataFrame
     weights: dict[str, torch.Tensor]
 
 
-@dataclass(frozen=True)
-class Fold:
+class Fold(NamedTuple):
     """The rows of the feature array that a fold trains on, stops by, and is asked to predict."""
 
     train: np.ndarray
@@ -35,54 +45,86 @@ class Fold:
     predict: np.ndarray
 
 
-def fit(features: np.ndarray, labels: np.ndarray, n_classes: int, fold: Fold, options: Train, seed: int) -> Fit:
-    """Fit one fold; the weights of the epoch with the best validation score answer.
+@dataclass
+class Loop:
+    """What an epoch needs, all of it on the device."""
+
+    model: "Classifier"
+    x: torch.Tensor
+    y: torch.Tensor
+    criterion: nn.Module
+    optimizer: torch.optim.Optimizer
+    scheduler: Any
+    options: Train
+
+
+def fit(
+    features: np.ndarray,
+    labels: np.ndarray,
+    fold: Fold,
+    options: Train,
+    *,
+    weights: Sequence[float],
+    seed: int,
+) -> Fit:
+    """Fit one fold; the epoch with the best validation score answers.
 
     Parameters
     ----------
     features: [segments, channels, mels, frames]; held on the device once, as they are stored.
     labels: class numbers [segments].
+    weights: of each class in the task's own metric, for `balance: metric`.
 
     Raises
     ------
     MurmurError
-        If the device or the precision is not to be had, or the loss is no longer finite.
+        If the device or the precision is not to be had, a class is absent from the training part, or the
+        loss is no longer finite.
     """
     device = choose_device(options.device)
     check_precision(options.precision, device)
     torch.manual_seed(seed)
-    torch.use_deterministic_algorithms(True)
-    x = torch.tensor(features, device=device)
-    y = torch.tensor(labels, device=device)
-    train = torch.from_numpy(fold.train)
-    model = Classifier(build(options.model, classes=n_classes, **_shape(x)), x, fold.train)
-    model = model.to(device, memory_format=torch.channels_last)  # a quarter faster on a CPU
-    counts = np.bincount(labels[fold.train], minlength=n_classes)
-    criterion = _criterion(counts, options).to(device)
-    steps = -(-len(train) // options.batch_size)
+    if device.type != "cpu":  # there it holds anyway, and to ask imports half of torch
+        torch.use_deterministic_algorithms(True)
+    counts = np.bincount(labels[fold.train], minlength=len(weights))
+    if not counts.all():
+        raise MurmurError(f"train: class number {counts.argmin()} has no segment in the training part")
+    x, y = torch.tensor(features, device=device), torch.tensor(labels, device=device)
+    model = Classifier(build(options.model, classes=len(weights), **_shape(x)), x, fold.train).to(device)
+    criterion = _criterion(counts, weights, options).to(device)
     optimizer = _optimizer(model, options)
-    scheduler = _scheduler(optimizer, options, steps)
-    best, history, since = None, [], 0
-    for epoch in range(options.epochs):
-        rate = optimizer.param_groups[0]["lr"]
-        loss = _epoch(model, x, y, _order(train, labels, counts, options), criterion, optimizer, scheduler, options)
-        row = {"epoch": epoch, "train_loss": loss, "learning_rate": rate, **_validate(model, x, y, fold, criterion)}
-        history.append(row)
+    scheduler = _scheduler(optimizer, options, steps=-(-len(fold.train) // options.batch_size))
+    history, best = _run(
+        Loop(model, x, y, criterion, optimizer, scheduler, options), fold, 1 / counts[labels]
+    )
+    model.load_state_dict(best)
+    probabilities = predict(model, x, fold.predict).softmax(dim=1).cpu().numpy()
+    return Fit(probabilities, history, {name: value.cpu().contiguous() for name, value in best.items()})
+
+
+def _run(loop: Loop, fold: Fold, chance: np.ndarray) -> tuple[pd.DataFrame, dict[str, torch.Tensor]]:
+    """All epochs, or as many as `patience` allows: the history, and the weights of the best."""
+    history: list[dict[str, float]] = []
+    scores: list[float] = []
+    best: dict[str, torch.Tensor] = {}
+    for epoch in range(loop.options.epochs):
+        rate = loop.optimizer.param_groups[0]["lr"]
+        loss = _epoch(loop, _order(fold.train, chance, loop.options))
         if not np.isfinite(loss):
             raise MurmurError(f"train: the loss is {loss} in epoch {epoch}; lower train.lr or set train.clip")
-        score = -row["validation_loss"] if options.select_on == "loss" else row["validation_uar"]
-        since += 1
-        if best is None or score > best[0]:
-            best, since = (score, epoch, copy.deepcopy(model.state_dict())), 0
-        if options.schedule == "plateau":
-            scheduler.step(row["validation_loss"])
-        if options.patience is not None and since >= options.patience:
+        seen = _validate(loop, fold)
+        history.append({"epoch": epoch, "train_loss": loss, "learning_rate": rate, **seen})
+        scores.append(
+            -seen["validation_loss"] if loop.options.select_on == "loss" else seen["validation_uar"]
+        )
+        if int(np.argmax(scores)) == epoch:
+            best = copy.deepcopy(loop.model.state_dict())
+        if loop.options.schedule == "plateau":
+            loop.scheduler.step(seen["validation_loss"])
+        if loop.options.patience is not None and epoch - np.argmax(scores) >= loop.options.patience:
             break
-    assert best is not None
-    model.load_state_dict(best[2])
-    probabilities = predict(model, x, fold.predict).softmax(dim=1).cpu().numpy()
-    table = pd.DataFrame(history).assign(best=[int(row["epoch"] == best[1]) for row in history])
-    return Fit(probabilities, table, {k: v.cpu().contiguous() for k, v in best[2].items()})
+    table = pd.DataFrame(history)
+    return table.assign(best=(table["epoch"] == np.argmax(scores)).astype(int)), best
 
 
 class Classifier(nn.Module):
@@ -96,7 +138,7 @@ class Classifier(nn.Module):
         mean, spread = _band_statistics(x, train)
         self.register_buffer("mean", mean)
         self.register_buffer("spread", spread)
-        self.network = network
+        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # a quarter faster
 
     def standardise(self, x: torch.Tensor) -> torch.Tensor:
         return (x.float() - self.mean) / self.spread
@@ -121,10 +163,17 @@ def _shape(x: torch.Tensor) -> dict[str, int]:
     return {"channels": x.shape[1], "mels": x.shape[2], "frames": x.shape[3]}
 
 
-def _criterion(counts: np.ndarray, options: Train) -> nn.Module:
-    """Cross entropy; with `balance: loss` each class weighs n / (classes · its size)."""
-    weight = counts.sum() / (len(counts) * np.maximum(counts, 1)) if options.balance == "loss" else np.ones(len(counts))
-    return nn.CrossEntropyLoss(torch.tensor(weight, dtype=torch.float32), label_smoothing=options.label_smoothing)
+def _criterion(counts: np.ndarray, weights: Sequence[float], options: Train) -> nn.Module:
+    """Cross entropy. `balance: loss` gives every class the same say, `metric` its weight in the task's metric."""
+    size = np.maximum(counts, 1) / counts.sum()
+    say = {
+        "loss": np.full(len(counts), 1 / len(counts)) / size,
+        "metric": np.array(weights) / sum(weights) / size,
+    }
+    weight = say.get(options.balance, np.ones(len(counts)))
+    return nn.CrossEntropyLoss(
+        torch.tensor(weight, dtype=torch.float32), label_smoothing=options.label_smoothing
+    )
 
 
 def _optimizer(model: nn.Module, options: Train) -> torch.optim.Optimizer:
@@ -132,7 +181,7 @@ def _optimizer(model: nn.Module, options: Train) -> torch.optim.Optimizer:
     return kind(model.parameters(), lr=options.lr, weight_decay=options.weight_decay)
 
 
-def _scheduler(optimizer: torch.optim.Optimizer, options: Train, steps: int):  # noqa: ANN202
+def _scheduler(optimizer: torch.optim.Optimizer, options: Train, steps: int) -> Any:
     """A schedule that is stepped every batch; plateau, every epoch; None for a constant rate."""
     total = steps * options.epochs
     match options.schedule:
@@ -145,39 +194,49 @@ def _scheduler(optimizer: torch.optim.Optimizer, options: Train, steps: int):  #
     return None
 
 
-def _order(train: torch.Tensor, labels: np.ndarray, counts: np.ndarray, options: Train) -> torch.Tensor:
-    """The rows of one epoch: a permutation, or drawn so that every class comes equally often."""
+def _order(train: np.ndarray, chance: np.ndarray, options: Train) -> torch.Tensor:
+    """The rows of one epoch: all, shuffled; or with `balance: sampler` drawn so that classes come equally often."""
+    rows = torch.from_numpy(train)
     if options.balance != "sampler":
-        return train[torch.randperm(len(train))]
-    chance = torch.from_numpy(1 / counts[labels[train]])
-    return train[torch.multinomial(chance, len(train), replacement=True)]
+        return rows[torch.randperm(len(rows))]
+    return rows[torch.multinomial(torch.from_numpy(chance[train]), len(rows), replacement=True)]
 
 
-def _epoch(model, x, y, order, criterion, optimizer, scheduler, options: Train) -> float:  # noqa: ANN001
-    model.train()
-    total = torch.zeros((), device=x.device)
-    for rows in order.split(options.batch_size):
-        if len(rows) == 1:
-            continue  # batch normalisation has nothing to normalise over
-        batch = augment(model.standardise(x[rows]), options.augment)
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=options.precision == "bfloat16"):
-            logits = model.network(batch)
-        loss = criterion(logits.float(), y[rows])
-        optimizer.zero_grad()
-        loss.backward()
-        if options.clip is not None:
-            nn.utils.clip_grad_norm_(model.parameters(), options.clip)
-        optimizer.step()
-        if scheduler and options.schedule != "plateau":
-            scheduler.step()
-        total += loss.detach() * len(rows)
+def _epoch(loop: Loop, order: torch.Tensor) -> float:
+    """Train on the rows in this order; the mean loss."""
+    loop.model.train()
+    total = torch.zeros((), device=loop.x.device)
+    for rows in order.split(loop.options.batch_size):
+        total += _step(loop, rows) * len(rows)
     return float(total) / len(order)
 
 
-def _validate(model, x, y, fold: Fold, criterion) -> dict[str, float]:  # noqa: ANN001
-    logits, truth = predict(model, x, fold.validation), y[fold.validation]
-    uar = recall_score(truth.cpu(), logits.argmax(dim=1).cpu(), average="macro", zero_division=0)
-    return {"validation_loss": float(criterion(logits, truth)), "validation_uar": float(uar)}
+def _step(loop: Loop, rows: torch.Tensor) -> torch.Tensor:
+    options, kind = loop.options, loop.x.device.type
+    batch = augment(loop.model.standardise(loop.x[rows]), options.augment)
+    share, partner = mixup(len(rows), options.augment.mixup)
+    batch = share * batch + (1 - share) * batch[partner]
+    with torch.autocast(kind, torch.bfloat16, enabled=options.precision == "bfloat16"):
+        logits = loop.model.network(batch)
+    logits, truth = logits.float(), loop.y[rows]
+    loss = share * loop.criterion(logits, truth) + (1 - share) * loop.criterion(logits, truth[partner])
+    loop.model.zero_grad()
+    loss.backward()
+    if options.clip is not None:
+        nn.utils.clip_grad_norm_(loop.model.parameters(), options.clip)
+    loop.optimizer.step()
+    if loop.scheduler and options.schedule != "plateau":
+        loop.scheduler.step()
+    return loss.detach()
+
+
+@torch.no_grad()
+def _validate(loop: Loop, fold: Fold) -> dict[str, float]:
+    logits, truth = predict(loop.model, loop.x, fold.validation), loop.y[fold.validation]
+    there = truth.bincount(minlength=logits.shape[1])
+    right = truth[logits.argmax(dim=1) == truth].bincount(minlength=logits.shape[1])
+    recall = right[there > 0] / there[there > 0]
+    return {"validation_loss": float(loop.criterion(logits, truth)), "validation_uar": float(recall.mean())}
 
 
 @torch.no_grad()
@@ -201,6 +260,12 @@ def check_precision(precision: str, device: torch.device) -> None:
     """Refuse bfloat16 where the processor would only emulate it, 3 to 20 times slower."""
     if precision == "float32":
         return
-    fast = torch.cuda.is_bf16_supported(False) if device.type == "cuda" else torch.cpu._is_avx512_bf16_supported()
+    fast = (
+        torch.cuda.is_bf16_supported(False)
+        if device.type == "cuda"
+        else torch.cpu._is_avx512_bf16_supported()
+    )
     if device.type == "mps" or not fast:
-        raise MurmurError(f"train.precision: this {device.type} has no bfloat16 in hardware; set it to float32")
+        raise MurmurError(
+            f"train.precision: this {device.type} has no bfloat16 in hardware; set it to float32"
+        )

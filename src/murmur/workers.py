@@ -1,4 +1,4 @@
-"""How many cores work at once. It never changes a result, so it is an environment variable, not a parameter."""
+"""How many cores work at once. No result depends on it: it is an environment variable, not a parameter."""
 
 import os
 from collections import deque
@@ -33,8 +33,11 @@ def threads(work: Callable[[A], B], items: Iterable[A], describe: str, n: int | 
     items = list(items)
     with ThreadPoolExecutor(n or count()) as pool:
         jobs = [pool.submit(work, item) for item in items]
+        results = []
         try:
-            return [job.result() for job in track(jobs, describe)]
+            for job in track(jobs, describe):  # a comprehension would leave the bar to the error's traceback,
+                results.append(job.result())  # and its thread can lock up with that of the next bar
+            return results
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise

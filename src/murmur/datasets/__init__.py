@@ -18,6 +18,13 @@ class Task(NamedTuple):
 
     classes: tuple[str, ...]
     positive: tuple[str, ...]
+    weights: tuple[
+        float, ...
+    ] = ()  # of each class in the task's own metric, for `balance: metric`; () is equal
+
+
+# CirCor's weighted accuracy (5 Present, 3 Unknown, 1 Absent) at the official mix of 179, 68 and 695 patients
+MURMUR = Task(("Present", "Unknown", "Absent"), ("Present",), (5 * 179, 3 * 68, 1 * 695))
 
 
 @dataclass

@@ -8,12 +8,12 @@ import pandas as pd
 from pydantic import BaseModel
 
 from murmur import fetch as files
-from murmur.datasets import Reading, Task
+from murmur.datasets import MURMUR, Reading, Task
 from murmur.errors import MurmurError
 
 ADDRESS = "https://physionet.org/files/circor-heart-sound/1.0.3/"
 TASKS = {
-    "murmur": Task(("Present", "Unknown", "Absent"), ("Present",)),
+    "murmur": MURMUR,
     "outcome": Task(("Abnormal", "Normal"), ("Abnormal",)),
 }
 COLUMNS = {"murmur": "Murmur", "outcome": "Outcome"}
@@ -78,18 +78,21 @@ def _read_patients(root: Path) -> pd.DataFrame:
     try:
         table = pd.read_csv(path, dtype=str, na_values=["nan", ""], keep_default_na=False)
     except (OSError, ValueError) as error:
-        raise MurmurError(f"{path}: cannot be read ({error})") from error
+        raise MurmurError(f"{path}: cannot be read ({error}); fetch the data set's own table") from error
     table = table.rename(columns={"Recording locations:": "Locations"})
     needed = ["Patient ID", "Locations", "Age", "Sex", "Murmur", "Murmur locations", "Additional ID"]
     if missing := [column for column in needed if column not in table]:
         raise MurmurError(f"{path}: no column {', '.join(missing)}; fetch the data set's own table")
+    if table.empty:
+        raise MurmurError(f"{path}: names no patient; fetch the data set's own table")
     table = table.astype(object).where(table.notna(), None)
     for column in ("Patient ID", "Locations"):
         if table[column].isna().any():
             row = int(table[column].isna().to_numpy().argmax()) + 2
             raise MurmurError(f"{path}: row {row}: {column} is empty; fill it in or take the row out")
     if (twice := table["Patient ID"].duplicated()).any():
-        raise MurmurError(f"{path}: patient {table['Patient ID'][twice].iloc[0]} stands in two rows; keep one")
+        patient = table["Patient ID"][twice].iloc[0]
+        raise MurmurError(f"{path}: patient {patient} stands in two rows; keep one")
     return table
 
 
@@ -107,13 +110,13 @@ def _expected(patient: dict[str, str]) -> list[str]:
 def _check_labels(patients: pd.DataFrame, root: Path, task: str) -> None:
     column, path = COLUMNS[task], root / "training_data.csv"
     if column not in patients:
-        raise MurmurError(f"{path}: this copy has no column {column}, which task {task} needs; fetch version 1.0.3")
+        raise MurmurError(f"{path}: no column {column}, which task {task} needs; fetch version 1.0.3")
     wrong = ~patients[column].isin(TASKS[task].classes)
     if wrong.any():
         patient = patients[wrong].iloc[0]
         raise MurmurError(
             f"{path}: patient {patient['Patient ID']}: {column} is {patient[column]!r}, "
-            f"expected one of {', '.join(TASKS[task].classes)}"
+            f"expected one of {', '.join(TASKS[task].classes)}; mend the row or take it out"
         )
 
 
@@ -123,7 +126,7 @@ def _persons(patients: pd.DataFrame) -> dict[str, str]:
     for one, other in zip(patients["Patient ID"], patients["Additional ID"], strict=True):
         if other is not None:
             other = other.removesuffix(".0")  # a column with gaps, once saved as floats
-            linked = {person[one], person.get(other, other)}
+            linked = {person[one], person.setdefault(other, other)}
             smallest = min(linked, key=lambda i: (len(i), i))
             person = {i: smallest if p in linked else p for i, p in person.items()}
     return person
@@ -131,6 +134,6 @@ def _persons(patients: pd.DataFrame) -> dict[str, str]:
 
 def _recording_label(patient: dict[str, str], site: str, task: str, options: Options) -> str:
     label, heard = patient[COLUMNS[task]], patient["Murmur locations"]
-    if task == "murmur" and options.recording_label == "site" and label == "Present" and heard:
+    if options.recording_label == "site" and label == "Present" and heard:
         return "Present" if site in heard.split("+") else "Absent"
     return label

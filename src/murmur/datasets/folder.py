@@ -1,7 +1,7 @@
 """A folder of one's own: recordings at any rate, WAV or FLAC, and a CSV that names them.
 
 The CSV has the columns `path,label` and, as far as they are known, `patient_id, person_id, site,
-patient_label, role, sex, age_group`; `path` is relative to the folder.
+patient_label, role, sex, age_group`; `path` lies in the folder and is relative to it.
 """
 
 from pathlib import Path
@@ -13,7 +13,7 @@ from murmur.datasets import Reading, Task
 from murmur.errors import MurmurError
 
 TASKS: dict[str, Task] = {}  # any task: the classes are the labels that the CSV has
-PERSONS = "person_id of the CSV; without it each patient_id, and without that each recording, counts as a person"
+PERSONS = "person_id of the CSV; without it each patient_id, or else each recording, counts as a person"
 LICENCE = "the owner's"
 OPTIONAL = ("patient_id", "person_id", "site", "patient_label", "role", "sex", "age_group")
 
@@ -38,45 +38,85 @@ def read(root: Path, options: Options, task: str) -> Reading:
     Raises
     ------
     MurmurError
-        Naming the file and the row: a column missing or unknown, an empty path or label, a recording
-        named twice, a role that is none, recordings of one patient that differ without a patient_label.
+        Naming the file and the row: a column missing or unknown, an empty path or label, a path out of the
+        folder, a recording named twice, a role that is none, a patient of two persons, recordings of one
+        patient that differ without a patient_label.
     """
     where = root / options.csv
     table = _read_csv(where)
+    _check_paths(table, where)
+    table["path"] = [Path(path).as_posix() for path in table["path"]]  # ./a.wav is a.wav
     table["recording_id"] = [Path(path).with_suffix("").as_posix() for path in table["path"]]
     _each_once(table, where)
     table["patient_id"] = table["patient_id"].fillna(table["recording_id"])
     table["person_id"] = table["person_id"].fillna(table["patient_id"])
     table["site"] = table["site"].fillna("unspecified")
     _check_roles(table, where)
+    _check_persons(table, where)
     table["patient_label"] = _patient_labels(table, where)
     return Reading(table)
 
 
 def _read_csv(where: Path) -> pd.DataFrame:
+    style = {"dtype": str, "na_values": ["nan", ""], "keep_default_na": False, "skipinitialspace": True}
     try:
-        table = pd.read_csv(where, dtype=str, na_values=["nan", ""], keep_default_na=False, skipinitialspace=True)
+        table = pd.read_csv(where, skip_blank_lines=False, **style)  # so that the index counts the lines
     except (OSError, ValueError) as error:
-        raise MurmurError(f"{where}: cannot be read ({error}); it needs the columns path,label") from error
+        raise MurmurError(f"{where}: cannot be read ({error}); save it as CSV in UTF-8") from error
     if missing := [column for column in ("path", "label") if column not in table]:
-        raise MurmurError(f"{where}: no column {', '.join(missing)}; the first line names the columns: path,label,…")
+        raise MurmurError(
+            f"{where}: no column {', '.join(missing)}; the first line names the columns, with commas between "
+            f"them: path,label (it is {', '.join(table)!r})"
+        )
     if unknown := sorted(set(table) - {"path", "label", *OPTIONAL}):
-        raise MurmurError(f"{where}: unknown column {', '.join(unknown)}; known are path, label, {', '.join(OPTIONAL)}")
+        known = ", ".join(("path", "label", *OPTIONAL))
+        raise MurmurError(f"{where}: unknown column {', '.join(unknown)}; known are {known}")
+    if not isinstance(table.index, pd.RangeIndex):
+        raise MurmurError(f"{where}: a row has more fields than the first line; quote what holds a comma")
+    table = table.dropna(how="all")
+    if table.empty:
+        raise MurmurError(f"{where}: names no recording; give each a row")
     for column in ("path", "label"):
         if table[column].isna().any():
-            raise MurmurError(f"{where}: row {_row(table[column].isna())}: {column} is empty")
+            row = _row(table[column].isna())
+            raise MurmurError(f"{where}: row {row}: {column} is empty; fill it in or take the row out")
     return table.reindex(columns=["path", "label", *OPTIONAL]).astype(object).where(table.notna(), None)
+
+
+def _check_paths(table: pd.DataFrame, where: Path) -> None:
+    paths = [Path(path) for path in table["path"]]
+    out = pd.Series([p.is_absolute() or ".." in p.parts or not p.name for p in paths], index=table.index)
+    if out.any():
+        raise MurmurError(
+            f"{where}: row {_row(out)}: {table['path'][out].iloc[0]} is not a path inside the folder; "
+            "put the file there, or let download.folder.path name the folder above"
+        )
 
 
 def _each_once(table: pd.DataFrame, where: Path) -> None:
     if (twice := table["recording_id"].duplicated()).any():
-        raise MurmurError(f"{where}: row {_row(twice)}: {table['path'][twice].iloc[0]} is named twice; keep one row")
+        name = table["recording_id"][twice].iloc[0]
+        raise MurmurError(
+            f"{where}: row {_row(twice)}: recording {name} is named twice; keep one row, or rename a file: "
+            "endings do not tell recordings apart"
+        )
 
 
 def _check_roles(table: pd.DataFrame, where: Path) -> None:
     wrong = table["role"].notna() & ~table["role"].isin(["train", "test"])
     if wrong.any():
-        raise MurmurError(f"{where}: row {_row(wrong)}: role is {table['role'][wrong].iloc[0]!r}, expected train or test")
+        role = table["role"][wrong].iloc[0]
+        raise MurmurError(f"{where}: row {_row(wrong)}: role is {role!r}; write train or test, or nothing")
+
+
+def _check_persons(table: pd.DataFrame, where: Path) -> None:
+    differ = table["person_id"].groupby(table["patient_id"]).transform("nunique") > 1
+    if differ.any():
+        patient = table["patient_id"][differ].iloc[0]
+        raise MurmurError(
+            f"{where}: row {_row(differ)}: patient {patient} is more than one person; "
+            "give his rows one person_id"
+        )
 
 
 def _patient_labels(table: pd.DataFrame, where: Path) -> pd.Series:
@@ -93,4 +133,4 @@ def _patient_labels(table: pd.DataFrame, where: Path) -> pd.Series:
 
 def _row(mask: pd.Series) -> int:
     """The line of the CSV file that the first marked row stands in."""
-    return int(mask.to_numpy().argmax()) + 2
+    return int(mask.idxmax()) + 2

@@ -16,11 +16,11 @@ import soundfile
 from numpy.random import Generator
 from pydantic import BaseModel, Field
 
-from murmur.datasets import Reading, Task
+from murmur.datasets import MURMUR, Reading, Task
 from murmur.errors import MurmurError
 
 TASKS = {
-    "murmur": Task(("Present", "Unknown", "Absent"), ("Present",)),
+    "murmur": MURMUR,
     "disease": Task(("N", "AS", "AR", "MS", "MR"), ("AS", "AR", "MS", "MR")),
 }
 PERSONS = "person_id is the simulated person; about one in fifteen was recorded under two patient ids."

@@ -27,5 +27,7 @@ def build(model: Model, *, classes: int, channels: int, mels: int, frames: int) 
     shape = {"classes": classes, "channels": channels, "mels": mels, "frames": frames}
     taken = set(inspect.signature(function).parameters) - set(shape)
     if unknown := sorted(set(model.options) - taken):
-        raise MurmurError(f"train.model.{unknown[0]}: {model.name} takes no such option; it takes {sorted(taken)}")
+        raise MurmurError(
+            f"train.model.{unknown[0]}: {model.name} takes no such option; it takes {sorted(taken)}"
+        )
     return function(**shape, **model.options)

@@ -1,0 +1,10 @@
+"""Fixtures that several test files share; tiny data sets are made by made.py."""
+
+import pytest
+
+
+@pytest.fixture(params=[1, 2, 3])
+def workers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """The test runs with one, two and three workers."""
+    monkeypatch.setenv("MURMUR_WORKERS", str(request.param))
+    return request.param

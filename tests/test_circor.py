@@ -1,0 +1,262 @@
+"""CirCor's layout with every trap of the public copies, on made trees and on the real recordings."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from murmur.datasets import circor
+from murmur.errors import MurmurError
+from tests import made
+from tests.made import patient
+
+REAL = os.environ.get("MURMUR_DATA")
+real = pytest.mark.skipif(not REAL, reason="set MURMUR_DATA to a folder that holds circor")
+
+
+def read(root, task="murmur", **options):
+    return circor.read(root, circor.Options(**options), task).recordings
+
+
+def linked(number, other, **more):
+    return patient(number, "AV", **{"Additional ID": other}, **more)
+
+
+@pytest.fixture
+def tree(tmp_path):
+    return made.circor(tmp_path / "circor")
+
+
+@pytest.fixture
+def lent(tmp_path, monkeypatch):
+    """A CirCor tree as `$MURMUR_DATA/circor`, and the download stage's work on it."""
+    monkeypatch.setenv("MURMUR_DATA", str(tmp_path))
+    made.circor(tmp_path / "circor")
+    return lambda **keys: made.download("circor", tmp_path / "out", **keys)
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+@pytest.mark.parametrize("sites", ["Locations", "Recording locations:"])
+def test_table_in_all_its_spellings(tmp_path, newline, sites):
+    rows = [{sites if k == "Recording locations:" else k: v for k, v in row.items()} for row in made.PATIENTS]
+    made.circor(tmp_path, sums=False)
+    made.write_csv(tmp_path / "training_data.csv", rows, newline=newline)
+    table = read(tmp_path).set_index("recording_id")
+    assert list(table.index) == ["1001_AV", "1001_PV", "1002_AV_1", "1002_AV_2", "1002_PV", "1003_MV"]
+    assert list(table["site"]) == ["AV", "PV", "AV", "AV", "PV", "MV"]
+    assert list(table["label"]) == ["Present"] * 2 + ["Absent"] * 3 + ["Unknown"]
+    assert all((tmp_path / path).is_file() for path in table["path"])
+    assert table.loc["1002_PV", "person_id"] == "1002"
+
+
+def test_nan_is_missing(tmp_path):
+    table = read(made.circor(tmp_path, [patient("1", Age="nan", Sex=""), *made.PATIENTS]))
+    assert table.loc[table["patient_id"] == "1", ["sex", "age_group"]].isna().all(axis=None)
+    assert set(table.loc[table["patient_id"] != "1", "age_group"]) == {"Child"}
+
+
+@pytest.mark.parametrize(
+    "links, persons",
+    [
+        ({"85119": "49821", "49821": "85119"}, {"85119": "49821", "49821": "49821"}),
+        ({"85119": "49821", "49821": "nan"}, {"85119": "49821", "49821": "49821"}),
+        ({"49821": "85119.0", "85119": "49821.0"}, {"85119": "49821", "49821": "49821"}),
+        ({"9979": "49821", "49821": "nan"}, {"9979": "9979", "49821": "9979"}),  # 9979 is the smaller number
+        ({"1": "2", "3": "2", "2": "nan", "4": "nan"}, {"1": "1", "3": "1", "2": "1", "4": "4"}),
+        ({"1": "2", "3": "4", "4": "1", "2": "nan"}, dict.fromkeys("1234", "1")),  # a chain
+        ({"5": "7", "6": "7"}, {"5": "5", "6": "5"}),  # the table has no 7
+        ({"5": "3", "6": "3", "8": "8"}, {"5": "3", "6": "3", "8": "8"}),
+    ],
+)
+def test_linked_ids_are_one_person(tmp_path, links, persons):
+    made.circor(tmp_path, [linked(one, other) for one, other in links.items()])
+    table = read(tmp_path).set_index("patient_id")["person_id"]
+    assert dict(table) == persons
+
+
+@pytest.mark.parametrize(
+    "option, heard, labels",
+    [
+        ("patient", "AV", ["Present", "Present"]),
+        ("site", "AV", ["Present", "Absent"]),
+        ("site", "PV+AV", ["Present", "Present"]),
+        ("site", "nan", ["Present", "Present"]),  # nobody said where
+    ],
+)
+def test_label_of_a_site(tmp_path, option, heard, labels):
+    rows = [patient("1", "AV+PV", "Present", **{"Murmur locations": heard}), patient("2", "AV", "Unknown")]
+    table = read(made.circor(tmp_path, rows), recording_label=option)
+    assert list(table["label"]) == [*labels, "Unknown"]
+    assert list(table["patient_label"]) == ["Present", "Present", "Unknown"]
+
+
+def test_outcome(tree, tmp_path):
+    assert list(read(tree, "outcome", recording_label="site")["label"]) == ["Abnormal"] * 2 + [
+        "Normal"
+    ] * 3 + ["Abnormal"]
+    older = made.circor(tmp_path / "older", without=["Outcome"])
+    assert len(read(older)) == 6
+    with pytest.raises(MurmurError, match=r"training_data\.csv: no column Outcome, which task outcome needs"):
+        read(older, "outcome")
+
+
+@pytest.mark.parametrize(
+    "rows, words",
+    [
+        ([patient("1"), patient("2"), patient("1")], "patient 1 stands in two rows; keep one"),
+        ([patient("1"), patient("2", Murmur="present")], "patient 2: Murmur is 'present', expected one of"),
+        ([patient("1"), patient("2", Murmur="nan")], "patient 2: Murmur is None, .*; mend the row"),
+        ([patient("1"), patient("")], "row 3: Patient ID is empty; fill it in"),
+        ([patient("1"), patient("2") | {"Recording locations:": "nan"}], "row 3: Locations is empty; fill"),
+        ([{"Patient ID": "1", "Recording locations:": "AV"}], "no column Age, Sex, Murmur, .*; fetch"),
+    ],
+)
+def test_bad_rows_are_named(tmp_path, rows, words):
+    made.write_csv(tmp_path / "training_data.csv", rows)
+    with pytest.raises(MurmurError, match=rf"^{tmp_path}/training_data\.csv: {words}"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content, words", [(None, "cannot be read"), (b"", "cannot be read"), (b"\xff\xfe,", "cannot be")]
+)
+def test_a_table_that_is_none(tmp_path, content, words):
+    if content is not None:
+        (tmp_path / "training_data.csv").write_bytes(content)
+    with pytest.raises(MurmurError, match=rf"training_data\.csv: {words}.*; fetch the data set's own table"):
+        read(tmp_path)
+    header = ",".join(patient("1")) + "\n"
+    (tmp_path / "training_data.csv").write_text(header)
+    with pytest.raises(MurmurError, match=r"training_data\.csv: names no patient"):
+        read(tmp_path)
+
+
+def test_whole_tree_comes_through_the_door(lent, tmp_path):
+    recordings, card, left_out = lent()
+    assert len(recordings) == 6 and left_out.empty
+    assert (card.classes, card.positive) == (("Present", "Unknown", "Absent"), ("Present",))
+    assert card.weights == (5 * 179, 3 * 68, 695)
+    assert {p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*.wav")} == {
+        *recordings["path"]
+    }
+    assert set(recordings["n_samples"]) == {2000} and recordings["audio_sha256"].is_unique
+
+
+def test_parts_of_the_tree_are_listed(lent, tmp_path):
+    folder = tmp_path / "circor/training_data"
+    (folder / "1002_AV_2.wav").unlink()
+    made.audio(folder / "9999_AV.wav")
+    made.audio(folder / "9999_PV.WAV")
+    (folder / "1001_AV.tsv").write_text("0\t0.1\t1\n")  # no other has one, and txt and hea are missing too
+    recordings, _, left_out = lent()
+    assert len(recordings) == 5
+    assert dict(left_out[["item", "reason"]].values) == {
+        "training_data/9999_AV.wav": "no table names this file",
+        "training_data/9999_PV.WAV": "no table names this file",
+        "1002_AV_2": "the file is not there",
+    }
+
+
+def test_checksums_are_honoured(lent, tmp_path):
+    made.audio(tmp_path / "circor/training_data/1001_AV.wav", made.noise())
+    with pytest.raises(
+        MurmurError, match=r"1 recordings cannot be used[^\n]*\n *\S+/1001_AV\.wav: its sha256 is not"
+    ):
+        lent()
+    recordings, _, left_out = lent(on_bad="leave_out")
+    assert len(recordings) == 5 and list(left_out["item"]) == ["1001_AV"]
+    with (tmp_path / "circor/training_data.csv").open("a") as file:
+        file.write(",".join(patient("1004").values()) + "\n")
+    with pytest.raises(MurmurError, match=r"training_data\.csv: its sha256 is not the data set's; fetch"):
+        lent()
+    (tmp_path / "circor/training_data.csv").unlink()
+    with pytest.raises(MurmurError, match=r"training_data\.csv: cannot be read.*; fetch"):
+        lent()
+    with (tmp_path / "circor/SHA256SUMS.txt").open("a") as file:
+        file.write("\n<html>not found</html>\n")
+    with pytest.raises(MurmurError, match=r"SHA256SUMS\.txt: line 8 is not 'sha256 name'; delete the file"):
+        lent()
+
+
+def test_limit_takes_the_first_patients(lent):
+    recordings, _, left_out = lent(limit=2, class_map={"Unknown": None})
+    assert list(recordings["patient_id"].unique()) == ["1001", "1002"]
+    assert dict(left_out[["item", "reason"]].values) == {"1003_MV": "beyond download.limit 2"}
+    with pytest.raises(
+        MurmurError, match=r"no recording of class Unknown is left; .*Unknown: null.*raise download\.lim"
+    ):
+        lent(limit=2)
+
+
+@pytest.mark.parametrize(
+    "class_map, positive, classes, wanted, labels",
+    [
+        ({}, ["Unknown", "Present"], "Present Unknown Absent", "Unknown Present", "Present Absent Unknown"),
+        ({"Unknown": "Present"}, None, "Present Absent", "Present", "Present Absent Present"),
+        ({"Present": "Sick", "Unknown": "Sick"}, None, "Sick Absent", "Sick", "Sick Absent Sick"),
+        ({"Unknown": None}, None, "Present Absent", "Present", "Present Absent"),
+        ({"Unknown": None}, ["Absent"], "Present Absent", "Absent", "Present Absent"),
+    ],
+)
+def test_classes_are_merged_and_left_out(lent, class_map, positive, classes, wanted, labels):
+    recordings, card, left_out = lent(class_map=class_map, positive=positive)
+    assert (card.classes, card.positive) == (tuple(classes.split()), tuple(wanted.split()))
+    assert list(recordings.drop_duplicates("patient_id")["label"]) == labels.split()
+    out = None in class_map.values()
+    assert list(left_out["reason"]) == ["class Unknown is left out by class_map"] * out
+    assert sum(card.weights) == 5 * 179 + 695 + 3 * 68 * (not out)
+
+
+def test_left_out_names_the_class_that_was_left_out(lent):
+    *_, left_out = lent(
+        class_map={"Present": None}, positive=["Unknown"], options={"recording_label": "site"}
+    )
+    assert dict(left_out[["item", "reason"]].values) == dict.fromkeys(
+        ["1001_AV", "1001_PV"], "class Present is left out by class_map"
+    )
+
+
+@pytest.mark.parametrize(
+    "keys, words",
+    [
+        ({"class_map": {"present": None}}, "class_map: no class present; there are Present, Unknown, Absent"),
+        ({"positive": ["Presnt"]}, r"positive: \['Presnt'\] must name some, not all"),
+        ({"positive": []}, r"positive: \[\] must name some, not all, of the classes Present, Unknown"),
+        ({"positive": ["Present", "Unknown", "Absent"]}, "positive: .* must name some, not all"),
+        ({"class_map": {"Present": None}}, r"positive: \[\] must name some"),
+        ({"task": "murmurs"}, "task: circor has no task 'murmurs'; it has murmur, outcome"),
+        ({"options": {"recording_lable": "site"}}, "download.circor: unknown key recording_lable; known"),
+        ({"options": {"recording_label": "sites"}}, "download.circor: recording_label: .*'patient' or"),
+    ],
+)
+def test_bad_keys_are_named(lent, tmp_path, keys, words):
+    with pytest.raises(MurmurError, match=words):
+        lent(**keys)
+    assert not list(tmp_path.glob("out*"))
+
+
+@real
+def test_the_real_recordings():
+    root = Path(REAL) / "circor"
+    table = read(root)
+    patients = table.drop_duplicates("patient_id")
+    assert (len(table), len(patients), table["person_id"].nunique()) == (902, 272, 253)
+    assert dict(patients["patient_label"].value_counts()) == {"Present": 114, "Unknown": 23, "Absent": 135}
+    assert table["recording_id"].is_unique and table[["sex", "label", "site"]].notna().all(axis=None)
+    assert all((root / path).is_file() for path in table["path"])
+    by_site = read(root, recording_label="site")
+    changed = by_site["label"] != table["label"]
+    assert set(table["label"][changed]) == {"Present"} and set(by_site["label"][changed]) == {"Absent"}
+    assert 0 < changed.sum() < (table["label"] == "Present").sum()
+
+
+@real
+def test_real_recordings_come_through_the_door_with_their_checksums(tmp_path):
+    recordings, _, left_out = made.download(
+        "circor", tmp_path / "out", limit=9, class_map={"Unknown": "Absent"}
+    )
+    assert recordings["patient_id"].nunique() == 9 and len(left_out) + len(recordings) == 902
+    assert (
+        set(recordings["sample_rate"]) == {4000}
+        and recordings["n_samples"].between(4000 * 5, 4000 * 65).all()
+    )

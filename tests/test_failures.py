@@ -1,0 +1,249 @@
+"""Every bad input that the pipeline knows of, through the stages as DVC runs them.
+
+An error names the file, row or key and says what to do, and no stage leaves anything half written; what a
+rule leaves out is listed in a table.
+"""
+
+import importlib
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import yaml
+
+from murmur import tables
+from murmur.errors import MurmurError
+from tests import made
+
+ROWS = [{"path": f"{k}.wav", "label": ("ill", "well")[k % 2]} for k in range(8)]
+OUTS = ["data/left_out/download.parquet", "data/raw", "data/recordings.parquet"]
+SMALL = {
+    "dataset": "folder",
+    "positive": ["ill"],
+    "download.folder.path": "own",
+    "segment.length": 0.25,
+    "segment.min_length": 0.0,
+    "split.folds": 2,
+}
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A folder to run stages in: params.yaml and eight recordings of one's own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MURMUR_DATA", str(tmp_path / "lent"))
+    made.folder(tmp_path / "own", ROWS)
+    return tmp_path
+
+
+def run(*stages, **changes):
+    """Run stages in the working directory, with SMALL parameters and these changes."""
+    with open("params.yaml", "w", encoding="utf-8") as file:
+        yaml.safe_dump(made.changed(SMALL | changes), file)
+    for stage in stages:
+        importlib.import_module(f"stages.{stage}").main()
+
+
+def files(root):
+    return {
+        p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file() and p.name != "params.yaml"
+    }
+
+
+def fails(project, stage, words, **changes):
+    before = files(project)
+    with pytest.raises(MurmurError, match=words):
+        run(stage, **changes)
+    assert files(project) == before and not list(project.rglob("*.part"))
+    assert stage != "download" or not (project / "data/raw").exists()
+
+
+def write(project, text):
+    (project / "own/recordings.csv").write_text(text, encoding="utf-8")
+
+
+def promise_more(path):
+    data = bytearray(path.read_bytes())
+    data[40:44] = (2**20).to_bytes(4, "little")
+    path.write_bytes(data)
+
+
+BROKEN = {
+    "cut": (
+        made.cut,
+        "cut short: its header promises 4000 bytes of samples, 1978 are there; fetch the file again",
+    ),
+    "promises more": (promise_more, "cut short: its header promises 1048576 bytes .* fetch the file again"),
+    "empty": (lambda p: p.write_bytes(b""), "not readable as audio .*; replace the file"),
+    "header only": (
+        lambda p: p.write_bytes(p.read_bytes()[:40] + bytes(4)),
+        "holds no samples; replace the file",
+    ),
+    "not audio": (lambda p: p.write_text("<html>404</html>"), "not readable as audio .*; replace the file"),
+    "FLAC cut": (
+        lambda p: made.cut(made.audio(p, format="FLAC")),
+        "(?:not readable|cut short).*; (?:fetch|replace) the file",
+    ),
+    "NaN": (
+        lambda p: made.audio(p, np.array([0.1, np.nan, 0.2]), subtype="FLOAT"),
+        "sample 1 is not a finite number; rep",
+    ),
+    "silence": (lambda p: made.audio(p, np.zeros(900)), "silent: all 900 samples are 0; replace the file"),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_a_broken_recording(project, what):
+    spoil, words = BROKEN[what]
+    spoil(project / "own/2.wav")
+    fails(
+        project,
+        "download",
+        rf"1 recordings cannot be used; mend or remove .*leave_out[^\n]*\n *own/2\.wav: {words}",
+    )
+    run("download", **{"download.on_bad": "leave_out"})
+    left_out = tables.read(OUTS[0], tables.LEFT_OUT)
+    assert list(left_out["item"]) == ["2"] and left_out["reason"].str.contains(words).all()
+    assert len(tables.read(OUTS[2], tables.RECORDINGS)) == 7 and not (project / "data/raw/2.wav").exists()
+
+
+def test_all_broken_recordings_are_named_at_once(project):
+    for k in (1, 3, 6):
+        made.cut(project / f"own/{k}.wav")
+    fails(project, "download", r"(?s)3 recordings cannot be used.*own/1\.wav.*own/3\.wav.*own/6\.wav")
+
+
+@pytest.mark.parametrize(
+    "samples, how, expected",
+    [
+        (np.stack([made.noise()] * 2, 1), {}, (4000, 2000)),
+        (np.round(made.noise() * 100) / 128, {"subtype": "PCM_U8"}, (4000, 2000)),
+        (made.noise(), {"subtype": "PCM_24"}, (4000, 2000)),
+        (made.noise(), {"rate": 11025}, (11025, 2000)),
+        (made.noise(50), {}, (4000, 50)),
+    ],
+    ids=["stereo", "8 bit", "24 bit", "another rate", "shorter than a segment"],
+)
+def test_what_is_only_unusual_is_taken(project, samples, how, expected):
+    made.audio(project / "own/2.wav", samples, **how)
+    run("download", "clean", "segment", **{"segment.min_length": 0.1})
+    recordings = tables.read(OUTS[2], tables.RECORDINGS).set_index("recording_id")
+    assert tuple(recordings.loc["2", ["sample_rate", "n_samples"]]) == expected
+    left_out = tables.read("data/left_out/segment.parquet", tables.LEFT_OUT)
+    short = len(samples) < 1000
+    assert ("2" in set(left_out["item"])) == short
+    assert (
+        not short or "whole recording of 0.01 s is too short" in left_out.set_index("item").loc["2", "reason"]
+    )
+    segments = tables.read("data/segments.parquet", tables.SEGMENTS)
+    assert (set(recordings.index) == set(segments["recording_id"])) != short
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"download.folder.path": "ow"}, "download.folder.path: no folder ow; name the folder"),
+        ({"download.folder.csv": "table.csv"}, r"own/table\.csv: cannot be read .*; save it as CSV"),
+        ({"download.folder.csw": "a"}, "download.folder: unknown key csw; known here: csv, path"),
+        ({"download.limt": 3}, "params.yaml: unknown key download.limt; known are limit"),
+        ({"dataset": "folders"}, "dataset: no data set 'folders'; there are .*folder, synthetic"),
+        ({"dataset": "circor.x"}, "dataset: no data set 'circor.x'"),
+        ({"class_map": {"il": None}}, "class_map: no class il; there are ill, well"),
+        ({"class_map": {"well": None}}, "positive: .* must name some, not all, of the classes ill"),
+        ({"positive": ["sick"]}, r"positive: \['sick'\] must name some, not all, of the classes ill, well"),
+        ({"mel.n_mel": 3}, "params.yaml: unknown key mel.n_mel; known here: .*n_mels"),
+        ({"mel.f_max": 1001}, "mel.f_max 1001 Hz is above Nyquist, 1000 Hz; lower it or raise clean.sample"),
+    ],
+)
+def test_a_bad_key(project, changes, words):
+    fails(project, "download", words, **changes)
+
+
+@pytest.mark.parametrize(
+    "spoil, words",
+    [
+        (lambda p: (p / "own/3.wav").unlink(), r"own/3\.wav: the table names it, but .*put it there or"),
+        (lambda p: write(p, "path,label\n0.wav,ill\n0.wav,well\n"), r"csv: row 3: recording 0 is named tw"),
+        (lambda p: write(p, "path,label\n0.wav,ill\n1.wav,\n"), r"own/recordings\.csv: row 3: label is em"),
+        (lambda p: write(p, "path,label\n0.wav,ill\n/1.wav,ill\n"), r"row 3: /1\.wav is not a path inside"),
+    ],
+)
+def test_a_bad_folder(project, spoil, words):
+    spoil(project)
+    fails(project, "download", words)
+
+
+@pytest.mark.parametrize(
+    "patients, spoil, changes, words",
+    [
+        ([made.PATIENTS[0]] * 2, None, {}, r"data\.csv: patient 1001 stands in two rows; keep one"),
+        ([made.patient("7", murmur="Maybe")], None, {}, "patient 7: Murmur is 'Maybe', expected .*; mend"),
+        (made.PATIENTS, "training_data.csv", {}, r"training_data\.csv: its sha256 is not .*; fetch"),
+        (made.PATIENTS, "training_data/1003_MV.wav", {}, r"\n  \S*/1003_MV\.wav: its sha256 is .*; fetch"),
+        (made.PATIENTS, None, {"task": "murmer"}, "task: circor has no task 'murmer'; it has murmur, outc"),
+        (made.PATIENTS, None, {"download.limit": 1}, "class Unknown, Absent is left; .*4 things were left"),
+    ],
+)
+def test_a_bad_circor(project, patients, spoil, changes, words):
+    root = made.circor(project / "lent/circor", patients)
+    if spoil:
+        made.cut(root / spoil)
+    fails(project, "download", words, **{"dataset": "circor", "positive": None} | changes)
+
+
+def test_under_murmur_data_parts_may_be_missing(project):
+    (made.circor(project / "lent/circor") / "training_data/1002_PV.wav").unlink()
+    made.audio(project / "lent/circor/training_data/5_AV.wav")
+    run("download", dataset="circor", positive=None)
+    reasons = tables.read(OUTS[0], tables.LEFT_OUT).set_index("item")["reason"]
+    assert dict(reasons) == {
+        "1002_PV": "the file is not there",
+        "training_data/5_AV.wav": "no table names this file",
+    }
+    assert len(tables.read(OUTS[2], tables.RECORDINGS)) == 5
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"split.folds": 5}, "split: class ill has 4 groups to deal out and 5 are needed; lower split.folds"),
+        ({"split.method": "role"}, "split.method role: recording 0 has no role; give all train or test"),
+        ({"split.run": [0]}, "params.yaml: unknown key split.run; known here: .*runs"),
+    ],
+)
+def test_folds_that_cannot_be_dealt(project, changes, words):
+    run("download", "clean", "segment")
+    fails(project, "split", words, **changes)
+    run("split")
+    assert len(files(project / "data/folds")) == 10
+
+
+def test_nothing_is_long_enough_for_a_segment(project):
+    run("download", "clean")
+    fails(project, "segment", "segment", **{"segment.length": 30.0, "segment.short": "drop"})
+
+
+def test_a_recording_that_is_spoilt_between_two_stages(project):
+    run("download")
+    made.cut(project / "data/raw/6.wav")
+    fails(project, "clean", r"data/raw/6\.wav: cut short")
+
+
+def test_a_stage_before_its_turn(project):
+    fails(project, "clean", r"data/recordings\.parquet: cannot be read .*; run its stage again: dvc repro")
+
+
+def test_a_stage_says_it_in_one_line_and_ends_with_1(project):
+    made.cut(project / "own/5.wav")
+    run()
+    command = [sys.executable, made.ROOT / "stages/download.py"]
+    environment = os.environ | {"PYTHONPATH": str(made.ROOT / "src")}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert (
+        done.stderr.startswith("error: 1 recordings cannot be used; ")
+        and "own/5.wav: cut short" in done.stderr
+    )
+    assert not (project / "data/raw").exists() and not files(project) & {*OUTS}

@@ -1,0 +1,160 @@
+"""params.yaml: whatever does not fit is told by its key, before any work is done."""
+
+import pytest
+import yaml
+
+from murmur import params
+from murmur.errors import MurmurError
+from tests import made
+
+
+def sections(content, prefix=""):
+    """Every mapping of params.yaml whose keys are fixed, by its dotted key."""
+    yield prefix
+    for key, value in content.items():
+        if isinstance(value, dict) and key not in ("class_map", "synthetic", "circor", "folder", "model"):
+            yield from sections(value, f"{prefix}{key}.")
+
+
+def check(**changes):
+    return params.check(params.Params, made.changed(changes), where="params.yaml")
+
+
+def test_the_project_s_own_file():
+    loaded = params.load(
+        "dataset", "clean.bandpass", "segment.length", "split", path=made.ROOT / "params.yaml"
+    )
+    assert set(vars(loaded)) == {"dataset", "bandpass", "length", "split"}
+    content = made.changed({})
+    assert loaded.dataset == content["dataset"] and loaded.split.runs == content["split"]["runs"]
+    assert (
+        loaded.bandpass.order == content["clean"]["bandpass"]["order"]
+        and loaded.length == content["segment"]["length"]
+    )
+
+
+@pytest.mark.parametrize("section", list(sections(made.changed({}))))
+def test_a_misspelt_key_is_named_at_every_level(section):
+    with pytest.raises(MurmurError, match=rf"^params\.yaml: unknown key {section}wrogn; known .*\w+, \w+"):
+        check(**{f"{section}wrogn": 1})
+
+
+@pytest.mark.parametrize("section", list(sections(made.changed({}))))
+def test_a_missing_key_is_named_at_every_level(section):
+    content = made.changed({})
+    place = content
+    for key in section.split(".")[:-1]:
+        place = place[key]
+    last = next(k for k in place if k not in ("synthetic", "circor", "folder"))
+    del place[last]
+    with pytest.raises(MurmurError, match=rf"^params\.yaml: key {section}{last} is missing$"):
+        params.check(params.Params, content, where="params.yaml")
+
+
+@pytest.mark.parametrize(
+    "key, value, words",
+    [
+        ("seed", -1, "seed: .*greater than or equal to 0 .it is -1"),
+        ("class_map", {"Unknown": 3}, "class_map.Unknown: .*valid string"),
+        ("positive", "Present", "positive: .*valid list .it is 'Present'"),
+        ("download.limit", 0, "download.limit: .*greater than or equal to 1"),
+        ("download.on_bad", "ignore", "download.on_bad: .*'error' or 'leave_out' .it is 'ignore'"),
+        ("download.circor", 3, "unknown key download.circor; known are limit, on_bad and the data sets"),
+        ("clean", None, "clean: "),
+        ("clean.sample_rate", 0, "clean.sample_rate: .*greater"),
+        ("clean.sample_rate", 2000.5, "clean.sample_rate: .*integer"),
+        ("clean.bandpass.order", 0, "clean.bandpass.order: "),
+        ("clean.bandpass.low", 0, "clean.bandpass.low: .*greater than 0"),
+        ("clean.bandpass.low", 900, "clean.bandpass 900-800 Hz must rise"),
+        ("clean.bandpass.high", 1000, "clean.bandpass 25-1000 Hz must .*end below Nyquist 1000 Hz"),
+        ("segment.length", 0, "segment.length: .*greater than 0"),
+        ("segment.length", float("inf"), "segment.length: .*finite"),
+        ("segment.overlap", 1, "segment.overlap: .*less than 1"),
+        ("segment.short", "stretch", "segment.short: .*'drop', 'pad' or 'wrap'"),
+        ("mel.f_max", 1000.5, "mel.f_max 1000.5 Hz is above Nyquist, 1000 Hz; lower it or raise clean"),
+        ("mel.f_min", 800, "mel.f_min 800 Hz is not below mel.f_max 800 Hz"),
+        ("mel.win_length", 257, "mel.win_length 257 is longer than mel.n_fft 256; lower it"),
+        ("mel.reference", "mean", "mel.reference: .*'max'.*; mel.reference: .*number"),
+        ("mel.reference", -1.0, "mel.reference: .*greater than 0"),
+        ("split.runs", [0, 1, 0], r"split.runs names a run twice: \[0, 1, 0\]"),
+        ("split.runs", [], "split.runs: .*at least 1"),
+        ("split.runs", [0, -1], "split.runs.1: .*greater than or equal to 0"),
+        ("split.folds", 1, "split.folds: .*greater than or equal to 2"),
+        ("split.test", 1.0, "split.test: .*less than 1"),
+        ("split.validation", 0.0, "split.validation: .*greater than 0"),
+        ("split.group_by", "site", "split.group_by: .*'person', 'patient', 'recording' or 'segment'"),
+        ("train", [], "train: .*dictionary"),
+        ("train.lr", float("nan"), "train.lr: "),
+        ("train.label_smoothing", 1.0, "train.label_smoothing: "),
+        ("train.augment.time_mask", 1.1, "train.augment.time_mask: .*less than or equal to 1"),
+        ("train.model", {"width": 3}, "key train.model.name is missing"),
+        ("evaluate.level", "person", "evaluate.level: "),
+    ],
+)
+def test_a_value_that_does_not_fit_is_told(key, value, words):
+    with pytest.raises(MurmurError, match=f"^params.yaml: {words}"):
+        check(**{key: value})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"mel.f_max": 1000, "clean.bandpass": None},
+        {"mel.win_length": 256, "mel.reference": 2, "mel.top_db": None},
+        {
+            "class_map": {"Unknown": None},
+            "positive": None,
+            "download.limit": 3,
+            "download.pascal": {"set": "a"},
+        },
+        {"train.lr": "1e-3", "split.runs": [10]},  # YAML 1.1 takes 1e-3 for text
+    ],
+)
+def test_values_at_the_edge_are_taken(changes):
+    assert check(**changes)
+
+
+def test_all_that_is_wrong_is_told_at_once():
+    content = made.changed({"mel.n_mel": 3, "seed": -1, "split.folds": 0})
+    del content["mel"]["n_mels"]
+    with pytest.raises(MurmurError) as caught:
+        params.check(params.Params, content, where="params.yaml")
+    assert [
+        one.split()[:3]
+        for one in str(caught.value).removeprefix("params.yaml: ").split("; ")
+        if "known here" not in one
+    ] == [
+        ["seed:", "Input", "should"],
+        ["key", "mel.n_mels", "is"],
+        ["unknown", "key", "mel.n_mel"],
+        ["split.folds:", "Input", "should"],
+    ]
+
+
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        (None, "cannot be read as YAML: .*No such file"),
+        (b"mel:\n  n_mels: [1, 2\nseed: 0\n", r"cannot be read as YAML: [\s\S]*line 3"),
+        (b"mel:\n\tn_mels: 1\n", r"cannot be read as YAML: [\s\S]*line 2"),
+        (b"\xff\xfe", "cannot be read as YAML"),
+        (b"- seed\n", "expected a mapping of parameters, found list"),
+        (b"", "expected a mapping of parameters, found NoneType"),
+    ],
+)
+def test_a_file_that_is_no_yaml(tmp_path, content, words):
+    path = tmp_path / "params.yaml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(MurmurError, match=f"^{path}: {words}"):
+        params.load("seed", path=path)
+
+
+def test_one_wrong_section_stops_every_stage(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(made.changed({"train.epoch": 3})))
+    with pytest.raises(MurmurError, match=r"unknown key train\.epoch; known here: .*epochs"):
+        params.load("segment", path=path)
+    path.write_text(yaml.safe_dump(made.changed({}) | {True: 1}))
+    with pytest.raises(MurmurError, match="it is True"):
+        params.load("segment", path=path)

@@ -1,0 +1,106 @@
+"""Where recordings are cut: by hand for the exact lengths, by rule for any other. 10 samples are a second."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from murmur import tables
+from murmur.errors import MurmurError
+from murmur.params import Segment
+from murmur.segment import segment
+
+RATE = 10
+OPTIONS = Segment(length=4, overlap=0.5, short="pad", min_length=1)
+
+
+def cut(n_samples, **changes):
+    """Segments and left-out pieces of recordings a, b, … of so many samples."""
+    names = [chr(ord("a") + k) for k in range(len(n_samples))]
+    offsets = np.cumsum([0, *n_samples[:-1]])
+    signals = pd.DataFrame({"recording_id": names, "offset": offsets, "n_samples": n_samples})
+    return segment(signals, RATE, OPTIONS.model_copy(update=changes))
+
+
+def pieces(table, name="a"):
+    rows = table[table["recording_id"] == name]
+    return list(zip(rows["start"], rows["n_samples"], strict=True))
+
+
+@pytest.mark.parametrize("short", ["drop", "pad", "wrap"])
+@pytest.mark.parametrize(
+    ("n", "overlap", "expected"),
+    [
+        (40, 0.5, [(0, 40)]),
+        (60, 0.5, [(0, 40), (20, 40)]),
+        (80, 0.0, [(0, 40), (40, 40)]),
+        (50, 0.75, [(0, 40), (10, 40)]),
+    ],
+)
+def test_exact_lengths_leave_nothing_over(short, n, overlap, expected):
+    segments, left_out = cut([n], short=short, overlap=overlap)
+    assert pieces(segments) == expected
+    assert left_out.empty
+
+
+@pytest.mark.parametrize("short", ["pad", "wrap"])
+def test_pad_and_wrap_keep_the_last_piece(short):
+    assert pieces(cut([41], short=short)[0]) == [(0, 40), (20, 21)]
+    assert pieces(cut([39], short=short)[0]) == [(0, 39)]
+    assert pieces(cut([50], short=short, overlap=0)[0]) == [(0, 40), (40, 10)]
+
+
+def test_drop_leaves_the_last_piece_out_and_says_so():
+    segments, left_out = cut([41, 40, 39], short="drop")
+    assert [pieces(segments, name) for name in "abc"] == [[(0, 40)], [(0, 40)], []]
+    assert list(left_out["item"]) == ["a", "c"]
+    assert left_out["reason"][0] == "last piece of 2.10 s is too short for a segment"
+    assert left_out["reason"][1] == "whole recording of 3.90 s is too short for a segment"
+
+
+def test_min_length_is_the_shortest_piece_that_stays():
+    segments, left_out = cut([10, 9, 50, 49], overlap=0)
+    assert [pieces(segments, name) for name in "abcd"] == [[(0, 10)], [], [(0, 40), (40, 10)], [(0, 40)]]
+    assert list(left_out["item"]) == ["b", "d"]
+
+
+def test_min_length_beyond_a_segment_asks_for_whole_ones():
+    assert pieces(cut([41], min_length=9)[0]) == [(0, 40)]
+
+
+def test_without_min_length_a_single_sample_stays():
+    assert pieces(cut([41], min_length=0, overlap=0)[0]) == [(0, 40), (40, 1)]
+
+
+def test_no_segment_at_all_is_an_error_that_names_the_key():
+    with pytest.raises(MurmurError, match=r"segment\.length 4 s .*longest recording has 3\.90 s"):
+        cut([39, 12], short="drop")
+
+
+def test_tables_fit_their_schemas(tmp_path):
+    segments, left_out = cut([100, 39], short="drop")
+    tables.write(segments, tmp_path / "segments.parquet", tables.SEGMENTS)
+    tables.write(left_out, tmp_path / "left_out.parquet", tables.LEFT_OUT)
+    pd.testing.assert_frame_equal(tables.read(tmp_path / "segments.parquet", tables.SEGMENTS), segments)
+    assert set(left_out["stage"]) == {"segment"}
+    assert not segments["reversed"].any()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_rules_hold_for_any_length_and_overlap(seed):
+    rng = np.random.default_rng(seed)
+    sizes = [int(n) for n in rng.integers(1, 500, 20)] + [500]
+    length, overlap = round(rng.uniform(0.5, 12), 2), round(rng.uniform(0, 0.95), 2)
+    padded, none_left_out = cut(sizes, length=length, overlap=overlap, min_length=0)
+    dropped, left_out = cut(sizes, length=length, overlap=overlap, short="drop")
+    whole = round(length * RATE)
+
+    assert none_left_out.empty and padded["segment_id"].is_unique
+    pd.testing.assert_frame_equal(dropped, padded[padded["n_samples"] == whole].reset_index(drop=True))
+    for k, n in enumerate(sizes):
+        rows = pieces(padded, chr(ord("a") + k))
+        starts, ends = [start for start, _ in rows], [start + size for start, size in rows]
+        assert starts[0] == 0 and ends[-1] == n  # from the first sample to the last, and never beyond
+        assert len(set(np.diff(starts))) <= 1
+        assert all(start <= end for start, end in zip(starts[1:], ends[:-1], strict=True))  # no gap
+        assert all(size == whole for _, size in rows[:-1])
+        assert (rows[-1][1] < whole) == (chr(ord("a") + k) in set(left_out["item"]))

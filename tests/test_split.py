@@ -1,0 +1,211 @@
+"""Folds: whole groups, every class everywhere, the same for a seed; and an audit that finds what leaks."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from murmur import params, split
+from murmur.errors import MurmurError
+from tests import made
+
+CLASSES = ("Present", "Unknown", "Absent")
+OPTIONS = made.changed({})["split"]
+
+
+def people(n=60, linked=8):
+    """Recordings of n patients, 1 to 4 each; the first patients and the last are the same persons."""
+    rng = np.random.default_rng(3)
+    rows = []
+    for k in range(n):
+        label = CLASSES[0 if k % 5 < 2 else 2 if k % 5 < 4 else 1]
+        person = k - n + linked if k >= n - linked else k
+        for site in ("AV", "PV", "TV", "MV")[: 1 + rng.integers(4)]:
+            rows.append((f"{k}_{site}", f"{k}", f"H{person}", label))
+    table = pd.DataFrame(rows, columns=["recording_id", "patient_id", "person_id", "patient_label"])
+    return table.assign(role=None, audio_sha256=[f"sha{k}" for k in range(len(table))])
+
+
+def cut(recordings, n=3):
+    ids = recordings["recording_id"].repeat(n)
+    return pd.DataFrame({"segment_id": [f"{i}@{k % n}" for k, i in enumerate(ids)], "recording_id": ids})
+
+
+def deal(recordings, seed=0, segments=None, **options):
+    segments = cut(recordings) if segments is None else segments
+    runs = split.split(
+        recordings, segments, params.Split(**OPTIONS | {"runs": [0], "folds": 5} | options), seed
+    )
+    return runs[0] if options.get("runs") is None else runs
+
+
+def same(one, other):
+    order = ["fold", "recording_id", "segment_id"]
+    return one.sort_values(order, ignore_index=True).equals(other.sort_values(order, ignore_index=True))
+
+
+def groups(folds, recordings, column="person_id"):
+    """fold -> role -> the set of persons."""
+    known = folds[["fold", "recording_id", "role"]].merge(
+        recordings[["recording_id", column]], on="recording_id"
+    )
+    return {
+        fold: {role: set(part[column]) for role, part in table.groupby("role")}
+        for fold, table in known.groupby("fold")
+    }
+
+
+@pytest.mark.parametrize("n_splits", [1, 2, 5])
+def test_a_cross_validator_like_those_of_scikit_learn(n_splits):
+    table = people()
+    y, group = table["patient_label"].to_numpy(), table["person_id"].to_numpy()
+    splitter = split.StratifiedGroups(n_splits, test=0.3, random_state=4)
+    assert splitter.get_n_splits() == n_splits
+    parts = list(splitter.split(np.zeros(len(y)), y, group))
+    assert len(parts) == n_splits
+    for train, test in parts:
+        assert sorted([*train, *test]) == list(range(len(y)))
+        assert not set(group[train]) & set(group[test])
+        assert set(y[train]) == set(y[test]) == set(CLASSES)
+    if n_splits > 1:
+        assert sorted(np.concatenate([test for _, test in parts])) == list(range(len(y)))
+    shares = [len(set(group[test])) / len(set(group)) for _, test in parts]
+    assert shares == pytest.approx([0.3 if n_splits == 1 else 1 / n_splits] * n_splits, abs=0.04)
+
+
+def test_a_group_of_two_labels_has_the_commoner():
+    y = np.array(["a", "b", "b"] * 4 + ["a"] * 4)
+    group = np.array([f"g{k // 3}" for k in range(12)] + [f"h{k}" for k in range(4)])
+    for _, test in split.StratifiedGroups(4).split(None, y, group):
+        assert {name[0] for name in group[test]} == {"g", "h"}
+
+
+@pytest.mark.parametrize("share", [0.01, 0.2, 0.5, 0.99])
+def test_a_hold_out_has_every_class_on_both_sides(share):
+    y = np.repeat(["many", "few"], [40, 2])
+    ((train, test),) = split.StratifiedGroups(1, test=share).split(None, y, np.arange(42))
+    assert [list(y[part]).count("few") for part in (train, test)] == [1, 1]
+    assert list(y[test]).count("many") == min(max(round(share * 40), 1), 39)
+
+
+@pytest.mark.parametrize("method, folds", [("kfold", 5), ("kfold", 2), ("holdout", 1)])
+def test_persons_are_never_on_two_sides(method, folds):
+    table = people()
+    found = deal(table, method=method, folds=max(folds, 2), test=0.25, validation=0.25)
+    parts = groups(found, table)
+    assert list(parts) == list(range(folds))
+    for roles in parts.values():
+        assert set(roles) == {"train", "validation", "test"}
+        assert (
+            sum(map(len, roles.values())) == len(set.union(*roles.values())) == table["person_id"].nunique()
+        )
+    for roles in groups(found, table, "patient_label").values():
+        assert all(classes == set(CLASSES) for classes in roles.values())
+    if method == "kfold":
+        assert sum(len(roles["test"]) for roles in parts.values()) == table["person_id"].nunique()
+    assert not found.duplicated(["fold", "recording_id"]).any() and found["segment_id"].isna().all()
+    rest = {len(r["train"] | r["validation"]) for r in parts.values()}
+    assert all(len(r["validation"]) == pytest.approx(0.25 * max(rest), abs=2) for r in parts.values())
+    assert not split.audit(found, table).filter(like="shared").any(axis=None)
+
+
+@pytest.mark.parametrize(
+    "group_by, leaks",
+    [
+        ("person", []),
+        ("patient", ["persons"]),
+        ("recording", ["persons", "patients"]),
+        ("segment", ["persons", "patients", "recordings", "audio"]),
+    ],
+)
+def test_the_audit_finds_what_other_groups_leak(group_by, leaks):
+    table = people()
+    found = deal(table, group_by=group_by)
+    audit = split.audit(found, table)
+    shared = audit.filter(like="shared_")
+    assert [name.removeprefix("shared_") for name in shared if shared[name].any()] == leaks
+    assert (group_by == "segment") == found["segment_id"].notna().all()
+    parts = groups(found, table)
+    expected = [len(p["test"] & (p["train"] | p["validation"])) for p in parts.values()]
+    assert list(audit["shared_persons"]) == expected
+
+
+def test_the_audit_counts_what_is_planted():
+    table = people(linked=0)
+    found = deal(table)
+    first = found[found["fold"] == 0].set_index("recording_id")["role"]
+    tested, trained, stopped = (first.index[first == role] for role in ("test", "train", "validation"))
+    by_id = table.set_index("recording_id")
+    by_id.loc[trained[0], "person_id"] = by_id.loc[tested[0], "person_id"]
+    by_id.loc[stopped[0], "audio_sha256"] = by_id.loc[tested[0], "audio_sha256"]
+    by_id.loc[trained[1], "audio_sha256"] = by_id.loc[trained[2], "audio_sha256"]  # on one side: no leak
+    row = split.audit(found, by_id.reset_index()).iloc[0]
+    assert [row[f"shared_{what}"] for what in ("persons", "patients", "recordings", "audio")] == [1, 0, 0, 1]
+    assert [row[f"n_{role}"] for role in ("train", "validation", "test")] == [
+        len(trained),
+        len(stopped),
+        len(tested),
+    ]
+
+
+@pytest.mark.parametrize("method", ["kfold", "holdout", "role"])
+@pytest.mark.parametrize("group_by", ["person", "segment"])
+def test_a_run_depends_on_seed_and_run_alone(group_by, method):
+    table, how = people(), {"group_by": group_by, "method": method}
+    table["role"] = np.where(np.arange(len(table)) % 4, "train", "test")
+    runs = deal(table, runs=[0, 1, 2], **how)
+    assert same(deal(table, runs=[2], **how)[2], runs[2])
+    assert same(deal(table, runs=[7, 2, 0], **how)[2], runs[2])
+    shuffled = table.sample(frac=1, random_state=1)
+    assert same(deal(shuffled, runs=[2], segments=cut(table)[::-1], **how)[2], runs[2])
+    for other in (runs[1].assign(run=2), deal(table, runs=[2], seed=1, **how)[2]):
+        assert not same(other, runs[2])
+        assert same(*(frame[frame["role"] == "test"] for frame in (other, runs[2]))) == (method == "role")
+    assert all(set(frame["run"]) == {run} for run, frame in runs.items())
+
+
+def test_roles_are_the_data_sets_own():
+    table = people(linked=0)
+    table["role"] = np.where(table["patient_id"].astype(int) < 40, "train", "test")
+    found = deal(table, method="role").merge(table, on="recording_id")
+    assert set(found["fold"]) == {0}
+    assert ((found["role_x"] == "test") == (found["role_y"] == "test")).all()
+    parts = groups(found.rename(columns={"role_x": "role"}), table)[0]
+    assert not parts["train"] & parts["validation"] and len(parts["validation"]) == pytest.approx(8, abs=1)
+    linked = people(linked=8).assign(role=table["role"])
+    assert split.audit(deal(linked, method="role"), linked)["shared_persons"].tolist() == [8]
+
+
+def test_recordings_without_a_segment_take_no_part():
+    table = people()
+    found = deal(table, segments=cut(table[3:]))
+    assert set(found["recording_id"]) == set(table["recording_id"][3:])
+
+
+def few(n):
+    table = people(linked=0)
+    return table[
+        (table["patient_label"] != "Unknown") | table["patient_id"].isin([str(5 * k + 4) for k in range(n)])
+    ]
+
+
+@pytest.mark.parametrize(
+    "table, options, words",
+    [
+        (few(4), {}, "class Unknown has 4 groups .* 5 are needed; lower split.folds, or .* class_map"),
+        (few(1), {"method": "holdout"}, "class Unknown has 1 groups to deal out and 2 are needed"),
+        (people().assign(role="train"), {"method": "role"}, "split.method role: all recordings have one"),
+        (people(), {"method": "role"}, "split.method role: recording 0_AV has no role; give all"),
+    ],
+)
+def test_what_cannot_be_dealt_is_told(table, options, words):
+    with pytest.raises(MurmurError, match=words):
+        deal(table, **options)
+
+
+def test_a_class_of_as_many_persons_as_folds_is_in_every_fold():
+    for n in (2, 5):
+        parts = groups(deal(few(n), folds=n), few(n), "patient_label").values()
+        assert all("Unknown" in roles["test"] & roles["train"] for roles in parts)
+        assert all(("Unknown" in roles["validation"]) == (n > 2) for roles in parts), (
+            "an only person is trained on"
+        )

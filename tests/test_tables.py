@@ -1,0 +1,159 @@
+"""Tables and files are whole and as declared, or they are not there."""
+
+from dataclasses import fields
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from murmur import files, tables
+from murmur.errors import MurmurError
+
+FRAME = pd.DataFrame({"recording_id": ["a", "b"], "offset": [0, 5], "n_samples": [5, 7]})
+CARD = tables.Card("circor", "murmur", ("Present", "Absent"), ("Present",), (5.0, 1.0), "who", "ODC-By")
+NOTE = tables.Note("cpu", "float32", {"torch": "2"})
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "deep" / "signals.parquet"
+
+
+def there(path):
+    return [p.name for p in path.parent.iterdir()] if path.parent.exists() else []
+
+
+def test_round_trip(path):
+    tables.write(FRAME[["n_samples", "offset", "recording_id"]], path, tables.SIGNALS)
+    pd.testing.assert_frame_equal(tables.read(path, tables.SIGNALS), FRAME, check_dtype=False)
+    assert there(path) == ["signals.parquet"]
+    tables.write(FRAME[:0], path, tables.SIGNALS)
+    assert len(tables.read(path, tables.SIGNALS)) == 0
+
+
+def test_nullable_columns_and_predictions_round_trip(path):
+    folds = pd.DataFrame(
+        {"run": [0, 0], "fold": [0, 1], "recording_id": ["a", "b"], "role": ["train", "test"]}
+    )
+    tables.write(folds.assign(segment_id=[None, "b@0"]), path, tables.FOLDS)
+    assert list(tables.read(path, tables.FOLDS)["segment_id"].fillna("-")) == ["-", "b@0"]
+    schema = tables.predictions_schema(["x", "y"])
+    scores = folds[["run", "fold", "role"]].assign(level="patient", unit_id=["a", "b"])
+    scores = scores.assign(p_x=np.float32([0.25, 0.1]), p_y=np.float32([0.75, 0.9]))
+    tables.write(scores, path, schema, NOTE)
+    pd.testing.assert_frame_equal(tables.read(path, schema), scores, check_dtype=False)
+    assert tables.read(path, schema)["p_y"].dtype == np.float32
+    with pytest.raises(MurmurError, match=r"p_x \(float\), p_z \(float\)|p_y \(float\), p_z \(float\)"):
+        tables.read(path, tables.predictions_schema(["x", "z"]))
+
+
+@pytest.mark.parametrize(
+    "frame, words",
+    [
+        (FRAME.drop(columns="offset"), "column offset is missing"),
+        (FRAME.assign(extra=1), "unknown column extra; known are recording_id, offset, n_samples"),
+        (FRAME.assign(recording_id=["a", None]), "column recording_id is empty in row 1"),
+        (FRAME.assign(offset=[np.nan, 5]), "column offset is empty in row 0"),
+        (FRAME.assign(offset=["none", "5"]), "offset"),
+        (FRAME.assign(offset=[0.5, 5]), "offset"),
+        (FRAME.assign(recording_id=[1, 2]), "recording_id"),
+    ],
+    ids=["missing", "unknown", "null", "nan", "text", "fraction", "number"],
+)
+def test_what_is_not_as_declared_is_not_written(path, frame, words):
+    with pytest.raises(MurmurError, match=rf"^{path}: .*{words}"):
+        tables.write(frame, path, tables.SIGNALS)
+    assert there(path) == []
+
+
+def test_what_is_not_as_declared_is_not_read(path):
+    with pytest.raises(MurmurError, match=rf"^{path}: cannot be read .*; run its stage again: dvc repro"):
+        tables.read(path, tables.SIGNALS)
+    path.parent.mkdir()
+    path.write_bytes(b"not parquet")
+    with pytest.raises(MurmurError, match=rf"^{path}: cannot be read"):
+        tables.read(path, tables.SIGNALS)
+    for columns in (
+        FRAME.assign(more=1),
+        FRAME[["recording_id", "offset"]],
+        FRAME.astype({"offset": "float"}),
+        FRAME,
+    ):
+        columns.to_parquet(path, index=False)  # the last: nulls are not forbidden
+        with pytest.raises(MurmurError, match=rf"^{path}: not the columns expected: \w+ \(.*; run its stage"):
+            tables.read(path, tables.SIGNALS)
+    tables.write(FRAME, path, tables.SIGNALS)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(MurmurError, match=rf"^{path}: cannot be read"):
+        tables.read(path, tables.SIGNALS)
+
+
+def test_card_and_note_travel_with_the_table(path):
+    tables.write(FRAME, path, tables.SIGNALS, CARD)
+    assert tables.read_card(path) == CARD
+    assert all(
+        type(getattr(tables.read_card(path), f.name)) is type(getattr(CARD, f.name)) for f in fields(CARD)
+    )
+    tables.write(FRAME, path, tables.SIGNALS, NOTE)
+    assert tables.read_note(path) == NOTE
+    tables.write(FRAME, path, tables.SIGNALS)
+    for read in (tables.read_card, tables.read_note):
+        with pytest.raises(MurmurError, match=rf"^{path}: no note in its metadata; run the stage"):
+            read(path)
+
+
+def test_the_same_table_is_the_same_bytes(path):
+    tables.write(FRAME, path, tables.SIGNALS, CARD)
+    once = path.read_bytes()
+    tables.write(FRAME.copy(), path, tables.SIGNALS, CARD)
+    assert path.read_bytes() == once
+
+
+def test_an_interrupted_write_keeps_what_was_there(path, monkeypatch):
+    tables.write(FRAME, path, tables.SIGNALS)
+    before = path.read_bytes()
+
+    def half(table, where):
+        where.write_bytes(before[:20])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tables.pq, "write_table", half)
+    with pytest.raises(KeyboardInterrupt):
+        tables.write(FRAME[:1], path, tables.SIGNALS)
+    assert path.read_bytes() == before and there(path) == ["signals.parquet"]
+
+
+def test_csv_for_people(tmp_path):
+    path = tmp_path / "plots/a.csv"
+    tables.write_csv(pd.DataFrame({"x": [1 / 3, np.nan], "y": ["ä", "b"]}), path)
+    assert path.read_bytes() == "x,y\n0.333333,ä\n,b\n".encode()
+
+
+@pytest.mark.parametrize("old", [True, False])
+@pytest.mark.parametrize("folder", [True, False])
+def test_beside_is_whole_or_nothing(tmp_path, folder, old):
+    out = tmp_path / "deep" / "out"
+
+    def fill(where, words):
+        if folder:
+            where.mkdir()
+        (where / f"{words}.txt" if folder else where).write_text(words)
+
+    def now():
+        return sorted(p.name if folder else p.read_text() for p in (out.iterdir() if folder else [out]))
+
+    if old:
+        with files.beside(out) as part:
+            fill(part, "old")
+    stale = out.with_name("out.part")  # of a process that was killed
+    stale.parent.mkdir(exist_ok=True)
+    fill(stale, "stale")
+    with pytest.raises(ZeroDivisionError), files.beside(out) as part:
+        fill(part, "half")
+        1 / 0  # noqa: B018
+    assert there(out) == (["out"] if old else [])
+    assert not old or now() == (["old.txt"] if folder else ["old"])
+    with files.beside(out) as part:
+        fill(part, "new")
+    assert there(out) == ["out"] and now() == (["new.txt"] if folder else ["new"])
