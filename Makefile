@@ -11,7 +11,7 @@ setup: .venv/ready
 .venv/ready: requirements.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.txt
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -r requirements.txt
 	touch $@
 
 repro: setup
@@ -25,5 +25,5 @@ check: setup
 	ruff format --check .
 	mypy
 
-lock: setup  ## requirements.in -> requirements.txt, for Linux and macOS
+lock: setup
 	uv pip compile --quiet --universal --python-version 3.11 --custom-compile-command "make lock" requirements.in -o requirements.txt

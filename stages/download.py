@@ -11,9 +11,8 @@ def main() -> None:
         recordings, card, left_out = download.download(**vars(p), raw=raw)
         tables.write(recordings, "data/recordings.parquet", tables.RECORDINGS, card)
         tables.write(left_out, "data/left_out/download.parquet", tables.LEFT_OUT)
-    print(
-        f"{len(recordings)} recordings of {recordings['person_id'].nunique()} persons; {len(left_out)} left out"
-    )
+    persons = recordings["person_id"].nunique()
+    print(f"{len(recordings)} recordings of {persons} persons; {len(left_out)} left out")
 
 
 if __name__ == "__main__":

@@ -50,14 +50,14 @@ def deal(fold):
 
 
 def test_labels_and_roles_stand_beside_their_segments(made):
-    run, segments, _ = made
+    run, _, _ = made
     assert (run.run, run.weights) == (7, (1.0, 1.0))
     assert list(run.labels[:4]) == [0, 0, 1, 1]
     assert list(run.roles[0]) == [r for role in [*deal(0), ""] for r in (role, role)]
 
 
 def test_segments_may_be_dealt_one_by_one(made):
-    run, segments, _ = made
+    _, segments, _ = made
     folds = pd.DataFrame(
         {"run": 0, "fold": 0, "recording_id": "r0", "segment_id": ["r0@0", "r0@9"], "role": ["train", "test"]}
     )

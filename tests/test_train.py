@@ -107,8 +107,8 @@ def test_the_weights_of_the_best_epoch_answer(data):
     model.load_state_dict(found.weights)
     said = train.predict(model, torch.tensor(x), fold.predict).softmax(dim=1).numpy()
     np.testing.assert_allclose(said, found.probabilities, atol=1e-6)
-    loss = torch.nn.functional.nll_loss(torch.tensor(said[:25]).log(), torch.tensor(labels[70:95]), torch.tensor(
-        [70 / 2 / (labels[:70] == c).sum() for c in (0, 1)], dtype=torch.float32))  # fmt: skip
+    weight = torch.tensor([70 / 2 / (labels[:70] == c).sum() for c in (0, 1)], dtype=torch.float32)
+    loss = torch.nn.functional.nll_loss(torch.tensor(said[:25]).log(), torch.tensor(labels[70:95]), weight)
     assert float(loss) == pytest.approx(found.history["validation_loss"].min(), abs=1e-4)
 
 
@@ -129,7 +129,7 @@ def test_sampler_draws_classes_equally(data):
 
 
 def test_bad_requests_are_told(data):
-    with pytest.raises(MurmurError, match="train.device: this machine has no"):
+    with pytest.raises(MurmurError, match=r"train.device: this machine has no"):
         fit(data, device="mps" if not torch.backends.mps.is_available() else "cuda")
     with pytest.raises(MurmurError, match=r"train.lr"):
         fit(data, lr=1e30, clip=None, epochs=20)

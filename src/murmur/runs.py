@@ -108,7 +108,7 @@ def _fit_all(run: Run, weights: Path) -> Iterator[tuple[int, Fitted]]:
 
 
 def _start_method() -> BaseContext:
-    """Workers that start clean; on Linux they share one import of torch (a plain fork would copy its threads)."""
+    """Workers that start clean; on Linux they share one import of torch, but none of its threads."""
     if sys.platform != "linux":
         return multiprocessing.get_context("spawn")
     server = multiprocessing.get_context("forkserver")

@@ -128,7 +128,7 @@ def _run(loop: Loop, fold: Fold, chance: np.ndarray) -> tuple[pd.DataFrame, dict
 
 
 class Classifier(nn.Module):
-    """A network behind the standardisation of its input, band by band, by the training part's mean and spread."""
+    """A network behind the standardisation of its input by the training part's mean and spread in each band."""
 
     mean: torch.Tensor
     spread: torch.Tensor
@@ -164,7 +164,7 @@ def _shape(x: torch.Tensor) -> dict[str, int]:
 
 
 def _criterion(counts: np.ndarray, weights: Sequence[float], options: Train) -> nn.Module:
-    """Cross entropy. `balance: loss` gives every class the same say, `metric` its weight in the task's metric."""
+    """Cross entropy. `balance: loss`: all classes have the same say; `metric`: that of the task's metric."""
     size = np.maximum(counts, 1) / counts.sum()
     say = {
         "loss": np.full(len(counts), 1 / len(counts)) / size,
@@ -195,7 +195,7 @@ def _scheduler(optimizer: torch.optim.Optimizer, options: Train, steps: int) -> 
 
 
 def _order(train: np.ndarray, chance: np.ndarray, options: Train) -> torch.Tensor:
-    """The rows of one epoch: all, shuffled; or with `balance: sampler` drawn so that classes come equally often."""
+    """The rows of one epoch, shuffled; with `balance: sampler` drawn so that classes come equally often."""
     rows = torch.from_numpy(train)
     if options.balance != "sampler":
         return rows[torch.randperm(len(rows))]

@@ -1,9 +1,9 @@
 """One small reader a data set. A reader is a module with
 
 - `Options`: a pydantic model of its own section `download.<name>` in params.yaml;
-- `TASKS`: for each task, its classes in order and the positive ones; empty: any task, the labels are the classes;
+- `TASKS`: for each task, its classes in order and the positive ones; empty: the labels found are the classes;
 - `PERSONS`, `LICENCE`: a sentence each, what person_id is and under what terms the data stand;
-- `fetch(options, folder, limit) -> Path`: where the files lie. `folder` is an empty folder the reader may fill;
+- `fetch(options, folder, limit) -> Path`: where the files lie. `folder` is an empty one it may fill;
 - `read(root, options, task) -> Reading`: the table of recordings, without what only the audio can tell.
 """
 

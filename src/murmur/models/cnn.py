@@ -22,7 +22,7 @@ def build(
 
 
 class Residual(nn.Module):
-    """Two 3×3 convolutions and a way past them (He et al. 2016)."""
+    """Two 3x3 convolutions and a way past them (He et al. 2016)."""
 
     def __init__(self, inside: int, outside: int, stride: tuple[int, int]):
         super().__init__()
@@ -40,7 +40,7 @@ class Residual(nn.Module):
 
 
 class Pool(nn.Module):
-    """[batch, channels, mels, frames] -> [batch, 2·channels]: mean over mels, then mean and maximum over time."""
+    """[batch, channels, mels, frames] -> [batch, 2·channels]: mean over mels, mean and maximum over time."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         over_time = x.mean(dim=2)
