@@ -126,7 +126,7 @@ def log_mel(x: np.ndarray, rate: int, options: params.Mel) -> np.ndarray:
 
 def default_folder(scratch: Path) -> Path:
     """CirCor, where it lies, else simulated recordings."""
-    circor = Path(os.environ.get("MURMUR_DATA", "data"), "circor", "training_data")
+    circor = Path(os.environ.get("MURMUR_DATA", "nowhere"), "circor", "training_data")
     if circor.is_dir():
         return circor
     raw = scratch / "raw"

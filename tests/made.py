@@ -113,3 +113,10 @@ def download(dataset, out, *, options=(), limit=None, on_bad="error", **keys):
     keys = {"task": "murmur", "class_map": {}, "positive": None} | keys
     with beside(out) as raw:
         return front_door.download(dataset=dataset, download=section, raw=raw, **keys)
+
+
+def train_options(**changes):
+    """The train section of params.yaml with the smallest network on one CPU, and changes."""
+    section = yaml.safe_load((ROOT / "params.yaml").read_text())["train"]
+    small = {"model": {"name": "cnn", "width": 4, "dropout": 0.0}, "device": "cpu", "balance": "loss"}
+    return params.Train(**section | small | changes)

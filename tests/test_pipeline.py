@@ -1,6 +1,7 @@
 """dvc.yaml is honest: each stage names exactly what it reads, and a change re-runs what follows from it."""
 
 import ast
+import json
 import os
 import shutil
 import subprocess
@@ -8,6 +9,7 @@ import sys
 from pathlib import Path
 
 import networkx as nx
+import pandas as pd
 import pytest
 import yaml
 from dvc.dependency.param import ParamsDependency
@@ -83,19 +85,37 @@ def edit(folder, changes):
     (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
 
 
-@pytest.fixture(scope="module")
-def project(tmp_path_factory):
-    """A copy of the project with a tiny data set, run once from download to evaluate."""
-    folder = tmp_path_factory.mktemp("project")
+def copy_project(folder, changes):
     for name in ("src", "stages", "dvc.yaml", "params.yaml"):
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         copy(ROOT / name, folder / name)
     (folder / "data" / "folder").mkdir(parents=True)
     (folder / "README.md").write_text("words\n")
-    edit(folder, TINY)
+    edit(folder, changes)
     run(folder, "dvc", "init", "--no-scm", "--quiet")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A copy of the project with a tiny data set, run once from download to evaluate."""
+    folder = tmp_path_factory.mktemp("project")
+    copy_project(folder, TINY)
     assert repro(folder) == ["download", "clean", "segment", "mel", "split", "train@0", "train@1", "evaluate"]
     return folder
+
+
+@pytest.mark.skipif("MURMUR_DATA" not in os.environ, reason="MURMUR_DATA names no real recordings")
+def test_real_recordings_go_all_the_way(tmp_path):
+    changes = {"download": {"limit": 60}, "split": {"runs": [3], "folds": 2}, "train": {"epochs": 1}}
+    copy_project(tmp_path, {"dataset": "circor"} | changes)
+    repro(tmp_path)
+    summary = json.loads((tmp_path / "metrics/summary.json").read_text())
+    assert summary["data"]["dataset"] == "circor" and summary["data"]["patients"] == 60
+    assert summary["protocol"]["shared_persons"] == 0 and not summary["protocol"]["leaky"]
+    patients = pd.read_csv(tmp_path / "metrics/runs.csv").query("level == 'patient'")
+    assert patients["n_units"].tolist() == [60] and patients.notna().all(axis=None)
+    left_out = pd.read_csv(tmp_path / "metrics/left_out.csv")
+    assert (left_out["reason"] == "beyond download.limit 60").sum() == 902 - summary["data"]["recordings"]
 
 
 def test_a_second_repro_runs_nothing(project):

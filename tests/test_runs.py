@@ -6,27 +6,10 @@ import pytest
 from safetensors.numpy import load_file
 
 from murmur import runs, tables
-from murmur.params import Augment, Model, Train
+from tests.made import train_options
 
 CARD = tables.Card("made", "murmur", ("Present", "Absent"), ("Present",), (), "ids", "none")
-OPTIONS = Train(
-    model=Model(name="cnn", width=4),
-    device="cpu",
-    precision="float32",
-    epochs=2,
-    batch_size=8,
-    optimizer="adam",
-    lr=0.01,
-    weight_decay=0.0,
-    schedule="none",
-    clip=None,
-    balance="loss",
-    label_smoothing=0.0,
-    patience=None,
-    select_on="loss",
-    augment=Augment(time_masks=0, time_mask=0, frequency_masks=0, frequency_mask=0, mixup=0.2),
-    keep_weights="best",
-)
+OPTIONS = train_options(epochs=2, batch_size=8, keep_weights="best")
 
 
 @pytest.fixture

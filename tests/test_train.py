@@ -6,26 +6,10 @@ import torch
 
 from murmur import train
 from murmur.errors import MurmurError
-from murmur.params import Augment, Model, Train
+from tests.made import train_options
 
-OPTIONS = Train(
-    model=Model(name="cnn", width=4, dropout=0.0),
-    device="cpu",
-    precision="float32",
-    epochs=6,
-    batch_size=16,
-    optimizer="adamw",
-    lr=0.01,
-    weight_decay=0.01,
-    schedule="onecycle",
-    clip=1.0,
-    balance="loss",
-    label_smoothing=0.0,
-    patience=None,
-    select_on="loss",
-    augment=Augment(time_masks=1, time_mask=0.1, frequency_masks=1, frequency_mask=0.1, mixup=0.2),
-    keep_weights="none",
-)
+MASKS = {"time_masks": 1, "time_mask": 0.1, "frequency_masks": 1, "frequency_mask": 0.1, "mixup": 0.2}
+OPTIONS = train_options(epochs=6, batch_size=16, lr=0.01, augment=MASKS)
 
 
 @pytest.fixture(autouse=True)

@@ -117,12 +117,13 @@ def protocol(options: Split, card: Card) -> dict[str, Any]:
 
 
 def in_words(results: Results, level: str) -> str:
-    """The headline figures as lines of text, each beside the constant answer's."""
+    """The headline figures as a table of text, each beside the constant answer's."""
     baseline = results.summary["baseline"]
-    lines = [f"{level} level: mean ± SD over runs [95 % interval over persons]; always {baseline['answer']}"]
+    lines = [f"{level + ' level':28}  mean     SD  95 % interval  always {baseline['answer']}"]
     for name, row in results.summary[level].items():
-        spread = "{mean:.3f} ± {sd:.3f} [{low:.3f}, {high:.3f}]".format(**row)
-        lines.append(f"  {name:26} {spread}; {baseline[name]:.3f}")
+        sd = f"{row['sd']:.3f}" if np.isfinite(row["sd"]) else "-"  # of one run there is none
+        interval = "{low:.3f}-{high:.3f}".format(**row)
+        lines.append(f"  {name:26} {row['mean']:.3f}  {sd:>5}    {interval}  {baseline[name]:.3f}")
     return "\n".join(lines)
 
 

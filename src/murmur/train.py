@@ -128,7 +128,7 @@ def _run(loop: Loop, fold: Fold, chance: np.ndarray) -> tuple[pd.DataFrame, dict
 
 
 class Classifier(nn.Module):
-    """A network behind the standardisation of its input by the training part's mean and spread in each band."""
+    """A network behind the standardisation of each band by the training part's mean and spread."""
 
     mean: torch.Tensor
     spread: torch.Tensor
