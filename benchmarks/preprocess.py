@@ -131,7 +131,7 @@ def default_folder(scratch: Path) -> Path:
         return circor
     raw = scratch / "raw"
     raw.mkdir()
-    return synthetic.fetch(synthetic.Options(), raw, None)
+    return synthetic.fetch(synthetic.Options(patients=60, seed=0), raw, None)
 
 
 def describe(raw: Path) -> pd.DataFrame:
