@@ -60,13 +60,11 @@ def main(
             _, spectrograms = pipeline(recordings, raw, p, out)
             plain, ours = min(plain, middle - start), min(ours, time.perf_counter() - middle)
         apart = max(np.abs(a - np.float32(b)).max() for a, b in zip(expected, spectrograms, strict=True))
-        mapped = (out / "signals.npy").stat().st_size / 2**20
 
     print(f"plain way  {plain:7.2f} s  {seconds / plain:8,.0f} x real time")
     print(f"pipeline   {ours:7.2f} s  {seconds / ours:8,.0f} x real time")
     print(f"ratio      {plain / ours:7.2f}")
-    print(f"peak memory: {peak_of_few:.0f} MiB after {len(few)} recordings, {peak:.0f} MiB after all;")
-    print(f"             it counts the signals file, {mapped:.0f} MiB, which is mapped while it is read")
+    print(f"peak memory: {peak_of_few:.0f} MiB after {len(few)} recordings, {peak:.0f} MiB after all")
     print(f"{len(expected)} spectrograms, at most {apart:.4f} apart; allowed: {ALLOWED[p.mel.dtype]}")
     if not apart <= ALLOWED[p.mel.dtype]:
         sys.exit("error: the two ways do not agree")
@@ -81,7 +79,7 @@ def pipeline(
     segments, _ = segment.segment(signals, rate, p.segment)
     mel.mel(
         signals,
-        np.load(out / "signals.npy", mmap_mode="r"),
+        out / "signals.npy",
         segments,
         rate=rate,
         length=round(p.segment.length * rate),

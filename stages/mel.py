@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
-
 from murmur import mel, params, tables
 from murmur.errors import run_stage
 
@@ -14,7 +12,7 @@ def main() -> None:
     segments = tables.read("data/segments.parquet", tables.SEGMENTS)
     mel.mel(
         signals,
-        np.load("data/signals.npy", mmap_mode="r"),
+        Path("data/signals.npy"),
         segments,
         rate=p.sample_rate,
         length=round(p.length * p.sample_rate),

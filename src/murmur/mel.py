@@ -25,7 +25,7 @@ CHANNELS = 1
 
 def mel(
     signals: pd.DataFrame,
-    flat: np.ndarray,
+    samples: Path,
     segments: pd.DataFrame,
     *,
     rate: int,
@@ -38,7 +38,7 @@ def mel(
 
     Parameters
     ----------
-    signals, flat: where each recording's samples lie, and all samples [n] float32 at `rate` Hz.
+    signals, samples: where each recording's samples lie, and the .npy of all [n] float32 at `rate` Hz.
     segments: as `tables.SEGMENTS`; row k of it is row k of the array.
     length: samples in a segment; a shorter one is filled up with its own beginning (`wrap`) or zeros.
     """
@@ -50,6 +50,7 @@ def mel(
 
     def one(first: int) -> np.ndarray:
         rows = slice(first, first + BATCH)
+        flat = np.load(samples, mmap_mode="r")  # for this batch: what is mapped counts as memory in use
         x = gather(flat, starts[rows], sizes[rows], length, wrap)
         x[backwards[rows]] = x[backwards[rows], ::-1]
         batch = np.empty((len(x), *shape[1:]), options.dtype)
