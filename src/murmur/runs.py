@@ -64,7 +64,7 @@ def fit_run(
     """Fit every fold of a run.
 
     Folds go to worker processes, one thread each, so that all cores work and the bytes do not depend
-    on how many there are. On a GPU they are fitted one after another.
+    on how many there are. A GPU is shared by them; where its memory is short, set MURMUR_WORKERS=1.
 
     Parameters
     ----------
@@ -92,8 +92,7 @@ Fitted = tuple[np.ndarray, pd.DataFrame, str]
 
 def _fit_all(run: Run, weights: Path) -> Iterator[tuple[int, Fitted]]:
     processes = _start_method()
-    n = min(workers.count(), len(run.roles)) if run.options.device in ("auto", "cpu") else 1
-    with ProcessPoolExecutor(n, processes) as pool:
+    with ProcessPoolExecutor(min(workers.count(), len(run.roles)), processes) as pool:
         jobs = {pool.submit(fit_fold, run, fold, weights): fold for fold in run.roles}
         try:
             for job in as_completed(jobs):

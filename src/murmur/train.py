@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -84,8 +85,7 @@ def fit(
     device = choose_device(options.device)
     check_precision(options.precision, device)
     torch.manual_seed(seed)
-    if device.type != "cpu":  # there it holds anyway, and to ask imports half of torch
-        torch.use_deterministic_algorithms(True)
+    _be_deterministic(device)
     counts = np.bincount(labels[fold.train], minlength=len(weights))
     if not counts.all():
         raise MurmurError(f"train: class number {counts.argmin()} has no segment in the training part")
@@ -102,6 +102,15 @@ def fit(
     return Fit(probabilities, history, {name: value.cpu().contiguous() for name, value in best.items()})
 
 
+def _be_deterministic(device: torch.device) -> None:
+    """One thread of a CPU is so without asking, which would import half of torch."""
+    if device.type != "cpu":
+        os.environ.setdefault(
+            "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
+        )  # cuBLAS needs it said before its first use
+        torch.use_deterministic_algorithms(True, warn_only=device.type != "cuda")
+
+
 def _run(loop: Loop, fold: Fold, chance: np.ndarray) -> tuple[pd.DataFrame, dict[str, torch.Tensor]]:
     """All epochs, or as many as `patience` allows: the history, and the weights of the best."""
     history: list[dict[str, float]] = []
@@ -110,9 +119,11 @@ def _run(loop: Loop, fold: Fold, chance: np.ndarray) -> tuple[pd.DataFrame, dict
     for epoch in range(loop.options.epochs):
         rate = loop.optimizer.param_groups[0]["lr"]
         loss = _epoch(loop, _order(fold.train, chance, loop.options))
-        if not np.isfinite(loss):
-            raise MurmurError(f"train: the loss is {loss} in epoch {epoch}; lower train.lr or set train.clip")
         seen = _validate(loop, fold)
+        if not np.isfinite(loss + seen["validation_loss"]):
+            raise MurmurError(
+                f"train: the loss is not finite in epoch {epoch}; lower train.lr or set train.clip"
+            )
         history.append({"epoch": epoch, "train_loss": loss, "learning_rate": rate, **seen})
         scores.append(
             -seen["validation_loss"] if loop.options.select_on == "loss" else seen["validation_uar"]
@@ -233,8 +244,8 @@ def _step(loop: Loop, rows: torch.Tensor) -> torch.Tensor:
 @torch.no_grad()
 def _validate(loop: Loop, fold: Fold) -> dict[str, float]:
     logits, truth = predict(loop.model, loop.x, fold.validation), loop.y[fold.validation]
-    there = truth.bincount(minlength=logits.shape[1])
-    right = truth[logits.argmax(dim=1) == truth].bincount(minlength=logits.shape[1])
+    hit = truth[logits.argmax(dim=1) == truth]
+    there, right = (labels.cpu().bincount(minlength=logits.shape[1]) for labels in (truth, hit))
     recall = right[there > 0] / there[there > 0]
     return {"validation_loss": float(loop.criterion(logits, truth)), "validation_uar": float(recall.mean())}
 
