@@ -73,6 +73,11 @@ def test_a_missing_key_is_named_at_every_level(section):
         ("segment.short", "stretch", "segment.short: .*'drop', 'pad' or 'wrap'"),
         ("mel.f_max", 1000.5, "mel.f_max 1000.5 Hz is above Nyquist, 1000 Hz; lower it or raise clean"),
         ("mel.f_min", 800, "mel.f_min 800 Hz is not below mel.f_max 800 Hz"),
+        (
+            "segment.length",
+            0.01,
+            "segment.length 0.01 s is shorter than .* mel.win_length 128 at clean.sample",
+        ),
         ("mel.win_length", 257, "mel.win_length 257 is longer than mel.n_fft 256; lower it"),
         ("mel.reference", "mean", "mel.reference: .*'max'.*; mel.reference: .*number"),
         ("mel.reference", -1.0, "mel.reference: .*greater than 0"),

@@ -1,5 +1,11 @@
 """A run: its folds fitted in worker processes, the same bytes however many there are."""
 
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,6 +15,7 @@ from murmur import runs, tables
 from tests.made import train_options
 
 CARD = tables.Card("made", "murmur", ("Present", "Absent"), ("Present",), (), "ids", "none")
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1] / "src")}
 OPTIONS = train_options(epochs=2, batch_size=8, keep_weights="best")
 
 
@@ -69,3 +76,27 @@ def test_the_bytes_do_not_depend_on_the_number_of_workers(made, tmp_path, monkey
     }  # fmt: skip
     assert (predictions["run"] == 7).all() and note.device == "cpu" and "torch" in note.versions
     assert list(history.groupby("fold").size()) == [2, 2]
+
+
+def test_workers_end_with_a_parent_that_was_killed():
+    code = """if True:
+        import os, time
+        from concurrent.futures import ProcessPoolExecutor
+        from murmur import runs
+        pool = ProcessPoolExecutor(1, runs._start_method(), initializer=runs._leave_with_parent)
+        print(pool.submit(os.getpid).result(), flush=True)
+        pool.submit(time.sleep, 60).result()
+    """
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env=ENVIRONMENT)
+    worker = int(parent.stdout.readline())
+    os.kill(worker, 0)
+    parent.kill()
+    parent.wait()
+    for _ in range(100):
+        try:
+            os.kill(worker, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
+    os.kill(worker, 9)
+    pytest.fail("the worker outlived its parent")

@@ -188,11 +188,18 @@ def few(n):
     ]
 
 
+def pairs():
+    """Two persons of each class."""
+    table = people(linked=0)
+    return table[table["patient_id"].isin(["0", "1", "2", "3", "4", "9"])]
+
+
 @pytest.mark.parametrize(
     "table, options, words",
     [
-        (few(4), {}, "class Unknown has 4 groups .* 5 are needed; lower split.folds, or .* class_map"),
+        (few(4), {}, "class Unknown has 4 groups .* 5 are needed; fewer split.folds, or .* class_map"),
         (few(1), {"method": "holdout"}, "class Unknown has 1 groups to deal out and 2 are needed"),
+        (pairs(), {"folds": 2}, "split: run 0, fold 0: no class has two groups to train on"),
         (people().assign(role="train"), {"method": "role"}, "split.method role: all recordings have one"),
         (people(), {"method": "role"}, "split.method role: recording 0_AV has no role; give all"),
     ],

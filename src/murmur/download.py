@@ -2,6 +2,7 @@
 
 import importlib
 import shutil
+from collections import Counter
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -15,7 +16,7 @@ from murmur.errors import MurmurError
 from murmur.tables import RECORDINGS, Card
 
 AUDIO = {".wav", ".flac"}
-SAYS = "mend or remove the files, or set download.on_bad: leave_out to go on without them"
+SAYS = "mend the files, or set download.on_bad: leave_out to go on without them"
 
 
 def reader(name: str) -> ModuleType:
@@ -61,7 +62,8 @@ def download(
     left_out += dropped
     table, classes, dropped = _map_classes(table, source.TASKS.get(task), class_map, positive)
     left_out += dropped
-    table, dropped = _without_missing(table, root, allowed=root == fetch.named(dataset))
+    in_parts = dataset != "folder" and root == fetch.named(dataset)  # people hold parts of public data sets
+    table, dropped = _without_missing(table, root, allowed=in_parts)
     left_out += dropped
     table, dropped = _inspect(table, root, reading.checksums, download.on_bad)
     left_out += dropped
@@ -96,12 +98,14 @@ def _map_classes(
         raise MurmurError(f"class_map: no class {', '.join(unknown)}; there are {', '.join(names)}")
     mapping = {name: class_map.get(name, name) for name in names}
     classes = tuple(dict.fromkeys(c for c in mapping.values() if c is not None))
+    if len(classes) < 2:
+        raise MurmurError(f"class_map: {len(classes)} class is left ({', '.join(classes)}); a task needs two")
     found = positive if positive is not None else [mapping[c] for c in (task.positive if task else ())]
     wanted = tuple(c for c in dict.fromkeys(found) if c is not None)
     if not wanted or not set(wanted) < set(classes):
         raise MurmurError(
             f"positive: {list(wanted)} must name some, not all, of the classes {', '.join(classes)}: "
-            "those that sensitivity speaks of"
+            f"those that sensitivity speaks of, such as -S 'positive=[{classes[0]}]'"
         )
     out = {name for name, c in mapping.items() if c is None}
     gone = table["label"].isin(out) | table["patient_label"].isin(out)
@@ -163,10 +167,10 @@ def _inspect(
 
 def _check_classes(table: pd.DataFrame, task: Task, left_out: list[tuple[str, str]]) -> None:
     if gone := [c for c in task.classes if c not in {*table["label"], *table["patient_label"]}]:
-        last = f", the last of them {left_out[-1][0]} ({left_out[-1][1]})" if left_out else ""
+        reasons = Counter(reason for _, reason in left_out).most_common(3)
         raise MurmurError(
             f"class_map: no recording of class {', '.join(gone)} is left; leave it out ({gone[0]}: null) or "
-            f"raise download.limit. {len(left_out)} things were left out{last}"
+            f"raise download.limit. Left out: {'; '.join(f'{n} x {why}' for why, n in reasons) or 'nothing'}"
         )
 
 

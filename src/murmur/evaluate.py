@@ -122,8 +122,8 @@ def in_words(results: Results, level: str) -> str:
     lines = [f"{level + ' level':28}  mean     SD  95 % interval  always {baseline['answer']}"]
     for name, row in results.summary[level].items():
         sd = f"{row['sd']:.3f}" if np.isfinite(row["sd"]) else "-"  # of one run there is none
-        interval = "{low:.3f}-{high:.3f}".format(**row)
-        lines.append(f"  {name:26} {row['mean']:.3f}  {sd:>5}    {interval}  {baseline[name]:.3f}")
+        interval = "{low:.3f}-{high:.3f}".format(**row) if np.isfinite(row["low"]) else "-"
+        lines.append(f"  {name:26} {row['mean']:.3f}  {sd:>5}  {interval:>13}  {baseline[name]:.3f}")
     return "\n".join(lines)
 
 
@@ -262,7 +262,8 @@ def headline(
 ) -> dict[str, dict[str, float]]:
     """For each figure the mean and sample SD over runs, and the 95 % percentile interval of `bootstrap`.
 
-    Draws in which a figure is undefined are left out of its interval, and a note says how many.
+    Draws in which a figure is undefined, for want of a class, are left out of its interval, and a note says
+    how many. Where they are more than one in ten there is no interval: it would speak of the others only.
     """
     table = {}
     for name in names:
@@ -271,7 +272,8 @@ def headline(
             print(
                 f"note: {name} is undefined in {len(drawn[name]) - len(defined)} of {len(drawn[name])} draws"
             )
-        low, high = np.quantile(defined, INTERVAL) if len(defined) else (np.nan, np.nan)
+        enough = len(defined) and len(defined) >= 0.9 * len(drawn[name])
+        low, high = np.quantile(defined, INTERVAL) if enough else (np.nan, np.nan)
         table[name] = {"mean": runs[name].mean(skipna=False), "sd": runs[name].std(skipna=False)}
         table[name] |= {"low": low, "high": high}
     return table

@@ -156,6 +156,11 @@ class Params(Section):
         if self.mel.win_length > self.mel.n_fft:
             window, n_fft = self.mel.win_length, self.mel.n_fft
             raise ValueError(f"mel.win_length {window} is longer than mel.n_fft {n_fft}; lower it")
+        if self.segment.length * self.clean.sample_rate < self.mel.win_length:
+            raise ValueError(
+                f"segment.length {self.segment.length:g} s is shorter than the window of the spectrogram, "
+                f"mel.win_length {self.mel.win_length} at clean.sample_rate {self.clean.sample_rate}"
+            )
         band = self.clean.bandpass
         if band and not band.low < band.high < nyquist:
             raise ValueError(

@@ -1,7 +1,9 @@
 """One run of the cross-validation: its folds fitted side by side, one thread each."""
 
 import multiprocessing
+import os
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -92,7 +94,8 @@ Fitted = tuple[np.ndarray, pd.DataFrame, str]
 
 def _fit_all(run: Run, weights: Path) -> Iterator[tuple[int, Fitted]]:
     processes = _start_method()
-    with ProcessPoolExecutor(min(workers.count(), len(run.roles)), processes) as pool:
+    n = min(workers.count(), len(run.roles))
+    with ProcessPoolExecutor(n, processes, initializer=_leave_with_parent) as pool:
         jobs = {pool.submit(fit_fold, run, fold, weights): fold for fold in run.roles}
         try:
             for job in as_completed(jobs):
@@ -113,6 +116,18 @@ def _start_method() -> BaseContext:
     server = multiprocessing.get_context("forkserver")
     server.set_forkserver_preload(["murmur.train", "murmur.mel", "murmur.runs", "safetensors.torch"])
     return server
+
+
+def _leave_with_parent() -> None:
+    """End this worker when its parent ends, even killed: else it would train on with nobody to read it."""
+
+    def watch() -> None:
+        parent = multiprocessing.parent_process()
+        if parent:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def fit_fold(run: Run, fold: int, weights: Path) -> Fitted:

@@ -61,7 +61,7 @@ class StratifiedGroups(BaseCrossValidator):
             if n < least:
                 raise MurmurError(
                     f"split: class {name} has {n} groups to deal out and {least} are needed; "
-                    "lower split.folds, or merge the class or leave it out with class_map"
+                    "fewer split.folds, or merge the class or leave it out with class_map"
                 )
 
 
@@ -105,6 +105,11 @@ def _run(units: pd.DataFrame, options: Split, seed: int, run: int) -> pd.DataFra
         state = _state(seed, run, fold)
         inner = StratifiedGroups(1, test=options.validation, random_state=state, least=1)
         (train, validation), *_ = inner.split(None, labels[rest], groups[rest])
+        if not len(validation):
+            raise MurmurError(
+                f"split: run {run}, fold {fold}: no class has two groups to train on, so none can stop the "
+                "training; more recordings are needed, fewer split.folds or a smaller split.test"
+            )
         role = np.full(len(units), "test", object)
         role[rest[train]], role[rest[validation]] = "train", "validation"
         tables.append(units[["recording_id", "segment_id"]].assign(run=run, fold=fold, role=role))
