@@ -20,7 +20,7 @@ from murmur import metrics
 from murmur.errors import MurmurError
 from murmur.files import beside
 from murmur.params import Split
-from murmur.tables import LEVELS, Card, Note
+from murmur.tables import LEVELS, Card, Note, csv_text
 
 HEADLINE = ("uar", "sensitivity", "specificity", "f1_macro", "roc_auc")
 INTERVAL = (0.025, 0.975)
@@ -318,9 +318,9 @@ def write(results: Results, metrics_dir: str | Path, plots_dir: str | Path) -> N
     Six digits after the point; an undefined figure is empty in CSV and null in JSON, which DVC leaves out.
     """
     tables = {"folds": results.folds, "runs": results.runs}
-    texts = {Path(metrics_dir, f"{name}.csv"): _csv(table) for name, table in tables.items()}
+    texts = {Path(metrics_dir, f"{name}.csv"): csv_text(table) for name, table in tables.items()}
     texts |= {Path(metrics_dir, f"{name}.json"): _json(_nested(table)) for name, table in tables.items()}
-    texts |= {Path(plots_dir, f"{name}.csv"): _csv(table) for name, table in results.plots.items()}
+    texts |= {Path(plots_dir, f"{name}.csv"): csv_text(table) for name, table in results.plots.items()}
     texts[Path(metrics_dir, "summary.json")] = _json(results.summary)
     for path, text in texts.items():
         with beside(path) as part:
@@ -422,10 +422,6 @@ def _nested(table: pd.DataFrame) -> dict[str, Any]:
             place = place.setdefault(f"fold_{row.pop('fold')}", {})
         place[row.pop("level")] = row
     return tree
-
-
-def _csv(table: pd.DataFrame) -> str:
-    return table.round(6).to_csv(index=False, lineterminator="\n")
 
 
 def _json(value: Any) -> str:

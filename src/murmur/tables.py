@@ -101,9 +101,14 @@ def write(frame: pd.DataFrame, path: str | Path, schema: pa.Schema, note: Card |
 
 
 def write_csv(frame: pd.DataFrame, path: str | Path) -> None:
-    """Write a table for people and for `dvc plots`: six digits, the same bytes on every system."""
+    """Write a table for people and for `dvc plots`."""
     with beside(path) as part:
-        frame.round(6).to_csv(part, index=False, lineterminator="\n")
+        part.write_text(csv_text(frame), encoding="utf-8", newline="\n")
+
+
+def csv_text(frame: pd.DataFrame) -> str:
+    """A table as CSV: six digits after the point, the same bytes on every system."""
+    return frame.round(6).to_csv(index=False, lineterminator="\n")
 
 
 def read(path: str | Path, schema: pa.Schema) -> pd.DataFrame:
