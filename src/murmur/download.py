@@ -62,8 +62,7 @@ def download(
     left_out += dropped
     table, classes, dropped = _map_classes(table, source.TASKS.get(task), class_map, positive)
     left_out += dropped
-    in_parts = dataset != "folder" and root == fetch.named(dataset)  # people hold parts of public data sets
-    table, dropped = _without_missing(table, root, allowed=in_parts)
+    table, dropped = _without_missing(table, root, allowed=reading.in_parts)
     left_out += dropped
     table, dropped = _inspect(table, root, reading.checksums, download.on_bad)
     left_out += dropped

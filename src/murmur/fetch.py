@@ -46,9 +46,7 @@ def fetch(address: str, files: dict[str, str | None], folder: Path) -> None:
     store = pooch.create(folder, address, registry=dict(files), retry_if_failed=2)
     pooch.get_logger().setLevel("WARNING")
     get = pooch.HTTPDownloader(timeout=60)
-    for place in {
-        (folder / name).parent for name in files
-    }:  # pooch would make it in two threads, and stumble
+    for place in {(folder / name).parent for name in files}:  # two threads of pooch may make one at once
         place.mkdir(parents=True, exist_ok=True)
 
     def one(name: str) -> None:

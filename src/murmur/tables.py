@@ -1,7 +1,7 @@
 """The tables that pass between stages: one declared Arrow schema each, checked on write and on read."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -119,7 +119,7 @@ def read(path: str | Path, schema: pa.Schema) -> pd.DataFrame:
     MurmurError
         Naming the file, if it is missing, is not Parquet, or has other columns than `schema`.
     """
-    table = _open(path)
+    table = _open(pq.read_table, path)
     if not table.schema.remove_metadata().equals(schema.remove_metadata()):
         odd = sorted(f"{f.name} ({f.type})" for f in {*table.schema} ^ {*schema})
         raise MurmurError(
@@ -140,15 +140,15 @@ def read_note(path: str | Path) -> Note:
 
 
 def _read_metadata(path: str | Path) -> dict[str, Any]:
-    metadata = _open(path).schema.metadata or {}
+    metadata = _open(pq.read_schema, path).metadata or {}
     if b"murmur" not in metadata:
         raise MurmurError(f"{path}: no note in its metadata; run the stage that writes it again")
     return json.loads(metadata[b"murmur"])
 
 
-def _open(path: str | Path) -> pa.Table:
+def _open(how: Callable[[Any], Any], path: str | Path) -> Any:
     try:
-        return pq.read_table(path)
+        return how(path)
     except (OSError, pa.ArrowException) as error:
         raise MurmurError(f"{path}: cannot be read ({error}); run its stage again: dvc repro") from error
 

@@ -105,9 +105,7 @@ def fit(
 def _be_deterministic(device: torch.device) -> None:
     """One thread of a CPU is so without asking, which would import half of torch."""
     if device.type != "cpu":
-        os.environ.setdefault(
-            "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
-        )  # cuBLAS needs it said before its first use
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read at the first use of cuBLAS
         torch.use_deterministic_algorithms(True, warn_only=device.type != "cuda")
 
 
@@ -176,7 +174,7 @@ def _shape(x: torch.Tensor) -> dict[str, int]:
 
 def _criterion(counts: np.ndarray, weights: Sequence[float], options: Train) -> nn.Module:
     """Cross entropy. `balance: loss`: all classes have the same say; `metric`: that of the task's metric."""
-    size = np.maximum(counts, 1) / counts.sum()
+    size = counts / counts.sum()
     say = {
         "loss": np.full(len(counts), 1 / len(counts)) / size,
         "metric": np.array(weights) / sum(weights) / size,

@@ -2,7 +2,7 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -24,33 +24,22 @@ def count() -> int:
 
 
 def threads(work: Callable[[A], B], items: Iterable[A], describe: str, n: int | None = None) -> list[B]:
-    """Apply `work` to each item in `n` threads (all cores), in order, with a progress bar.
+    """All results of `stream` at once."""
+    return list(stream(work, items, describe, n))
 
-    The first error ends it.
 
-    For work whose time goes into numpy, torch or libsndfile, which leave the interpreter free.
+def stream(work: Callable[[A], B], items: Iterable[A], describe: str, n: int | None = None) -> Iterator[B]:
+    """Apply `work` to each item in `n` threads (all cores); yield the results in order, with a progress bar.
+
+    Few results are held at any time. The first error ends the work. For work whose time goes into numpy,
+    torch or libsndfile, which leave the interpreter free.
     """
-    items = list(items)
-    with ThreadPoolExecutor(n or count()) as pool:
-        jobs = [pool.submit(work, item) for item in items]
-        results = []
-        try:
-            for job in track(jobs, describe):  # a comprehension would leave the bar to the error's traceback,
-                results.append(job.result())  # and its thread can lock up with that of the next bar
-            return results
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
-
-
-def stream(work: Callable[[A], B], items: Sequence[A], describe: str) -> Iterator[B]:
-    """As `threads`, but yield each result in order as it comes; few are held at any time."""
-    items = list(items)
-    with ThreadPoolExecutor(count()) as pool:
-        jobs = deque(pool.submit(work, item) for item in items[: 2 * count()])
+    items, n = list(items), n or count()
+    with ThreadPoolExecutor(n) as pool:
+        jobs = deque(pool.submit(work, item) for item in items[: 2 * n])
         try:
             for k in track(range(len(items)), describe):
-                if (ahead := k + 2 * count()) < len(items):
+                if (ahead := k + 2 * n) < len(items):
                     jobs.append(pool.submit(work, items[ahead]))
                 yield jobs.popleft().result()
         except BaseException:

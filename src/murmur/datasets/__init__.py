@@ -18,9 +18,7 @@ class Task(NamedTuple):
 
     classes: tuple[str, ...]
     positive: tuple[str, ...]
-    weights: tuple[
-        float, ...
-    ] = ()  # of each class in the task's own metric, for `balance: metric`; () is equal
+    weights: tuple[float, ...] = ()  # of each class in the task's own metric; () is equal
 
 
 # CirCor's weighted accuracy (5 Present, 3 Unknown, 1 Absent) at the official mix of 179, 68 and 695 patients
@@ -35,8 +33,10 @@ class Reading:
         patient_label, role, sex, age_group.
     left_out: (item, reason) of each thing the reader passes over.
     checksums: path -> sha256, where the data set publishes them.
+    in_parts: a file that the table names may be missing, since people hold parts of public data sets.
     """
 
     recordings: pd.DataFrame
     left_out: list[tuple[str, str]] = field(default_factory=list)
     checksums: dict[str, str] = field(default_factory=dict)
+    in_parts: bool = False

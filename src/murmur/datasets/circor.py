@@ -70,7 +70,7 @@ def read(root: Path, options: Options, task: str) -> Reading:
         for patient in patients.to_dict("records")
         for path in _expected(patient)
     ]
-    return Reading(pd.DataFrame(rows), checksums=checksums)
+    return Reading(pd.DataFrame(rows), checksums=checksums, in_parts=root == files.named("circor"))
 
 
 def _read_patients(root: Path) -> pd.DataFrame:
