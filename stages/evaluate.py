@@ -9,7 +9,7 @@ from murmur.errors import run_stage
 
 
 def main() -> None:
-    p = params.load("evaluate", "split", "mel", "clean.sample_rate", "seed")
+    p = params.load("evaluate", "split", "segment", "mel", "clean.sample_rate", "seed")
     recordings = tables.read("data/recordings.parquet", tables.RECORDINGS)
     card = tables.read_card("data/recordings.parquet")
     schema = tables.predictions_schema(card.classes)
@@ -31,17 +31,18 @@ def main() -> None:
         seed=p.seed,
         notes=[tables.read_note(path) for path in paths.values()],
         audit=pd.read_csv("metrics/audit.csv"),
-        protocol=evaluate.protocol(p.split, card),
+        protocol=evaluate.protocol(p.split, p.segment, card),
         left_out=len(left_out),
     )
     label = recordings.set_index("recording_id")["label"]
+    names = segments.loc[~segments["reversed"], "recording_id"]  # the mirrored come after all others
     pictures.gallery(
         mel.read(f"data/mel.{p.mel.format}"),
-        segments["recording_id"],
-        segments["recording_id"].map(label),
+        names,
+        names.map(label),
         card.classes,
         Path("plots/gallery.png"),
-        frame_seconds=p.mel.hop_length / p.sample_rate,
+        seconds=p.segment.length,
         frequencies=mel.frequencies(p.mel)[1:-1],
     )
     evaluate.write(results, "metrics", "plots")

@@ -15,10 +15,10 @@ def main() -> None:
     card = tables.read_card("data/recordings.parquet")
     segments = tables.read("data/segments.parquet", tables.SEGMENTS)
     folds = tables.read(f"data/folds/{name}.parquet", tables.FOLDS)
-    features = Path(f"data/mel.{p.format}")
+    features = Path(f"data/{p.train.features}.{p.format}")
     run = runs.prepare(recordings, segments, folds, card, features, p.train, p.seed)
     with beside(f"models/{name}") as weights:
-        predictions, history, note = runs.fit_run(run, segments, card, weights)
+        predictions, history, note = runs.fit_run(run, weights)
         schema = tables.predictions_schema(card.classes)
         tables.write(predictions, f"data/predictions/{name}.parquet", schema, note)
         tables.write_csv(history, f"data/history/{name}.csv")

@@ -1,7 +1,9 @@
 """Tiny made data sets, whole or with one thing wrong: WAVs, a CirCor tree, a folder of one's own."""
 
+import argparse
 import copy
 import hashlib
+import re
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +23,12 @@ def noise(n=2000, seed=0):
     return np.random.default_rng(seed).integers(-20000, 20000, n) / np.float32(2**15)
 
 
-def audio(path, samples=None, rate=RATE, **how):
+def audio(path, samples=None, rate=RATE, *, seconds=0.5, **how):
     """Write a recording, other samples for another name; return its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     seed = int(hashlib.sha256(path.name.encode()).hexdigest()[:8], 16)
-    soundfile.write(path, noise(seed=seed) if samples is None else samples, rate, **how)
+    samples = noise(int(seconds * rate), seed) if samples is None else samples
+    soundfile.write(path, samples, rate, **how)
     return path
 
 
@@ -107,9 +110,9 @@ def changed(changes):
     return content
 
 
-def download(dataset, out, *, options=(), limit=None, on_bad="error", **keys):
+def download(dataset, out, *, options=(), limit=None, on_bad="error", remote=None, **keys):
     """The download stage's work, into `out`: recordings, card, left_out."""
-    section = params.Download(limit=limit, on_bad=on_bad, **{dataset: dict(options)})
+    section = params.Download(limit=limit, on_bad=on_bad, remote=remote, **{dataset: dict(options)})
     keys = {"task": "murmur", "class_map": {}, "positive": None} | keys
     with beside(out) as raw:
         return front_door.download(dataset=dataset, download=section, raw=raw, **keys)
@@ -120,3 +123,153 @@ def train_options(**changes):
     section = yaml.safe_load((ROOT / "params.yaml").read_text())["train"]
     small = {"model": {"name": "cnn", "width": 4, "dropout": 0.0}, "device": "cpu", "balance": "loss"}
     return params.Train(**section | small | changes)
+
+
+M2D = "m2d_vit_tiny-80x64p16x16-220930-mr7"
+
+
+def m2d_checkpoint(root, name=M2D, *, bare=False, prefix="", **changes):
+    """A random checkpoint under an official kind of name: as the pretraining saves it, or its tensors alone.
+
+    changes: tensors by key, dots as double underscores; None leaves a key out.
+    """
+    import torch  # 2 s, which most tests need not wait
+
+    mels, frames, *patch = (int(n) for n in re.search(r"(\d+)x(\d+)p(\d+)x(\d+)", name).groups())
+    shapes = m2d_shapes(1 + (mels // patch[0]) * (frames // patch[1]), patch)
+    draw = torch.Generator().manual_seed(0)
+    state = {
+        prefix + key: (len(shape) == 1 and "weight" in key)
+        + torch.randn(shape, generator=draw) / max(1, shape[-1]) ** 0.5
+        for key, shape in shapes.items()
+    }
+    state |= {key.replace("__", "."): value for key, value in changes.items()}
+    state = {key: value for key, value in state.items() if value is not None}
+    path = root / name / "checkpoint-300.pth"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    args = argparse.Namespace(model="m2d_vit_tiny", input_size=[mels, frames], lr=3e-4, norm_stats=None)
+    optimizer = {
+        "state": {0: {"step": 7}},
+        "param_groups": [{"lr": 3e-4, "betas": (0.9, 0.95), "params": [0]}],
+    }
+    whole = {"model": state, "optimizer": optimizer, "epoch": 300, "scaler": {"scale": 65536.0}, "args": args}
+    torch.save(state if bare else whole, path)
+    return path
+
+
+def m2d_shapes(tokens, patch, width=192, depth=12):
+    """Names and shapes in a checkpoint of the pretraining: encoder, some of decoder and target network."""
+    block = {
+        "norm1.weight": [width],
+        "norm1.bias": [width],
+        "attn.qkv.weight": [3 * width, width],
+        "attn.qkv.bias": [3 * width],
+        "attn.proj.weight": [width, width],
+        "attn.proj.bias": [width],
+        "norm2.weight": [width],
+        "norm2.bias": [width],
+        "mlp.fc1.weight": [4 * width, width],
+        "mlp.fc1.bias": [4 * width],
+        "mlp.fc2.weight": [width, 4 * width],
+        "mlp.fc2.bias": [width],
+    }
+    return {
+        "cls_token": [1, 1, width],
+        "pos_embed": [1, tokens, width],
+        "mask_token": [1, 1, 8],
+        "decoder_pos_embed": [1, tokens, 8],
+        "patch_embed.proj.weight": [width, 1, *patch],
+        "patch_embed.proj.bias": [width],
+        **{f"blocks.{k}.{key}": shape for k in range(depth) for key, shape in block.items()},
+        "norm.weight": [width],
+        "norm.bias": [width],
+        "decoder_embed.weight": [8, width],
+        "decoder_blocks.0.norm1.weight": [8],
+        "decoder_norm.weight": [8],
+        "decoder_pred.weight": [width, 8],
+        "target_blocks.0.norm1.weight": [width],
+        "target_norm.weight": [width],
+    }
+
+
+def pascal(root, *, seconds=0.5, without=()):
+    """PASCAL's layout, names as in the tables and as on disk: 12 persons in set B, 16 recordings in set A.
+
+    without: paths of files that are named but not there.
+    """
+    rows = {"a": [("__201102010000", "Aunlabelledtest__201102010000", "", "")], "b": []}
+    for k, label in enumerate(["normal", "murmur", "extrahls", "artifact"] * 4):
+        rows["a"].append((f"{label}__2011010100{k:02d}",) * 2 + (label, ""))
+    for k, label in enumerate(["normal", "murmur", "extrastole"] * 4):
+        number, sub = f"1{k:02d}_13060000000{k:02d}", "" if label == "extrastole" else f"noisy{label}"
+        rows["b"].append((f"Btraining_{label}_{number}_A", f"{label}__{number}_A", label, ""))
+        stem = f"Btraining_{label}_Btraining_{sub}" if sub else f"Btraining_{label}"
+        rows["b"].append((f"{stem}_{number}_B1", f"{label}_{sub}_{number}_B1", label, sub))
+    rows["b"].append(("Bunlabelledtest_190_130600_C1", "Bunlabelledtest__190_130600_C1", "", ""))
+    for name, lines in rows.items():
+        for path in {f"set_{name}/{disk}.wav" for _, disk, *_ in lines} - {*without}:
+            audio(root / path, seconds=seconds)
+        columns = ("dataset", "fname", "label", "sublabel")
+        named = [(name, f"set_{name}/{fname}.wav", *labels) for fname, _, *labels in lines]
+        write_csv(root / f"set_{name}.csv", [dict(zip(columns, line, strict=True)) for line in named])
+    return root
+
+
+def bmd_patient(number, disease="N", **more):
+    """A row of BMD-HS's train.csv; MD is AS and MR."""
+    flags = {"MD": ("AS", "MR")}.get(disease, (disease,))
+    sites = ("Mit", "Tri", "Pul", "Aor")
+    names = [f"{disease}_{number}_{how}_{site}" for how in ("sup", "sit") for site in sites]
+    row = {"patient_id": f"patient_{number}"}
+    row |= {flag: "1" if flag in flags else "0" for flag in ("AS", "AR", "MR", "MS", "N")}
+    row |= {f"recording_{k}": name for k, name in enumerate(names, 1)}
+    assert set(more) <= set(row), more
+    return row | more
+
+
+BMD_PATIENTS = [bmd_patient(f"{k:03d}", d) for k, d in enumerate(("N", "AS", "AR", "MS", "MR", "MD") * 4)]
+
+
+def bmd_hs(root, patients=BMD_PATIENTS, *, seconds=0.5, metadata=True):
+    """BMD-HS's layout: four patients of each class; `metadata`: the second table is there."""
+    for row in patients:
+        for name in (v for k, v in row.items() if k.startswith("recording_") and v):
+            audio(root / f"train/{name}.wav", seconds=seconds)
+    write_csv(root / "train.csv", patients)
+    if metadata:
+        rows = [{"patient_id": row["patient_id"], "Age": "35", "Gender": "F"} for row in patients]
+        write_csv(root / "additional_metadata.csv", rows)
+    return root
+
+
+def cinc2016(root, sets="abcdef", *, n=4, seconds=0.5, appendix=True):
+    """The challenge's layout: `n` recordings a set, every other one abnormal; `appendix`: original names.
+
+    In sets a, b, c and e two recordings each are of one subject; d and f name nobody.
+    """
+    rows = []
+    for s in sets:
+        names = [f"{s}{k:0{5 if s == 'e' else 4}d}" for k in range(1, n + 1)]
+        for k, name in enumerate(names):
+            audio(root / f"training-{s}/{name}.wav", rate=2000, seconds=seconds)
+            forms = {"a": f"C{k // 2}S{k % 2}b", "b": f"S{k // 2}f{k % 2}.e4k_data", "c": f"id{k // 2}"}
+            forms |= {"d": "C20PSPE", "e": f"e{k:05d}" if k % 2 else str(k // 2), "f": "a80"}
+            raw = str(k // 4) if s == "e" else ""
+            rows.append(dict(zip(APPENDIX, (name, f"training-{s}", forms[s], raw), strict=True)))
+        reference = "".join(f"{name},{(-1) ** k}\n" for k, name in enumerate(names))
+        (root / f"training-{s}/REFERENCE.csv").write_text(reference)
+    if appendix:
+        (root / "annotations").mkdir()
+        write_csv(root / "annotations/Online_Appendix_training_set.csv", rows, encoding="utf-8-sig")
+    return root
+
+
+APPENDIX = ("Challenge record name", "Database", "Original record name", "# Raw record")
+
+
+def yaseen(root, *, n=4, seconds=0.5, folder="{}"):
+    """Yaseen's layout: `n` recordings a class; `folder`: how their folders are named."""
+    for name in ("AS", "MR", "MS", "MVP", "N"):
+        for k in range(1, n + 1):
+            audio(root / folder.format(name) / f"New_{name}_{k:03d}.wav", rate=8000, seconds=seconds)
+    return root

@@ -11,7 +11,7 @@ from scipy.signal import butter, sosfilt, sosfilt_zi
 from murmur import audio, workers
 from murmur.errors import MurmurError
 from murmur.files import beside
-from murmur.params import Bandpass, Clean
+from murmur.params import Bandpass, Clean, Denoise
 
 
 def clean(recordings: pd.DataFrame, raw: Path, options: Clean, out: Path) -> pd.DataFrame:
@@ -53,8 +53,8 @@ def clean_one(samples: np.ndarray, rate: int, options: Clean, n_samples: int) ->
     """
     x = samples if rate == options.sample_rate else soxr.resample(samples, rate, options.sample_rate)
     x = np.pad(x[:n_samples], (0, n_samples - len(x[:n_samples])))  # soxr may round the other way
-    if options.denoise == "spectral_gating":
-        x = _gate(x, options)
+    if options.denoise:
+        x = _gate(x, options.sample_rate, options.denoise)
     if options.bandpass:
         x = bandpass(x, options.sample_rate, options.bandpass)
     return (x * _gain(x, options.normalise)).astype(np.float32)
@@ -80,15 +80,19 @@ def _design(rate: int, band: Bandpass) -> tuple[np.ndarray, np.ndarray]:
     return sections, sosfilt_zi(sections)
 
 
-def _gate(x: np.ndarray, options: Clean) -> np.ndarray:
+def _gate(x: np.ndarray, rate: int, options: Denoise) -> np.ndarray:
     import noisereduce  # slow to import, rarely asked for
 
     try:
         return noisereduce.reduce_noise(
-            y=x, sr=options.sample_rate, time_mask_smooth_ms=options.denoise_smooth_ms
+            y=x,
+            sr=rate,
+            n_fft=options.n_fft,
+            time_mask_smooth_ms=options.time_smooth_ms,
+            freq_mask_smooth_hz=options.frequency_smooth_hz,
         )
     except ValueError as error:
-        raise MurmurError(f"clean.denoise_smooth_ms {options.denoise_smooth_ms:g}: {error}") from error
+        raise MurmurError(f"clean.denoise, n_fft {options.n_fft}: {error}") from error
 
 
 def _gain(x: np.ndarray, normalise: str) -> float:

@@ -52,12 +52,13 @@ def download(
     """
     source = reader(dataset)
     options = _options(source, dataset, download)
+    _check_remote(source, options, dataset, download.remote)
     if source.TASKS and task not in source.TASKS:
         raise MurmurError(f"task: {dataset} has no task {task!r}; it has {', '.join(source.TASKS)}")
     raw.mkdir(parents=True)
     root = source.fetch(options, raw, download.limit)
     reading: Reading = source.read(root, options, task)
-    left_out = reading.left_out + _unnamed(root, reading.recordings)
+    left_out = reading.left_out + _unnamed(root, reading)
     table, dropped = _first_patients(reading.recordings, download.limit)
     left_out += dropped
     table, classes, dropped = _map_classes(table, source.TASKS.get(task), class_map, positive)
@@ -73,7 +74,7 @@ def download(
         path.unlink()
     card = Card(dataset, task, *classes, source.PERSONS, source.LICENCE)
     gone = pd.DataFrame(left_out, columns=["item", "reason"]).assign(stage="download")
-    return table.assign(source=dataset)[RECORDINGS.names], card, gone
+    return table.assign(source=table.get("source", dataset))[RECORDINGS.names], card, gone
 
 
 def _options(source: ModuleType, dataset: str, section: params.Download) -> BaseModel:
@@ -81,6 +82,15 @@ def _options(source: ModuleType, dataset: str, section: params.Download) -> Base
     if given is None:
         raise MurmurError(f"params.yaml: key download.{dataset} is missing: the options of this data set")
     return params.check(source.Options, given, f"params.yaml: download.{dataset}")
+
+
+def _check_remote(source: ModuleType, options: BaseModel, dataset: str, remote: str | None) -> None:
+    if remote is None and not getattr(options, "share", True):
+        raise MurmurError(
+            f"download.remote: {dataset}'s licence ({source.LICENCE}) does not let its data be passed on: "
+            f"name a DVC remote that is yours alone, or set download.{dataset}.share: true if your default "
+            "one is"
+        )
 
 
 def _first_patients(table: pd.DataFrame, limit: int | None) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
@@ -124,9 +134,10 @@ def _merge_weights(
     return tuple(sum(w for name, w in old.items() if mapping[name] == c) for c in classes)
 
 
-def _unnamed(root: Path, table: pd.DataFrame) -> list[tuple[str, str]]:
+def _unnamed(root: Path, reading: Reading) -> list[tuple[str, str]]:
     found = {p.relative_to(root).as_posix() for p in root.rglob("*") if p.suffix.lower() in AUDIO}
-    return [(path, "no table names this file") for path in sorted(found - set(table["path"]))]
+    known = {*reading.recordings["path"], *(item for item, _ in reading.left_out)}
+    return [(path, "no table names this file") for path in sorted(found - known)]
 
 
 def _without_missing(

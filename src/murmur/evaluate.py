@@ -19,7 +19,7 @@ from sklearn.metrics import roc_curve
 from murmur import metrics
 from murmur.errors import MurmurError
 from murmur.files import beside
-from murmur.params import Split
+from murmur.params import Segment, Split
 from murmur.tables import LEVELS, Card, Note, csv_text
 
 HEADLINE = ("uar", "sensitivity", "specificity", "f1_macro", "roc_auc")
@@ -76,7 +76,7 @@ def evaluate(
     draws: of the bootstrap; 0 gives no interval.
     notes: of the runs' predictions, on what they were trained.
     audit: a row per fold; its columns shared_… count what stands on both sides of the split.
-    protocol: what to say of the split (see `protocol`); `leaky` is added if the audit finds anything shared.
+    protocol: what to say of the split (see `protocol`); `leaky` is true too if the audit finds anything.
     left_out: how many recordings and pieces the rules left out.
 
     Raises
@@ -110,10 +110,24 @@ def evaluate(
     return Results(by_fold, by_run, summary, plots)
 
 
-def protocol(options: Split, card: Card) -> dict[str, Any]:
-    """How the recordings were split, and what the data set takes for a person."""
-    folds = options.folds if options.method == "kfold" else 1
-    return {"method": options.method, "folds": folds, "group_by": options.group_by, "person": card.persons}
+def protocol(split: Split, segment: Segment, card: Card) -> dict[str, Any]:
+    """How the recordings were split, what the data set takes for a person, and what makes it `leaky`.
+
+    Leaky, whatever the audit finds: the test part stops the training, the label decides what is cut.
+    """
+    flaws = {
+        "validate_on": split.validate_on == "test",
+        "first_of": bool(segment.first_of),
+    }
+    return {
+        "method": split.method,
+        "folds": split.folds if split.method == "kfold" else 1,
+        "group_by": split.group_by,
+        "validate_on": split.validate_on,
+        "person": card.persons,
+        "leaky": any(flaws.values()),
+        "flaws": ", ".join(name for name, there in flaws.items() if there) or "none",
+    }
 
 
 def in_words(results: Results, level: str) -> str:
@@ -161,7 +175,9 @@ def check_complete(
     """
     if missing := sorted(set(folds) - set(predictions)):
         raise MurmurError(f"no predictions of run {_list(missing)}; make them: {_repro(missing)}")
-    pieces = segments[["segment_id", "recording_id"]].merge(recordings[["recording_id", "patient_id"]])
+    pieces = segments[["segment_id", "recording_id", "reversed"]].merge(
+        recordings[["recording_id", "patient_id"]]
+    )
     spoken = None
     for run in sorted(folds):
         said = predictions[run].query("role == 'test'")
@@ -328,11 +344,11 @@ def write(results: Results, metrics_dir: str | Path, plots_dir: str | Path) -> N
 
 
 def _test_units(folds: pd.DataFrame, pieces: pd.DataFrame, level: str) -> pd.DataFrame:
-    """fold, unit_id of what is to be predicted: all segments of a test recording, or those named."""
+    """fold, unit_id of what is to be predicted: a test recording's own segments, or those named."""
     test = folds[folds["role"] == "test"]
     whole = test["segment_id"].isna()
     found = [
-        test.loc[whole, ["fold", "recording_id"]].merge(pieces, on="recording_id"),
+        test.loc[whole, ["fold", "recording_id"]].merge(pieces[~pieces["reversed"]], on="recording_id"),
         test.loc[~whole, ["fold", "segment_id"]].merge(pieces, on="segment_id"),
     ]
     return pd.concat(found)[["fold", f"{level}_id"]].set_axis(["fold", "unit_id"], axis=1).drop_duplicates()

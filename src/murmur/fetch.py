@@ -3,14 +3,19 @@
 import hashlib
 import os
 import re
-from collections.abc import Iterable
+import zipfile
+import zlib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pooch
 from rich.console import Console
 
 from murmur import workers
 from murmur.errors import MurmurError
+from murmur.files import beside
 
 
 def named(name: str) -> Path | None:
@@ -25,6 +30,23 @@ def local(name: str) -> Path | None:
         Console(stderr=True).print(f"MURMUR_DATA has no folder {name}: fetching it instead", soft_wrap=True)
         return None
     return folder
+
+
+def by_hand(name: str, page: str, layout: str) -> Path:
+    """The folder `$MURMUR_DATA/<name>` of a data set that people fetch by hand from `page`.
+
+    Raises
+    ------
+    MurmurError
+        If it is not there: where to get the files, where to put them, and in what layout.
+    """
+    folder = named(name)
+    if folder and folder.is_dir():
+        return folder
+    raise MurmurError(
+        f"{folder or f'$MURMUR_DATA/{name}'}: no such folder, and {name} cannot be fetched by a program: get "
+        f"it from {page} and put it there: {layout}" + ("" if folder else "; then set MURMUR_DATA")
+    )
 
 
 def kept(name: str) -> Path:
@@ -95,3 +117,68 @@ def file_sha256(path: Path) -> str:
     """The sha256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def unasked(root: Path, folders: Iterable[str], key: str) -> list[tuple[str, str]]:
+    """(path, reason) of each WAV in `folders` under `root`: sets that the parameter `key` leaves out."""
+    paths = [path for folder in folders for path in sorted((root / folder).rglob("*.wav"))]
+    return [(path.relative_to(root).as_posix(), f"{key} leaves its set out") for path in paths]
+
+
+def unzip(archive: Path, folder: Path) -> None:
+    """Unpack a ZIP file into `folder`, which appears whole or not at all.
+
+    A top folder in the archive that is named as `folder` is not made again inside it.
+
+    Raises
+    ------
+    MurmurError
+        Naming the archive, if it is broken or a name in it leads out of the folder.
+    """
+    try:
+        with beside(folder) as part, zipfile.ZipFile(archive) as pack:
+            part.mkdir()
+            for member in pack.infolist():
+                path = Path(member.filename)
+                if path.is_absolute() or ".." in path.parts:
+                    raise MurmurError(f"{archive}: {path} leads out of the folder; delete it, fetch it again")
+                member.filename = member.filename.removeprefix(f"{folder.name}/")
+                if member.filename:
+                    pack.extract(member, part)
+    except (OSError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise MurmurError(f"{archive}: cannot be unpacked ({error}); delete it, fetch it again") from error
+
+
+def read_csv(path: Path, columns: Sequence[str], *, header: bool = True) -> pd.DataFrame:
+    """A data set's CSV as text, None where a cell is empty; the index is the line in the file.
+
+    `columns` must be there, the first of them never empty; without a `header` they name the fields.
+
+    Raises
+    ------
+    MurmurError
+        Naming the file and the line or column: not readable, no such column, too many fields, no row.
+    """
+    style: dict[str, Any] = {"dtype": str, "na_values": ["nan", ""], "keep_default_na": False}
+    try:
+        table = pd.read_csv(
+            path, names=None if header else columns, skip_blank_lines=False, encoding="utf-8-sig", **style
+        )
+    except (OSError, ValueError) as error:
+        raise MurmurError(f"{path}: cannot be read ({error}); fetch the data set's own table") from error
+    if missing := [column for column in columns if column not in table]:
+        raise MurmurError(f"{path}: no column {', '.join(missing)}; fetch the data set's own table")
+    if not isinstance(table.index, pd.RangeIndex):
+        raise MurmurError(f"{path}: a row has too many fields; fetch the data set's own table")
+    table.index += 1 + header
+    table = table.dropna(how="all")
+    if table.empty:
+        raise MurmurError(f"{path}: names nothing; fetch the data set's own table")
+    check_rows(path, table[columns[0]].isna(), f"{columns[0]} is empty; fill it in or take the row out")
+    return table.astype(object).where(table.notna(), None)
+
+
+def check_rows(path: Path, wrong: pd.Series, words: str) -> None:
+    """Raise a MurmurError that names the first line marked `wrong`, if there is one."""
+    if wrong.any():
+        raise MurmurError(f"{path}: row {wrong.idxmax()}: {words}")

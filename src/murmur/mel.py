@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,12 +16,12 @@ from threadpoolctl import threadpool_limits
 from murmur import workers
 from murmur.errors import MurmurError
 from murmur.files import beside
-from murmur.params import Mel
+from murmur.params import Image, Mel
 
 BATCH = 64  # segments handed to a thread at once
 PIECE = 8  # segments in work: their frames stay in the cache, and the memory is used again for the next
 AMIN = 1e-10  # librosa's floor under the power
-CHANNELS = 1
+EPSILON = np.float32(2**-23)  # M2D adds it to the power
 
 
 def mel(
@@ -36,6 +37,9 @@ def mel(
 ) -> None:
     """Write the spectrograms of all segments to `out`: array [segments, channels, mels, frames].
 
+    Each window of `mel.win_length` gives a channel. With `mel.image` they are colour images, uint8
+    [segments, 3, size, size]. The first row is the lowest band in either case.
+
     Parameters
     ----------
     signals, samples: where each recording's samples lie, and the .npy of all [n] float32 at `rate` Hz.
@@ -45,28 +49,82 @@ def mel(
     offsets = signals.set_index("recording_id")["offset"]
     starts = (offsets.loc[segments["recording_id"]].to_numpy() + segments["start"]).to_numpy()
     sizes, backwards = segments["n_samples"].to_numpy(), segments["reversed"].to_numpy()
-    shape = (len(segments), CHANNELS, options.n_mels, n_frames(length, options))
-    to_mel = LogMel(rate, options)
+    to_mel = channels(rate, options)
+    shape = (len(segments), *to_mel(np.zeros((1, length), np.float32)).shape[1:])
 
     def one(first: int) -> np.ndarray:
         rows = slice(first, first + BATCH)
         flat = np.load(samples, mmap_mode="r")  # for this batch: what is mapped counts as memory in use
         x = gather(flat, starts[rows], sizes[rows], length, wrap)
         x[backwards[rows]] = x[backwards[rows], ::-1]
-        batch = np.empty((len(x), *shape[1:]), options.dtype)
+        batch = np.empty((len(x), *shape[1:]), stored(options))
         for k in range(0, len(x), PIECE):
-            batch[k : k + PIECE, 0] = to_mel(x[k : k + PIECE])
+            batch[k : k + PIECE] = to_mel(x[k : k + PIECE])
         return batch
 
     # One thread a batch: batches share the cores, and the bytes do not depend on how many there are.
-    with _writer(out, shape, options) as write, threadpool_limits(1):
+    with writer(out, shape, stored(options)) as write, threadpool_limits(1):
         for batch in workers.stream(one, range(0, len(segments), BATCH), "mel spectrograms"):
             write(batch)
 
 
+def stored(options: Mel) -> np.dtype:
+    """The type of the numbers that are kept."""
+    return np.dtype("uint8" if options.image else options.dtype)
+
+
 def n_frames(length: int, options: Mel) -> int:
-    """Frames of a segment of `length` samples, the first centred on its first sample."""
-    return 1 + (length - options.n_fft % 2) // options.hop_length
+    """Frames of a segment of `length` samples, the first centred on its first sample; of the finest hop."""
+    return 1 + (length - options.n_fft % 2) // min(hop for _, hop in options.windows)
+
+
+def channels(rate: int, options: Mel) -> Callable[[np.ndarray], np.ndarray]:
+    """The function from segments [k, n] to what is kept of them, [k, channels, mels, frames]."""
+    windows = [LogMel(rate, options, *window) for window in options.windows]
+
+    def one(x: np.ndarray) -> np.ndarray:
+        logs = [to_mel(x) for to_mel in windows]
+        frames = max(log.shape[2] for log in logs)
+        stack = np.stack([_lengthen(log, frames, options) for log in logs], axis=1)
+        if options.normalise == "minmax":
+            stack = minmax(stack)
+        return stack if options.image is None else images(stack[:, 0], options.image)
+
+    return one
+
+
+def _lengthen(log: np.ndarray, frames: int, options: Mel) -> np.ndarray:
+    """Fill up [k, mels, frames] with the floor of the scale, or, as once published, with its maximum."""
+    if log.shape[2] == frames:
+        return log
+    value = log.max(axis=(1, 2), keepdims=True)
+    if options.fill == "floor":
+        top = options.top_db if options.scale == "db" else None
+        value = log.min(axis=(1, 2), keepdims=True) if top is None else value - np.float32(top)
+    spare = np.broadcast_to(value, (*log.shape[:2], frames - log.shape[2]))
+    return np.concatenate([log, spare], axis=2)
+
+
+def minmax(x: np.ndarray) -> np.ndarray:
+    """Bring each spectrogram of [..., mels, frames] to 0..1; a constant one to 0."""
+    low, high = x.min(axis=(-2, -1), keepdims=True), x.max(axis=(-2, -1), keepdims=True)
+    return (x - low) / np.where(high > low, high - low, 1)
+
+
+def images(x: np.ndarray, options: Image) -> np.ndarray:
+    """Spectrograms [k, mels, frames] as colour images [k, 3, size, size] uint8, dark the lowest value.
+
+    Coloured first, then resized (bilinear, smoothed where it shrinks), as pictures of plots are.
+    """
+    from matplotlib import colormaps  # slow to import, rarely asked for
+    from PIL.Image import Resampling, fromarray
+
+    colour = (colormaps[options.colours](np.arange(256))[:, :3] * 255).round().astype(np.uint8)
+    pictures = colour[(minmax(x) * 255).round().astype(np.uint8)]
+    size = (options.size, options.size)
+    return np.stack([np.asarray(fromarray(p).resize(size, Resampling.BILINEAR)) for p in pictures]).transpose(
+        0, 3, 1, 2
+    )
 
 
 def gather(flat: np.ndarray, starts: np.ndarray, sizes: np.ndarray, length: int, wrap: bool) -> np.ndarray:
@@ -83,13 +141,14 @@ class LogMel:
     """x [k, n] float32 at `rate` Hz -> log-mel spectrograms [k, mels, frames] float32.
 
     The same as `librosa.feature.melspectrogram` (Slaney's mel scale and normalisation, Hann window,
-    centred frames, zeros beyond the ends), then `power_to_db` or the natural logarithm.
+    centred frames, zeros or a reflection beyond the ends), then `power_to_db` or the natural logarithm;
+    `ln_plus` is that of M2D (Niizumi et al. 2023), ln(power + 2^-23).
     """
 
-    def __init__(self, rate: int, options: Mel):
-        self.options = options
-        spare = options.n_fft - options.win_length
-        window = np.hanning(options.win_length + 1)[:-1]  # periodic
+    def __init__(self, rate: int, options: Mel, win_length: int, hop_length: int):
+        self.options, self.hop = options, hop_length
+        spare = options.n_fft - win_length
+        window = np.hanning(win_length + 1)[:-1]  # periodic
         self.window = np.pad(window, (spare // 2, spare - spare // 2)).astype(np.float32)
         bank = mel_bank(rate, options)
         if empty := int((bank.max(axis=1) == 0).sum()):
@@ -103,13 +162,16 @@ class LogMel:
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         half = self.options.n_fft // 2
-        frames = sliding_window_view(np.pad(x, ((0, 0), (half, half))), self.options.n_fft, axis=1)
-        spectrum = rfft(frames[:, :: self.options.hop_length] * self.window)[..., self.bins]
+        beyond: Any = {"zeros": "constant", "reflect": "reflect"}[self.options.edges]
+        frames = sliding_window_view(np.pad(x, ((0, 0), (half, half)), beyond), self.options.n_fft, axis=1)
+        spectrum = rfft(frames[:, :: self.hop] * self.window)[..., self.bins]
         power = np.square(spectrum.real) + np.square(spectrum.imag)
         return self._log(power @ self.bank).transpose(0, 2, 1)
 
     def _log(self, power: np.ndarray) -> np.ndarray:
         o = self.options
+        if o.scale == "ln_plus":
+            return np.log(power + EPSILON)
         reference = power.max(axis=(1, 2), keepdims=True) if o.reference == "max" else np.float32(o.reference)
         log = np.log(np.maximum(power, AMIN)) - np.log(np.maximum(reference, AMIN))
         if o.scale == "db":
@@ -146,16 +208,16 @@ def frequencies(options: Mel) -> np.ndarray:
 
 
 @contextmanager
-def _writer(out: Path, shape: tuple[int, ...], options: Mel) -> Iterator[Callable[[np.ndarray], object]]:
-    """Yield write(rows), which appends to a .npy or a Parquet file that appears whole or not at all."""
+def writer(out: Path, shape: tuple[int, ...], dtype: np.dtype) -> Iterator[Callable[[np.ndarray], object]]:
+    """Yield write(rows), which appends to the .npy or .parquet `out` that appears whole or not at all."""
     with beside(out) as part:
-        if options.format == "npy":
-            header = {"descr": np.dtype(options.dtype).str, "fortran_order": False, "shape": shape}
+        if out.suffix == ".npy":
+            header = {"descr": dtype.str, "fortran_order": False, "shape": shape}
             with part.open("wb") as file:
                 np.lib.format.write_array_header_1_0(file, header)
                 yield lambda rows: file.write(rows.data)
         else:
-            kind = pa.fixed_shape_tensor(pa.from_numpy_dtype(options.dtype), shape[1:])
+            kind = pa.fixed_shape_tensor(pa.from_numpy_dtype(dtype), shape[1:])
             with pq.ParquetWriter(part, pa.schema({"mel": kind}), compression="zstd") as parquet:
                 yield lambda rows: parquet.write_table(_as_table(rows, kind))
 

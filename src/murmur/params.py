@@ -22,17 +22,20 @@ class Section(BaseModel):
 
 
 class Download(BaseModel):
-    """`limit`, `on_bad`, and a section for each data set, which its reader checks."""
+    """`limit`, `on_bad`, `remote`, and a section for each data set, which its reader checks."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
     limit: Count | None
     on_bad: Literal["error", "leave_out"]
+    remote: str | None
 
     @model_validator(mode="after")
     def _extras_are_sections(self) -> "Download":
         for key, value in (self.model_extra or {}).items():
             if not isinstance(value, dict):
-                raise ValueError(f"unknown key download.{key}; known are limit, on_bad and the data sets")
+                raise ValueError(
+                    f"unknown key download.{key}; known are limit, on_bad, remote and the data sets"
+                )
         return self
 
 
@@ -42,10 +45,15 @@ class Bandpass(Section):
     high: Positive
 
 
+class Denoise(Section):
+    n_fft: Count
+    time_smooth_ms: Positive
+    frequency_smooth_hz: Positive
+
+
 class Clean(Section):
     sample_rate: Count
-    denoise: Literal["none", "spectral_gating"]
-    denoise_smooth_ms: Positive
+    denoise: Denoise | None
     bandpass: Bandpass | None
     normalise: Literal["peak", "rms", "none"]
 
@@ -55,20 +63,51 @@ class Segment(Section):
     overlap: Annotated[float, Field(ge=0, lt=1)]
     short: Literal["drop", "pad", "wrap"]
     min_length: Annotated[float, Field(ge=0)]
+    first: Count | None
+    first_of: list[str]
+    mirror: bool
+
+
+class Image(Section):
+    size: Count
+    colours: Literal["grey", "viridis", "magma"]
 
 
 class Mel(Section):
     n_mels: Count
     n_fft: Count
-    win_length: Count
-    hop_length: Count
+    win_length: Count | Annotated[list[Count], Field(min_length=1)]
+    hop_length: Count | Annotated[list[Count], Field(min_length=1)]
     f_min: Annotated[float, Field(ge=0)]
     f_max: Positive
-    scale: Literal["db", "ln"]
+    edges: Literal["zeros", "reflect"]
+    scale: Literal["db", "ln", "ln_plus"]
     reference: Literal["max"] | Positive
     top_db: Positive | None
+    fill: Literal["floor", "max"]
+    normalise: Literal["none", "minmax"]
+    image: Image | None
     dtype: Literal["float16", "float32"]
     format: Literal["npy", "parquet"]
+
+    @property
+    def windows(self) -> list[tuple[int, int]]:
+        """(window, hop) of each channel, in samples."""
+        wins, hops = (v if isinstance(v, list) else [v] for v in (self.win_length, self.hop_length))
+        return list(zip(wins, hops, strict=True))
+
+    @model_validator(mode="after")
+    def _windows_fit(self) -> "Mel":
+        wins, hops = (v if isinstance(v, list) else [v] for v in (self.win_length, self.hop_length))
+        if len(wins) != len(hops):
+            raise ValueError(
+                f"mel.win_length has {len(wins)} windows and mel.hop_length {len(hops)}: one for each"
+            )
+        if max(wins) > self.n_fft:
+            raise ValueError(f"mel.win_length {max(wins)} is longer than mel.n_fft {self.n_fft}; lower it")
+        if self.image and len(wins) > 1:
+            raise ValueError("mel.image: an image is made of one window; mel.win_length has several")
+        return self
 
 
 class Split(Section):
@@ -78,6 +117,7 @@ class Split(Section):
     test: Share
     validation: Share
     group_by: Literal["person", "patient", "recording", "segment"]
+    validate_on: Literal["validation", "test"]
 
     @model_validator(mode="after")
     def _runs_once(self) -> "Split":
@@ -96,17 +136,39 @@ class Model(BaseModel):
     def options(self) -> dict[str, Any]:
         return dict(self.model_extra or {})
 
+    @property
+    def level(self) -> str:
+        """What it decides about: a model that takes `sites` gives one answer a patient."""
+        return "patient" if "sites" in self.options else "segment"
+
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+
 
 class Augment(Section):
+    chance: Probability
     time_masks: Annotated[int, Field(ge=0)]
-    time_mask: Annotated[float, Field(ge=0, le=1)]
+    time_mask: Probability
     frequency_masks: Annotated[int, Field(ge=0)]
-    frequency_mask: Annotated[float, Field(ge=0, le=1)]
+    frequency_mask: Probability
+    roll: Probability
+    amplitude: Annotated[float, Field(ge=0, lt=1)]
+    flip: Probability
     mixup: Annotated[float, Field(ge=0)]
 
 
+class Embed(Section):
+    models: Annotated[list[Literal["m2d"]], Field(max_length=1)]
+    weights: str
+    pool: Literal["mean", "none"]
+    device: Literal["auto", "cpu", "cuda", "mps"]
+
+
 class Train(Section):
+    features: Literal["mel", "embedding"]
     model: Model
+    freeze: Annotated[int, Field(ge=0)]
+    standardise: Literal["band", "imagenet", "none"]
     device: Literal["auto", "cpu", "cuda", "mps"]
     precision: Literal["float32", "bfloat16"]
     epochs: Count
@@ -114,14 +176,28 @@ class Train(Section):
     optimizer: Literal["adam", "adamw"]
     lr: Positive
     weight_decay: Annotated[float, Field(ge=0)]
-    schedule: Literal["none", "cosine", "plateau", "onecycle"]
+    schedule: Literal["none", "cosine", "step", "plateau", "onecycle"]
+    schedule_epochs: Count | None
+    schedule_factor: Share
     clip: Positive | None
+    loss: Literal["cross_entropy", "focal"]
+    focal_gamma: Annotated[float, Field(ge=0)]
     balance: Literal["none", "loss", "metric", "sampler"]
+    class_weights: dict[str, Positive] | None
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
+    distillation: Annotated[float, Field(ge=0, lt=1)]
     patience: Count | None
-    select_on: Literal["loss", "uar"]
+    stop_accuracy: Probability | None
+    stop_one_class: bool
+    select_on: Literal["loss", "uar", "accuracy"]
     augment: Augment
     keep_weights: Literal["none", "best"]
+
+    @model_validator(mode="after")
+    def _schedule_has_its_epochs(self) -> "Train":
+        if self.schedule in ("step", "plateau") and self.schedule_epochs is None:
+            raise ValueError(f"train.schedule_epochs: the {self.schedule} schedule needs a number of epochs")
+        return self
 
 
 class Evaluate(Section):
@@ -139,9 +215,11 @@ class Params(Section):
     clean: Clean
     segment: Segment
     mel: Mel
+    embed: Embed
     split: Split
     train: Train
     evaluate: Evaluate
+    published: dict[str, Any]
 
     @model_validator(mode="after")
     def _bands_fit(self) -> "Params":
@@ -153,14 +231,14 @@ class Params(Section):
             )
         if self.mel.f_min >= self.mel.f_max:
             raise ValueError(f"mel.f_min {self.mel.f_min:g} Hz is not below mel.f_max {self.mel.f_max:g} Hz")
-        if self.mel.win_length > self.mel.n_fft:
-            window, n_fft = self.mel.win_length, self.mel.n_fft
-            raise ValueError(f"mel.win_length {window} is longer than mel.n_fft {n_fft}; lower it")
-        if self.segment.length * self.clean.sample_rate < self.mel.win_length:
+        window = max(win for win, _ in self.mel.windows)
+        if self.segment.length * self.clean.sample_rate < window:
             raise ValueError(
                 f"segment.length {self.segment.length:g} s is shorter than the window of the spectrogram, "
-                f"mel.win_length {self.mel.win_length} at clean.sample_rate {self.clean.sample_rate}"
+                f"mel.win_length {window} at clean.sample_rate {self.clean.sample_rate}"
             )
+        if self.train.features == "embedding" and not self.embed.models:
+            raise ValueError("train.features embedding: embed.models names none to make it; set it to [m2d]")
         band = self.clean.bandpass
         if band and not band.low < band.high < nyquist:
             raise ValueError(
@@ -203,7 +281,7 @@ def check(model: type[M], content: dict[str, Any], where: str) -> M:
         raise MurmurError(f"{where}: " + "; ".join(lines)) from None
 
 
-_ONE_OF = re.compile(r"literal\[|constrained-")  # pydantic's words for what a value may be, not keys
+_ONE_OF = re.compile(r"literal\[|constrained-|list\[")  # pydantic's words for what a value may be, not keys
 
 
 def _explain(error: Any, model: type[BaseModel]) -> str:

@@ -23,7 +23,7 @@ def gallery(
     classes: Sequence[str],
     path: str | Path,
     *,
-    frame_seconds: float,
+    seconds: float,
     frequencies: np.ndarray,
     per_class: int = 3,
 ) -> None:
@@ -34,9 +34,10 @@ def gallery(
 
     Parameters
     ----------
-    mel: [segments, channels, mels, frames]; the first channel is drawn, and only what is drawn is read.
+    mel: [segments, channels, mels, frames]; the first channel is drawn, or the colours of an image (uint8);
+        only what is drawn is read.
     recording_ids, labels: [segments].
-    frame_seconds: from one frame to the next, s.
+    seconds: of a segment.
     frequencies: [mels], centre of each band, Hz.
     """
     figure = Figure(figsize=(2.7 * per_class, 1.8 * len(classes) + 0.4), dpi=72, layout="constrained")
@@ -46,7 +47,7 @@ def gallery(
     examples = _examples(pd.DataFrame({"recording": recording_ids, "label": labels}), classes, per_class)
     for label, axes, rows in zip(classes, grid, examples, strict=True):
         for row, ax in zip(rows, axes, strict=False):
-            _draw(ax, mel[row, 0], frame_seconds, frequencies)
+            _draw(ax, mel[row], seconds, frequencies)
             ax.set_title(f"{recording_ids[row]}: {label}", fontsize=9, parse_math=False)
         for ax in axes[len(rows) :]:
             ax.axis("off")
@@ -64,10 +65,11 @@ def _examples(segments: pd.DataFrame, classes: Sequence[str], per_class: int) ->
     ]
 
 
-def _draw(ax: Axes, picture: np.ndarray, frame_seconds: float, frequencies: np.ndarray) -> None:
-    mels, frames = picture.shape
-    extent = (0, frames * frame_seconds, -0.5, mels - 0.5)
-    ax.imshow(picture.astype(np.float32), origin="lower", aspect="auto", cmap=COLOURS, extent=extent)
+def _draw(ax: Axes, channels: np.ndarray, seconds: float, frequencies: np.ndarray) -> None:
+    mels = len(frequencies)
+    picture = channels.transpose(1, 2, 0) if channels.dtype == np.uint8 else channels[0].astype(np.float32)
+    extent = (0, seconds, -0.5, mels - 0.5)
+    ax.imshow(picture, origin="lower", aspect="auto", cmap=COLOURS, extent=extent)
     ticks = np.linspace(0, mels - 1, min(5, mels)).round().astype(int)
     ax.set_yticks(ticks, [f"{frequencies[k]:.0f}" for k in ticks])
 
@@ -78,3 +80,11 @@ def _save(figure: Figure, path: Path) -> None:
     canvas.draw()
     picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB").quantize(256)
     picture.save(path, "PNG", optimize=True)
+
+
+def export(images: np.ndarray, segment_ids: Sequence[str], labels: Sequence[str], folder: str | Path) -> None:
+    """Write colour images [segments, 3, size, size] uint8 as folder/label/segment.png, low bands below."""
+    for image, segment_id, label in zip(images, segment_ids, labels, strict=True):
+        path = Path(folder, label, f"{segment_id}.png")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.ascontiguousarray(image[:, ::-1].transpose(1, 2, 0))).save(path)

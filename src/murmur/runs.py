@@ -18,21 +18,26 @@ import pandas as pd
 from rich.progress import track
 
 from murmur import workers
+from murmur.bags import bags_of, check_together
 from murmur.errors import MurmurError
-from murmur.params import Train
-from murmur.tables import Card, Note
+from murmur.params import Model, Train
+from murmur.tables import ROLES, Card, Note
 
 PACKAGES = ("torch", "numpy", "scipy", "scikit-learn")
 
 
 @dataclass(frozen=True)
 class Run:
-    """All that a worker process needs to fit a fold of a run."""
+    """All that a worker process needs to fit a fold of a run. Units are segments or patients."""
 
     run: int
     features: Path
-    labels: np.ndarray  # class numbers [segments]
-    roles: dict[int, np.ndarray]  # fold -> role of each segment, "" for those that take no part
+    level: str
+    units: np.ndarray  # names
+    labels: np.ndarray  # class numbers [units]
+    bags: np.ndarray | None  # a patient's rows of the features [units, sites, n], -1 for none
+    roles: dict[int, np.ndarray]  # fold -> role of each unit, "" for those that take no part
+    classes: tuple[str, ...]
     weights: tuple[float, ...]  # of each class in the task's own metric
     options: Train
     seed: int
@@ -47,26 +52,52 @@ def prepare(
     options: Train,
     seed: int,
 ) -> Run:
-    """Line up labels and roles with the rows of the feature array."""
-    number = {name: k for k, name in enumerate(card.classes)}
-    labels = segments["recording_id"].map(recordings.set_index("recording_id")["label"]).map(number)
+    """Line up units, labels and roles with the rows of the feature array.
+
+    A mirrored segment only ever trains, unless the folds name it for another part.
+
+    Raises
+    ------
+    MurmurError
+        If a model that speaks of patients finds none of its sites, or folds that cut through a patient.
+    """
+    facts = segments.merge(recordings, on="recording_id", how="left")
     roles = {int(fold): _roles(segments, table) for fold, table in folds.groupby("fold")}
-    run, weights = int(folds["run"].iloc[0]), card.weights or (1.0,) * len(number)
-    return Run(run, features, labels.to_numpy(np.int64), roles, weights, options, seed)
+    level, bags = options.model.level, None
+    if level == "patient":
+        check_together(facts, roles)
+        facts, bags = bags_of(facts, options.model.options.get("sites", []))
+        roles = {fold: role[facts.index] for fold, role in roles.items()}
+    label = "patient_label" if level == "patient" else "label"
+    labels = pd.Index(card.classes).get_indexer(pd.Index(facts[label]))
+    return Run(
+        run=int(folds["run"].iloc[0]),
+        features=features,
+        level=level,
+        units=facts[f"{level}_id"].to_numpy(str),
+        labels=labels.astype(np.int64),
+        bags=bags,
+        roles=roles,
+        classes=card.classes,
+        weights=card.weights or (1.0,) * len(card.classes),
+        options=options,
+        seed=seed,
+    )
 
 
 def _roles(segments: pd.DataFrame, table: pd.DataFrame) -> np.ndarray:
-    key = "recording_id" if table["segment_id"].isna().all() else "segment_id"
-    return segments[key].map(table.set_index(key)["role"]).fillna("").to_numpy(str)
+    if table["segment_id"].notna().any():
+        return segments["segment_id"].map(table.set_index("segment_id")["role"]).fillna("").to_numpy(str)
+    role = segments["recording_id"].map(table.set_index("recording_id")["role"]).fillna("").to_numpy(str)
+    return np.where(segments["reversed"] & (role != "train"), "", role)
 
 
-def fit_run(
-    run: Run, segments: pd.DataFrame, card: Card, weights: Path
-) -> tuple[pd.DataFrame, pd.DataFrame, Note]:
+def fit_run(run: Run, weights: Path) -> tuple[pd.DataFrame, pd.DataFrame, Note]:
     """Fit every fold of a run.
 
     Folds go to worker processes, one thread each, so that all cores work and the bytes do not depend
-    on how many there are. A GPU is shared by them; where its memory is short, set MURMUR_WORKERS=1.
+    on how many there are; with one worker they are fitted here. A GPU is shared by them; where its memory is
+    short, set MURMUR_WORKERS=1.
 
     Parameters
     ----------
@@ -74,7 +105,7 @@ def fit_run(
 
     Returns
     -------
-    predictions (validation and test segments), history (a row an epoch of each fold), note
+    predictions (validation and test units), history (a row an epoch of each fold), note
 
     Raises
     ------
@@ -82,9 +113,11 @@ def fit_run(
         What a fit raises, or that a worker process was killed.
     """
     weights.mkdir(parents=True, exist_ok=True)
+    if run.options.model.options.get("weights") == "imagenet":
+        _fetch(run.options.model)
     results = dict(track(_fit_all(run, weights), f"run {run.run}: fits", total=len(run.roles)))
     predictions, histories, devices = zip(*(results[fold] for fold in sorted(results)), strict=True)
-    table = pd.concat([_predictions(run, fold, p, segments, card) for fold, p in enumerate(predictions)])
+    table = pd.concat([_predictions(run, fold, p) for fold, p in enumerate(predictions)])
     note = Note(devices[0], run.options.precision, {name: version(name) for name in PACKAGES})
     return table, pd.concat(histories, ignore_index=True), note
 
@@ -93,8 +126,11 @@ Fitted = tuple[np.ndarray, pd.DataFrame, str]
 
 
 def _fit_all(run: Run, weights: Path) -> Iterator[tuple[int, Fitted]]:
-    processes = _start_method()
     n = min(workers.count(), len(run.roles))
+    if n == 1:
+        yield from ((fold, fit_fold(run, fold, weights)) for fold in run.roles)
+        return
+    processes = _start_method(run.options.model.name)
     with ProcessPoolExecutor(n, processes, initializer=_leave_with_parent) as pool:
         jobs = {pool.submit(fit_fold, run, fold, weights): fold for fold in run.roles}
         try:
@@ -109,12 +145,19 @@ def _fit_all(run: Run, weights: Path) -> Iterator[tuple[int, Fitted]]:
             pool.shutdown(cancel_futures=True)
 
 
-def _start_method() -> BaseContext:
+def _fetch(model: Model) -> None:
+    """Let a library download the weights once, before many fits ask for them."""
+    from murmur.models import build  # imports torch, which the parent of the workers has no use for
+
+    build(model, classes=2, channels=3, mels=224, frames=224)
+
+
+def _start_method(model: str) -> BaseContext:
     """Workers that start clean; on Linux they share one import of torch, but none of its threads."""
     if sys.platform != "linux":
         return multiprocessing.get_context("spawn")
     server = multiprocessing.get_context("forkserver")
-    server.set_forkserver_preload(["murmur.train", "murmur.mel", "murmur.runs", "safetensors.torch"])
+    server.set_forkserver_preload(["murmur.train", "murmur.mel", "murmur.runs", f"murmur.models.{model}"])
     return server
 
 
@@ -139,10 +182,19 @@ def fit_fold(run: Run, fold: int, weights: Path) -> Fitted:
 
     torch.set_num_threads(1)  # two threads add in another order
     role = run.roles[fold]
-    rows = {name: np.flatnonzero(role == name) for name in ("train", "validation")}
-    parts = train.Fold(rows["train"], rows["validation"], _predicted(role))
+    rows = {name: np.flatnonzero(role == name) for name in ROLES}
+    stops = rows["validation"] if len(rows["validation"]) else rows["test"]  # split.validate_on: test
     seed = int(np.random.SeedSequence([run.seed, run.run, fold]).generate_state(1)[0])
-    fit = train.fit(mel.read(run.features), run.labels, parts, run.options, weights=run.weights, seed=seed)
+    fit = train.fit(
+        mel.read(run.features),
+        run.labels,
+        train.Fold(rows["train"], stops, _predicted(role)),
+        run.options,
+        classes=run.classes,
+        weights=run.weights,
+        seed=seed,
+        bags=run.bags,
+    )
     if run.options.keep_weights == "best":
         save_file(fit.weights, weights / f"fold_{fold}.safetensors")
     return fit.probabilities, fit.history.assign(fold=fold), train.choose_device(run.options.device).type
@@ -152,11 +204,9 @@ def _predicted(role: np.ndarray) -> np.ndarray:
     return np.flatnonzero((role == "validation") | (role == "test"))
 
 
-def _predictions(
-    run: Run, fold: int, probabilities: np.ndarray, segments: pd.DataFrame, card: Card
-) -> pd.DataFrame:
+def _predictions(run: Run, fold: int, probabilities: np.ndarray) -> pd.DataFrame:
     role = run.roles[fold]
-    rows = _predicted(role)
-    facts: dict[str, Any] = {"run": run.run, "fold": fold, "role": role[rows], "level": "segment"}
-    table = pd.DataFrame(facts | {"unit_id": segments["segment_id"].to_numpy()[rows]})
-    return table.assign(**{f"p_{c}": probabilities[:, k] for k, c in enumerate(card.classes)})
+    units = _predicted(role)
+    facts: dict[str, Any] = {"run": run.run, "fold": fold, "role": role[units], "level": run.level}
+    table = pd.DataFrame(facts | {"unit_id": run.units[units]})
+    return table.assign(**{f"p_{c}": probabilities[:, k] for k, c in enumerate(run.classes)})

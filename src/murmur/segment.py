@@ -7,16 +7,23 @@ from murmur.errors import MurmurError
 from murmur.params import Segment
 from murmur.tables import SEGMENTS
 
+Gone = list[tuple[str, str]]  # (item, reason)
 
-def segment(signals: pd.DataFrame, rate: int, options: Segment) -> tuple[pd.DataFrame, pd.DataFrame]:
+
+def segment(
+    signals: pd.DataFrame, labels: pd.Series, rate: int, options: Segment
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Cut every recording into segments of `options.length` seconds, `options.overlap` of it shared.
 
     The last piece of a recording may be shorter than a segment. `short: drop` leaves it out; `pad`
     (with zeros) and `wrap` (with its own beginning) keep it, unless it is shorter than `min_length` seconds.
+    `first` keeps so many segments of a recording; with `first_of`, only of recordings with these labels.
+    `mirror` adds a copy of each segment played backwards, after all others.
 
     Parameters
     ----------
     signals: recording_id, n_samples at `rate` Hz.
+    labels: of the recordings, by recording_id.
 
     Returns
     -------
@@ -26,11 +33,32 @@ def segment(signals: pd.DataFrame, rate: int, options: Segment) -> tuple[pd.Data
     Raises
     ------
     MurmurError
-        If no recording is long enough for a segment.
+        If no recording is long enough for a segment, or `first_of` names no label.
     """
     length = round(options.length * rate)
-    step = max(1, round(length * (1 - options.overlap)))
     least = length if options.short == "drop" else min(length, max(1, round(options.min_length * rate)))
+    kept, gone = _cut(signals, rate, length, least, options.overlap)
+    if not kept:
+        longest = signals["n_samples"].max() / rate
+        raise MurmurError(
+            f"segment.length {options.length:g} s (short: {options.short}): the longest recording has "
+            f"{longest:.2f} s, a segment needs {least / rate:g} s; shorten it"
+        )
+    table = pd.DataFrame(kept, columns=["recording_id", "start", "n_samples"])
+    table, more = _first(table, labels, options)
+    table["segment_id"] = table["recording_id"] + "@" + table["start"].astype(str)
+    table["reversed"] = False
+    if options.mirror:
+        table = pd.concat([table, table.assign(segment_id=table["segment_id"] + "r", reversed=True)])
+    left_out = pd.DataFrame(gone + more, columns=["item", "reason"]).assign(stage="segment")
+    return table[SEGMENTS.names].reset_index(drop=True), left_out
+
+
+def _cut(
+    signals: pd.DataFrame, rate: int, length: int, least: int, overlap: float
+) -> tuple[list[tuple[str, int, int]], Gone]:
+    """(recording_id, start, size) of each segment of at least `least` samples."""
+    step = max(1, round(length * (1 - overlap)))
     kept, gone = [], []
     for recording_id, n in zip(signals["recording_id"], signals["n_samples"], strict=True):
         starts = np.arange(0, max(n - length + step, 1), step)  # one past the last whole one, if any is left
@@ -39,14 +67,19 @@ def segment(signals: pd.DataFrame, rate: int, options: Segment) -> tuple[pd.Data
         if sizes[-1] < least:
             what = "whole recording" if len(starts) == 1 else "last piece"
             gone.append((recording_id, f"{what} of {sizes[-1] / rate:.2f} s is too short for a segment"))
-    if not kept:
-        longest = signals["n_samples"].max() / rate
+    return kept, gone
+
+
+def _first(table: pd.DataFrame, labels: pd.Series, options: Segment) -> tuple[pd.DataFrame, Gone]:
+    if unknown := sorted(set(options.first_of) - set(labels)):
         raise MurmurError(
-            f"segment.length {options.length:g} s (short: {options.short}): the longest recording has "
-            f"{longest:.2f} s, a segment needs {least / rate:g} s; shorten it"
+            f"segment.first_of: no recording is labelled {', '.join(unknown)}; "
+            f"there are {', '.join(sorted(set(labels)))}"
         )
-    table = pd.DataFrame(kept, columns=["recording_id", "start", "n_samples"])
-    table["segment_id"] = table["recording_id"] + "@" + table["start"].astype(str)
-    table["reversed"] = False
-    left_out = pd.DataFrame(gone, columns=["item", "reason"]).assign(stage="segment")
-    return table[SEGMENTS.names], left_out
+    if options.first is None:
+        return table, []
+    later = table.groupby("recording_id", sort=False).cumcount() >= options.first
+    if options.first_of:
+        later &= table["recording_id"].map(labels).isin(options.first_of)
+    n = table["recording_id"][later].value_counts(sort=False)
+    return table[~later].copy(), [(i, f"{k} segments after the first {options.first}") for i, k in n.items()]

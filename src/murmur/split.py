@@ -77,7 +77,8 @@ def split(
 ) -> dict[int, pd.DataFrame]:
     """The folds table of every run. A run's folds depend on (seed, run) alone, not on the other runs.
 
-    Recordings without a segment take no part; the segment stage lists them.
+    With `validate_on: test` nothing is set aside to stop the training: the test part does (published
+    protocols do it; it flatters). Recordings without a segment take no part; the segment stage lists them.
 
     Raises
     ------
@@ -89,7 +90,7 @@ def split(
 
 
 def _units(recordings: pd.DataFrame, segments: pd.DataFrame, group_by: str) -> pd.DataFrame:
-    """A row for whatever is dealt out: segments if they go one by one, else recordings."""
+    """A row for whatever is dealt out: segments, mirrored or not, if they go one by one, else recordings."""
     known = recordings[["recording_id", "patient_id", "person_id", "patient_label", "role"]]
     if group_by == "segment":
         units = segments[["segment_id", "recording_id"]].merge(known, on="recording_id")
@@ -101,17 +102,19 @@ def _units(recordings: pd.DataFrame, segments: pd.DataFrame, group_by: str) -> p
 def _run(units: pd.DataFrame, options: Split, seed: int, run: int) -> pd.DataFrame:
     labels, groups = units["patient_label"].to_numpy(), units["group"].to_numpy()
     tables = []
-    for fold, (rest, _) in enumerate(_parts(units, options, _state(seed, run))):
-        state = _state(seed, run, fold)
-        inner = StratifiedGroups(1, test=options.validation, random_state=state, least=1)
-        (train, validation), *_ = inner.split(None, labels[rest], groups[rest])
-        if not len(validation):
-            raise MurmurError(
-                f"split: run {run}, fold {fold}: no class has two groups to train on, so none can stop the "
-                "training; more recordings are needed, fewer split.folds or a smaller split.test"
-            )
-        role = np.full(len(units), "test", object)
-        role[rest[train]], role[rest[validation]] = "train", "validation"
+    for fold, (rest, test) in enumerate(_parts(units, options, _state(seed, run))):
+        role = np.full(len(units), "train", object)
+        role[test] = "test"
+        if options.validate_on == "validation":
+            state = _state(seed, run, fold)
+            inner = StratifiedGroups(1, test=options.validation, random_state=state, least=1)
+            (_, validation), *_ = inner.split(None, labels[rest], groups[rest])
+            if not len(validation):
+                raise MurmurError(
+                    f"split: run {run}, fold {fold}: no class has two groups to train on, so none can stop "
+                    "the training; more recordings are needed, fewer split.folds or a smaller split.test"
+                )
+            role[rest[validation]] = "validation"
         tables.append(units[["recording_id", "segment_id"]].assign(run=run, fold=fold, role=role))
     return pd.concat(tables, ignore_index=True)
 

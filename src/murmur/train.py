@@ -13,11 +13,13 @@ import torch
 from torch import nn
 
 from murmur.augment import augment, mixup
+from murmur.classifier import Classifier, Inputs, predict
 from murmur.errors import MurmurError
+from murmur.losses import Loss, class_weights
 from murmur.models import build
 from murmur.params import Train
 
-PREDICT_BATCH = 512
+EVERY_EPOCH = ("step", "plateau")  # schedules that are stepped once an epoch
 
 # torch's optimizers import its compiler, 4 s in every worker process, only to tell it to stand aside.
 # Without the wrapper that does so they are the same.
@@ -29,7 +31,8 @@ class Fit(NamedTuple):
     """What came of a fold.
 
     probabilities: of every row asked for, [rows, classes] float32.
-    history: a row an epoch: epoch, train_loss, learning_rate, validation_loss, validation_uar, best.
+    history: a row an epoch: epoch, train_loss, learning_rate, validation_loss,
+        validation_uar, validation_accuracy, best.
     weights: of the best epoch.
     """
 
@@ -39,7 +42,7 @@ class Fit(NamedTuple):
 
 
 class Fold(NamedTuple):
-    """The rows of the feature array that a fold trains on, stops by, and is asked to predict."""
+    """The units that a fold trains on, stops by, and is asked to predict."""
 
     train: np.ndarray
     validation: np.ndarray
@@ -50,10 +53,10 @@ class Fold(NamedTuple):
 class Loop:
     """What an epoch needs, all of it on the device."""
 
-    model: "Classifier"
-    x: torch.Tensor
+    model: Classifier
+    inputs: Inputs
     y: torch.Tensor
-    criterion: nn.Module
+    criterion: Loss
     optimizer: torch.optim.Optimizer
     scheduler: Any
     options: Train
@@ -65,40 +68,45 @@ def fit(
     fold: Fold,
     options: Train,
     *,
+    classes: Sequence[str],
     weights: Sequence[float],
     seed: int,
+    bags: np.ndarray | None = None,
 ) -> Fit:
     """Fit one fold; the epoch with the best validation score answers.
 
     Parameters
     ----------
     features: [segments, channels, mels, frames]; held on the device once, as they are stored.
-    labels: class numbers [segments].
+    labels: class numbers [units]: of the segments, or of the patients that `bags` make of them.
     weights: of each class in the task's own metric, for `balance: metric`.
+    bags: rows of `features` [patients, sites, n], -1 for none, for a model that speaks of patients.
 
     Raises
     ------
     MurmurError
-        If the device or the precision is not to be had, a class is absent from the training part, or the
-        loss is no longer finite.
+        If the device or the precision is not to be had, a class is absent from the training part, the model
+        does not fit the features, or the loss is no longer finite.
     """
     device = choose_device(options.device)
     check_precision(options.precision, device)
     torch.manual_seed(seed)
     _be_deterministic(device)
-    counts = np.bincount(labels[fold.train], minlength=len(weights))
+    counts = np.bincount(labels[fold.train], minlength=len(classes))
     if not counts.all():
-        raise MurmurError(f"train: class number {counts.argmin()} has no segment in the training part")
+        raise MurmurError(f"train: class {classes[int(counts.argmin())]} has no unit in the training part")
     x, y = torch.tensor(features, device=device), torch.tensor(labels, device=device)
-    model = Classifier(build(options.model, classes=len(weights), **_shape(x)), x, fold.train).to(device)
-    criterion = _criterion(counts, weights, options).to(device)
-    optimizer = _optimizer(model, options)
-    scheduler = _scheduler(optimizer, options, steps=-(-len(fold.train) // options.batch_size))
-    history, best = _run(
-        Loop(model, x, y, criterion, optimizer, scheduler, options), fold, 1 / counts[labels]
-    )
+    inputs = Inputs(x, None if bags is None else torch.tensor(bags, device=device))
+    if bags is not None and options.augment.mixup:
+        raise MurmurError("train.augment.mixup: patients have not the same sites to blend; set it to 0")
+    model = Classifier(build(options.model, classes=len(classes), **_shape(x)), inputs, fold.train, options)
+    criterion = Loss(class_weights(counts, classes, weights, options), options).to(device)
+    optimizer = _optimizer(model.to(device), options)
+    steps = len(_batches(torch.from_numpy(fold.train), options.batch_size))
+    loop = Loop(model, inputs, y, criterion, optimizer, _scheduler(optimizer, options, steps), options)
+    history, best = _run(loop, fold, 1 / counts[labels])
     model.load_state_dict(best)
-    probabilities = predict(model, x, fold.predict).softmax(dim=1).cpu().numpy()
+    probabilities = predict(model, inputs, fold.predict).softmax(dim=1).cpu().numpy()
     return Fit(probabilities, history, {name: value.cpu().contiguous() for name, value in best.items()})
 
 
@@ -110,96 +118,63 @@ def _be_deterministic(device: torch.device) -> None:
 
 
 def _run(loop: Loop, fold: Fold, chance: np.ndarray) -> tuple[pd.DataFrame, dict[str, torch.Tensor]]:
-    """All epochs, or as many as `patience` allows: the history, and the weights of the best."""
+    """All epochs, or as many as the stopping rules allow: the history, and the weights of the best."""
     history: list[dict[str, float]] = []
     scores: list[float] = []
     best: dict[str, torch.Tensor] = {}
     for epoch in range(loop.options.epochs):
         rate = loop.optimizer.param_groups[0]["lr"]
         loss = _epoch(loop, _order(fold.train, chance, loop.options))
-        seen = _validate(loop, fold)
+        seen, answers = _validate(loop, fold)
         if not np.isfinite(loss + seen["validation_loss"]):
             raise MurmurError(
                 f"train: the loss is not finite in epoch {epoch}; lower train.lr or set train.clip"
             )
         history.append({"epoch": epoch, "train_loss": loss, "learning_rate": rate, **seen})
-        scores.append(
-            -seen["validation_loss"] if loop.options.select_on == "loss" else seen["validation_uar"]
-        )
+        sign = -1 if loop.options.select_on == "loss" else 1
+        scores.append(sign * seen[f"validation_{loop.options.select_on}"])
         if int(np.argmax(scores)) == epoch:
             best = copy.deepcopy(loop.model.state_dict())
-        if loop.options.schedule == "plateau":
-            loop.scheduler.step(seen["validation_loss"])
-        if loop.options.patience is not None and epoch - np.argmax(scores) >= loop.options.patience:
+        if loop.options.schedule in EVERY_EPOCH:
+            loop.scheduler.step(*[seen["validation_loss"]] * (loop.options.schedule == "plateau"))
+        if _stops(loop.options, scores, seen["validation_accuracy"], answers):
             break
     table = pd.DataFrame(history)
     return table.assign(best=(table["epoch"] == np.argmax(scores)).astype(int)), best
 
 
-class Classifier(nn.Module):
-    """A network behind the standardisation of each band by the training part's mean and spread."""
-
-    mean: torch.Tensor
-    spread: torch.Tensor
-
-    def __init__(self, network: nn.Module, x: torch.Tensor, train: np.ndarray):
-        super().__init__()
-        mean, spread = _band_statistics(x, train)
-        self.register_buffer("mean", mean)
-        self.register_buffer("spread", spread)
-        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # a quarter faster
-
-    def standardise(self, x: torch.Tensor) -> torch.Tensor:
-        return (x.float() - self.mean) / self.spread
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.network(self.standardise(x))
-
-
-def _band_statistics(x: torch.Tensor, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and standard deviation [channels, mels, 1] over the rows, batch by batch in float64."""
-    total = squares = torch.zeros(x.shape[1:3], dtype=torch.float64, device=x.device)
-    for batch in torch.from_numpy(rows).split(PREDICT_BATCH):
-        part = x[batch].double()
-        total, squares = total + part.sum((0, 3)), squares + part.square().sum((0, 3))
-    n = len(rows) * x.shape[3]
-    mean = total / n
-    spread = (squares / n - mean.square()).clamp(min=1e-6).sqrt()
-    return mean.float()[..., None], spread.float()[..., None]
+def _stops(options: Train, scores: Sequence[float], accuracy: float, answers: int) -> bool:
+    """No better epoch for long, accurate enough, or one class only is ever answered."""
+    stale = len(scores) - 1 - int(np.argmax(scores))
+    return (
+        (options.patience is not None and stale >= options.patience)
+        or (options.stop_accuracy is not None and accuracy >= options.stop_accuracy)
+        or (options.stop_one_class and answers == 1)
+    )
 
 
 def _shape(x: torch.Tensor) -> dict[str, int]:
     return {"channels": x.shape[1], "mels": x.shape[2], "frames": x.shape[3]}
 
 
-def _criterion(counts: np.ndarray, weights: Sequence[float], options: Train) -> nn.Module:
-    """Cross entropy. `balance: loss`: all classes have the same say; `metric`: that of the task's metric."""
-    size = counts / counts.sum()
-    say = {
-        "loss": np.full(len(counts), 1 / len(counts)) / size,
-        "metric": np.array(weights) / sum(weights) / size,
-    }
-    weight = say.get(options.balance, np.ones(len(counts)))
-    return nn.CrossEntropyLoss(
-        torch.tensor(weight, dtype=torch.float32), label_smoothing=options.label_smoothing
-    )
-
-
 def _optimizer(model: nn.Module, options: Train) -> torch.optim.Optimizer:
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[options.optimizer]
-    return kind(model.parameters(), lr=options.lr, weight_decay=options.weight_decay)
+    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return kind(learning, lr=options.lr, weight_decay=options.weight_decay)
 
 
 def _scheduler(optimizer: torch.optim.Optimizer, options: Train, steps: int) -> Any:
-    """A schedule that is stepped every batch; plateau, every epoch; None for a constant rate."""
-    total = steps * options.epochs
+    """A schedule that is stepped every batch, or every epoch if in EVERY_EPOCH; None for a constant rate."""
+    schedules, epochs = torch.optim.lr_scheduler, options.schedule_epochs or options.epochs
     match options.schedule:
         case "cosine":
-            return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, total)
+            return schedules.CosineAnnealingLR(optimizer, steps * epochs)
         case "onecycle":
-            return torch.optim.lr_scheduler.OneCycleLR(optimizer, options.lr, total)
+            return schedules.OneCycleLR(optimizer, options.lr, steps * options.epochs)
+        case "step":
+            return schedules.StepLR(optimizer, epochs, options.schedule_factor)
         case "plateau":
-            return torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=3)
+            return schedules.ReduceLROnPlateau(optimizer, factor=options.schedule_factor, patience=epochs)
     return None
 
 
@@ -212,47 +187,60 @@ def _order(train: np.ndarray, chance: np.ndarray, options: Train) -> torch.Tenso
 
 
 def _epoch(loop: Loop, order: torch.Tensor) -> float:
-    """Train on the rows in this order; the mean loss."""
+    """Train on the units in this order; the mean loss."""
     loop.model.train()
-    total = torch.zeros((), device=loop.x.device)
-    for rows in order.split(loop.options.batch_size):
-        total += _step(loop, rows) * len(rows)
+    total = torch.zeros((), device=loop.y.device)
+    for units in _batches(order, loop.options.batch_size):
+        total += _step(loop, units) * len(units)
     return float(total) / len(order)
 
 
-def _step(loop: Loop, rows: torch.Tensor) -> torch.Tensor:
-    options, kind = loop.options, loop.x.device.type
-    batch = augment(loop.model.standardise(loop.x[rows]), options.augment)
-    share, partner = mixup(len(rows), options.augment.mixup)
-    batch = share * batch + (1 - share) * batch[partner]
+def _batches(units: torch.Tensor, size: int) -> list[torch.Tensor]:
+    """A last batch of one joins the one before it: batch norm needs two."""
+    parts = list(units.split(size))
+    if len(parts) > 1 and len(parts[-1]) == 1:
+        parts[-2:] = [torch.cat(parts[-2:])]
+    return parts
+
+
+def _step(loop: Loop, units: torch.Tensor) -> torch.Tensor:
+    options, kind, truth = loop.options, loop.y.device.type, loop.y[units]
+    x, there = loop.inputs.take(units)
+    x = loop.model.standardise(x)
+    batch = augment(x.flatten(0, -4), options.augment).unflatten(0, x.shape[:-3])
+    share, partner = mixup(len(units), options.augment.mixup) if options.augment.mixup else (1.0, None)
+    if partner is not None:
+        batch = share * batch + (1 - share) * batch[partner]
     with torch.autocast(kind, torch.bfloat16, enabled=options.precision == "bfloat16"):
-        logits = loop.model.network(batch)
-    logits, truth = logits.float(), loop.y[rows]
-    loss = share * loop.criterion(logits, truth) + (1 - share) * loop.criterion(logits, truth[partner])
+        logits = loop.model.logits(batch, there).float()
+    loss = loop.criterion(logits, truth)
+    if partner is not None:
+        loss = share * loss + (1 - share) * loop.criterion(logits, truth[partner])
     loop.model.zero_grad()
     loss.backward()
     if options.clip is not None:
         nn.utils.clip_grad_norm_(loop.model.parameters(), options.clip)
     loop.optimizer.step()
-    if loop.scheduler and options.schedule != "plateau":
+    if loop.scheduler and options.schedule not in EVERY_EPOCH:
         loop.scheduler.step()
     return loss.detach()
 
 
 @torch.no_grad()
-def _validate(loop: Loop, fold: Fold) -> dict[str, float]:
-    logits, truth = predict(loop.model, loop.x, fold.validation), loop.y[fold.validation]
-    hit = truth[logits.argmax(dim=1) == truth]
-    there, right = (labels.cpu().bincount(minlength=logits.shape[1]) for labels in (truth, hit))
+def _validate(loop: Loop, fold: Fold) -> tuple[dict[str, float], int]:
+    """Loss, UAR and accuracy of the validation part, and how many classes were answered."""
+    logits, truth = predict(loop.model, loop.inputs, fold.validation), loop.y[fold.validation]
+    said = logits.argmax(dim=1)
+    there, right = (
+        labels.cpu().bincount(minlength=logits.shape[1]) for labels in (truth, truth[said == truth])
+    )
     recall = right[there > 0] / there[there > 0]
-    return {"validation_loss": float(loop.criterion(logits, truth)), "validation_uar": float(recall.mean())}
-
-
-@torch.no_grad()
-def predict(model: nn.Module, x: torch.Tensor, rows: np.ndarray) -> torch.Tensor:
-    """Logits [rows, classes] float32; always in float32, whatever the training's precision."""
-    model.eval()
-    return torch.cat([model(x[batch]) for batch in torch.from_numpy(rows).split(PREDICT_BATCH)])
+    seen = {
+        "validation_loss": float(loop.criterion(logits, truth)),
+        "validation_uar": float(recall.mean()),
+        "validation_accuracy": float(right.sum() / there.sum()),
+    }
+    return seen, len(said.unique())
 
 
 def choose_device(wanted: str) -> torch.device:

@@ -1,14 +1,26 @@
 """One file a model: `build(classes, channels, mels, frames, **options)` returns the module that turns
-spectrograms [batch, channels, mels, frames] into logits [batch, classes]."""
+spectrograms [batch, channels, mels, frames] into logits [batch, classes].
+
+A model with an option `sites` decides once a patient: it takes [batch, sites, n, channels, mels, frames] and
+which of the n segments at each site are there, [batch, sites, n]. Logits may be [batch, heads, classes]."""
 
 import importlib
 import inspect
+import socket
+from collections.abc import Callable, Set
 from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeVar
 
+import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from murmur.errors import MurmurError
 from murmur.params import Model
+
+T = TypeVar("T")
+WITH_WEIGHTS = (nn.Linear, nn.Conv1d, nn.Conv2d)
 
 
 def build(model: Model, *, classes: int, channels: int, mels: int, frames: int) -> nn.Module:
@@ -17,16 +29,124 @@ def build(model: Model, *, classes: int, channels: int, mels: int, frames: int) 
     Raises
     ------
     MurmurError
-        If there is no such model, or it takes no such option.
+        If there is no such model, it takes no such option, or it cannot take spectrograms of this shape.
     """
-    known = sorted(p.stem for p in Path(__file__).parent.glob("[!_]*.py"))
-    if model.name not in known:
-        raise MurmurError(f"train.model.name: no model {model.name!r}; there are {', '.join(known)}")
-    function = importlib.import_module(f"murmur.models.{model.name}").build
+    function = module(model.name).build
     shape = {"classes": classes, "channels": channels, "mels": mels, "frames": frames}
-    taken = set(inspect.signature(function).parameters) - set(shape)
+    parameters = inspect.signature(function).parameters
+    taken = set(parameters) - set(shape)
     if unknown := sorted(set(model.options) - taken):
         raise MurmurError(
             f"train.model.{unknown[0]}: {model.name} takes no such option; it takes {sorted(taken)}"
         )
-    return function(**shape, **model.options)
+    needed = {name for name in taken if parameters[name].default is inspect.Parameter.empty}
+    if missing := sorted(needed - set(model.options)):
+        raise MurmurError(
+            f"train.model.{missing[0]}: {model.name} needs this option; it takes {sorted(taken)}"
+        )
+    network = function(**shape, **model.options)
+    if model.level == "segment":
+        _try(network, model.name, shape)
+    return network
+
+
+def _try(network: nn.Module, name: str, shape: dict[str, int]) -> None:
+    """Let the network see one spectrogram: some need a larger one than they are given."""
+    size = [shape[key] for key in ("channels", "mels", "frames")]
+    try:
+        with torch.no_grad():
+            network.eval()(torch.zeros(1, *size))
+    except (RuntimeError, ValueError, AssertionError) as error:
+        raise MurmurError(
+            f"train.model {name}: cannot take a spectrogram of {size[1]} x {size[2]} (mels x frames): "
+            f"{str(error).splitlines()[0]}; give it a larger one (mel.image.size, mel.n_mels, segment.length)"
+        ) from error
+
+
+def fetched(what: str, get: Callable[[], T]) -> T:
+    """What a library downloads at run time, or an error within seconds that says it could not."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(10)
+    try:
+        return get()
+    except Exception as error:  # whatever a library's downloader raises
+        reason = str(error).strip().splitlines()[0]
+        raise MurmurError(
+            f"train.model.weights imagenet: {what} cannot be fetched ({reason}); go online once, name "
+            "a local weights file, or set it to none"
+        ) from error
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def module(name: str) -> ModuleType:
+    """The file of a model: the module murmur.models.<name>."""
+    known = sorted(p.stem for p in Path(__file__).parent.glob("[!_]*.py"))
+    if name not in known:
+        raise MurmurError(f"train.model.name: no model {name!r}; there are {', '.join(known)}")
+    return importlib.import_module(f"murmur.models.{name}")
+
+
+def freeze(network: nn.Module, layers: int) -> list[nn.Module]:
+    """Keep the first layers with weights (convolution, linear) as they are, and the norms among them.
+
+    Returns what must stay in evaluation mode while the rest trains.
+
+    Raises
+    ------
+    MurmurError
+        If the network has no layer left to train.
+    """
+    seen, frozen = 0, []
+    for layer in network.modules():
+        seen += isinstance(layer, WITH_WEIGHTS)
+        if seen <= layers and not any(layer.children()):
+            frozen.append(layer.requires_grad_(False))
+    if seen <= layers:
+        raise MurmurError(f"train.freeze {layers}: the network has {seen} layers; leave some to train")
+    return frozen if layers else []
+
+
+def load_weights(network: nn.Module, path: str, *, head: str) -> nn.Module:
+    """Fill a network with the weights in a local file, .safetensors or torch's own.
+
+    A `head` (the name of the last layer) for other classes than ours is passed over.
+
+    Raises
+    ------
+    MurmurError
+        If the file cannot be read, or naming the first key that does not fit.
+    """
+    found = read_weights(path)
+    own = network.state_dict()
+    other = {k for k in found if k.startswith(f"{head}.") and k in own and found[k].shape != own[k].shape}
+    check_keys({k: v for k, v in found.items() if k not in other}, own, path, may_lack=other)
+    network.load_state_dict({k: v for k, v in found.items() if k not in other}, strict=False)
+    return network
+
+
+def read_weights(path: str) -> dict[str, torch.Tensor]:
+    """The tensors in a weights file; no code in it is run."""
+    if not Path(path).is_file():
+        raise MurmurError(f"train.model.weights: no file {path}; name a weights file, imagenet or none")
+    try:
+        if Path(path).suffix == ".safetensors":
+            return load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file makes torch raise almost anything
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise MurmurError(f"{path}: cannot be read as weights ({reason}); fetch the file again") from error
+
+
+def check_keys(
+    found: dict[str, torch.Tensor], own: dict[str, torch.Tensor], path: Any, may_lack: Set[str] = frozenset()
+) -> None:
+    """Refuse weights of another architecture, naming the first key that does not fit."""
+    for key, tensor in own.items():
+        if key not in found and key not in may_lack:
+            raise MurmurError(f"{path}: weights of another architecture: {key} is not in it")
+        if key in found and found[key].shape != tensor.shape:
+            shapes = f"{tuple(found[key].shape)}, not {tuple(tensor.shape)}"
+            raise MurmurError(f"{path}: weights of another architecture: {key} is {shapes}")
+    if extra := [key for key in found if key not in own]:
+        raise MurmurError(f"{path}: weights of another architecture: {extra[0]} has no place in the network")

@@ -1,0 +1,111 @@
+"""The PhysioNet/CinC Challenge 2016 (Liu et al. 2016), PhysioNet challenge-2016 1.0.0: six sets in one."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal, get_args
+
+import pandas as pd
+from pydantic import BaseModel, Field
+
+from murmur import fetch as files
+from murmur.datasets import Reading, Task
+from murmur.errors import MurmurError
+
+ADDRESS = "https://physionet.org/files/challenge-2016/1.0.0/"
+APPENDIX = "annotations/Online_Appendix_training_set.csv"
+Set = Literal["a", "b", "c", "d", "e", "f"]
+SETS: tuple[Set, ...] = get_args(Set)
+TASKS = {"abnormal": Task(("abnormal", "normal"), ("abnormal",))}
+LABELS = {"1": "abnormal", "-1": "normal"}
+PERSONS = (
+    f"sets a, b, c and most of e: the subject that the original name in {APPENDIX} tells, where that file is "
+    "there; otherwise, and in sets d and f, nobody is named and each recording counts as a person"
+)
+LICENCE = "ODC-By 1.0"
+SUBJECTS = {
+    "a": r"(C\d+)S\d",
+    "b": r"(S\d+)f\d",
+    "c": r"(id\d+)",
+}  # in the original names: C16S0b, S34f2.e4k_data
+
+
+class Options(BaseModel, extra="forbid"):
+    """`sets`: of a to f. They differ in device, place and illness; column source tells them apart."""
+
+    sets: Annotated[list[Set], Field(min_length=1)] = list(SETS)
+
+
+def fetch(options: Options, folder: Path, limit: int | None) -> Path:
+    """`$MURMUR_DATA/cinc2016`, else the wanted sets, fetched and unpacked: each comes whole or not at all."""
+    if root := files.local("cinc2016"):
+        return root
+    root = files.kept("cinc2016")
+    files.fetch(ADDRESS, {"SHA256SUMS.txt": None}, root)
+    checksums = files.read_checksums(root / "SHA256SUMS.txt")
+    asked = sorted(set(options.sets))
+    wanted = [f"training-{name}" for name in asked if not (root / f"training-{name}").is_dir()]
+    names = [*(f"{name}.zip" for name in wanted), *({APPENDIX} & set(checksums))]
+    files.fetch(ADDRESS, {name: checksums.get(name) for name in names}, root)
+    for name in wanted:
+        files.unzip(root / f"{name}.zip", root / name)
+        (root / f"{name}.zip").unlink()
+    return root
+
+
+def read(root: Path, options: Options, task: str) -> Reading:
+    """Read each set's REFERENCE.csv; a recording is a patient, for the challenge scores recordings.
+
+    Raises
+    ------
+    MurmurError
+        Naming the file and the row: no folder of a set, a name that is not the set's or stands twice, a
+        value that is not 1 or -1.
+    """
+    table = pd.concat([_read_set(root, name) for name in sorted(set(options.sets))], ignore_index=True)
+    persons = _persons(root)
+    table["person_id"] = [persons.get(name, name) for name in table["recording_id"]]
+    table = table.assign(patient_id=table["recording_id"], patient_label=table["label"])
+    table = table.assign(site="unspecified", role=None, sex=None, age_group=None)
+    others = [f"training-{name}" for name in SETS if name not in options.sets]
+    return Reading(
+        table,
+        files.unasked(root, others, "download.cinc2016.sets"),
+        files.read_checksums(root / "SHA256SUMS.txt"),
+        in_parts=root == files.named("cinc2016"),
+    )
+
+
+def _read_set(root: Path, name: str) -> pd.DataFrame:
+    folder = root / f"training-{name}"
+    if not folder.is_dir():
+        raise MurmurError(
+            f"{folder}: no such folder; put it there or take {name} out of download.cinc2016.sets"
+        )
+    where = folder / "REFERENCE.csv"
+    table = files.read_csv(where, ["recording_id", "value"], header=False)
+    odd = ~table["recording_id"].str.fullmatch(rf"{name}\d+")
+    files.check_rows(where, odd, f"the name is not {name} and a number; fetch the set's own table")
+    files.check_rows(where, table["recording_id"].duplicated(), "the recording stands twice; keep one row")
+    table["label"] = table["value"].map(LABELS)
+    files.check_rows(where, table["label"].isna(), "the value is not 1 (abnormal) or -1 (normal); mend it")
+    table["path"] = [f"{folder.name}/{recording}.wav" for recording in table["recording_id"]]
+    return table.drop(columns="value").assign(source=f"cinc2016/{name}")
+
+
+def _persons(root: Path) -> dict[str, str]:
+    """Recording -> person, of those whose original name tells it; {} without the appendix."""
+    where = root / APPENDIX
+    if not where.is_file():
+        return {}
+    columns = ["Challenge record name", "Original record name", "# Raw record"]
+    table = files.read_csv(where, columns)[columns].fillna("")
+    found = {name: _person(name, original, raw) for name, original, raw in table.itertuples(index=False)}
+    return {name: person for name, person in found.items() if person}
+
+
+def _person(name: str, original: str, raw: str) -> str | None:
+    """In set e pieces of one raw record are one person; two groups, e00079 and 14, count from 1 each."""
+    if name[0] == "e" and raw and original:
+        return f"e_{'normal' if original[0] == 'e' else 'ill'}_{raw.removesuffix('.0')}"
+    match = name[0] in SUBJECTS and re.match(SUBJECTS[name[0]], original)
+    return f"{name[0]}_{match[1]}" if match else None
