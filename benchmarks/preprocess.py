@@ -36,8 +36,9 @@ def main(
 ) -> None:
     """Time both ways on the WAV files of FOLDER and compare what they compute."""
     p = params.load("clean", "segment", "mel")
-    p.clean = p.clean.model_copy(update={"denoise": "none"})  # the plain way has none
-    p.mel = p.mel.model_copy(update={"format": "npy"})
+    p.clean = p.clean.model_copy(update={"denoise": None})  # the plain way has none of these
+    p.mel = p.mel.model_copy(update={"format": "npy", "image": None, "normalise": "none", "edges": "zeros"})
+    p.segment = p.segment.model_copy(update={"first": None, "first_of": [], "mirror": False})
     with tempfile.TemporaryDirectory() as name:
         out = Path(name)
         raw = folder or default_folder(out)
@@ -76,7 +77,7 @@ def pipeline(
     """What the three stages do, without their tables."""
     rate = p.clean.sample_rate
     signals = clean.clean(recordings, raw, p.clean, out / "signals.npy")
-    segments, _ = segment.segment(signals, rate, p.segment)
+    segments, _ = segment.segment(signals, pd.Series(dtype=str), rate, p.segment)
     mel.mel(
         signals,
         out / "signals.npy",

@@ -52,7 +52,7 @@ def download(
     """
     source = reader(dataset)
     options = _options(source, dataset, download)
-    _check_remote(source, options, dataset, download.remote)
+    _check_remote(source, dataset, download.remote)
     if source.TASKS and task not in source.TASKS:
         raise MurmurError(f"task: {dataset} has no task {task!r}; it has {', '.join(source.TASKS)}")
     raw.mkdir(parents=True)
@@ -84,12 +84,12 @@ def _options(source: ModuleType, dataset: str, section: params.Download) -> Base
     return params.check(source.Options, given, f"params.yaml: download.{dataset}")
 
 
-def _check_remote(source: ModuleType, options: BaseModel, dataset: str, remote: str | None) -> None:
-    if remote is None and not getattr(options, "share", True):
+def _check_remote(source: ModuleType, dataset: str, remote: str | None) -> None:
+    if remote is None and not getattr(source, "MAY_BE_PASSED_ON", True):
         raise MurmurError(
             f"download.remote: {dataset}'s licence ({source.LICENCE}) does not let its data be passed on: "
-            f"name a DVC remote that is yours alone, or set download.{dataset}.share: true if your default "
-            "one is"
+            "name a DVC remote that is yours alone (-S download.remote=private); where there is none of that "
+            "name, `dvc push` refuses"
         )
 
 

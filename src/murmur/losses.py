@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from murmur.errors import MurmurError
 from murmur.params import Train
 
 
@@ -60,11 +61,19 @@ def class_weights(
 
     `balance: loss`: all classes have the same say, n / (classes · n_c); `metric`: that of the task's metric.
     `class_weights` multiplies them. A class not named there keeps its own.
+
+    Raises
+    ------
+    MurmurError
+        If `class_weights` names no class.
     """
+    named = options.class_weights or {}
+    if unknown := sorted(set(named) - set(classes)):
+        raise MurmurError(f"train.class_weights: no class {unknown[0]}; there are {', '.join(classes)}")
     size = counts / counts.sum()
     say = {
         "loss": np.full(len(counts), 1 / len(counts)) / size,
         "metric": np.array(metric) / sum(metric) / size,
     }
-    own = np.array([(options.class_weights or {}).get(name, 1.0) for name in classes])
+    own = np.array([named.get(name, 1.0) for name in classes])
     return torch.tensor(say.get(options.balance, np.ones(len(counts))) * own, dtype=torch.float32)

@@ -17,13 +17,12 @@ SITES = {"Aor": "AV", "Pul": "PV", "Tri": "TV", "Mit": "MV"}
 SEXES = {"M": "Male", "F": "Female"}
 PERSONS = "each patient_id of train.csv is a person"
 LICENCE = "CC BY-NC-ND 4.0"
+MAY_BE_PASSED_ON = False
 NAME = r"[A-Z]+_\d+_(?:sup|sit)_(Aor|Pul|Tri|Mit)"
 
 
 class Options(BaseModel, extra="forbid"):
-    """`share`: your default DVC remote is yours alone, so that pushing to it passes nothing on."""
-
-    share: bool = False
+    """None."""
 
 
 def fetch(options: Options, folder: Path, limit: int | None) -> Path:

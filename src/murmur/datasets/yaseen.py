@@ -20,12 +20,11 @@ PERSONS = (
     "no protocol on these data is free of leaks"
 )
 LICENCE = "none stated"
+MAY_BE_PASSED_ON = False
 
 
 class Options(BaseModel, extra="forbid"):
-    """`share`: your default DVC remote is yours alone, so that pushing to it passes nothing on."""
-
-    share: bool = False
+    """None."""
 
 
 def fetch(options: Options, folder: Path, limit: int | None) -> Path:

@@ -97,6 +97,8 @@ def freeze(network: nn.Module, layers: int) -> list[nn.Module]:
     MurmurError
         If the network has no layer left to train.
     """
+    if not layers:
+        return []
     seen, frozen = 0, []
     for layer in network.modules():
         seen += isinstance(layer, WITH_WEIGHTS)
@@ -104,7 +106,7 @@ def freeze(network: nn.Module, layers: int) -> list[nn.Module]:
             frozen.append(layer.requires_grad_(False))
     if seen <= layers:
         raise MurmurError(f"train.freeze {layers}: the network has {seen} layers; leave some to train")
-    return frozen if layers else []
+    return frozen
 
 
 def load_weights(network: nn.Module, path: str, *, head: str) -> nn.Module:
