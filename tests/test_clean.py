@@ -1,5 +1,6 @@
 """Cleaning against plain scipy and soxr, and what it owes every recording: its length, its place, no NaN."""
 
+import noisereduce
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,11 +10,12 @@ from scipy.signal import butter, sosfiltfilt
 from murmur import tables
 from murmur.clean import bandpass, clean, clean_one
 from murmur.errors import MurmurError
-from murmur.params import Bandpass, Clean
+from murmur.params import Bandpass, Clean, Denoise
 from tests import made
 
 BAND = Bandpass(order=4, low=25, high=800)
-OPTIONS = Clean(sample_rate=2000, denoise="none", denoise_smooth_ms=128, bandpass=BAND, normalise="none")
+GATE = Denoise(n_fft=1024, time_smooth_ms=128, frequency_smooth_hz=500)
+OPTIONS = Clean(sample_rate=2000, denoise=None, bandpass=BAND, normalise="none")
 
 
 def noise(n, seed=0):
@@ -112,7 +114,7 @@ def test_spectral_gating_takes_more_from_the_noise_than_from_the_beats(rate):
     time = np.arange(8 * rate) / rate
     beat = time % 1 < 0.1
     sound = 0.5 * noise(len(time)) + np.sin(2 * np.pi * 150 * time) * beat
-    options = with_(sample_rate=rate, denoise="spectral_gating", bandpass=None)
+    options = with_(sample_rate=rate, denoise=GATE, bandpass=None)
     found = clean_one(sound.astype(np.float32), rate, options, len(time))
     assert found.shape == time.shape
     assert found[~beat].std() < 0.1 * sound[~beat].std()
@@ -120,11 +122,27 @@ def test_spectral_gating_takes_more_from_the_noise_than_from_the_beats(rate):
 
 
 def test_what_spectral_gating_refuses_is_told_by_its_key():
-    options = with_(denoise="spectral_gating", denoise_smooth_ms=10)
-    with pytest.raises(MurmurError, match=r"clean\.denoise_smooth_ms 10: "):
-        clean_one(noise(8000), 2000, options, 8000)
-    at_4_khz = with_(denoise="spectral_gating", denoise_smooth_ms=64, sample_rate=4000)  # frames are shorter
-    assert len(clean_one(noise(8000), 4000, at_4_khz, 8000)) == 8000
+    brief = GATE.model_copy(update={"time_smooth_ms": 10})
+    with pytest.raises(MurmurError, match=r"clean\.denoise, n_fft 1024: .*128ms"):
+        clean_one(noise(8000), 2000, with_(denoise=brief), 8000)
+    short = GATE.model_copy(update={"n_fft": 64, "time_smooth_ms": 10})  # whose frames are shorter
+    assert len(clean_one(noise(8000), 2000, with_(denoise=short), 8000)) == 8000
+
+
+def test_every_setting_of_the_gate_reaches_it_before_the_filter():
+    x = noise(8000)
+    for changes in ({}, {"n_fft": 512}, {"time_smooth_ms": 300}, {"frequency_smooth_hz": 900}):
+        o = GATE.model_copy(update=changes)
+        gated = noisereduce.reduce_noise(
+            x,
+            2000,
+            n_fft=o.n_fft,
+            time_mask_smooth_ms=o.time_smooth_ms,
+            freq_mask_smooth_hz=o.frequency_smooth_hz,
+        )
+        np.testing.assert_allclose(
+            clean_one(x, 2000, with_(denoise=o), 8000), bandpass(gated, 2000, BAND), rtol=0, atol=1e-6
+        )
 
 
 def test_a_broken_recording_leaves_no_file_and_the_old_one_whole(tmp_path, workers):

@@ -6,10 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
-from murmur import evaluate, metrics, pictures
+from murmur import evaluate, metrics, params, pictures
 from murmur.errors import MurmurError
 from murmur.tables import Card, Note
+from tests.made import changed
 
 CLASSES = ("Present", "Unknown", "Absent")
 CARD = Card("made", "murmur", CLASSES, ("Present",), weights=(), persons="made up", licence="none")
@@ -38,6 +40,7 @@ def made():
     times = rng.integers(1, 4, len(recordings))
     segments = recordings.loc[recordings.index.repeat(times), ["recording_id"]].reset_index(drop=True)
     segments["segment_id"] = [f"{name}@{k}" for k, name in enumerate(segments["recording_id"])]
+    segments["reversed"] = False
     deal = {run: recordings["person_id"].map(_deal(recordings, run)) for run in RUNS}
     return {
         "recordings": recordings,
@@ -239,6 +242,59 @@ def test_leaky_if_said_so_or_if_the_audit_finds_it(made, said, shared, leaky):
     assert summary["protocol"]["leaky"] is leaky
 
 
+@pytest.mark.parametrize(
+    "changes, leaky, flaws",
+    [
+        ({}, False, "none"),
+        ({"split.validate_on": "test"}, True, "validate_on"),
+        ({"segment.first": 1, "segment.first_of": ["normal"]}, True, "first_of"),
+        (
+            {"segment.first": 1, "segment.first_of": ["normal"], "split.validate_on": "test"},
+            True,
+            "validate_on, first_of",
+        ),
+        ({"segment.first": 1, "segment.mirror": True}, False, "none"),
+    ],
+)
+def test_the_protocol_names_what_leaks_whatever_the_audit_finds(made, changes, leaky, flaws):
+    checked = params.check(params.Params, changed(changes), where="params.yaml")
+    protocol = evaluate.protocol(checked.split, checked.segment, CARD)
+    assert (protocol["leaky"], protocol["flaws"]) == (leaky, flaws)
+    assert protocol["validate_on"] == checked.split.validate_on and protocol["person"] == "made up"
+    nothing = made["audit"].assign(shared_persons=0)
+    summary = evaluate.evaluate(**made | {"audit": nothing, "protocol": protocol, "draws": 0}).summary
+    assert (summary["protocol"]["leaky"], summary["protocol"]["flaws"]) == (leaky, flaws)
+
+
+def with_copies(made):
+    """A mirrored copy of each segment after all others."""
+    own = made["segments"]
+    copies = own.assign(segment_id=own["segment_id"] + "r", reversed=True)
+    return pd.concat([own, copies], ignore_index=True)
+
+
+def test_mirrored_copies_are_neither_asked_for_nor_scored(made):
+    made["draws"] = 0
+    plain = evaluate.evaluate(**made)
+    made["segments"] = with_copies(made)
+    pd.testing.assert_frame_equal(evaluate.evaluate(**made).runs, plain.runs)
+    said = made["predictions"][0]
+    copies = said[said["role"] == "test"].assign(unit_id=said["unit_id"] + "r")
+    made["predictions"][0] = pd.concat([said, copies])
+    with pytest.raises(MurmurError, match=r"run 0.*has a prediction but is not test"):
+        evaluate.evaluate(**made)
+
+
+def test_mirrored_copies_that_folds_name_are_scored(made):
+    made["segments"] = with_copies(made)
+    named = made["segments"].assign(fold=np.arange(len(made["segments"])) % 2, run=0, role="test")
+    said = made["predictions"][0].query("role == 'test'").drop(columns="fold")
+    said = pd.concat([said, said.assign(unit_id=said["unit_id"] + "r")])
+    said = said.merge(named[["segment_id", "fold"]].rename(columns={"segment_id": "unit_id"}))
+    results = evaluate.evaluate(**made | {"folds": {0: named}, "predictions": {0: said}})
+    assert results.runs.query("level == 'segment'")["n_units"].item() == len(made["segments"])
+
+
 def test_the_data_hash_does_not_depend_on_the_order_of_rows(made):
     before = evaluate.evaluate(**made).summary["data"]["sha256"]
     assert (
@@ -321,6 +377,31 @@ def test_gallery_is_the_same_each_time(tmp_path):
     ids, labels = [f"$r_{k // 2}$" for k in range(8)], ["a", "a", "a", "a", "b", "b", "b", "b"]
     for name in ("one.png", "two.png"):
         pictures.gallery(
-            mel, ids, labels, ("a", "b", "c"), tmp_path / name, frame_seconds=0.1, frequencies=np.arange(16.0)
+            mel, ids, labels, ("a", "b", "c"), tmp_path / name, seconds=2.0, frequencies=np.arange(16.0)
         )
     assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
+
+
+def test_gallery_draws_images_in_their_own_colours(tmp_path):
+    x = np.zeros((2, 3, 8, 8), np.uint8)
+    x[:, 0, :4], x[:, 2, 4:] = 255, 255  # the low bands red, the high ones blue
+    pictures.gallery(
+        x, ["one", "two"], ["a", "b"], ("a", "b"), tmp_path / "g.png", seconds=3.0, frequencies=np.arange(8.0)
+    )
+    drawn = np.asarray(Image.open(tmp_path / "g.png").convert("RGB")).astype(int)
+    where = [np.flatnonzero((abs(drawn - colour).sum(axis=2) < 60).any(axis=1)) for colour in COLOURS]
+    assert len(where[0]) and len(where[1])
+    assert where[1].min() < where[0].min() and where[1].max() < where[0].max(), "blue lies above red"
+
+
+COLOURS = ([255, 0, 0], [0, 0, 255])
+
+
+def test_exported_images_lie_in_a_folder_a_class_with_the_low_bands_below(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (3, 3, 5, 5)).astype(np.uint8)
+    pictures.export(images, ["r@0", "r@9", "s@0"], ["ill", "ill", "well"], tmp_path)
+    paths = sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*.png"))
+    assert paths == ["ill/r@0.png", "ill/r@9.png", "well/s@0.png"]
+    for path, image in zip(paths, images, strict=True):
+        picture = np.asarray(Image.open(tmp_path / path))
+        assert (picture[::-1] == image.transpose(1, 2, 0)).all()

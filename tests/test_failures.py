@@ -148,7 +148,7 @@ def test_what_is_only_unusual_is_taken(project, samples, how, expected):
         ({"download.folder.csv": "table.csv"}, r"own/table\.csv: cannot be read .*; save it as CSV"),
         ({"download.folder.csw": "a"}, "download.folder: unknown key csw; known here: csv, path"),
         ({"download.limt": 3}, "params.yaml: unknown key download.limt; known are limit"),
-        ({"dataset": "folders"}, "dataset: no data set 'folders'; there are .*folder, synthetic"),
+        ({"dataset": "folders"}, "dataset: no data set 'folders'; there are .*folder, pascal, synthetic"),
         ({"dataset": "circor.x"}, "dataset: no data set 'circor.x'"),
         ({"class_map": {"il": None}}, "class_map: no class il; there are ill, well"),
         ({"class_map": {"well": None}}, r"class_map: 1 class is left \(ill\); a task needs two"),
@@ -237,6 +237,55 @@ def test_a_recording_that_is_spoilt_between_two_stages(project):
     run("download")
     made.cut(project / "data/raw/6.wav")
     fails(project, "clean", r"data/raw/6\.wav: cut short")
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"segment.first_of": ["il"]}, "segment.first_of: no recording is labelled il; there are ill, well"),
+        ({"segment.first_off": []}, "params.yaml: unknown key segment.first_off; known here: .*first_of"),
+    ],
+)
+def test_segments_that_cannot_be_cut(project, changes, words):
+    run("download", "clean")
+    fails(project, "segment", words, **changes)
+
+
+SITES = {"name": "site_transformer", "sites": ["AV", "MV"]}
+
+
+def test_a_training_that_cannot_be(project, monkeypatch):
+    """Each told before the first epoch, with nothing kept."""
+    monkeypatch.setattr(sys, "argv", ["train.py", "0"])
+    monkeypatch.setenv("MURMUR_WORKERS", "1")
+    run("download", "clean", "segment", "mel", "split")
+    (project / "other.pth").write_bytes(b"neither this nor that")
+    deep = {"name": "conv_blocks", "widths": [4] * 4}  # halves the picture four times
+    small = {"name": "backbone", "arch": "test_resnet"}
+    for changes, words in [
+        ({"train.model": {"name": "cmn"}}, "train.model.name: no model 'cmn'; there are attention, .*vgg16"),
+        (
+            {"train.model": {"name": "cnn", "widht": 3}},
+            "train.model.widht: cnn takes no such option; it takes",
+        ),
+        ({"train.model": SITES}, "train.model.sites: no recording was made at AV, MV; .* has the sites"),
+        ({"train.model": {"name": "backbone", "arch": "resnet81"}}, "timm has no network 'resnet81'; near"),
+        ({"train.model": deep}, "conv_blocks: cannot take a spectrogram of 32 x 8 .*give it a larger one"),
+        (
+            {"train.model": small | {"weights": "no.pth"}},
+            "train.model.weights: no file no.pth; name a weights",
+        ),
+        ({"train.model": small | {"weights": "other.pth"}}, "other.pth: cannot be read as weights .*fetch"),
+        ({"train.class_weights": {"sick": 2}}, "train.class_weights: no class sick; there are ill, well"),
+        ({"train.standardise": "imagenet"}, "train.standardise imagenet: needs mel.image, there are 1 chan"),
+        ({"train.freeze": 11}, "train.freeze 11: the network has 11 layers; leave some to train"),
+        ({"train.features": "embedding"}, "train.features embedding: embed.models names none"),
+        (
+            {"train.features": "embedding", "embed.models": ["m2d"]},
+            r"data/embedding\.npy: cannot be read .*dvc repro",
+        ),
+    ]:
+        fails(project, "train", words, **{"train.device": "cpu"} | changes)
 
 
 def test_a_stage_before_its_turn(project):

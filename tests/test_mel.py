@@ -4,8 +4,10 @@ import os
 from pathlib import Path
 
 import librosa
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import PIL.Image
 import pytest
 import soundfile as sf
 from scipy.signal import butter, sosfiltfilt
@@ -13,7 +15,7 @@ from scipy.signal import butter, sosfiltfilt
 from murmur import mel, tables
 from murmur.clean import clean
 from murmur.errors import MurmurError
-from murmur.params import Bandpass, Clean, Mel, Segment
+from murmur.params import Bandpass, Clean, Image, Mel, Segment
 from murmur.segment import segment
 from tests import made
 
@@ -24,9 +26,13 @@ OPTIONS = Mel(
     hop_length=50,
     f_min=25,
     f_max=800,
+    edges="zeros",
     scale="db",
     reference="max",
     top_db=80,
+    fill="floor",
+    normalise="none",
+    image=None,
     dtype="float32",
     format="npy",
 )
@@ -52,11 +58,18 @@ def by_librosa(x, rate, o):
         n_mels=o.n_mels,
         fmin=o.f_min,
         fmax=o.f_max,
+        pad_mode={"zeros": "constant", "reflect": "reflect"}[o.edges],
     )
+    if o.scale == "ln_plus":
+        return np.log(power + 2**-23)
     reference = np.max if o.reference == "max" else o.reference
     if o.scale == "db":
         return librosa.power_to_db(power, ref=reference, top_db=o.top_db)
     return librosa.power_to_db(power, ref=reference, top_db=None) * np.log(10) / 10
+
+
+def one_window(rate, options):
+    return mel.LogMel(rate, options, *options.windows[0])
 
 
 @pytest.mark.filterwarnings("ignore:n_fft=2048 is too large")
@@ -72,6 +85,10 @@ def by_librosa(x, rate, o):
         (2000, {"f_min": 0, "f_max": 1000, "n_mels": 12}),
         (2000, {"scale": "ln"}),
         (2000, {"scale": "ln", "reference": 1.0}),
+        (2000, {"edges": "reflect"}),
+        (2000, {"edges": "reflect", "n_fft": 255, "hop_length": 77}),
+        (2000, {"scale": "ln_plus", "edges": "reflect"}),
+        (2000, {"scale": "ln_plus"}),
         (2000, {"top_db": None}),
         (2000, {"top_db": 20}),
         (2000, {"reference": 1.0}),
@@ -86,19 +103,21 @@ def test_values_are_those_of_librosa(rate, changes):
     x = noise(5 * LENGTH).reshape(5, LENGTH)
     x += np.sin(2 * np.pi * 150 * np.arange(LENGTH) / rate) * np.arange(LENGTH) / LENGTH  # grows
     expected = np.stack([by_librosa(row, rate, options) for row in x])
-    found = mel.LogMel(rate, options)(x)
+    found = one_window(rate, options)(x)
     assert found.shape == (5, options.n_mels, mel.n_frames(LENGTH, options))
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("changes", [{}, {"scale": "ln"}, {"reference": 1.0}, {"top_db": None}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"scale": "ln"}, {"reference": 1.0}, {"top_db": None}, {"scale": "ln_plus"}]
+)
 def test_silence_is_that_of_librosa(changes):
     x = np.zeros((1, LENGTH), np.float32)
     x[0, :100] = 1  # frames with sound and frames without
     for row in (x, 0 * x):
         expected = by_librosa(row[0], 2000, with_(**changes))
-        np.testing.assert_allclose(mel.LogMel(2000, with_(**changes))(row)[0], expected, atol=1e-3)
+        np.testing.assert_allclose(one_window(2000, with_(**changes))(row)[0], expected, atol=1e-3)
 
 
 @pytest.mark.parametrize(("rate", "f_min", "f_max", "n_mels"), [(2000, 25, 800, 40), (16000, 0, 8000, 64)])
@@ -112,7 +131,118 @@ def test_bank_is_that_of_librosa(rate, f_min, f_max, n_mels):
 
 def test_bands_without_a_bin_are_an_error_that_counts_them():
     with pytest.raises(MurmurError, match=r"mel\.n_mels 100: \d+ bands hold no FFT bin; take fewer"):
-        mel.LogMel(2000, with_(n_mels=100, n_fft=128))
+        one_window(2000, with_(n_mels=100, n_fft=128))
+
+
+WINDOWS = {"n_fft": 512, "win_length": [100, 200, 400], "hop_length": [40, 100, 200]}
+
+
+def three_windows(**changes):
+    """Their channels of loud and quiet noise, and librosa's spectrogram of each, of other lengths."""
+    options = with_(**WINDOWS, **changes)
+    x = noise(3 * LENGTH).reshape(3, LENGTH) * np.array([[1], [0.1], [3]], np.float32)
+    windows = zip(options.win_length, options.hop_length, strict=True)
+    alone = [options.model_copy(update={"win_length": w, "hop_length": h}) for w, h in windows]
+    return mel.channels(2000, options)(x), [[by_librosa(row, 2000, o) for o in alone] for row in x]
+
+
+@pytest.mark.parametrize(
+    ("changes", "spare"),
+    [
+        ({}, lambda log: -80),
+        ({"fill": "max"}, lambda log: 0),  # as once published
+        ({"reference": 1.0}, lambda log: log.max() - 80),
+        ({"reference": 1.0, "fill": "max"}, np.max),
+        ({"top_db": None}, np.min),
+        ({"scale": "ln"}, np.min),
+        ({"scale": "ln_plus"}, np.min),
+        ({"scale": "ln_plus", "fill": "max"}, np.max),
+    ],
+)
+def test_each_window_is_a_channel_and_the_shorter_are_filled_up(changes, spare):
+    found, expected = three_windows(**changes)
+    assert found.shape == (3, 3, 20, 26)
+    for channels, logs in zip(found, expected, strict=True):
+        assert [log.shape[1] for log in logs] == [26, 11, 6]
+        for channel, log in zip(channels, logs, strict=True):
+            n = log.shape[1]
+            np.testing.assert_allclose(channel[:, :n], log, rtol=0, atol=1e-3)
+            np.testing.assert_allclose(channel[:, n:], spare(log), rtol=0, atol=1e-3)
+
+
+def test_a_list_of_one_window_is_that_window(tmp_path):
+    built = flat_and_tables([5000])
+    one = write(*built, tmp_path / "one.npy", with_(win_length=[128], hop_length=[50]))
+    assert one.tobytes() == write(*built, tmp_path / "mel.npy").tobytes()
+
+
+def test_frames_are_those_of_the_finest_hop():
+    for length in (999, 1000, 1001):
+        for n_fft in (255, 256):
+            options = with_(n_fft=n_fft, win_length=[99, 128], hop_length=[61, 50])
+            found = mel.channels(2000, options)(noise(length)[None])
+            assert found.shape[3] == mel.n_frames(length, options)
+
+
+def test_minmax_brings_each_channel_of_each_segment_to_0_and_1():
+    found, expected = three_windows(normalise="minmax", fill="max")
+    np.testing.assert_allclose(found.min(axis=(2, 3)), 0)
+    np.testing.assert_allclose(found.max(axis=(2, 3)), 1)
+    for channels, logs in zip(found, expected, strict=True):
+        for channel, log in zip(channels, logs, strict=True):
+            scaled = (log - log.min()) / (log.max() - log.min())
+            np.testing.assert_allclose(channel[:, : log.shape[1]], scaled, atol=1e-4)
+
+
+def test_minmax_of_silence_is_0():
+    x = np.zeros((1, LENGTH), np.float32)
+    assert (mel.channels(2000, with_(normalise="minmax"))(x) == 0).all()
+
+
+@pytest.mark.parametrize("colours", ["grey", "viridis", "magma"])
+@pytest.mark.parametrize("size", [16, 64])
+def test_images_are_matplotlib_s_colours_resized(colours, size):
+    x = noise(2 * LENGTH).reshape(2, LENGTH)
+    found = mel.channels(2000, with_(image=Image(size=size, colours=colours)))(x)
+    assert found.shape == (2, 3, size, size) and found.dtype == np.uint8
+    for image, row in zip(found, x, strict=True):
+        log = by_librosa(row, 2000, OPTIONS)
+        painted = plt.get_cmap(colours)(plt.Normalize()(log), bytes=True)[..., :3]
+        resized = PIL.Image.fromarray(painted).resize((size, size), PIL.Image.Resampling.BILINEAR)
+        difference = np.abs(image.transpose(1, 2, 0).astype(int) - np.asarray(resized))
+        assert difference.max() <= 6 and difference.mean() < 1  # matplotlib has 256 steps of 1/256, not 1/255
+
+
+def test_the_first_row_of_an_image_is_the_lowest_band():
+    tone = np.sin(2 * np.pi * 60 * np.arange(LENGTH) / 2000).astype(np.float32)
+    (image,) = mel.channels(2000, with_(image=Image(size=20, colours="grey")))(tone[None])
+    brightness = image[0].mean(axis=1)
+    assert brightness[:3].max() == brightness.max() and brightness[-1] < 0.5 * brightness.max()
+
+
+def test_images_of_grey_are_the_same_in_all_colours_and_silence_is_dark():
+    options = with_(image=Image(size=12, colours="grey"))
+    (image,) = mel.channels(2000, options)(noise(LENGTH)[None])
+    assert (image == image[0]).all() and image.max() > 200
+    assert (mel.channels(2000, options)(np.zeros((1, LENGTH), np.float32)) == 0).all()
+
+
+@pytest.mark.parametrize("kind", ["npy", "parquet"])
+def test_images_and_channels_are_written_as_they_are(tmp_path, monkeypatch, kind):
+    monkeypatch.setattr(mel, "BATCH", 5)
+    monkeypatch.setattr(mel, "PIECE", 2)
+    flat, signals, segments = flat_and_tables([5000, 2001])
+    segments["reversed"] = np.arange(len(segments)) % 2 == 1
+    offset = dict(zip(signals["recording_id"], signals["offset"], strict=True))
+    x = np.zeros((len(segments), LENGTH), np.float32)
+    for row, (_, name, start, size, backwards) in zip(x, segments.itertuples(index=False), strict=True):
+        row[:size] = flat[offset[name] + start :][:size]
+        row[:] = row[::-1].copy() if backwards else row
+    images = with_(format=kind, image=Image(size=24, colours="magma"))
+    for options, dtype in ((images, "uint8"), (with_(format=kind, dtype="float16", **WINDOWS), "float16")):
+        found = write(flat, signals, segments, tmp_path / f"mel.{kind}", options)
+        assert found.dtype == dtype and found.shape[0] == len(segments)
+        assert (found == mel.channels(2000, options)(x).astype(dtype)).all()
 
 
 def flat_and_tables(sizes):
@@ -120,8 +250,13 @@ def flat_and_tables(sizes):
     names = [f"r{k}" for k in range(len(sizes))]
     offsets = np.cumsum([0, *sizes[:-1]])
     signals = pd.DataFrame({"recording_id": names, "offset": offsets, "n_samples": sizes})
-    options = Segment(length=LENGTH / 2000, overlap=0.5, short="pad", min_length=0)
-    return noise(sum(sizes)), signals, segment(signals, 2000, options)[0]
+    return noise(sum(sizes)), signals, cut(signals)
+
+
+def cut(signals, short="pad"):
+    whole = {"length": LENGTH / 2000, "overlap": 0.5, "min_length": 0, "first": None, "first_of": []}
+    labels = pd.Series("ill", index=signals["recording_id"])
+    return segment(signals, labels, 2000, Segment(**whole, short=short, mirror=False))[0]
 
 
 def write(flat, signals, segments, out, options=OPTIONS, wrap=False):
@@ -238,9 +373,9 @@ def test_a_real_recording_is_seen_as_by_librosa(tmp_path):
     }
     table = pd.DataFrame([columns])
     band = Bandpass(order=4, low=25, high=800)
-    cleaning = Clean(sample_rate=2000, denoise="none", denoise_smooth_ms=128, bandpass=band, normalise="peak")
+    cleaning = Clean(sample_rate=2000, denoise=None, bandpass=band, normalise="peak")
     signals = clean(table, CIRCOR, cleaning, tmp_path / "signals.npy")
-    segments, _ = segment(signals, 2000, Segment(length=0.5, overlap=0.5, short="drop", min_length=0))
+    segments = cut(signals, short="drop")
     found = write(np.load(tmp_path / "signals.npy"), signals, segments, tmp_path / "mel.npy")
 
     y, _ = librosa.load(path, sr=2000)

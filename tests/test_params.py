@@ -7,12 +7,14 @@ from murmur import params
 from murmur.errors import MurmurError
 from tests import made
 
+DATA_SETS = [key for key, value in made.changed({})["download"].items() if isinstance(value, dict)]
+
 
 def sections(content, prefix=""):
     """Every mapping of params.yaml whose keys are fixed, by its dotted key."""
     yield prefix
     for key, value in content.items():
-        if isinstance(value, dict) and key not in ("class_map", "synthetic", "circor", "folder", "model"):
+        if isinstance(value, dict) and key not in ("class_map", "model", "published", *DATA_SETS):
             yield from sections(value, f"{prefix}{key}.")
 
 
@@ -45,7 +47,7 @@ def test_a_missing_key_is_named_at_every_level(section):
     place = content
     for key in section.split(".")[:-1]:
         place = place[key]
-    last = next(k for k in place if k not in ("synthetic", "circor", "folder"))
+    last = next(k for k in place if k not in DATA_SETS)
     del place[last]
     with pytest.raises(MurmurError, match=rf"^params\.yaml: key {section}{last} is missing$"):
         params.check(params.Params, content, where="params.yaml")
@@ -59,7 +61,23 @@ def test_a_missing_key_is_named_at_every_level(section):
         ("positive", "Present", "positive: .*valid list .it is 'Present'"),
         ("download.limit", 0, "download.limit: .*greater than or equal to 1"),
         ("download.on_bad", "ignore", "download.on_bad: .*'error' or 'leave_out' .it is 'ignore'"),
-        ("download.circor", 3, "unknown key download.circor; known are limit, on_bad and the data sets"),
+        (
+            "download.circor",
+            3,
+            "unknown key download.circor; known are limit, on_bad, remote and the data sets",
+        ),
+        ("download.remote", 3, "download.remote: .*valid string"),
+        ("clean.denoise", "none", "clean.denoise: .*dictionary"),
+        (
+            "clean.denoise",
+            {"n_fft": 512, "smooth": 1},
+            "key clean.denoise.time_smooth_ms is missing.*unknown",
+        ),
+        (
+            "clean.denoise",
+            {"n_fft": 512, "time_smooth_ms": 0, "frequency_smooth_hz": 500},
+            "clean.denoise.time_smooth_ms: .*greater than 0",
+        ),
         ("clean", None, "clean: "),
         ("clean.sample_rate", 0, "clean.sample_rate: .*greater"),
         ("clean.sample_rate", 2000.5, "clean.sample_rate: .*integer"),
@@ -71,6 +89,9 @@ def test_a_missing_key_is_named_at_every_level(section):
         ("segment.length", float("inf"), "segment.length: .*finite"),
         ("segment.overlap", 1, "segment.overlap: .*less than 1"),
         ("segment.short", "stretch", "segment.short: .*'drop', 'pad' or 'wrap'"),
+        ("segment.first", 0, "segment.first: .*greater than or equal to 1"),
+        ("segment.first_of", "normal", "segment.first_of: .*valid list"),
+        ("segment.mirror", "often", "segment.mirror: .*boolean"),
         ("mel.f_max", 1000.5, "mel.f_max 1000.5 Hz is above Nyquist, 1000 Hz; lower it or raise clean"),
         ("mel.f_min", 800, "mel.f_min 800 Hz is not below mel.f_max 800 Hz"),
         (
@@ -79,6 +100,17 @@ def test_a_missing_key_is_named_at_every_level(section):
             "segment.length 0.01 s is shorter than .* mel.win_length 128 at clean.sample",
         ),
         ("mel.win_length", 257, "mel.win_length 257 is longer than mel.n_fft 256; lower it"),
+        ("mel.win_length", [128, 300], "mel.win_length has 2 windows and mel.hop_length 1: one for each"),
+        ("mel.win_length", [], "mel.win_length: .*at least 1"),
+        ("mel.hop_length", [64, 0], "mel.hop_length: .*mel.hop_length.1: .*greater than or equal to 1"),
+        ("mel.edges", "wrap", "mel.edges: .*'zeros' or 'reflect'"),
+        ("mel.scale", "ln+", "mel.scale: .*'db', 'ln' or 'ln_plus'"),
+        ("mel.fill", "min", "mel.fill: .*'floor' or 'max'"),
+        ("mel.image", {"size": 224, "colours": "jet"}, "mel.image.colours: .*'grey', 'viridis' or 'magma'"),
+        ("mel.image", {"size": 0, "colours": "grey"}, "mel.image.size: .*greater than or equal to 1"),
+        ("embed.models", ["beats"], "embed.models.0: .*'m2d'"),
+        ("embed.models", ["m2d", "m2d"], "embed.models: .*at most 1"),
+        ("embed.pool", "max", "embed.pool: .*'mean' or 'none'"),
         ("mel.reference", "mean", "mel.reference: .*'max'.*; mel.reference: .*number"),
         ("mel.reference", -1.0, "mel.reference: .*greater than 0"),
         ("split.runs", [0, 1, 0], r"split.runs names a run twice: \[0, 1, 0\]"),
@@ -88,7 +120,31 @@ def test_a_missing_key_is_named_at_every_level(section):
         ("split.test", 1.0, "split.test: .*less than 1"),
         ("split.validation", 0.0, "split.validation: .*greater than 0"),
         ("split.group_by", "site", "split.group_by: .*'person', 'patient', 'recording' or 'segment'"),
+        ("split.validate_on", "train", "split.validate_on: .*'validation' or 'test'"),
         ("train", [], "train: .*dictionary"),
+        (
+            "train.features",
+            "embedding",
+            "train.features embedding: embed.models names none .* set it to .m2d",
+        ),
+        ("train.freeze", -1, "train.freeze: "),
+        ("train.standardise", "zscore", "train.standardise: .*'band', 'imagenet' or 'none'"),
+        ("train.schedule", "step", "train.schedule_epochs: the step schedule needs a number of epochs"),
+        ("train.schedule", "plateau", "train.schedule_epochs: the plateau schedule needs a number of epochs"),
+        ("train.schedule_epochs", 0, "train.schedule_epochs: "),
+        ("train.schedule_factor", 1.0, "train.schedule_factor: .*less than 1"),
+        ("train.loss", "hinge", "train.loss: .*'cross_entropy' or 'focal'"),
+        ("train.focal_gamma", -1.0, "train.focal_gamma: "),
+        ("train.class_weights", {"Present": 0}, "train.class_weights.Present: .*greater than 0"),
+        ("train.class_weights", [1, 3, 5], "train.class_weights: .*dictionary"),
+        ("train.distillation", 1.0, "train.distillation: .*less than 1"),
+        ("train.stop_accuracy", 75, "train.stop_accuracy: .*less than or equal to 1"),
+        ("train.select_on", "f1", "train.select_on: .*'loss', 'uar' or 'accuracy'"),
+        ("train.augment.chance", 1.5, "train.augment.chance: "),
+        ("train.augment.roll", -0.1, "train.augment.roll: "),
+        ("train.augment.amplitude", 1.0, "train.augment.amplitude: .*less than 1"),
+        ("train.augment.flip", 2, "train.augment.flip: "),
+        ("published", None, "published: .*dictionary"),
         ("train.lr", float("nan"), "train.lr: "),
         ("train.label_smoothing", 1.0, "train.label_smoothing: "),
         ("train.augment.time_mask", 1.1, "train.augment.time_mask: .*less than or equal to 1"),
@@ -112,11 +168,41 @@ def test_a_value_that_does_not_fit_is_told(key, value, words):
             "download.limit": 3,
             "download.pascal": {"set": "a"},
         },
+        {"mel.win_length": [64, 128], "mel.hop_length": [32, 64], "mel.fill": "max"},
+        {"mel.image": {"size": 1, "colours": "viridis"}, "mel.win_length": [128], "mel.hop_length": [64]},
+        {"clean.denoise": {"n_fft": 64, "time_smooth_ms": 10, "frequency_smooth_hz": 500}},
+        {"train.features": "embedding", "embed.models": ["m2d"]},
+        {"train.schedule": "step", "train.schedule_epochs": 1, "train.class_weights": {"any": 0.1}},
+        {"train.schedule": "cosine", "train.stop_accuracy": 1.0, "segment.first": 1},
+        {"published": {"split.group_by": "segment", "what ever": [1]}},
         {"train.lr": "1e-3", "split.runs": [10]},  # YAML 1.1 takes 1e-3 for text
     ],
 )
 def test_values_at_the_edge_are_taken(changes):
     assert check(**changes)
+
+
+def test_what_does_not_go_together_is_told():
+    with pytest.raises(MurmurError, match=r"mel\.win_length 257 is longer than mel\.n_fft 256"):
+        check(**{"mel.win_length": [64, 257], "mel.hop_length": [32, 64]})
+    with pytest.raises(MurmurError, match=r"mel\.image: an image is made of one window; .* several"):
+        image = {"size": 32, "colours": "magma"}
+        check(**{"mel.win_length": [64, 128], "mel.hop_length": [32, 64], "mel.image": image})
+    words = r"segment\.length 0\.1 s is shorter than .* mel\.win_length 256 at clean\.sample_rate 2000"
+    with pytest.raises(MurmurError, match=words):  # of the longest window
+        check(**{"mel.win_length": [64, 256], "mel.hop_length": [32, 64], "segment.length": 0.1})
+
+
+def test_the_windows_of_a_spectrogram_are_its_channels():
+    assert check().mel.windows == [(128, 64)]
+    several = {"mel.win_length": [50, 100], "mel.hop_length": [20, 40]}
+    assert check(**several).mel.windows == [(50, 20), (100, 40)]
+
+
+@pytest.mark.parametrize("sites, level", [({}, "segment"), ({"sites": ["AV"]}, "patient")])
+def test_a_model_that_takes_sites_speaks_of_patients(sites, level):
+    model = check(**{"train.model": {"name": "any", "width": 3} | sites}).train.model
+    assert model.level == level and model.options == {"width": 3} | sites
 
 
 def test_all_that_is_wrong_is_told_at_once():

@@ -6,16 +6,22 @@ import os
 import shutil
 import subprocess
 import sys
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 
 import networkx as nx
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
 from dvc.dependency.param import ParamsDependency
 from dvc.repo import Repo
+from dvc.utils.serialize import _yaml
 
-ROOT = Path(__file__).parents[1]
+from tests import made
+
+ROOT = made.ROOT
 STAGES = ("download", "clean", "segment", "mel", "split", "train", "evaluate")
 TINY = {
     "download": {"synthetic": {"patients": 14}},
@@ -25,6 +31,10 @@ TINY = {
     "evaluate": {"draws": 20},
 }
 
+OF_OTHER_DATA_SETS = [
+    *("download.circor.recording_label", "download.cinc2016.sets", "download.pascal.sets"),
+    *("download.bmd_hs", "download.yaseen", "download.folder.csv"),
+]
 # Which stages read a parameter themselves. A key that is not named here is read by the stage of its name.
 READERS = {
     "dataset": {"download"},
@@ -32,24 +42,32 @@ READERS = {
     "class_map": {"download"},
     "positive": {"download"},
     "seed": {"split", "train", "evaluate"},
-    "download.circor.recording_label": set(),  # of another data set than the one in use
-    "download.folder.csv": set(),
+    **{key: set() for key in OF_OTHER_DATA_SETS},
+    "download.remote": {"download"},
     "download.folder.path": {"download"},  # as a folder it depends on
     "clean.sample_rate": {"clean", "segment", "mel", "evaluate"},
-    "segment.length": {"segment", "mel"},
-    "segment.short": {"segment", "mel"},
+    "segment": {"segment", "evaluate"},
+    "segment.length": {"segment", "mel", "evaluate"},
+    "segment.short": {"segment", "mel", "evaluate"},
     "mel.format": {"mel", "train", "evaluate"},
     "mel": {"mel", "evaluate"},
+    "embed": set(),  # there is no such stage while embed.models is empty
+    "embed.models": {"embed"},
     "split": {"split", "evaluate"},
+    "published": set(),
 }
 # What follows from a change of each stage: all stages below it, but mel and split stand side by side.
-AFTER = {name: set(STAGES[k:]) for k, name in enumerate(STAGES)} | {"mel": {"mel", "train", "evaluate"}}
+AFTER = {name: set(STAGES[k:]) for k, name in enumerate(STAGES)}
+AFTER |= {"mel": {"mel", "train", "evaluate"}, "embed": {"embed"}}
 
 # What a change of a key must be for params.yaml to stay valid; else any other value of the same type.
 OTHER = {
     "dataset": "circor", "task": "disease", "class_map": {"Unknown": None}, "positive": ["Unknown"],
     "download.folder.path": "tests", "segment.short": "wrap", "mel.format": "parquet",
-    "train.model.name": "other",
+    "download.cinc2016.sets": ["a"], "download.pascal.sets": ["a"], "embed.models": ["m2d"],
+    "download.bmd_hs": {"more": 1}, "download.yaseen": {"more": 1}, "published": {"mel.fill": "max"},
+    "segment.first_of": ["Absent"], "train.features": "embedding", "train.model.name": "other",
+    "train.schedule_factor": 0.6,
 }  # fmt: skip
 
 
@@ -74,9 +92,9 @@ def run(folder, *command, **environment):
     return done.stdout + done.stderr
 
 
-def repro(folder):
+def repro(folder, *targets, **environment):
     """The stages that `dvc repro` runs."""
-    said = run(folder, "dvc", "repro")
+    said = run(folder, "dvc", "repro", *targets, **environment)
     return [line.split("'")[1] for line in said.splitlines() if line.startswith("Running stage")]
 
 
@@ -132,7 +150,7 @@ def test_what_no_stage_reads_runs_nothing(project):
 def test_an_eleventh_run_trains_only_itself_and_one_taken_off_trains_nothing(project):
     before = (project / "dvc.lock").read_bytes()
     edit(project, {"split": {"runs": [0, 1, 5]}})
-    assert repro(project) == ["split", "train@5", "evaluate"]
+    assert repro(project, MURMUR_WORKERS="1") == ["split", "train@5", "evaluate"]
     edit(project, {"split": {"runs": [0, 1]}})
     assert "train@1" not in repro(project)
     locks = [
@@ -141,13 +159,14 @@ def test_an_eleventh_run_trains_only_itself_and_one_taken_off_trains_nothing(pro
     assert locks[0] == locks[1]
 
 
-def changed_stages(folder):
-    """The stages one of whose own parameters or dependencies DVC sees changed, without a run's number."""
-    with Repo(str(folder)) as repo:
-        stages = [s for s in repo.index.stages if any(dep.status() for dep in s.deps)]
-        graph = repo.index.graph
-        follow = set().union(*(nx.ancestors(graph, stage) | {stage} for stage in stages))
-        return {s.name.split("@")[0] for s in stages}, {s.name.split("@")[0] for s in follow}
+def changed_stages(repo):
+    """The stages one of whose own parameters or dependencies DVC sees changed, without a run's number, and
+    those with all that follow."""
+    repo._reset()  # reads params.yaml and dvc.yaml anew
+    stages = [s for s in repo.index.stages if any(dep.status() for dep in s.deps)]
+    graph = repo.index.graph
+    follow = set().union(*(nx.ancestors(graph, stage) | {stage} for stage in stages))
+    return {s.name.split("@")[0] for s in stages}, {s.name.split("@")[0] for s in follow}
 
 
 def readers(key):
@@ -165,25 +184,40 @@ def other(key, value):
 KEYS = [key for key, _ in leaves(yaml.safe_load((ROOT / "params.yaml").read_text()))]
 
 
+@pytest.fixture(scope="module")
+def opened(project, tmp_path_factory):
+    """A copy of the project as DVC sees it, to change parameters in; nothing is run there."""
+    folder = tmp_path_factory.mktemp("opened") / "project"
+    shutil.copytree(project, folder, ignore=shutil.ignore_patterns("cache", "tmp"))
+    (folder / "src/murmur/models/other.py").write_text("def build(): ...\n")
+    known = cache(_yaml.parse_yaml)  # DVC reads params.yaml once a stage, half the time that this takes
+    with pytest.MonkeyPatch.context() as patch, Repo(str(folder)) as repo:
+        patch.setattr(_yaml, "parse_yaml", lambda text, path: deepcopy(known(text, path)))
+        yield repo
+
+
 @pytest.mark.parametrize(
     "key", [key for key in KEYS if key != "split.runs"]
 )  # that one by a real repro, above
-def test_a_parameter_is_read_by_exactly_the_stages_said_here(project, tmp_path, key):
-    folder = tmp_path / "project"
-    shutil.copytree(project, folder, ignore=shutil.ignore_patterns("cache", "tmp"))
-    (folder / "src/murmur/models/other.py").write_text("def build(): ...\n")
-    change = other(key, dict(leaves(yaml.safe_load((folder / "params.yaml").read_text())))[key])
+def test_a_parameter_is_read_by_exactly_the_stages_said_here(opened, key):
+    file = Path(opened.root_dir, "params.yaml")
+    before = file.read_text()
+    change = other(key, dict(leaves(yaml.safe_load(before)))[key])
     for part in reversed(key.split(".")):
         change = {part: change}
-    edit(folder, change)
-    direct, follow = changed_stages(folder)
+    edit(file.parent, change)
+    try:
+        direct, follow = changed_stages(opened)
+    finally:
+        file.write_text(before)
     assert direct == readers(key)
     assert follow == set().union(*(AFTER[name] for name in direct))
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", [*STAGES, "embed"])
 def test_a_stage_loads_the_parameters_that_dvc_yaml_declares(stage):
-    declared = set(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"][stage]["params"])
+    found = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"][stage]
+    declared = set(found.get("do", found)["params"])
     declared = {"download" if name.startswith("download.") else name for name in declared}
     tree = ast.parse((ROOT / "stages" / f"{stage}.py").read_text())
     calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and ast.unparse(n.func) == "params.load"]
@@ -193,21 +227,42 @@ def test_a_stage_loads_the_parameters_that_dvc_yaml_declares(stage):
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_runs_with_nothing_but_its_dependencies_and_gives_the_same_bytes(project, tmp_path, stage):
+    alone(project, tmp_path, stage)
+
+
+def alone(project, folder, stage):
+    """Run a stage of the project in a folder that holds its dependencies only, and compare what it writes."""
     with Repo(str(project)) as repo:
         (found, *_) = [s for s in repo.index.stages if s.name.split("@")[0] == stage]
         deps = [dep.fs_path for dep in found.deps if not isinstance(dep, ParamsDependency)]
         outs = [Path(out.fs_path).relative_to(project) for out in found.outs]
         command = found.cmd
     for path in [*deps, str(project / "params.yaml")]:
-        target = tmp_path / Path(path).relative_to(project)
+        target = folder / Path(path).relative_to(project)
         target.parent.mkdir(parents=True, exist_ok=True)
         (shutil.copytree if Path(path).is_dir() else shutil.copy)(path, target)
-    run(tmp_path, "sh", "-c", command, MURMUR_WORKERS="1")
+    run(folder, "sh", "-c", command, MURMUR_WORKERS="1")
     for out in outs:
-        assert contents(tmp_path / out) == contents(project / out), out
+        assert contents(folder / out) == contents(project / out), out
 
 
 def contents(path):
     if path.is_dir():
         return {p.relative_to(path): p.read_bytes() for p in path.rglob("*") if p.is_file()}
     return path.read_bytes()
+
+
+def test_embeddings_are_made_once_and_only_for_who_wants_them(project, tmp_path):
+    folder = tmp_path / "project"
+    shutil.copytree(project, folder)
+    weights = made.m2d_checkpoint(folder / "data/weights").relative_to(folder)
+    embed = {"models": ["m2d"], "weights": str(weights)}
+    edit(folder, {"embed": embed, "mel": {"n_mels": 80, "n_fft": 1024}, "train": {"features": "embedding"}})
+    assert repro(folder, "train@0", MURMUR_WORKERS="1") == ["mel", "embed@m2d", "train@0"]
+    assert np.load(folder / "data/embedding.npy").shape[1:] == (1, 960, 1)
+    alone(folder, tmp_path / "alone", "embed")
+    with Repo(str(folder)) as repo:
+        edit(folder, {"train": {"lr": 0.002}})
+        assert not changed_stages(repo)[1] & {"mel", "embed"}
+        edit(folder, {"embed": {"pool": "none"}})
+        assert changed_stages(repo)[1] >= {"embed", "train", "evaluate"}

@@ -1,4 +1,4 @@
-"""Every recipe runs from download to evaluate, in process, on a tiny data set; its flaws are marked as such."""
+"""Every recipe runs from download to evaluate, in process, on tiny data; its flaws are marked."""
 
 import importlib
 import json
@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file
 
 from murmur import params
 from tests import made
@@ -144,6 +145,23 @@ def test_the_ablations_of_the_site_transformer_run(changes, data, run):
     assert set(predictions["level"]) == {"patient"}
     assert predictions.query("role == 'test'")["unit_id"].is_unique
     assert sorted(predictions.query("role == 'test'")["unit_id"]) == sorted(p["Patient ID"] for p in CIRCOR)
+
+
+def test_m2d_is_fine_tuned_with_some_of_its_layers_frozen(data, run):
+    weights = str(data / made.M2D / "checkpoint-300.pth")
+    model = {"name": "m2d", "weights": weights}
+    changes = {"embed.models": [], "train.features": "mel", "train.model": model, "train.freeze": 20}
+    content = recipe("circor_m2d_transformer", data, changes | {"train.augment.frequency_masks": 0})
+    run(content, *whole(content))
+    before = torch.load(weights, weights_only=False)["model"]
+    after = load_file("models/run_0/fold_0.safetensors")
+    blocks = [torch.equal(before[f"blocks.{k}.attn.qkv.weight"], _block(after, k)) for k in range(12)]
+    assert blocks == [True] * 5 + [False] * 7  # the first convolution, four layers a block, 3 of the fifth
+    assert pd.read_csv("metrics/runs.csv").set_index("level")["n_units"]["patient"] == len(CIRCOR)
+
+
+def _block(weights, k):
+    return weights[f"network.0.blocks.{k}.attn.qkv.weight"]
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -9,14 +9,27 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from safetensors.numpy import load_file
 
-from murmur import runs, tables
+from murmur import runs, tables, train
+from murmur.errors import MurmurError
 from tests.made import train_options
 
 CARD = tables.Card("made", "murmur", ("Present", "Absent"), ("Present",), (), "ids", "none")
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1] / "src")}
 OPTIONS = train_options(epochs=2, batch_size=8, keep_weights="best")
+SITES = {
+    **{"name": "site_transformer", "sites": ["AV", "PV"], "width": 8, "layers": 1, "attention_heads": 1},
+    **{"feedforward": 8},
+}
+
+
+@pytest.fixture(autouse=True)
+def threads_as_before():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture
@@ -26,6 +39,7 @@ def made(tmp_path):
     recordings = pd.DataFrame({"recording_id": ids, "label": ["Present", "Absent"] * 6})
     segments = pd.DataFrame({"segment_id": [f"{i}@{s}" for i in ids for s in (0, 9)]})
     segments["recording_id"] = segments["segment_id"].str.split("@").str[0]
+    segments["reversed"] = False
     rows = [(7, fold, i, role) for fold in (0, 1) for i, role in zip(ids[:11], deal(fold), strict=True)]
     folds = pd.DataFrame(rows, columns=["run", "fold", "recording_id", "role"]).assign(segment_id=None)
     features = np.random.default_rng(0).normal(size=(24, 1, 16, 16)).astype("float16")
@@ -40,8 +54,9 @@ def deal(fold):
 
 
 def test_labels_and_roles_stand_beside_their_segments(made):
-    run, _, _ = made
-    assert (run.run, run.weights) == (7, (1.0, 1.0))
+    run, segments, _ = made
+    assert (run.run, run.weights, run.classes) == (7, (1.0, 1.0), ("Present", "Absent"))
+    assert (run.level, run.bags) == ("segment", None) and list(run.units) == list(segments["segment_id"])
     assert list(run.labels[:4]) == [0, 0, 1, 1]
     assert list(run.roles[0]) == [r for role in [*deal(0), ""] for r in (role, role)]
 
@@ -55,12 +70,168 @@ def test_segments_may_be_dealt_one_by_one(made):
     assert list(roles[:3]) == ["train", "test", ""]
 
 
+def with_copies(segments):
+    """Each segment, then a mirrored copy of each."""
+    copies = segments.assign(segment_id=segments["segment_id"] + "r", reversed=True)
+    return pd.concat([segments, copies], ignore_index=True)
+
+
+def test_a_mirrored_copy_only_trains(made):
+    _, segments, folds = made
+    for fold, table in folds.groupby("fold"):
+        roles = runs._roles(with_copies(segments), table)
+        own = [r for role in [*deal(fold), ""] for r in (role, role)]
+        assert list(roles[:24]) == own
+        assert list(roles[24:]) == [role if role == "train" else "" for role in own]
+
+
+def test_a_mirrored_copy_that_the_folds_name_has_its_role(made):
+    _, segments, _ = made
+    named = pd.DataFrame({"segment_id": ["r0@0", "r0@0r", "r1@0r"], "role": ["train", "test", "validation"]})
+    folds = named.assign(run=0, fold=0, recording_id=["r0", "r0", "r1"])
+    roles = dict(
+        zip(with_copies(segments)["segment_id"], runs._roles(with_copies(segments), folds), strict=True)
+    )
+    assert {name: role for name, role in roles.items() if role} == dict(named.values.tolist())
+
+
+def seen_by(fits, run, tmp_path, monkeypatch):
+    """What is handed to each fit of a run."""
+
+    def fake(features, labels, fold, options, **_):
+        fits.append(fold)
+        history = pd.DataFrame({"epoch": [0], "train_loss": [0.0]})
+        return train.Fit(np.full((len(fold.predict), 2), 0.5, "float32"), history, {}, "cpu")
+
+    monkeypatch.setattr(train, "fit", fake)
+    monkeypatch.setenv("MURMUR_WORKERS", "1")
+    return runs.fit_run(run, tmp_path / "weights")[0]
+
+
+def prepare(tmp_path, segments, folds, options=OPTIONS, **columns):
+    ids = [f"r{k}" for k in range(12)]
+    table = pd.DataFrame({"recording_id": ids, "label": ["Present", "Absent"] * 6} | columns)
+    return runs.prepare(table, segments, folds, CARD, tmp_path / "mel.npy", options, seed=0)
+
+
+def test_no_fit_stops_by_or_speaks_of_a_mirrored_copy(made, tmp_path, monkeypatch):
+    _, segments, folds = made
+    np.save(tmp_path / "mel.npy", np.zeros((48, 1, 16, 16), "float16"))
+    fits = []
+    said = seen_by(fits, prepare(tmp_path, with_copies(segments), folds), tmp_path, monkeypatch)
+    assert len(fits) == 2
+    for fold in fits:
+        assert (fold.train >= 24).sum() == (fold.train < 24).sum() > 0
+        assert (fold.validation < 24).all() and (fold.predict < 24).all()
+        assert not set(fold.train % 24) & set(fold.predict)
+    assert not said["unit_id"].str.endswith("r").any()
+
+
+def test_the_validation_part_stops_the_training_and_the_test_part_only_if_there_is_none(
+    made, tmp_path, monkeypatch
+):
+    run, segments, folds = made
+    fits = []
+    seen_by(fits, run, tmp_path, monkeypatch)
+    test = [np.flatnonzero(role == "test") for role in run.roles.values()]
+    for fold, tested in zip(fits, test, strict=True):
+        assert len(fold.validation) and not set(fold.validation) & set(tested)
+    fits.clear()
+    leaky = folds.assign(role=folds["role"].replace("validation", "train"))
+    said = seen_by(fits, prepare(tmp_path, segments, leaky), tmp_path, monkeypatch)
+    for fold, tested in zip(fits, test, strict=True):
+        assert list(fold.validation) == list(fold.predict) == list(tested)
+        assert not set(fold.train) & set(tested)
+    assert set(said["role"]) == {"test"} and len(said) == sum(map(len, test))
+
+
+def patients(tmp_path, segments, folds, **changes):
+    """Six patients, their recordings beside each other: AV and PV, but the last was heard elsewhere."""
+    names = [f"p{k // 2}" for k in range(12)]
+    sites = ["AV", "PV"] * 5 + ["Phc", "Phc"]
+    labels = ["Present", "Present", "Absent", "Absent"] * 3
+    options = OPTIONS.model_validate(OPTIONS.model_dump() | {"model": SITES} | changes)
+    return prepare(tmp_path, segments, folds, options, patient_id=names, site=sites, patient_label=labels)
+
+
+@pytest.fixture
+def by_patient(made):
+    """Folds of whole patients: p5 takes no part in the first."""
+    _, segments, _ = made
+    roles = (
+        ["train", "train", "validation", "test", "test"],
+        ["test", "test", "train", "train", "validation"],
+    )
+    rows = [(7, fold, f"r{k}", role[k // 2]) for fold, role in enumerate(roles) for k in range(10)] + [
+        (7, 1, "r10", "test"),
+        (7, 1, "r11", "test"),
+    ]
+    return segments, pd.DataFrame(rows, columns=["run", "fold", "recording_id", "role"]).assign(
+        segment_id=None
+    )
+
+
+def test_a_model_of_sites_speaks_of_patients(by_patient, tmp_path, monkeypatch):
+    segments, folds = by_patient
+    augment = OPTIONS.augment.model_dump() | {"mixup": 0}
+    run = patients(tmp_path, with_copies(segments), folds, augment=augment)
+    assert run.level == "patient" and list(run.units) == [f"p{k}" for k in range(6)]
+    assert run.labels.tolist() == [0, 1, 0, 1, 0, 1] and run.bags.shape == (6, 2, 2)
+    assert run.bags[0].tolist() == [[0, 1], [2, 3]] and (run.bags[5] == -1).all() and run.bags.max() == 19
+    assert list(run.roles[0]) == ["train", "train", "validation", "test", "test", ""]
+    np.save(tmp_path / "mel.npy", np.random.default_rng(0).normal(size=(48, 1, 16, 16)).astype("float32"))
+    monkeypatch.setenv("MURMUR_WORKERS", "1")
+    predictions, history, note = runs.fit_run(run, tmp_path / "weights")
+    tables.write(predictions, tmp_path / "p.parquet", tables.predictions_schema(CARD.classes), note)
+    assert set(predictions["level"]) == {"patient"} and len(history) == 4
+    assert predictions.query("role == 'test'")["unit_id"].tolist() == ["p3", "p4", "p0", "p1", "p5"]
+    assert np.isfinite(predictions[["p_Present", "p_Absent"]]).all(axis=None)
+
+
+def test_folds_that_cut_through_a_patient_and_sites_that_are_missing_are_refused(by_patient, tmp_path):
+    segments, folds = by_patient
+    cut = folds.assign(role=folds["role"].where(folds.index != 1, "test"))
+    with pytest.raises(MurmurError, match="fold 0: patient p0 stands in two parts"):
+        patients(tmp_path, segments, cut)
+    with pytest.raises(MurmurError, match=r"train\.model\.sites: no recording was made at TV"):
+        patients(tmp_path, segments, folds, model=SITES | {"sites": ["AV", "TV"]})
+
+
+def test_with_one_worker_folds_are_fitted_here(made, tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "ProcessPoolExecutor", None)
+    fits = []
+    seen_by(fits, made[0], tmp_path, monkeypatch)
+    assert len(fits) == 2
+
+
+@pytest.mark.parametrize(("keep", "files"), [("best", 2), ("none", 0)])
+def test_weights_are_kept_if_asked_for(made, tmp_path, monkeypatch, keep, files):
+    _, segments, folds = made
+    monkeypatch.setenv("MURMUR_WORKERS", "1")
+    options = OPTIONS.model_copy(update={"keep_weights": keep, "epochs": 1})
+    runs.fit_run(prepare(tmp_path, segments, folds, options), tmp_path / "weights")
+    assert len(list((tmp_path / "weights").iterdir())) == files
+
+
+@pytest.mark.parametrize(("weights", "times"), [("imagenet", 1), ("none", 0), ("some.pth", 0)])
+def test_weights_that_a_library_fetches_are_fetched_once_before_the_fits(
+    made, tmp_path, monkeypatch, weights, times
+):
+    _, segments, folds = made
+    fits, fetched = [], []
+    monkeypatch.setattr("murmur.models.build", lambda model, **shape: fetched.append((len(fits), model.name)))
+    model = {"name": "vgg16", "weights": weights}
+    options = OPTIONS.model_validate(OPTIONS.model_dump() | {"model": model})
+    seen_by(fits, prepare(tmp_path, segments, folds, options), tmp_path, monkeypatch)
+    assert fetched == [(0, "vgg16")] * times and len(fits) == 2
+
+
 def test_the_bytes_do_not_depend_on_the_number_of_workers(made, tmp_path, monkeypatch):
-    run, segments, _ = made
+    run, _, _ = made
     found = {}
     for n in (1, 2):
         monkeypatch.setenv("MURMUR_WORKERS", str(n))
-        predictions, history, note = runs.fit_run(run, segments, CARD, tmp_path / f"weights{n}")
+        predictions, history, note = runs.fit_run(run, tmp_path / f"weights{n}")
         tables.write(predictions, tmp_path / f"{n}.parquet", tables.predictions_schema(CARD.classes), note)
         weights = sorted((tmp_path / f"weights{n}").iterdir())
         found[n] = [
@@ -83,7 +254,9 @@ def test_workers_end_with_a_parent_that_was_killed():
         import os, time
         from concurrent.futures import ProcessPoolExecutor
         from murmur import runs
-        pool = ProcessPoolExecutor(1, runs._start_method(), initializer=runs._leave_with_parent)
+        processes = runs._start_method("cnn")
+        processes.set_forkserver_preload([])  # of torch, which takes long
+        pool = ProcessPoolExecutor(1, processes, initializer=runs._leave_with_parent)
         print(pool.submit(os.getpid).result(), flush=True)
         pool.submit(time.sleep, 60).result()
     """

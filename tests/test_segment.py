@@ -10,15 +10,16 @@ from murmur.params import Segment
 from murmur.segment import segment
 
 RATE = 10
-OPTIONS = Segment(length=4, overlap=0.5, short="pad", min_length=1)
+OPTIONS = Segment(length=4, overlap=0.5, short="pad", min_length=1, first=None, first_of=[], mirror=False)
 
 
-def cut(n_samples, **changes):
-    """Segments and left-out pieces of recordings a, b, … of so many samples."""
+def cut(n_samples, labels=None, **changes):
+    """Segments and left-out pieces of recordings a, b, … of so many samples and these labels."""
     names = [chr(ord("a") + k) for k in range(len(n_samples))]
     offsets = np.cumsum([0, *n_samples[:-1]])
     signals = pd.DataFrame({"recording_id": names, "offset": offsets, "n_samples": n_samples})
-    return segment(signals, RATE, OPTIONS.model_copy(update=changes))
+    labels = pd.Series(labels or ["ill"] * len(names), index=names)
+    return segment(signals, labels, RATE, OPTIONS.model_copy(update=changes))
 
 
 def pieces(table, name="a"):
@@ -83,6 +84,45 @@ def test_tables_fit_their_schemas(tmp_path):
     pd.testing.assert_frame_equal(tables.read(tmp_path / "segments.parquet", tables.SEGMENTS), segments)
     assert set(left_out["stage"]) == {"segment"}
     assert not segments["reversed"].any()
+
+
+def test_first_keeps_the_first_segments_and_lists_the_others():
+    segments, left_out = cut([200, 60, 40], first=2, overlap=0)
+    assert [pieces(segments, name) for name in "abc"] == [
+        [(0, 40), (40, 40)],
+        [(0, 40), (40, 20)],
+        [(0, 40)],
+    ]
+    assert left_out.values.tolist() == [["a", "3 segments after the first 2", "segment"]]
+
+
+def test_first_of_spares_the_other_labels():
+    segments, left_out = cut([200, 200, 200], ["well", "ill", "well"], first=1, first_of=["well"], overlap=0)
+    assert [len(pieces(segments, name)) for name in "abc"] == [1, 5, 1]
+    assert list(left_out["item"]) == ["a", "c"]
+
+
+def test_first_of_a_label_that_is_not_there_is_told():
+    words = r"segment\.first_of: no recording is labelled Ill, wel; there are ill, well"
+    with pytest.raises(MurmurError, match=words):
+        cut([200, 200], ["well", "ill"], first=1, first_of=["wel", "Ill"])
+
+
+def test_mirrored_copies_come_after_all_others(tmp_path):
+    plain, _ = cut([100, 70])
+    segments, left_out = cut([100, 70], mirror=True)
+    own, copies = segments[: len(plain)], segments[len(plain) :].reset_index(drop=True)
+    pd.testing.assert_frame_equal(own, plain)
+    assert copies["reversed"].all() and list(copies["segment_id"]) == list(plain["segment_id"] + "r")
+    same = ["recording_id", "start", "n_samples"]
+    pd.testing.assert_frame_equal(copies[same], plain[same])
+    assert list(segments.index) == list(range(2 * len(plain))) and left_out.empty
+    tables.write(segments, tmp_path / "segments.parquet", tables.SEGMENTS)
+
+
+def test_of_a_segment_that_is_not_kept_there_is_no_copy():
+    segments, _ = cut([200], mirror=True, first=1)
+    assert list(segments["segment_id"]) == ["a@0", "a@0r"]
 
 
 @pytest.mark.parametrize("seed", range(20))

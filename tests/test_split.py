@@ -181,6 +181,42 @@ def test_recordings_without_a_segment_take_no_part():
     assert set(found["recording_id"]) == set(table["recording_id"][3:])
 
 
+@pytest.mark.parametrize("method", ["kfold", "holdout"])
+@pytest.mark.parametrize("group_by", ["person", "segment"])
+def test_validation_on_the_test_part_sets_nothing_else_aside(method, group_by):
+    table, how = people(), {"method": method, "group_by": group_by}
+    honest, found = deal(table, **how), deal(table, validate_on="test", **how)
+    assert set(found["role"]) == {"train", "test"}
+    expected = honest.assign(role=honest["role"].replace("validation", "train"))
+    assert same(found, expected), "the test parts are the same"
+    audit = split.audit(found, table)
+    assert (audit["n_validation"] == 0).all()
+    assert (group_by == "person") == (not audit["shared_persons"].any())
+
+
+def with_copies(table):
+    """Segments, then their mirrored copies, as the segment stage writes them."""
+    own = cut(table).assign(reversed=False)
+    copies = own.assign(segment_id=own["segment_id"] + "r", reversed=True)
+    return pd.concat([own, copies], ignore_index=True)
+
+
+@pytest.mark.parametrize("group_by", ["person", "patient", "recording"])
+def test_mirrored_copies_change_no_folds_of_whole_recordings(group_by):
+    table = people()
+    assert same(deal(table, segments=with_copies(table), group_by=group_by), deal(table, group_by=group_by))
+
+
+def test_mirrored_copies_are_dealt_like_any_segment_and_the_audit_sees_it():
+    table = people()
+    found = deal(table, segments=with_copies(table), group_by="segment")
+    one = found[found["fold"] == 0].set_index("segment_id")["role"]
+    assert len(one) == 6 * len(table)
+    twins = [(one[name], one[f"{name}r"]) for name in one.index if not name.endswith("r")]
+    assert any("test" in pair and pair != ("test", "test") for pair in twins)
+    assert split.audit(found, table)["shared_recordings"].all()
+
+
 def few(n):
     table = people(linked=0)
     return table[

@@ -23,10 +23,11 @@ def bags_of(facts: pd.DataFrame, sites: Sequence[str]) -> tuple[pd.DataFrame, np
     MurmurError
         If no segment was heard at one of the sites.
     """
-    if missing := [site for site in sites if site not in set(facts["site"])] or not sites:
+    missing = [site for site in sites if site not in set(facts["site"])]
+    if missing or not sites:
         there = ", ".join(sorted(set(facts["site"])))
         raise MurmurError(
-            f"train.model.sites: no recording was made at {missing or 'any, for none is named'}; "
+            f"train.model.sites: no recording was made at {', '.join(missing) or 'any, for none is named'}; "
             f"this data set has the sites {there}"
         )
     patients = facts.drop_duplicates("patient_id")

@@ -49,7 +49,9 @@ class Classifier(nn.Module):
         mean, spread = _standard(inputs, train, options)
         self.register_buffer("mean", mean)
         self.register_buffer("spread", spread)
-        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # a quarter faster
+        self.network = network
+        if not any(map(_breaks_channels_last, network.modules())):
+            self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # a quarter faster
         self.frozen = freeze(network, options.freeze)
 
     def train(self, mode: bool = True) -> "Classifier":
@@ -67,6 +69,16 @@ class Classifier(nn.Module):
 
     def forward(self, x: torch.Tensor, there: torch.Tensor | None = None) -> torch.Tensor:
         return answer(self.logits(self.standardise(x), there))
+
+
+def _breaks_channels_last(layer: nn.Module) -> bool:
+    """Whether its training would write past its memory (github.com/uxlfoundation/oneDNN/issues/6035)."""
+    return (
+        isinstance(layer, nn.Conv2d)
+        and layer.kernel_size == (1, 1)
+        and layer.stride != (1, 1)
+        and layer.in_channels < 16
+    )
 
 
 def _standard(inputs: Inputs, train: np.ndarray, options: Train) -> tuple[torch.Tensor, torch.Tensor]:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from murmur import mel, workers
-from murmur.errors import MurmurError
+from murmur.devices import choose_device
 from murmur.models import m2d
 
 BATCH = 16  # segments encoded at once: 0.3 GB for ten seconds each with vit_base
@@ -29,7 +29,7 @@ def embed(features: Path, weights: Path, out: Path, *, pool: str, device: str) -
     MurmurError
         If the device is not to be had, the weights cannot be used, or the spectrograms do not fit them.
     """
-    chosen = _device(device)
+    chosen = choose_device(device, "embed.device")
     encoder = m2d.load(weights).to(chosen).eval()
     whole = mel.read(features)
 
@@ -62,13 +62,3 @@ def _one_thread_each() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _device(wanted: str) -> torch.device:
-    """`auto` takes CUDA or Apple's GPU where there is one; any other must be there."""
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if wanted == "auto":
-        return torch.device(next(kind for kind in there if there[kind]))
-    if not there[wanted]:
-        raise MurmurError(f"embed.device: this machine has no {wanted}; set it to auto or cpu")
-    return torch.device(wanted)

@@ -197,7 +197,7 @@ def fit_fold(run: Run, fold: int, weights: Path) -> Fitted:
     )
     if run.options.keep_weights == "best":
         save_file(fit.weights, weights / f"fold_{fold}.safetensors")
-    return fit.probabilities, fit.history.assign(fold=fold), train.choose_device(run.options.device).type
+    return fit.probabilities, fit.history.assign(fold=fold), fit.device
 
 
 def _predicted(role: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ from torch import nn
 
 from murmur.augment import augment, mixup
 from murmur.classifier import Classifier, Inputs, predict
+from murmur.devices import check_precision, choose_device
 from murmur.errors import MurmurError
 from murmur.losses import Loss, class_weights
 from murmur.models import build
@@ -34,11 +35,13 @@ class Fit(NamedTuple):
     history: a row an epoch: epoch, train_loss, learning_rate, validation_loss,
         validation_uar, validation_accuracy, best.
     weights: of the best epoch.
+    device: on which it was fitted.
     """
 
     probabilities: np.ndarray
     history: pd.DataFrame
     weights: dict[str, torch.Tensor]
+    device: str
 
 
 class Fold(NamedTuple):
@@ -88,7 +91,7 @@ def fit(
         If the device or the precision is not to be had, a class is absent from the training part, the model
         does not fit the features, or the loss is no longer finite.
     """
-    device = choose_device(options.device)
+    device = choose_device(options.device, "train.device")
     check_precision(options.precision, device)
     torch.manual_seed(seed)
     _be_deterministic(device)
@@ -107,7 +110,8 @@ def fit(
     history, best = _run(loop, fold, 1 / counts[labels])
     model.load_state_dict(best)
     probabilities = predict(model, inputs, fold.predict).softmax(dim=1).cpu().numpy()
-    return Fit(probabilities, history, {name: value.cpu().contiguous() for name, value in best.items()})
+    weights_of_best = {name: value.cpu().contiguous() for name, value in best.items()}
+    return Fit(probabilities, history, weights_of_best, device.type)
 
 
 def _be_deterministic(device: torch.device) -> None:
@@ -241,28 +245,3 @@ def _validate(loop: Loop, fold: Fold) -> tuple[dict[str, float], int]:
         "validation_accuracy": float(right.sum() / there.sum()),
     }
     return seen, len(said.unique())
-
-
-def choose_device(wanted: str) -> torch.device:
-    """`auto` takes CUDA or Apple's GPU where there is one; any other must be there."""
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if wanted == "auto":
-        return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if there[kind]))
-    if not there[wanted]:
-        raise MurmurError(f"train.device: this machine has no {wanted}; set it to auto or cpu")
-    return torch.device(wanted)
-
-
-def check_precision(precision: str, device: torch.device) -> None:
-    """Refuse bfloat16 where the processor would only emulate it, 3 to 20 times slower."""
-    if precision == "float32":
-        return
-    fast = (
-        torch.cuda.is_bf16_supported(False)
-        if device.type == "cuda"
-        else torch.cpu._is_avx512_bf16_supported()
-    )
-    if device.type == "mps" or not fast:
-        raise MurmurError(
-            f"train.precision: this {device.type} has no bfloat16 in hardware; set it to float32"
-        )

@@ -59,7 +59,7 @@ def _try(network: nn.Module, name: str, shape: dict[str, int]) -> None:
     except (RuntimeError, ValueError, AssertionError) as error:
         raise MurmurError(
             f"train.model {name}: cannot take a spectrogram of {size[1]} x {size[2]} (mels x frames): "
-            f"{str(error).splitlines()[0]}; give it a larger one (mel.image.size, mel.n_mels, segment.length)"
+            f"{_reason(error)}; give it a larger one (mel.image.size, mel.n_mels, segment.length)"
         ) from error
 
 
@@ -70,13 +70,16 @@ def fetched(what: str, get: Callable[[], T]) -> T:
     try:
         return get()
     except Exception as error:  # whatever a library's downloader raises
-        reason = str(error).strip().splitlines()[0]
         raise MurmurError(
-            f"train.model.weights imagenet: {what} cannot be fetched ({reason}); go online once, name "
-            "a local weights file, or set it to none"
+            f"train.model.weights imagenet: {what} cannot be fetched ({_reason(error)}); go online once, "
+            "name a local weights file, or set it to none"
         ) from error
     finally:
         socket.setdefaulttimeout(before)
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def module(name: str) -> ModuleType:
@@ -110,7 +113,7 @@ def freeze(network: nn.Module, layers: int) -> list[nn.Module]:
 
 
 def load_weights(network: nn.Module, path: str, *, head: str) -> nn.Module:
-    """Fill a network with the weights in a local file, .safetensors or torch's own.
+    """Fill a network with the weights in a local file, .safetensors or torch's own; also one that we kept.
 
     A `head` (the name of the last layer) for other classes than ours is passed over.
 
@@ -120,6 +123,8 @@ def load_weights(network: nn.Module, path: str, *, head: str) -> nn.Module:
         If the file cannot be read, or naming the first key that does not fit.
     """
     found = read_weights(path)
+    ours = {k.removeprefix("network."): v for k, v in found.items() if k.startswith("network.")}
+    found = ours or found
     own = network.state_dict()
     other = {k for k in found if k.startswith(f"{head}.") and k in own and found[k].shape != own[k].shape}
     check_keys({k: v for k, v in found.items() if k not in other}, own, path, may_lack=other)
@@ -134,10 +139,15 @@ def read_weights(path: str) -> dict[str, torch.Tensor]:
     try:
         if Path(path).suffix == ".safetensors":
             return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
+        found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file makes torch raise almost anything
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise MurmurError(f"{path}: cannot be read as weights ({reason}); fetch the file again") from error
+    if isinstance(found, dict) and all(
+        isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in found.items()
+    ):
+        return found
+    raise MurmurError(f"{path}: expected a state dict, tensors by name; save that part of it alone")
 
 
 def check_keys(

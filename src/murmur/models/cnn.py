@@ -22,7 +22,11 @@ def build(
 
 
 class Residual(nn.Module):
-    """Two 3x3 convolutions and a way past them (He et al. 2016)."""
+    """Two 3x3 convolutions and a way past them (He et al. 2016).
+
+    The way past skips by slicing: torch's own strided 1x1 convolution of few channels writes past its memory
+    (github.com/uxlfoundation/oneDNN/issues/6035).
+    """
 
     def __init__(self, inside: int, outside: int, stride: tuple[int, int]):
         super().__init__()
@@ -33,10 +37,12 @@ class Residual(nn.Module):
             nn.Conv2d(outside, outside, 3, 1, 1, bias=False),
             nn.BatchNorm2d(outside),
         )
-        self.past = nn.Sequential(nn.Conv2d(inside, outside, 1, stride, bias=False), nn.BatchNorm2d(outside))
+        self.past = nn.Sequential(nn.Conv2d(inside, outside, 1, bias=False), nn.BatchNorm2d(outside))
+        self.stride = stride
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.relu(self.body(x) + self.past(x))
+        down, along = self.stride
+        return torch.relu(self.body(x) + self.past(x[:, :, ::down, ::along]))
 
 
 class Pool(nn.Module):

@@ -1,0 +1,98 @@
+"""Patients as bags: every segment in its place once, and no fold through a patient."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from murmur.bags import bags_of, check_together
+from murmur.errors import MurmurError
+
+#        patient, site, mirrored
+ROWS = [
+    ("b", "PV", False),  # 0
+    ("a", "AV", False),
+    ("b", "AV", False),
+    ("a", "AV", False),
+    ("c", "Phc", False),
+    ("a", "TV", False),  # 5
+    ("a", "AV", False),
+    ("b", "AV", True),
+    ("a", "TV", True),
+]
+FACTS = pd.DataFrame(ROWS, columns=["patient_id", "site", "reversed"])
+
+
+def test_every_segment_of_a_site_stands_in_its_patient_s_bag():
+    patients, bags = bags_of(FACTS[:7], ["AV", "PV", "TV"])
+    assert list(patients["patient_id"]) == ["b", "a", "c"] and list(patients.index) == [0, 1, 4]
+    assert bags.tolist() == [
+        [[2, -1, -1], [0, -1, -1], [-1, -1, -1]],
+        [[1, 3, 6], [-1, -1, -1], [5, -1, -1]],
+        [[-1, -1, -1]] * 3,
+    ]
+
+
+def test_sites_stand_in_the_order_asked_for_and_others_take_no_part():
+    _, bags = bags_of(FACTS, ["TV", "Phc"])
+    assert bags.tolist() == [[[-1], [-1]], [[5], [-1]], [[-1], [4]]]
+
+
+def test_mirrored_segments_take_no_part():
+    sites = ["AV", "PV", "TV"]
+    (patients, bags), (others, same) = bags_of(FACTS, sites), bags_of(FACTS[:7], sites)
+    assert (bags == same).all() and patients.equals(others)
+
+
+def test_who_was_heard_at_no_site_stays_and_is_told(capsys):
+    _, bags = bags_of(FACTS, ["AV", "PV"])
+    assert (bags[2] == -1).all()
+    assert (
+        capsys.readouterr().out == "note: 1 patients were heard at none of AV, PV; their answer is a guess\n"
+    )
+    bags_of(FACTS, ["AV", "PV", "Phc"])
+    assert not capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("sites", "words"),
+    [
+        (["AV", "MV"], "no recording was made at MV; this data set has the sites AV, PV, Phc, TV"),
+        ([], "no recording was made at any, for none is named; this data set has"),
+    ],
+)
+def test_sites_that_are_not_there_are_told(sites, words):
+    with pytest.raises(MurmurError, match=rf"train\.model\.sites: {words}"):
+        bags_of(FACTS, sites)
+
+
+def test_any_table_comes_back_whole():
+    rng = np.random.default_rng(0)
+    facts = pd.DataFrame(
+        {
+            "patient_id": rng.choice([f"p{k}" for k in range(20)], 200),
+            "site": rng.choice(["AV", "MV", "PV", "Phc"], 200),
+            "reversed": rng.random(200) < 0.3,
+        }
+    )
+    patients, bags = bags_of(facts, ["PV", "AV"])
+    own = facts[~facts["reversed"]].groupby(["patient_id", "site"]).indices
+    for patient, bag in zip(patients["patient_id"], bags, strict=True):
+        for site, rows in zip(["PV", "AV"], bag, strict=True):
+            expected = facts[~facts["reversed"]].index[own.get((patient, site), [])]
+            assert list(rows[rows >= 0]) == list(expected) and (rows[len(expected) :] == -1).all()
+    assert bags.shape[2] == max((bag >= 0).sum(axis=1).max() for bag in bags)
+
+
+def test_folds_of_whole_patients_are_taken():
+    role = FACTS["patient_id"].map({"a": "train", "b": "test", "c": "validation"}).to_numpy(str)
+    without = np.where(FACTS["reversed"] & (role != "train"), "", role)
+    assert check_together(FACTS, {0: role, 1: without}) is None
+
+
+def test_a_fold_through_a_patient_is_refused():
+    role = FACTS["patient_id"].map({"a": "train", "b": "test", "c": "validation"}).to_numpy(str)
+    cut = role.copy()
+    cut[5] = "validation"
+    words = r"fold 3: patient a stands in two parts.*set split\.group_by to person or patient"
+    with pytest.raises(MurmurError, match=words):
+        check_together(FACTS, {0: role, 3: cut})

@@ -1,0 +1,183 @@
+"""The challenge's six sets with every trap of the public copy, on made trees."""
+
+import shutil
+import zipfile
+from collections import Counter
+
+import pytest
+
+from murmur import fetch
+from murmur.datasets import cinc2016
+from murmur.errors import MurmurError
+from tests import made
+
+APPENDIX = "annotations/Online_Appendix_training_set.csv"
+
+
+def read(root, **options):
+    return cinc2016.read(root, cinc2016.Options(**options), "abnormal")
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    return made.cinc2016(tmp_path_factory.mktemp("cinc2016"), seconds=0.05)
+
+
+@pytest.fixture
+def lent(tmp_path, monkeypatch):
+    """Sets a and e as `$MURMUR_DATA/cinc2016`, and the download stage's work on them."""
+    monkeypatch.setenv("MURMUR_DATA", str(tmp_path))
+    made.cinc2016(tmp_path / "cinc2016", "ae", seconds=0.05)
+    keys = {"task": "abnormal", "options": {"sets": ["a", "e"]}}
+    return lambda **more: made.download("cinc2016", tmp_path / "out", **keys | more)
+
+
+def test_every_set_is_a_source(tree):
+    found = read(tree)
+    table = found.recordings
+    assert Counter(table["source"]) == {f"cinc2016/{name}": 4 for name in "abcdef"}
+    assert list(table["label"][:4]) == ["abnormal", "normal"] * 2
+    assert all((tree / path).is_file() for path in table["path"]) and found.left_out == []
+    assert {"a0001", "e00001"} < set(table["recording_id"]) and table["recording_id"].is_unique
+    assert (table["patient_id"] == table["recording_id"]).all()
+    assert (table["patient_label"] == table["label"]).all()
+
+
+def test_a_person_is_told_by_the_original_name(tree):
+    persons = read(tree).recordings.set_index("recording_id")["person_id"]
+    assert list(persons[["a0001", "a0002", "a0003"]]) == ["a_C0", "a_C0", "a_C1"]
+    assert list(persons[["b0002", "b0003", "b0004"]]) == ["b_S0", "b_S1", "b_S1"]
+    assert list(persons[["c0001", "c0004"]]) == ["c_id0", "c_id1"]
+    assert list(persons[["d0001", "d0002", "f0001"]]) == ["d0001", "d0002", "f0001"]
+    # raw record 0 of the normal group and raw record 0 of the others are two persons
+    assert persons["e00001"] == persons["e00003"] != persons["e00002"] == persons["e00004"]
+
+
+def test_without_a_name_each_recording_is_a_person(tmp_path):
+    root = made.cinc2016(tmp_path, "ab", seconds=0.05)
+    rows = (root / APPENDIX).read_text(encoding="utf-8").splitlines(keepends=True)
+    (root / APPENDIX).write_text("".join([*rows[:2], rows[2].replace("C0S1b", "")]), encoding="utf-8")
+    persons = list(read(root, sets=["a"]).recordings["person_id"])
+    assert persons == ["a_C0", "a0002", "a0003", "a0004"]
+    (root / APPENDIX).unlink()
+    assert list(read(root, sets=["a"]).recordings["person_id"]) == ["a0001", "a0002", "a0003", "a0004"]
+    made.write_csv(root / APPENDIX, [{"Challenge record name": "a0001"}])
+    with pytest.raises(MurmurError, match=r"training_set\.csv: no column Original record name, # Raw record"):
+        read(root, sets=["a"])
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("a0001,1\na0002,0\n", r"row 2: the value is not 1 \(abnormal\) or -1 \(normal\)"),
+        ("a0001,1\na0002\n", "row 2: the value is not 1"),
+        ("a0001,1\n\na0001,-1\n", "row 3: the recording stands twice; keep one"),
+        ("name,label\na0001,1\n", "row 1: the name is not a and a number"),
+        ("a0001,1\nb0001,1\n", "row 2: the name is not a and a number"),
+        ("a0001,1\n../a0001,1\n", "row 2: the name is not a and a number"),
+        ("a0001,1,0\na0002,1,1\n", "a row has too many fields"),
+        (",1\n", "row 1: recording_id is empty"),
+        ("\n\n", "names nothing"),
+        ("", "names nothing"),
+        (None, "cannot be read"),
+    ],
+)
+def test_bad_rows_are_named(tmp_path, text, words):
+    (tmp_path / "training-a").mkdir()
+    if text is not None:
+        (tmp_path / "training-a/REFERENCE.csv").write_text(text)
+    with pytest.raises(MurmurError, match=rf"training-a/REFERENCE\.csv: {words}"):
+        read(tmp_path, sets=["a"])
+
+
+def test_a_missing_set_is_named(lent, tmp_path):
+    with pytest.raises(
+        MurmurError, match=r"cinc2016/training-b: no such folder; put it there or take b out of"
+    ):
+        lent(options={})
+    with pytest.raises(MurmurError, match=r"download\.cinc2016: sets\.0: .*'g'"):
+        lent(options={"sets": ["g"]})
+
+
+def test_a_part_comes_through_the_door(lent, tmp_path):
+    root = tmp_path / "cinc2016"
+    (root / "training-a/a0001.wav").unlink()
+    made.audio(root / "training-a/a0009.wav")
+    (root / "training-a/a0002.hea").write_text("a0002 2 2000 71332\na0002.wav 16+44\na0002.dat 16\n")
+    recordings, card, left_out = lent(options={"sets": ["a"]})
+    assert list(recordings["recording_id"]) == ["a0002", "a0003", "a0004"]
+    assert set(recordings["source"]) == {"cinc2016/a"} and set(recordings["sample_rate"]) == {2000}
+    assert (card.classes, card.positive) == (("abnormal", "normal"), ("abnormal",))
+    assert dict(left_out[["item", "reason"]].values) == {
+        **{f"training-e/e0000{k}.wav": "download.cinc2016.sets leaves its set out" for k in range(1, 5)},
+        "training-a/a0009.wav": "no table names this file",
+        "a0001": "the file is not there",
+    }
+
+
+def test_checksums_are_honoured(lent, tmp_path):
+    (tmp_path / "cinc2016/SHA256SUMS.txt").write_text(f"{'0' * 64} training-a/a0001.wav\n")
+    with pytest.raises(MurmurError, match=r"training-a/a0001\.wav: its sha256 is not the data set's"):
+        lent()
+
+
+@pytest.fixture
+def published(tree, tmp_path, monkeypatch):
+    """The data set put up as six ZIP files; what was asked for; the download stage's work, nothing here."""
+    web, asked = tmp_path / "web", []
+    shutil.copytree(tree / "annotations", web / "annotations")
+    for name in "abcdef":
+        shutil.make_archive(web / f"training-{name}", "zip", tree, f"training-{name}")
+    sums = [f"{fetch.file_sha256(p)} {p.relative_to(web)}\n" for p in web.rglob("*") if p.is_file()]
+    (web / "SHA256SUMS.txt").write_text("".join(sums))
+
+    def get(address, files, folder):
+        for name, checksum in files.items():
+            asked.append(name)
+            assert checksum in (None, fetch.file_sha256(web / name))
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(web / name, folder / name)
+
+    monkeypatch.delenv("MURMUR_DATA", raising=False)
+    monkeypatch.setattr(fetch, "fetch", get)
+    monkeypatch.setattr(fetch, "kept", lambda name: tmp_path / "kept" / name)
+    return (
+        web,
+        asked,
+        lambda *sets: made.download("cinc2016", tmp_path / "out", task="abnormal", options={"sets": sets}),
+    )
+
+
+def test_only_the_wanted_sets_are_fetched_and_kept(published, tmp_path):
+    _, asked, work = published
+    recordings, *_ = work("b")
+    assert asked == ["SHA256SUMS.txt", "training-b.zip", APPENDIX]
+    assert set(recordings["person_id"]) == {"b_S0", "b_S1"} and len(recordings) == 4
+    kept = tmp_path / "kept/cinc2016"
+    assert sorted(p.name for p in kept.iterdir()) == ["SHA256SUMS.txt", "annotations", "training-b"]
+    assert (kept / "training-b/REFERENCE.csv").is_file(), "the archive's own top folder is not doubled"
+    recordings, _, left_out = work("d", "b", "d")
+    assert asked.count("training-b.zip") == asked.count("training-d.zip") == 1
+    assert len(recordings) == 8 and left_out.empty
+
+
+def test_a_bad_archive_leaves_nothing(published, tmp_path):
+    web, _, work = published
+    sums = web / "SHA256SUMS.txt"
+    sums.write_text("".join(x for x in sums.read_text().splitlines(True) if "training-c" not in x))
+    made.cut(web / "training-c.zip")
+    with pytest.raises(MurmurError, match=r"training-c\.zip: cannot be unpacked"):
+        work("c")
+    with zipfile.ZipFile(web / "training-c.zip", "w") as archive:
+        archive.writestr("training-c/a.wav", "x")
+        archive.writestr("training-c/../../escaped.wav", "x")
+    with pytest.raises(
+        MurmurError, match=r"training-c\.zip: .*escaped\.wav leads out of the folder; delete it"
+    ):
+        work("c")
+    assert not list(tmp_path.rglob("escaped.wav")) and not list((tmp_path / "kept").rglob("training-c*/*"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_persons_and_licence_are_said():
+    assert "counts as a person" in cinc2016.PERSONS and cinc2016.LICENCE == "ODC-By 1.0"

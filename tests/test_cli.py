@@ -1,0 +1,189 @@
+"""The murmur command: recipes are put in place without losing work, and two protocols stand side by side."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from PIL import Image
+
+from murmur import cli, tables
+from murmur.errors import MurmurError
+from tests import made
+
+CLASSES = ("Present", "Unknown", "Absent")
+PROTOCOL = {
+    **{"group_by": "person", "validate_on": "validation", "flaws": "none"},
+    **{"shared_persons": 0, "shared_recordings": 0, "leaky": False},
+}
+
+
+def git(*arguments):
+    subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", *arguments], check=True)
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A git repository with a pipeline, its params.yaml committed, and two recipes."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(made.ROOT / "dvc.yaml", ".")
+    shutil.copy(made.ROOT / "params.yaml", ".")
+    Path("recipes").mkdir()
+    shutil.copytree(made.ROOT / "data/folder", "data/folder")
+    for name in ("circor_cnn", "circor_bilstm"):
+        shutil.copy(made.ROOT / f"recipes/{name}.yaml", "recipes")
+    git("init", "--quiet")
+    git("add", ".")
+    git("commit", "--quiet", "-m", "all")
+    return tmp_path
+
+
+def test_recipes_are_listed_with_a_line_each(project, capsys):
+    cli.recipes()
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["circor_bilstm", "circor_cnn"]
+    assert "2,370,051 parameters" in lines[0]
+
+
+def test_use_puts_a_recipe_in_place_and_then_another(project, capsys):
+    for name in ("circor_cnn", "circor_bilstm"):
+        cli.use(name)
+        assert Path("params.yaml").read_bytes() == Path(f"recipes/{name}.yaml").read_bytes()
+    assert "git checkout params.yaml" in capsys.readouterr().out
+
+
+def test_use_refuses_to_overwrite_what_git_does_not_have(project):
+    before = Path("params.yaml").read_text() + "# mine\n"
+    Path("params.yaml").write_text(before)
+    with pytest.raises(MurmurError, match=r"params.yaml has changes that are not committed: commit them"):
+        cli.use("circor_cnn")
+    git("add", "params.yaml")  # staged is not committed
+    with pytest.raises(MurmurError, match="not committed"):
+        cli.use("circor_cnn")
+    assert Path("params.yaml").read_text() == before
+    git("commit", "--quiet", "-m", "mine")
+    cli.use("circor_cnn")
+
+
+def test_use_outside_git_refuses_too_unless_nothing_is_lost(project):
+    shutil.rmtree(".git")
+    with pytest.raises(MurmurError, match="not committed"):
+        cli.use("circor_cnn")
+    Path("params.yaml").unlink()
+    cli.use("circor_cnn")
+    cli.use("circor_bilstm")
+
+
+@pytest.mark.parametrize("command", [cli.use, lambda name: cli.optimism(name, [])])
+def test_an_unknown_recipe_is_told(project, command):
+    with pytest.raises(MurmurError, match=r"no recipe 'circor_cmn'; there are circor_bilstm, circor_cnn"):
+        command("circor_cmn")
+
+
+def test_outside_a_project_it_says_where_to_go(tmp_path):
+    source = {"PYTHONPATH": str(made.ROOT / "src")}
+    done = subprocess.run(
+        [sys.executable, "-m", "murmur.cli", "recipes"],
+        **{"cwd": tmp_path, "capture_output": True, "text": True, "env": os.environ | source},
+    )
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert done.stderr.strip() == "error: no dvc.yaml and recipes/ here: go to the project's folder"
+
+
+def test_optimism_runs_both_protocols_and_prints_the_gap(project, monkeypatch, capsys):
+    ran = []
+
+    def summary(content, what):
+        ran.append((what, content))
+        flawed = content["split"]["group_by"] == "segment"
+        figure = {"mean": 0.9 if flawed else 0.7, "sd": 0.0, "low": 0.6, "high": None if flawed else 0.8}
+        protocol = PROTOCOL | ({"group_by": "segment", "shared_persons": 9, "leaky": True} if flawed else {})
+        baseline = {"answer": "Absent", "uar": 0.3333}
+        return {"patient": {"uar": figure | {"low": None} if flawed else figure}} | {
+            "baseline": baseline,
+            "protocol": protocol,
+        }
+
+    monkeypatch.setattr(cli, "_run", summary)
+    cli.optimism("circor_cnn", ["split.runs=[3]"], md=True)
+    (honest, one), (published, other) = ran
+    assert (honest, published) == ("circor_cnn, honest", "circor_cnn, as published")
+    assert one["split"]["runs"] == other["split"]["runs"] == [3]
+    assert one | {"split": 0} == other | {"split": 0} and other["split"]["group_by"] == "segment"
+    said = capsys.readouterr().out
+    assert "| uar | 0.700 [0.600, 0.800] | 0.900 | +0.200 | 0.333 |" in said
+    assert "| leaky | False | True |" in said and "| shared_persons | 0 | 9 |" in said
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["split.foo=1"], "-S split.foo: the recipe has no such key"),
+        (["nothing"], "-S nothing: the recipe has no such key"),
+        (["published={}"], "recipe circor_cnn names no published protocol"),
+    ],
+)
+def test_optimism_tells_what_it_cannot_do(project, settings, message):
+    with pytest.raises(MurmurError, match=message):
+        cli.optimism("circor_cnn", settings)
+
+
+def test_optimism_for_real_on_a_tiny_data_set(project, tmp_path, monkeypatch, capfd):
+    for part in ("src", "stages"):
+        shutil.copytree(made.ROOT / part, part, ignore=shutil.ignore_patterns("__pycache__"))
+    patients = [made.patient(f"{10 * c + k}", "AV+PV", m) for c, m in enumerate(CLASSES, 1) for k in range(3)]
+    made.circor(tmp_path / "data sets/circor", patients)
+    monkeypatch.setenv("MURMUR_DATA", str(tmp_path / "data sets"))
+    small = {"segment.length": 0.2, "split.runs": [0], "split.folds": 2, "train.epochs": 1}
+    small |= {"train.model": {"name": "bilstm", "width": 4, "layers": 1}, "evaluate.draws": 10}
+    settings = [f"{key}={json.dumps(value)}" for key, value in small.items()]
+    cli.optimism("circor_bilstm", settings)
+    said = capfd.readouterr()
+    assert "as published" in said.out and "uar" in said.out
+    cli.optimism("circor_bilstm", settings)
+    again = capfd.readouterr()
+    assert again.out == said.out and "is cached - skipping run" in again.err
+    assert not list(Path().glob("metrics/*"))  # the workspace is left as it was
+
+
+def images_of(project, colours):
+    params = yaml.safe_load(Path("params.yaml").read_text())
+    params["mel"]["image"] = colours
+    Path("params.yaml").write_text(yaml.safe_dump(params))
+
+
+def test_images_are_written_by_label_with_low_frequencies_below(project):
+    images_of(project, {"size": 4, "colours": "magma"})
+    rows = {"recording_id": ["a", "b"], "label": ["Present", "Absent"], "sample_rate": 4000, "n_samples": 9}
+    facts = {
+        "path": "x",
+        "patient_id": "p",
+        "person_id": "p",
+        "site": "AV",
+        "audio_sha256": "0",
+        "source": "s",
+    }
+    nothing = {"role": None, "sex": None, "age_group": None}
+    recordings = pd.DataFrame(rows | facts | nothing).assign(patient_label="Present")
+    tables.write(recordings, "data/recordings.parquet", tables.RECORDINGS)
+    pieces = {"segment_id": ["a@0", "b@0"], "recording_id": ["a", "b"], "start": 0, "n_samples": 9}
+    tables.write(pd.DataFrame(pieces | {"reversed": False}), "data/segments.parquet", tables.SEGMENTS)
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 3, 4, 4), np.uint8)
+    np.save("data/mel.npy", pictures)
+    cli.images(Path("png"))
+    found = np.asarray(Image.open("png/Absent/b@0.png"))
+    np.testing.assert_array_equal(found[::-1].transpose(2, 0, 1), pictures[1])
+    assert len(list(Path("png").rglob("*.png"))) == 2
+    with pytest.raises(MurmurError, match="png: is not empty"):
+        cli.images(Path("png"))
+
+
+def test_without_images_it_says_how_to_make_them(project):
+    with pytest.raises(MurmurError, match=r"mel.image is null: there are no images; set it to \{size"):
+        cli.images(Path("png"))

@@ -1,0 +1,212 @@
+"""PASCAL's layout, whose tables and files disagree in every name, made and real."""
+
+import os
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from murmur.datasets import pascal
+from murmur.errors import MurmurError
+from tests import made
+
+real = pytest.mark.skipif("MURMUR_DATA" not in os.environ, reason="MURMUR_DATA names no real recordings")
+
+
+def read(root, task="sound", **options):
+    return pascal.read(root, pascal.Options(**options), task)
+
+
+def set_b(root, *rows):
+    """A tree of set B alone, from (name in the table, name on disk or None, label)."""
+    (root / "set_b").mkdir(parents=True)
+    for _, disk, _ in rows:
+        if disk:
+            made.audio(root / f"set_b/{disk}.wav")
+    lines = [{"dataset": "b", "fname": f"set_b/{f}.wav", "label": x, "sublabel": ""} for f, _, x in rows]
+    made.write_csv(root / "set_b.csv", lines)
+    return root
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    return made.pascal(tmp_path_factory.mktemp("pascal"))
+
+
+def test_every_recording_has_its_file(tree):
+    found = read(tree)
+    table = found.recordings
+    assert all((tree / path).is_file() for path in table["path"])
+    assert table["recording_id"].is_unique and table["path"].is_unique
+    assert Counter(table["label"]) == {
+        "normal": 12,
+        "murmur": 12,
+        "extrastole": 8,
+        "extrahls": 4,
+        "artifact": 4,
+    }
+    assert dict(found.left_out) == {
+        "set_a/Aunlabelledtest__201102010000.wav": "has no label",
+        "set_b/Bunlabelledtest__190_130600_C1.wav": "has no label",
+    }
+    assert set(table["site"]) == {"unspecified"} and (table["person_id"] == table["patient_id"]).all()
+
+
+def test_persons_are_numbers_in_b_and_time_stamps_in_a(tree):
+    table = read(tree).recordings.set_index("recording_id")["person_id"]
+    assert (
+        table["set_b/normal__100_1306000000000_A"] == table["set_b/normal_noisynormal_100_1306000000000_B1"]
+    )
+    assert table["set_b/normal__100_1306000000000_A"] == "b_100"
+    assert table["set_a/normal__201101010000"] == "a_201101010000"
+    assert table.nunique() == 12 + 16
+
+
+def test_a_task_leaves_other_labels_out(tree):
+    found = read(tree, "murmur")
+    assert Counter(found.recordings["label"]) == {"normal": 12, "murmur": 12}
+    assert Counter(why for _, why in found.left_out) == {
+        "label extrastole is no class of task murmur": 8,
+        "label extrahls is no class of task murmur": 4,
+        "label artifact is no class of task murmur": 4,
+        "has no label": 2,
+    }
+
+
+def test_one_set_alone(tree):
+    found = read(tree, sets=["b"])
+    assert {path.split("/")[0] for path in found.recordings["path"]} == {"set_b"}
+    assert Counter(why for _, why in found.left_out) == {
+        "download.pascal.sets leaves its set out": 17,
+        "has no label": 1,
+    }
+
+
+def test_an_id_under_several_labels_finds_each_its_own_file(tmp_path):
+    names = [
+        ("Btraining_extrastole_237_1308_C", "extrastole__237_1308_C", "extrastole"),
+        ("Btraining_normal_237_1308_C", "normal__237_1308_C", "normal"),
+        ("Btraining_normal_Btraining_noisynormal_237_1308_C", "normal_noisynormal_237_1308_C", "normal"),
+        ("Bunlabelledtest_237_1308_C", "Bunlabelledtest__237_1308_C", ""),
+        ("Btraining_murmur_Btraining_noisymurmur_199_1308_B_1", None, "murmur"),
+    ]
+    found = read(set_b(tmp_path, *names), sets=["b"])
+    assert list(found.recordings["path"]) == [
+        "set_b/extrastole__237_1308_C.wav",
+        "set_b/normal__237_1308_C.wav",
+        "set_b/normal_noisynormal_237_1308_C.wav",
+        "set_b/Btraining_murmur_Btraining_noisymurmur_199_1308_B_1.wav",  # not there: the table's name
+    ]
+    assert found.left_out == [("set_b/Bunlabelledtest__237_1308_C.wav", "has no label")]
+    assert list(found.recordings["patient_label"]) == ["extrastole"] * 3 + ["murmur"]
+
+
+@pytest.mark.parametrize(
+    "labels, patient",
+    [
+        (("normal", "murmur"), "murmur"),
+        (("artifact", "normal"), "normal"),
+        (("extrahls", "extrastole"), "extrahls"),
+        (("murmur", "extrahls"), "murmur"),
+    ],
+)
+def test_a_patient_is_as_ill_as_his_worst_recording(tmp_path, labels, patient):
+    rows = [(f"{label}__101_13_{site}",) * 2 + (label,) for site, label in zip("AB", labels, strict=True)]
+    table = read(set_b(tmp_path, *rows), sets=["b"]).recordings
+    assert list(table["label"]) == list(labels) and set(table["patient_label"]) == {patient}
+
+
+@pytest.mark.parametrize(
+    "row, words",
+    [
+        (("normal__101_13_A", "Normal"), r"set_b\.csv: row 3: the label is not one of artifact, normal"),
+        (("normal", "normal"), r"set_b\.csv: row 3: fname does not end in a recording's id"),
+        (("normal__201101", "normal"), r"set_b\.csv: row 3: fname does not end in a recording's id"),
+        (("normal__101_13_A", "murmur"), r"set_b\.csv: row 3: fname and label disagree"),
+        (("Bunlabelledtest_101_13_A", "murmur"), r"set_b\.csv: row 3: fname and label disagree"),
+        (("Btraining_murmur_100_13_A", "murmur"), r"set_b\.csv: row 3: the recording is named twice; keep"),
+    ],
+)
+def test_bad_rows_are_named(tmp_path, row, words):
+    first = ("murmur__100_13_A", "murmur__100_13_A", "murmur")
+    with pytest.raises(MurmurError, match=words):
+        read(set_b(tmp_path, first, (row[0], None, row[1])), sets=["b"])
+
+
+def test_bad_tables_and_folders_are_named(tmp_path):
+    with pytest.raises(
+        MurmurError, match=r"set_a: no such folder; put it there or take a out of download\.pas"
+    ):
+        read(set_b(tmp_path, ("murmur__100_13_A", None, "murmur")))
+    (tmp_path / "set_a").mkdir()
+    for content, words in [
+        (None, "cannot be read"),
+        ("dataset,label\na,normal\n", "no column fname; fetch"),
+        ("dataset,fname,label\n", "names nothing; fetch"),
+        ("dataset,fname,label\na,,normal\n", "row 2: fname is empty; fill it in"),
+        ("fname,label\na,set_a/normal__20110101.wav,normal\n", "a row has too many fields"),
+    ]:
+        if content is not None:
+            (tmp_path / "set_a.csv").write_text(content)
+        with pytest.raises(MurmurError, match=rf"set_a\.csv: {words}"):
+            read(tmp_path)
+    (tmp_path / "set_a.csv").write_text("dataset,fname,label\na,set_a/__20110101.wav,\n")
+    with pytest.raises(MurmurError, match="no recording of task sound in set a; add a set"):
+        read(tmp_path, sets=["a"])
+
+
+def test_nobody_fetches_it_but_the_user(tmp_path, monkeypatch):
+    monkeypatch.delenv("MURMUR_DATA", raising=False)
+    with pytest.raises(
+        MurmurError, match=r"^\$MURMUR_DATA/pascal: .*get it from http.*set_a\.csv.*; then set MURMUR_DATA$"
+    ):
+        made.download("pascal", tmp_path / "out")
+    monkeypatch.setenv("MURMUR_DATA", str(tmp_path))
+    with pytest.raises(MurmurError, match=rf"^{tmp_path}/pascal: no such folder, .*beside them$"):
+        made.download("pascal", tmp_path / "out")
+    with pytest.raises(MurmurError, match=r"download\.pascal: sets.*at least 1 item"):
+        made.download("pascal", tmp_path / "out", options={"sets": []})
+    with pytest.raises(MurmurError, match=r"download\.pascal: sets\.0: .*'a' or 'b'"):
+        made.download("pascal", tmp_path / "out", options={"sets": ["c"]})
+
+
+def test_a_part_comes_through_the_door(tmp_path, monkeypatch):
+    monkeypatch.setenv("MURMUR_DATA", str(tmp_path))
+    root = made.pascal(tmp_path / "pascal", without=["set_a/normal__201101010000.wav"])
+    made.audio(root / "set_b/stray.wav")
+    recordings, card, left_out = made.download("pascal", tmp_path / "out")
+    assert len(recordings) == 23 and set(recordings["source"]) == {"pascal"}
+    assert (card.classes, card.positive) == (("murmur", "normal"), ("murmur",))
+    why = dict(left_out[["item", "reason"]].values)
+    assert len(why) == len(left_out) == 18 + 1 + 1, "each thing is listed once"
+    assert why["set_a/normal__201101010000"] == "the file is not there"
+    assert why["set_b/stray.wav"] == "no table names this file"
+    assert why["set_a/Aunlabelledtest__201102010000.wav"] == "has no label"
+
+
+@real
+@pytest.mark.parametrize(
+    "task, sets, labels, persons, there, left_out",
+    [
+        ("murmur", ["a"], {"murmur": 34, "normal": 31}, 64, 65, 767),
+        ("murmur", ["b"], {"normal": 320, "murmur": 95}, 160, 415, 324),
+        ("murmur", ["a", "b"], {"normal": 351, "murmur": 129}, 224, 480, 352),
+        ("sound", ["b"], {"normal": 320, "murmur": 95, "extrastole": 46}, 165, 461, 278),
+        ("sound", ["a"], {"artifact": 40, "murmur": 34, "normal": 31, "extrahls": 19}, 122, 77, 708),
+    ],
+)
+def test_the_real_recordings(task, sets, labels, persons, there, left_out):
+    root = Path(os.environ["MURMUR_DATA"]) / "pascal"
+    found = read(root, task, sets=sets)
+    assert Counter(found.recordings["label"]) == labels
+    assert found.recordings["person_id"].nunique() == persons
+    assert sum((root / path).is_file() for path in found.recordings["path"]) == there
+    assert len(found.left_out) == left_out and found.recordings["recording_id"].is_unique
+
+
+@real
+def test_every_real_file_is_accounted_for(tmp_path):
+    recordings, _, left_out = made.download("pascal", tmp_path / "out", task="murmur")
+    assert recordings["person_id"].nunique() == 224
+    assert "no table names this file" not in set(left_out["reason"])
+    assert len(recordings) + len(left_out) == 176 + 656
