@@ -117,7 +117,7 @@ def protocol(split: Split, segment: Segment, card: Card) -> dict[str, Any]:
     """
     flaws = {
         "validate_on": split.validate_on == "test",
-        "first_of": bool(segment.first_of),
+        "first_of": bool(segment.first and segment.first_of),
     }
     return {
         "method": split.method,
