@@ -159,6 +159,19 @@ def test_an_eleventh_run_trains_only_itself_and_one_taken_off_trains_nothing(pro
     assert locks[0] == locks[1]
 
 
+def test_what_may_not_be_passed_on_is_pushed_to_a_remote_of_its_own_or_nowhere(project, tmp_path):
+    folder, store, private = (tmp_path / name for name in ("project", "store", "private"))
+    shutil.copytree(project, folder)
+    run(folder, "dvc", "remote", "add", "--default", "store", str(store))
+    edit(folder, {"download": {"remote": "private"}})
+    assert repro(folder) == ["download"]
+    with pytest.raises(AssertionError, match="remote 'private' doesn't exist"):
+        run(folder, "dvc", "push")
+    run(folder, "dvc", "remote", "add", "private", str(private))
+    run(folder, "dvc", "push")
+    assert not store.exists() and any(private.rglob("*"))
+
+
 def changed_stages(repo):
     """The stages one of whose own parameters or dependencies DVC sees changed, without a run's number, and
     those with all that follow."""
