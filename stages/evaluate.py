@@ -1,6 +1,7 @@
 """Score the predictions of all runs, and draw what they were made from."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 
@@ -9,7 +10,7 @@ from murmur.errors import run_stage
 
 
 def main() -> None:
-    p = params.load("evaluate", "split", "segment", "mel", "clean.sample_rate", "seed")
+    p = params.load("evaluate", "split", "segment", "mel", "seed")
     recordings = tables.read("data/recordings.parquet", tables.RECORDINGS)
     card = tables.read_card("data/recordings.parquet")
     schema = tables.predictions_schema(card.classes)
@@ -34,20 +35,27 @@ def main() -> None:
         protocol=evaluate.protocol(p.split, p.segment, card),
         left_out=len(left_out),
     )
-    label = recordings.set_index("recording_id")["label"]
+    _gallery(p, card, recordings, segments)
+    evaluate.write(results, "metrics", "plots")
+    tables.write_csv(left_out, "metrics/left_out.csv")
+    print(evaluate.in_words(results, p.evaluate.level))
+
+
+def _gallery(p: SimpleNamespace, card: tables.Card, recordings: pd.DataFrame, segments: pd.DataFrame) -> None:
+    path = Path("plots/gallery.png")
+    if not card.shareable:  # git would pass it on
+        pictures.notice(f"no examples: {card.dataset} may not be passed on ({card.licence})", path)
+        return
     names = segments.loc[~segments["reversed"], "recording_id"]  # the mirrored come after all others
     pictures.gallery(
         mel.read(f"data/mel.{p.mel.format}"),
         names,
-        names.map(label),
+        names.map(recordings.set_index("recording_id")["label"]),
         card.classes,
-        Path("plots/gallery.png"),
+        path,
         seconds=p.segment.length,
         frequencies=mel.frequencies(p.mel)[1:-1],
     )
-    evaluate.write(results, "metrics", "plots")
-    tables.write_csv(left_out, "metrics/left_out.csv")
-    print(evaluate.in_words(results, p.evaluate.level))
 
 
 if __name__ == "__main__":

@@ -71,6 +71,13 @@ def test_use_refuses_to_overwrite_what_git_does_not_have(project):
     cli.use("circor_cnn")
 
 
+def test_use_never_overwrites_a_file_that_git_does_not_track(project):
+    git("rm", "--quiet", "--cached", "params.yaml")
+    git("commit", "--quiet", "-m", "no params")
+    with pytest.raises(MurmurError, match="not committed"):
+        cli.use("circor_cnn")
+
+
 def test_use_outside_git_refuses_too_unless_nothing_is_lost(project):
     shutil.rmtree(".git")
     with pytest.raises(MurmurError, match="not committed"):
@@ -117,7 +124,7 @@ def test_optimism_runs_both_protocols_and_prints_the_gap(project, monkeypatch, c
     assert one["split"]["runs"] == other["split"]["runs"] == [3]
     assert one | {"split": 0} == other | {"split": 0} and other["split"]["group_by"] == "segment"
     said = capsys.readouterr().out
-    assert "| uar | 0.700 [0.600, 0.800] | 0.900 | +0.200 | 0.333 |" in said
+    assert "| uar | 0.700 [0.600, 0.800] | 0.900 | +0.200 | 0.333 | 0.333 |" in said
     assert "| leaky | False | True |" in said and "| shared_persons | 0 | 9 |" in said
 
 
@@ -180,7 +187,7 @@ def test_images_are_written_by_label_with_low_frequencies_below(project):
     found = np.asarray(Image.open("png/Absent/b@0.png"))
     np.testing.assert_array_equal(found[::-1].transpose(2, 0, 1), pictures[1])
     assert len(list(Path("png").rglob("*.png"))) == 2
-    with pytest.raises(MurmurError, match="png: is not empty"):
+    with pytest.raises(MurmurError, match="png: is not an empty folder"):
         cli.images(Path("png"))
 
 

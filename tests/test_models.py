@@ -9,7 +9,7 @@ import timm
 import torch
 import yaml
 from huggingface_hub import constants
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from murmur import params
@@ -269,12 +269,12 @@ def test_a_downloader_that_fails_without_a_word_is_told_by_its_kind():
         fetched("these weights", fail)
 
 
-def test_imagenet_weights_of_a_backbone_are_summed_over_colours(offline, monkeypatch):
+def test_imagenet_weights_of_a_backbone_are_the_mean_over_colours(offline, monkeypatch):
     pretrained = timm.create_model(TINY).state_dict()
     monkeypatch.setattr("timm.models._builder.load_state_dict_from_hf", lambda *_, **__: dict(pretrained))
     network = make("backbone", arch=TINY, weights="imagenet")
     own = network.state_dict()
-    torch.testing.assert_close(own["conv1.0.weight"], pretrained["conv1.0.weight"].sum(1, keepdim=True))
+    torch.testing.assert_close(own["conv1.0.weight"], pretrained["conv1.0.weight"].mean(1, keepdim=True))
     assert torch.equal(own["layer1.0.conv1.weight"], pretrained["layer1.0.conv1.weight"])
     assert own["fc.weight"].shape[0] == 3
 
@@ -311,9 +311,9 @@ def test_vgg16_s_weights_are_those_given_but_for_the_last_layer(tiny_vgg, tmp_pa
     for key in ("features.0.bias", "classifier.1.weight"):
         assert torch.equal(own[key], tiny_vgg[key])
     assert own["classifier.6.weight"].shape == (3, 4)
-    grey = torch.randn(2, 1, 8, 8)  # the same in all colours: what the colours sum to must answer alike
+    grey = torch.randn(2, 1, 8, 8)  # the same in all colours
     expected = nn.functional.conv2d(
-        grey.expand(-1, 3, -1, -1), tiny_vgg["features.0.weight"], tiny_vgg["features.0.bias"], padding=1
+        grey.expand(-1, 3, -1, -1) / 3, tiny_vgg["features.0.weight"], tiny_vgg["features.0.bias"], padding=1
     )
     if channels == 1:
         torch.testing.assert_close(network.features[0](grey), expected)
@@ -343,17 +343,6 @@ def test_a_local_file_fills_the_network_but_for_a_head_of_other_classes(tmp_path
     assert own["fc.weight"].shape[0] == classes
 
 
-def test_a_file_that_our_own_training_kept_is_taken(tmp_path):
-    network = make("backbone", arch=TINY)
-    state = {f"network.{key}": value for key, value in network.state_dict().items()}
-    save_file(
-        state | {"mean": torch.zeros(1, 32, 1), "spread": torch.ones(1, 32, 1)}, tmp_path / "w.safetensors"
-    )
-    again = make("backbone", arch=TINY, weights=str(tmp_path / "w.safetensors"))
-    x = torch.randn(2, 1, 32, 40)
-    assert torch.equal(again(x), network(x))
-
-
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -375,9 +364,35 @@ def test_weights_of_another_architecture_name_the_first_key(tmp_path, change, wo
         make("backbone", arch=TINY, channels=3, weights=str(tmp_path / "other.pth"))
 
 
-def test_weights_for_other_channels_are_those_of_another_architecture(weights):
-    with pytest.raises(MurmurError, match=r"conv1\.0\.weight is \(\d+, 3, 3, 3\), not \(\d+, 1, 3, 3\)"):
-        make("backbone", arch=TINY, channels=1, weights=str(weights))
+def test_a_file_for_three_colours_serves_one_channel_as_their_mean(weights):
+    network = make("backbone", arch=TINY, channels=1, weights=str(weights))
+    given = load_file(weights)["conv1.0.weight"]
+    torch.testing.assert_close(network.state_dict()["conv1.0.weight"], given.mean(1, keepdim=True))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        ("attention", {"trunk": "resnet99"}, r"train\.model attention .*Unknown model \(resnet99\)"),
+        ("conv_blocks", {"widths": 32}, r"train\.model\.widths: .*\(it is 32\)"),
+        ("site_transformer", {"sites": ["AV"], "missing": "mask"}, r"train\.model\.missing: Input should be"),
+        ("site_transformer", {"sites": ["AV"], "trunk": "cnnn"}, r"train\.model\.trunk: Input should be"),
+        (
+            "site_transformer",
+            {"sites": ["AV"], "attention_heads": 3},
+            r"train\.model site_transformer .*divis",
+        ),
+        ("bilstm", {"dropout": "much"}, r"train\.model\.dropout: Input should be a valid number"),
+    ],
+    ids=str,
+)
+def test_an_option_that_makes_no_network_is_told(name, options, words):
+    with pytest.raises(MurmurError, match=words):
+        make(name, **options)
+
+
+def test_vgg16_at_its_own_size_needs_no_pooling_that_cuda_cannot_repeat(tiny_vgg):
+    assert isinstance(make("vgg16", channels=3, mels=224, frames=224).avgpool, nn.Identity)
 
 
 @pytest.mark.parametrize("suffix", ["safetensors", "pth"])

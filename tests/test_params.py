@@ -171,7 +171,10 @@ def test_a_value_that_does_not_fit_is_told(key, value, words):
         {"mel.win_length": [64, 128], "mel.hop_length": [32, 64], "mel.fill": "max"},
         {"mel.image": {"size": 1, "colours": "viridis"}, "mel.win_length": [128], "mel.hop_length": [64]},
         {"clean.denoise": {"n_fft": 64, "time_smooth_ms": 10, "frequency_smooth_hz": 500}},
-        {"train.features": "embedding", "embed.models": ["m2d"]},
+        {
+            **{"train.features": "embedding", "embed.models": ["m2d"]},
+            **{"mel.scale": "ln_plus", "mel.edges": "reflect"},
+        },
         {"train.schedule": "step", "train.schedule_epochs": 1, "train.class_weights": {"any": 0.1}},
         {"train.schedule": "cosine", "train.stop_accuracy": 1.0, "segment.first": 1},
         {"published": {"split.group_by": "segment", "what ever": [1]}},

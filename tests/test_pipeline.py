@@ -45,7 +45,7 @@ READERS = {
     **{key: set() for key in OF_OTHER_DATA_SETS},
     "download.remote": {"download"},
     "download.folder.path": {"download"},  # as a folder it depends on
-    "clean.sample_rate": {"clean", "segment", "mel", "evaluate"},
+    "clean.sample_rate": {"clean", "segment", "mel"},
     "segment": {"segment", "evaluate"},
     "segment.length": {"segment", "mel", "evaluate"},
     "segment.short": {"segment", "mel", "evaluate"},

@@ -22,6 +22,7 @@ def people(n=60, linked=8):
         for site in ("AV", "PV", "TV", "MV")[: 1 + rng.integers(4)]:
             rows.append((f"{k}_{site}", f"{k}", f"H{person}", label))
     table = pd.DataFrame(rows, columns=["recording_id", "patient_id", "person_id", "patient_label"])
+    table["label"] = table["patient_label"]
     return table.assign(role=None, audio_sha256=[f"sha{k}" for k in range(len(table))])
 
 
@@ -252,3 +253,17 @@ def test_a_class_of_as_many_persons_as_folds_is_in_every_fold():
         assert all(("Unknown" in roles["validation"]) == (n > 2) for roles in parts), (
             "an only person is trained on"
         )
+
+
+@pytest.mark.parametrize(("group_by", "column"), [("recording", "label"), ("person", "patient_label")])
+def test_what_is_dealt_out_is_stratified_by_its_own_label(group_by, column):
+    n = 40
+    rows = {"recording_id": [f"r{k}" for k in range(n)], "person_id": [f"p{k}" for k in range(n)]}
+    table = pd.DataFrame(rows).assign(patient_id=rows["person_id"], role=None)
+    table["label"] = np.where(np.arange(n) % 2 == 0, "ill", "well")
+    table["patient_label"] = np.where(np.arange(n) < n // 2, "ill", "well")
+    segments = table[["recording_id"]].assign(segment_id=table["recording_id"] + "@0", reversed=False)
+    folds = deal(table, segments=segments, group_by=group_by, folds=5, runs=[0])
+    folds = folds[0] if isinstance(folds, dict) else folds
+    test = folds[folds["role"] == "test"].merge(table, on="recording_id")
+    assert (test.groupby(["fold", column]).size() == n / 10).all()

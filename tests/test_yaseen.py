@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 
+from murmur import evaluate, params
 from murmur.datasets import yaseen
 from murmur.errors import MurmurError
 from tests import made
@@ -113,3 +114,11 @@ def test_it_is_not_passed_on_and_not_fetched(lent, tmp_path):
     shutil.rmtree(tmp_path / "yaseen")
     with pytest.raises(MurmurError, match=rf"^{tmp_path}/yaseen: no such folder, .*github\.com/yaseen21khan"):
         lent()
+
+
+def test_a_split_of_it_is_always_marked_leaky(lent):
+    card = lent()[1]
+    assert not card.leak_free and not card.shareable
+    split, segment = params.load("split", "segment", path=made.ROOT / "params.yaml").__dict__.values()
+    found = evaluate.protocol(split, segment, card)
+    assert found["leaky"] and found["flaws"] == "data set"

@@ -13,7 +13,8 @@ def augment(x: torch.Tensor, options: Augment) -> torch.Tensor:
 
     flip: time runs backwards. roll: shifted in time by up to this share of the frames, round the end.
     amplitude: multiplied by 1 ± up to this much. Masks: SpecAugment (Park et al. 2019), each up to its share
-    of the frames or bands, the same in all channels; masked cells become 0, the mean of a standardised band.
+    of the frames or bands, the same in all channels; masked cells become 0: the mean where bands are
+    standardised, the floor of what was brought to 0..1.
     `chance` is that of each of roll, amplitude and masks; `flip` is its own.
     """
     if options.flip:

@@ -30,6 +30,8 @@ def bags_of(facts: pd.DataFrame, sites: Sequence[str]) -> tuple[pd.DataFrame, np
             f"train.model.sites: no recording was made at {', '.join(missing) or 'any, for none is named'}; "
             f"this data set has the sites {there}"
         )
+    if len(set(sites)) < len(sites):
+        raise MurmurError(f"train.model.sites: names a site twice: {', '.join(sites)}")
     patients = facts.drop_duplicates("patient_id")
     used = facts[facts["site"].isin(sites) & ~facts["reversed"]]
     patient = pd.Index(patients["patient_id"]).get_indexer(pd.Index(used["patient_id"]))

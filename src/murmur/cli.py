@@ -13,7 +13,6 @@ from typing import Annotated, Any
 import typer
 import yaml
 from rich.console import Console
-from rich.table import Table
 
 from murmur import params
 from murmur.errors import MurmurError, run_stage
@@ -21,6 +20,14 @@ from murmur.files import beside
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 RECIPES = Path("recipes")
+DVC_CONFIG = """\
+[core]
+    no_scm = True
+    analytics = false
+    check_update = false
+[cache]
+    dir = {}
+"""
 Name = Annotated[str, typer.Argument(help="a recipe, as `murmur recipes` lists them")]
 Settings = Annotated[
     list[str], typer.Option("--set", "-S", help="key=value, for both runs", default_factory=list)
@@ -87,12 +94,17 @@ def images(folder: Annotated[Path, typer.Argument(help="an empty or new folder")
     p = params.load("mel")
     if p.mel.image is None:
         raise MurmurError("mel.image is null: there are no images; set it to {size: 224, colours: magma}")
-    if folder.exists() and any(folder.iterdir()):
-        raise MurmurError(f"{folder}: is not empty; name a new folder")
-    segments = tables.read("data/segments.parquet", tables.SEGMENTS)
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise MurmurError(f"{folder}: is not an empty folder; name a new one")
+    pictured, segments = (
+        mel.read(f"data/mel.{p.mel.format}"),
+        tables.read("data/segments.parquet", tables.SEGMENTS),
+    )
+    if pictured.dtype != "uint8" or len(pictured) != len(segments):
+        raise MurmurError("data/mel is of other parameters than params.yaml has now: dvc repro mel")
     labels = tables.read("data/recordings.parquet", tables.RECORDINGS).set_index("recording_id")["label"]
     label = segments["recording_id"].map(labels)
-    pictures.export(mel.read(f"data/mel.{p.mel.format}"), segments["segment_id"], label, folder)
+    pictures.export(pictured, segments["segment_id"], label, folder)
     print(f"{len(segments)} images in {folder}")
 
 
@@ -104,8 +116,11 @@ def _recipe(name: str) -> Path:
 
 
 def _uncommitted(path: Path) -> bool:
-    done = subprocess.run(["git", "diff", "--quiet", "HEAD", "--", path], capture_output=True)
-    return done.returncode != 0  # of no repository git cannot say that it has the changes
+    """Whether git has not these very bytes; where there is no git or no commit, it has not."""
+    if not shutil.which("git"):
+        return True
+    done = subprocess.run(["git", "show", f"HEAD:./{path}"], capture_output=True)
+    return done.returncode != 0 or done.stdout != path.read_bytes()
 
 
 def _put(content: dict[str, Any], key: str, value: Any) -> None:
@@ -113,7 +128,7 @@ def _put(content: dict[str, Any], key: str, value: Any) -> None:
     place = content
     for section in sections:
         place = place.get(section) if isinstance(place, dict) else None  # type: ignore[assignment]
-    if not isinstance(place, dict) or last not in place:
+    if not isinstance(place, dict) or (last not in place and sections != ["class_map"]):
         raise MurmurError(f"-S {key}: the recipe has no such key")
     place[last] = value
 
@@ -132,38 +147,50 @@ def _run(content: Mapping[str, Any], what: str) -> dict[str, Any]:
             if Path("data", part).exists():
                 (folder / "data" / part).symlink_to(Path("data", part).resolve())
         _dvc(folder, "init", "--no-scm", "--quiet")
-        _dvc(folder, "config", "cache.dir", str(Path(".dvc/cache").resolve()))
+        (folder / ".dvc/config").write_text(DVC_CONFIG.format(_cache()), encoding="utf-8")
         Console(stderr=True).rule(what)
         _dvc(folder, "repro")
         return json.loads((folder / "metrics/summary.json").read_text(encoding="utf-8"))
 
 
+def _cache() -> str:
+    """The cache of the project, wherever it is set to be."""
+    asked = [sys.executable, "-m", "dvc", "cache", "dir"]
+    found = subprocess.run(asked, capture_output=True, text=True).stdout.strip()
+    return found or str(Path(".dvc/cache").resolve())
+
+
 def _dvc(folder: Path, *arguments: str) -> None:
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = os.environ | {"PATH": path}
+    if data := os.environ.get("MURMUR_DATA"):
+        environment["MURMUR_DATA"] = str(Path(data).resolve())
     command = [sys.executable, "-m", "dvc", *arguments]
-    done = subprocess.run(command, cwd=folder, env=os.environ | {"PATH": path}, stdout=sys.stderr)
+    done = subprocess.run(command, cwd=folder, env=environment, stdout=sys.stderr)
     if done.returncode:
         raise MurmurError(f"`dvc {' '.join(arguments)}` ended with an error; it is told above")
 
 
 def _print_gap(honest: dict[str, Any], flawed: dict[str, Any], *, level: str, md: bool) -> None:
-    rows = [("", "honest", "as published", "gap", f"always {honest['baseline']['answer']}")]
+    always = [f"always {run['baseline']['answer']} ({how})" for run, how in ((honest, "h."), (flawed, "p."))]
+    rows = [("", "honest", "as published", "gap", *always)]
     for name, one in honest[level].items():
         other = flawed[level].get(name, {})
         gap = _text((other.get("mean") or 0) - one["mean"], "+") if _known(one, other) else "-"
-        rows.append((name, _figure(one), _figure(other), gap, _text(honest["baseline"][name])))
+        constant = [
+            _text(run["baseline"][name]) if name in run["baseline"] else "-" for run in (honest, flawed)
+        ]
+        rows.append((name, _figure(one), _figure(other), gap, *constant))
     for fact in ("group_by", "validate_on", "flaws", "shared_persons", "shared_recordings", "leaky"):
-        rows.append((fact, str(honest["protocol"][fact]), str(flawed["protocol"][fact]), "", ""))
+        rows.append((fact, str(honest["protocol"][fact]), str(flawed["protocol"][fact]), "", "", ""))
     if md:
-        rows.insert(1, ("---",) * 5)
+        rows.insert(1, ("---",) * 6)
         print("\n".join("| " + " | ".join(row) + " |" for row in rows))
         return
-    table = Table(title=f"{level} level: mean over runs [95 % interval over persons]")
-    for heading in rows[0]:
-        table.add_column(heading)
-    for row in rows[1:]:
-        table.add_row(*row)
-    Console().print(table)
+    print(f"{level} level: mean over runs [95 % interval over persons]; h.: honest, p.: as published")
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def _known(*rows: Mapping[str, Any]) -> bool:

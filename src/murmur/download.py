@@ -72,7 +72,11 @@ def download(
         workers.threads(partial(_copy, root, raw), table["path"], f"copying to {raw.stem}")
     for path in set(raw.rglob("*.wav")) - {raw / path for path in table["path"]}:
         path.unlink()
-    card = Card(dataset, task, *classes, source.PERSONS, source.LICENCE)
+    card = Card(
+        *(dataset, task, *classes, source.PERSONS, source.LICENCE),
+        leak_free=getattr(source, "LEAK_FREE", True),
+        shareable=getattr(source, "MAY_BE_PASSED_ON", True),
+    )
     gone = pd.DataFrame(left_out, columns=["item", "reason"]).assign(stage="download")
     return table.assign(source=table.get("source", dataset))[RECORDINGS.names], card, gone
 

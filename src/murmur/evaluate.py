@@ -113,10 +113,12 @@ def evaluate(
 def protocol(split: Split, segment: Segment, card: Card) -> dict[str, Any]:
     """How the recordings were split, what the data set takes for a person, and what makes it `leaky`.
 
-    Leaky, whatever the audit finds: the test part stops the training, the label decides what is cut.
+    Leaky, whatever the audit finds: the test part stops the training, the label decides what is cut, the
+    data set itself cannot be split without leaks.
     """
     flaws = {
         "validate_on": split.validate_on == "test",
+        "data set": not card.leak_free,
         "first_of": bool(segment.first and segment.first_of),
     }
     return {

@@ -237,6 +237,14 @@ class Params(Section):
                 f"segment.length {self.segment.length:g} s is shorter than the window of the spectrogram, "
                 f"mel.win_length {window} at clean.sample_rate {self.clean.sample_rate}"
             )
+        own = self.mel.scale == "ln_plus" and self.mel.edges == "reflect" and not self.mel.image
+        if (self.embed.models or self.train.model.name == "m2d") and not own:
+            raise ValueError(
+                "M2D hears its own log-mel only: mel.scale ln_plus, mel.edges reflect, mel.image null; "
+                "see recipes/circor_m2d_transformer.yaml"
+            )
+        if self.train.model.name == "m2d" and self.train.standardise != "none":
+            raise ValueError("train.standardise: M2D standardises what it hears itself; set it to none")
         if self.train.features == "embedding" and not self.embed.models:
             raise ValueError("train.features embedding: embed.models names none to make it; set it to [m2d]")
         band = self.clean.bandpass

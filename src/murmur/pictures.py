@@ -55,6 +55,14 @@ def gallery(
         _save(figure, part)
 
 
+def notice(text: str, path: str | Path) -> None:
+    """Write a line of text as a PNG, in place of a picture that may not be shown."""
+    figure = Figure(figsize=(6, 0.6), dpi=72)
+    figure.text(0.5, 0.5, text, ha="center", va="center")
+    with beside(path) as part:
+        _save(figure, part)
+
+
 def _examples(segments: pd.DataFrame, classes: Sequence[str], per_class: int) -> list[np.ndarray]:
     """Rows of the segments to draw, for each class."""
     recordings = segments.reset_index().groupby(["label", "recording"])["index"].agg(["min", "max"])

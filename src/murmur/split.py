@@ -91,7 +91,8 @@ def split(
 
 def _units(recordings: pd.DataFrame, segments: pd.DataFrame, group_by: str) -> pd.DataFrame:
     """A row for whatever is dealt out: segments, mirrored or not, if they go one by one, else recordings."""
-    known = recordings[["recording_id", "patient_id", "person_id", "patient_label", "role"]]
+    label = "label" if group_by in ("recording", "segment") else "patient_label"
+    known = recordings[["recording_id", "patient_id", "person_id", "role"]].assign(stratum=recordings[label])
     if group_by == "segment":
         units = segments[["segment_id", "recording_id"]].merge(known, on="recording_id")
     else:
@@ -100,7 +101,7 @@ def _units(recordings: pd.DataFrame, segments: pd.DataFrame, group_by: str) -> p
 
 
 def _run(units: pd.DataFrame, options: Split, seed: int, run: int) -> pd.DataFrame:
-    labels, groups = units["patient_label"].to_numpy(), units["group"].to_numpy()
+    labels, groups = units["stratum"].to_numpy(), units["group"].to_numpy()
     tables = []
     for fold, (rest, test) in enumerate(_parts(units, options, _state(seed, run))):
         role = np.full(len(units), "train", object)
@@ -130,7 +131,7 @@ def _parts(units: pd.DataFrame, options: Split, state: int) -> Iterator[Indices]
         return iter([(np.flatnonzero(~test), np.flatnonzero(test))])
     n = options.folds if options.method == "kfold" else 1
     cross_validator = StratifiedGroups(n, test=options.test, random_state=state)
-    return cross_validator.split(None, units["patient_label"].to_numpy(), units["group"].to_numpy())
+    return cross_validator.split(None, units["stratum"].to_numpy(), units["group"].to_numpy())
 
 
 def _state(*key: int) -> int:

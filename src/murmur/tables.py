@@ -65,6 +65,8 @@ class Card:
     weights: tuple[float, ...]  # of each class in the task's own metric; () is equal
     persons: str  # what person_id is, in one sentence
     licence: str
+    leak_free: bool = True  # whether any split of it can be
+    shareable: bool = True  # whether what is made from it may be passed on
 
 
 @dataclass(frozen=True)

@@ -217,6 +217,8 @@ def _step(loop: Loop, units: torch.Tensor) -> torch.Tensor:
         batch = share * batch + (1 - share) * batch[partner]
     with torch.autocast(kind, torch.bfloat16, enabled=options.precision == "bfloat16"):
         logits = loop.model.logits(batch, there).float()
+    if options.distillation and logits.dim() == 2:
+        raise MurmurError("train.distillation: this model has no heads to hold together; set it to 0")
     loss = loop.criterion(logits, truth)
     if partner is not None:
         loss = share * loss + (1 - share) * loop.criterion(logits, truth[partner])

@@ -3,6 +3,7 @@
 - `Options`: a pydantic model of its own section `download.<name>` in params.yaml;
 - `TASKS`: for each task, its classes in order and the positive ones; empty: the labels found are the classes;
 - `PERSONS`, `LICENCE`: a sentence each, what person_id is and under what terms the data stand;
+- `LEAK_FREE = False`, where no split can keep apart what belongs together; runs are then marked leaky;
 - `MAY_BE_PASSED_ON = False`, where the licence forbids it (or none is stated);
 - `fetch(options, folder, limit) -> Path`: where the files lie. `folder` is an empty one it may fill;
 - `read(root, options, task) -> Reading`: the table of recordings, without what only the audio can tell.

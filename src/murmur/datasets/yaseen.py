@@ -21,6 +21,7 @@ PERSONS = (
 )
 LICENCE = "none stated"
 MAY_BE_PASSED_ON = False
+LEAK_FREE = False
 
 
 class Options(BaseModel, extra="forbid"):

@@ -13,7 +13,9 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 import torch
+from pydantic import ValidationError, validate_call
 from safetensors.torch import load_file
+from timm.models import adapt_input_conv
 from torch import nn
 
 from murmur.errors import MurmurError
@@ -44,10 +46,22 @@ def build(model: Model, *, classes: int, channels: int, mels: int, frames: int) 
         raise MurmurError(
             f"train.model.{missing[0]}: {model.name} needs this option; it takes {sorted(taken)}"
         )
-    network = function(**shape, **model.options)
+    network = _construct(function, model, shape)
     if model.level == "segment":
         _try(network, model.name, shape)
     return network
+
+
+def _construct(function: Callable[..., nn.Module], model: Model, shape: dict[str, int]) -> nn.Module:
+    """Call `build`, its options checked against its annotations."""
+    try:
+        return validate_call(function)(**shape, **model.options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise MurmurError(f"train.model.{key}: {first['msg']} (it is {first['input']!r})") from None
+    except (RuntimeError, ValueError, AssertionError, TypeError, IndexError) as error:
+        raise MurmurError(f"train.model {model.name} {model.options}: {_reason(error)}") from error
 
 
 def _try(network: nn.Module, name: str, shape: dict[str, int]) -> None:
@@ -105,27 +119,37 @@ def freeze(network: nn.Module, layers: int) -> list[nn.Module]:
     seen, frozen = 0, []
     for layer in network.modules():
         seen += isinstance(layer, WITH_WEIGHTS)
-        if seen <= layers and not any(layer.children()):
-            frozen.append(layer.requires_grad_(False))
+        if seen <= layers:
+            for parameter in layer.parameters(recurse=False):
+                parameter.requires_grad_(False)
+            frozen += [] if any(layer.children()) else [layer]
     if seen <= layers:
         raise MurmurError(f"train.freeze {layers}: the network has {seen} layers; leave some to train")
     return frozen
 
 
 def load_weights(network: nn.Module, path: str, *, head: str) -> nn.Module:
-    """Fill a network with the weights in a local file, .safetensors or torch's own; also one that we kept.
-
-    A `head` (the name of the last layer) for other classes than ours is passed over.
+    """Fill a network with the weights in a local file, .safetensors or torch's own.
 
     Raises
     ------
     MurmurError
         If the file cannot be read, or naming the first key that does not fit.
     """
-    found = read_weights(path)
-    ours = {k.removeprefix("network."): v for k, v in found.items() if k.startswith("network.")}
-    found = ours or found
+    return fill(network, read_weights(path), path, head=head)
+
+
+def fill(network: nn.Module, found: dict[str, torch.Tensor], path: str, *, head: str) -> nn.Module:
+    """Fill a network with weights.
+
+    A `head` (the name of the last layer) for other classes than ours is passed over. A first convolution of
+    colours is fitted to the network's channels: for one, the mean over red, green and blue.
+    """
     own = network.state_dict()
+    first = next((key for key, tensor in own.items() if tensor.dim() == 4), "")
+    if first in found and found[first].shape[1] == 3 != own[first].shape[1]:
+        n = own[first].shape[1]
+        found = found | {first: adapt_input_conv(n, found[first]) / (3 if n == 1 else 1)}
     other = {k for k in found if k.startswith(f"{head}.") and k in own and found[k].shape != own[k].shape}
     check_keys({k: v for k, v in found.items() if k not in other}, own, path, may_lack=other)
     network.load_state_dict({k: v for k, v in found.items() if k not in other}, strict=False)

@@ -2,11 +2,10 @@
 
 from typing import Any
 
-from timm.models import adapt_input_conv
 from torch import nn
-from torchvision.models import VGG, VGG16_Weights, vgg16
+from torchvision.models import VGG16_Weights, vgg16
 
-from murmur.models import fetched, load_weights
+from murmur.models import fetched, fill, load_weights
 
 HEAD = "classifier.6"
 
@@ -16,27 +15,20 @@ def build(
 ) -> nn.Module:
     """The network with its last layer new.
 
-    weights: none; imagenet, which torchvision fetches when it is first needed; or a local file, of ours or
-    of torchvision's. With other than three channels the first convolution is summed over colours.
+    weights: none; imagenet, which torchvision fetches when it is first needed; or a local file of
+    torchvision's. For one channel their first convolution is the mean over red, green and blue.
+    Pictures of other sizes than 224 are averaged to 7 x 7 at the end, which CUDA cannot do in training and
+    give the same bytes: there torch refuses.
     """
-    known = weights != "none"
-    network = vgg16(num_classes=classes, dropout=dropout, init_weights=not known)
-    if weights == "imagenet":
-        state = fetched(
-            "VGG16's ImageNet weights", lambda: VGG16_Weights.IMAGENET1K_V1.get_state_dict(progress=False)
-        )
-        own = network.state_dict()
-        network.load_state_dict(own | {k: v for k, v in state.items() if not k.startswith(HEAD)})
-    elif known:
-        load_weights(network, weights, head=HEAD)
+    network: Any = vgg16(num_classes=classes, dropout=dropout, init_weights=weights == "none")
     if channels != 3:
-        _take(network, channels)
+        network.features[0] = nn.Conv2d(channels, network.features[0].out_channels, 3, padding=1)
+    if mels // 32 == frames // 32 == 7:
+        network.avgpool = nn.Identity()
+    if weights == "imagenet":
+        what = "VGG16's ImageNet weights"
+        state = fetched(what, lambda: VGG16_Weights.IMAGENET1K_V1.get_state_dict(progress=False))
+        fill(network, dict(state), what, head=HEAD)
+    elif weights != "none":
+        load_weights(network, weights, head=HEAD)
     return network
-
-
-def _take(network: VGG, channels: int) -> None:
-    """Let the first convolution take another number of channels."""
-    first: Any = network.features[0]
-    new = nn.Conv2d(channels, first.out_channels, 3, padding=1)
-    new.load_state_dict({"weight": adapt_input_conv(channels, first.weight.data), "bias": first.bias.data})
-    network.features[0] = new
