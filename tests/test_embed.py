@@ -132,7 +132,8 @@ def test_what_is_missing_is_told(tmp_path, weights, monkeypatch):
 @pytest.mark.parametrize("kind", ["npy", "parquet"])
 def test_the_stage_goes_by_the_parameters(tmp_path, weights, monkeypatch, kind):
     spectrograms(tmp_path / f"data/mel.{kind}")
-    changes = {"mel.format": kind, "embed": {"models": ["m2d"], "weights": str(weights)}}
+    own = {"mel.scale": "ln_plus", "mel.edges": "reflect"}
+    changes = own | {"mel.format": kind, "embed": {"models": ["m2d"], "weights": str(weights)}}
     changes["embed"] |= {"pool": "none", "device": "cpu"}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(made.changed(changes)))
     monkeypatch.chdir(tmp_path)

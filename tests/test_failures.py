@@ -281,7 +281,10 @@ def test_a_training_that_cannot_be(project, monkeypatch):
         ({"train.freeze": 11}, "train.freeze 11: the network has 11 layers; leave some to train"),
         ({"train.features": "embedding"}, "train.features embedding: embed.models names none"),
         (
-            {"train.features": "embedding", "embed.models": ["m2d"]},
+            {
+                **{"train.features": "embedding", "embed.models": ["m2d"]},
+                **{"mel.scale": "ln_plus", "mel.edges": "reflect"},
+            },
             r"data/embedding\.npy: cannot be read .*dvc repro",
         ),
     ]:

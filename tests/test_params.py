@@ -252,3 +252,19 @@ def test_one_wrong_section_stops_every_stage(tmp_path):
     path.write_text(yaml.safe_dump(made.changed({}) | {True: 1}))
     with pytest.raises(MurmurError, match="it is True"):
         params.load("segment", path=path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"embed.models": ["m2d"]}, r"M2D hears its own log-mel only: mel\.scale ln_plus"),
+        ({"train.model": {"name": "m2d"}}, r"M2D hears its own log-mel only"),
+        (
+            {"train.model": {"name": "m2d"}, "mel.scale": "ln_plus", "mel.edges": "reflect"},
+            r"train\.standardise: M2D standardises what it hears itself",
+        ),
+    ],
+)
+def test_what_m2d_cannot_hear_is_told_before_any_work(changes, words):
+    with pytest.raises(MurmurError, match=words):
+        check(**changes)

@@ -270,7 +270,8 @@ def test_embeddings_are_made_once_and_only_for_who_wants_them(project, tmp_path)
     shutil.copytree(project, folder)
     weights = made.m2d_checkpoint(folder / "data/weights").relative_to(folder)
     embed = {"models": ["m2d"], "weights": str(weights)}
-    edit(folder, {"embed": embed, "mel": {"n_mels": 80, "n_fft": 1024}, "train": {"features": "embedding"}})
+    heard = {"n_mels": 80, "n_fft": 1024, "scale": "ln_plus", "edges": "reflect"}
+    edit(folder, {"embed": embed, "mel": heard, "train": {"features": "embedding"}})
     assert repro(folder, "train@0", MURMUR_WORKERS="1") == ["mel", "embed@m2d", "train@0"]
     assert np.load(folder / "data/embedding.npy").shape[1:] == (1, 960, 1)
     alone(folder, tmp_path / "alone", "embed")
