@@ -1,7 +1,6 @@
 """Tiny made data sets, whole or with one thing wrong: WAVs, a CirCor tree, a folder of one's own."""
 
 import argparse
-import copy
 import hashlib
 import re
 from pathlib import Path
@@ -98,9 +97,9 @@ def folder(root, rows=OWN, **style):
     return root
 
 
-def changed(changes):
-    """The project's params.yaml, as a mapping, with some dotted keys changed."""
-    content = copy.deepcopy(yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8")))
+def changed(changes, file="params.yaml"):
+    """The project's params.yaml, or a recipe, as a mapping, with some dotted keys changed."""
+    content = yaml.safe_load((ROOT / file).read_text(encoding="utf-8"))
     for key, value in changes.items():
         *sections, last = key.split(".")
         place = content

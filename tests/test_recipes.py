@@ -70,7 +70,7 @@ def one_thread():
 
 def recipe(name, data, changes=()):
     """The recipe's parameters, made tiny."""
-    content = yaml.safe_load((made.ROOT / f"recipes/{name}.yaml").read_text())
+    content = made.changed({}, f"recipes/{name}.yaml")
     small = TINY | {"segment.length": LENGTH[content["dataset"]]}
     if content["mel"]["image"]:
         small["mel.image.size"] = 32
@@ -78,13 +78,7 @@ def recipe(name, data, changes=()):
         small["train.model.weights"] = "none"  # tests need no network
     if content["embed"]["models"]:
         small["embed.weights"] = str(data / made.M2D / "checkpoint-300.pth")
-    for key, value in (small | dict(changes)).items():
-        *sections, last = key.split(".")
-        place = content
-        for section in sections:
-            place = place[section]
-        place[last] = value
-    return content
+    return made.changed(small | dict(changes), f"recipes/{name}.yaml")
 
 
 @pytest.fixture

@@ -94,12 +94,10 @@ def images(folder: Annotated[Path, typer.Argument(help="an empty or new folder")
     p = params.load("mel")
     if p.mel.image is None:
         raise MurmurError("mel.image is null: there are no images; set it to {size: 224, colours: magma}")
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise MurmurError(f"{folder}: is not an empty folder; name a new one")
-    pictured, segments = (
-        mel.read(f"data/mel.{p.mel.format}"),
-        tables.read("data/segments.parquet", tables.SEGMENTS),
-    )
+    pictured = mel.read(f"data/mel.{p.mel.format}")
+    segments = tables.read("data/segments.parquet", tables.SEGMENTS)
     if pictured.dtype != "uint8" or len(pictured) != len(segments):
         raise MurmurError("data/mel is of other parameters than params.yaml has now: dvc repro mel")
     labels = tables.read("data/recordings.parquet", tables.RECORDINGS).set_index("recording_id")["label"]
