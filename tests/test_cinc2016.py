@@ -6,12 +6,22 @@ from collections import Counter
 
 import pytest
 
-from murmur import fetch
+from murmur import fetch, tables
 from murmur.datasets import cinc2016
 from murmur.errors import MurmurError
 from tests import made
 
 APPENDIX = "annotations/Online_Appendix_training_set.csv"
+
+
+FLAGS = "annotations/updated/training-{}/REFERENCE_withSQI.csv"
+
+
+def flag(root, name, text):
+    """Put a set's quality flags where PhysioNet has them."""
+    where = root / FLAGS.format(name)
+    where.parent.mkdir(parents=True, exist_ok=True)
+    where.write_text(text)
 
 
 def read(root, **options):
@@ -64,6 +74,49 @@ def test_without_a_name_each_recording_is_a_person(tmp_path):
     made.write_csv(root / APPENDIX, [{"Challenge record name": "a0001"}])
     with pytest.raises(MurmurError, match=r"training_set\.csv: no column Original record name, # Raw record"):
         read(root, sets=["a"])
+
+
+def test_quality_is_that_of_the_flags(tmp_path, capsys):
+    root = made.cinc2016(tmp_path, "ab", seconds=0.05)
+    assert read(root, sets=["a"]).recordings["quality"].isna().all()
+    flag(root, "a", "a0003,1,1\na0001,1,1\na0002,-1,0\na0999,1,0\n")
+    table = read(root, sets=["a", "b"]).recordings.set_index("recording_id")
+    assert table["quality"].dropna().to_dict() == {"a0001": "good", "a0002": "poor", "a0003": "good"}
+    assert capsys.readouterr().out == ""
+    flag(root, "a", "a0001,-1,1\na0002,1,0\na0003,1,1\n")
+    table = read(root, sets=["a"]).recordings
+    assert list(table["label"]) == ["abnormal", "normal"] * 2
+    assert "REFERENCE_withSQI.csv: 2 labels differ from those of REFERENCE.csv" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("a0001,1,1\na0002,-1,2\n", r"row 2: the flag is not 1 \(good\) or 0 \(poor\)"),
+        ("a0001,1,-1\n", "row 1: the flag is not 1"),
+        ("a0001,1,1\na0002,-1\n", "row 2: the flag is not 1"),
+        ("a0001,1\n", "row 1: the flag is not 1"),
+        ("a0001,0,1\n", r"row 1: the value is not 1 \(abnormal\)"),
+        ("a0001,1,1\na0001,1,0\n", "row 2: the recording stands twice"),
+        ("b0001,1,1\n", "row 1: the name is not a and a number"),
+        ("name,label,SQI\na0001,1,1\n", "row 1: the name is not a and a number"),
+        ("a0001,1,1,1\n", "a row has too many fields"),
+        ("", "names nothing"),
+    ],
+)
+def test_bad_flags_are_named(tmp_path, text, words):
+    root = made.cinc2016(tmp_path, "a", seconds=0.05)
+    flag(root, "a", text)
+    with pytest.raises(MurmurError, match=rf"updated/training-a/REFERENCE_withSQI\.csv: {words}"):
+        read(root, sets=["a"])
+
+
+def test_quality_goes_through_the_door(lent, tmp_path):
+    flag(tmp_path / "cinc2016", "e", "e00001,1,0\ne00002,-1,1\n")
+    recordings, *_ = lent()
+    tables.write(recordings, tmp_path / "recordings.parquet", tables.RECORDINGS)
+    table = tables.read(tmp_path / "recordings.parquet", tables.RECORDINGS).set_index("recording_id")
+    assert table["quality"].dropna().to_dict() == {"e00001": "poor", "e00002": "good"}
 
 
 @pytest.mark.parametrize(
@@ -159,6 +212,18 @@ def test_only_the_wanted_sets_are_fetched_and_kept(published, tmp_path):
     recordings, _, left_out = work("d", "b", "d")
     assert asked.count("training-b.zip") == asked.count("training-d.zip") == 1
     assert len(recordings) == 8 and left_out.empty
+
+
+def test_flags_of_the_wanted_sets_are_fetched_where_they_are_published(published, tmp_path):
+    web, asked, work = published
+    for name in "bd":
+        flag(web, name, f"{name}0001,1,1\n{name}0002,-1,0\n")
+    with (web / "SHA256SUMS.txt").open("a") as sums:
+        sums.writelines(f"{fetch.file_sha256(web / f)} {f}\n" for f in map(FLAGS.format, "bd"))
+    recordings, *_ = work("b", "c")
+    assert list(recordings["quality"].dropna()) == ["good", "poor"]
+    zips = ["training-b.zip", "training-c.zip"]
+    assert asked == ["SHA256SUMS.txt", *zips, APPENDIX, FLAGS.format("b")]
 
 
 def test_a_bad_archive_leaves_nothing(published, tmp_path):

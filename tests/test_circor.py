@@ -103,7 +103,7 @@ def test_outcome(tree, tmp_path):
 @pytest.mark.parametrize(
     "rows, words",
     [
-        ([patient("1"), patient("2"), patient("1")], "patient 1 stands in two rows; keep one"),
+        ([patient("1"), patient("2"), patient("1")], "row 4: the patient stands in two rows; keep one"),
         ([patient("1"), patient("2", Murmur="present")], "patient 2: Murmur is 'present', expected one of"),
         ([patient("1"), patient("2", Murmur="nan")], "patient 2: Murmur is None, .*; mend the row"),
         ([patient("1"), patient("")], "row 3: Patient ID is empty; fill it in"),
@@ -127,7 +127,7 @@ def test_a_table_that_is_none(tmp_path, content, words):
         read(tmp_path)
     header = ",".join(patient("1")) + "\n"
     (tmp_path / "training_data.csv").write_text(header)
-    with pytest.raises(MurmurError, match=r"training_data\.csv: names no patient"):
+    with pytest.raises(MurmurError, match=r"training_data\.csv: names nothing"):
         read(tmp_path)
 
 

@@ -78,7 +78,8 @@ def download(
         shareable=getattr(source, "MAY_BE_PASSED_ON", True),
     )
     gone = pd.DataFrame(left_out, columns=["item", "reason"]).assign(stage="download")
-    return table.assign(source=table.get("source", dataset))[RECORDINGS.names], card, gone
+    given = {"source": table.get("source", dataset), "quality": table.get("quality")}
+    return table.assign(**given)[RECORDINGS.names], card, gone
 
 
 def _options(source: ModuleType, dataset: str, section: params.Download) -> BaseModel:

@@ -149,10 +149,17 @@ def unzip(archive: Path, folder: Path) -> None:
         raise MurmurError(f"{archive}: cannot be unpacked ({error}); delete it, fetch it again") from error
 
 
-def read_csv(path: Path, columns: Sequence[str], *, header: bool = True) -> pd.DataFrame:
-    """A data set's CSV as text, None where a cell is empty; the index is the line in the file.
+def read_csv(
+    path: Path,
+    columns: Sequence[str],
+    *,
+    header: bool = True,
+    remedy: str = "fetch the data set's own table",
+) -> pd.DataFrame:
+    """A data set's or a user's CSV as text, None where a cell is empty; the index is the line in the file.
 
-    `columns` must be there, the first of them never empty; without a `header` they name the fields.
+    `columns` must be there, the first of them never empty; without a `header` they name the fields. `remedy`:
+    what the user is to do if it is not so.
 
     Raises
     ------
@@ -165,15 +172,15 @@ def read_csv(path: Path, columns: Sequence[str], *, header: bool = True) -> pd.D
             path, names=None if header else columns, skip_blank_lines=False, encoding="utf-8-sig", **style
         )
     except (OSError, ValueError) as error:
-        raise MurmurError(f"{path}: cannot be read ({error}); fetch the data set's own table") from error
+        raise MurmurError(f"{path}: cannot be read ({error}); {remedy}") from error
     if missing := [column for column in columns if column not in table]:
-        raise MurmurError(f"{path}: no column {', '.join(missing)}; fetch the data set's own table")
+        raise MurmurError(f"{path}: no column {', '.join(missing)}; {remedy}")
     if not isinstance(table.index, pd.RangeIndex):
-        raise MurmurError(f"{path}: a row has too many fields; fetch the data set's own table")
+        raise MurmurError(f"{path}: a row has too many fields; {remedy}")
     table.index += 1 + header
     table = table.dropna(how="all")
     if table.empty:
-        raise MurmurError(f"{path}: names nothing; fetch the data set's own table")
+        raise MurmurError(f"{path}: names nothing; {remedy}")
     check_rows(path, table[columns[0]].isna(), f"{columns[0]} is empty; fill it in or take the row out")
     return table.astype(object).where(table.notna(), None)
 

@@ -32,7 +32,7 @@ class Reading:
     """What a reader found.
 
     recordings: recording_id, path (relative to the root), patient_id, person_id, site, label,
-        patient_label, role, sex, age_group.
+        patient_label, role, sex, age_group; source and quality (good, poor) if it tells them.
     left_out: (item, reason) of each thing the reader passes over.
     checksums: path -> sha256, where the data set publishes them.
     in_parts: a file that the table names may be missing, since people hold parts of public data sets.

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
+import numpy as np
 import pandas as pd
 from pydantic import BaseModel, Field
 
@@ -13,10 +14,12 @@ from murmur.errors import MurmurError
 
 ADDRESS = "https://physionet.org/files/challenge-2016/1.0.0/"
 APPENDIX = "annotations/Online_Appendix_training_set.csv"
+FLAGS = "annotations/updated/training-{}/REFERENCE_withSQI.csv"
 Set = Literal["a", "b", "c", "d", "e", "f"]
 SETS: tuple[Set, ...] = get_args(Set)
 TASKS = {"abnormal": Task(("abnormal", "normal"), ("abnormal",))}
 LABELS = {"1": "abnormal", "-1": "normal"}
+QUALITIES = {"1": "good", "0": "poor"}  # poor: the challenge's "unsure"
 PERSONS = (
     f"sets a, b, c and most of e: the subject that the original name in {APPENDIX} tells, where that file is "
     "there; otherwise, and in sets d and f, nobody is named and each recording counts as a person"
@@ -44,7 +47,8 @@ def fetch(options: Options, folder: Path, limit: int | None) -> Path:
     checksums = files.read_checksums(root / "SHA256SUMS.txt")
     asked = sorted(set(options.sets))
     wanted = [f"training-{name}" for name in asked if not (root / f"training-{name}").is_dir()]
-    names = [*(f"{name}.zip" for name in wanted), *({APPENDIX} & set(checksums))]
+    optional = [APPENDIX, *(FLAGS.format(name) for name in asked)]
+    names = [*(f"{name}.zip" for name in wanted), *(name for name in optional if name in checksums)]
     files.fetch(ADDRESS, {name: checksums.get(name) for name in names}, root)
     for name in wanted:
         files.unzip(root / f"{name}.zip", root / name)
@@ -55,11 +59,14 @@ def fetch(options: Options, folder: Path, limit: int | None) -> Path:
 def read(root: Path, options: Options, task: str) -> Reading:
     """Read each set's REFERENCE.csv; a recording is a patient, for the challenge scores recordings.
 
+    quality is good or poor by the flags in annotations/updated, None where that folder does not tell. The
+    label is that of REFERENCE.csv; where the flags' table has another, a note says so.
+
     Raises
     ------
     MurmurError
         Naming the file and the row: no folder of a set, a name that is not the set's or stands twice, a
-        value that is not 1 or -1.
+        value that is not 1 or -1, a flag that is not 1 or 0.
     """
     table = pd.concat([_read_set(root, name) for name in sorted(set(options.sets))], ignore_index=True)
     persons = _persons(root)
@@ -81,15 +88,34 @@ def _read_set(root: Path, name: str) -> pd.DataFrame:
         raise MurmurError(
             f"{folder}: no such folder; put it there or take {name} out of download.cinc2016.sets"
         )
-    where = folder / "REFERENCE.csv"
-    table = files.read_csv(where, ["recording_id", "value"], header=False)
+    table = _read_labels(folder / "REFERENCE.csv", name)
+    table["path"] = [f"{folder.name}/{recording}.wav" for recording in table["recording_id"]]
+    table["quality"] = _qualities(root / FLAGS.format(name), name, table)
+    return table.assign(source=f"cinc2016/{name}")
+
+
+def _read_labels(where: Path, name: str, *more: str) -> pd.DataFrame:
+    """recording_id, label and, as text, the columns `more`."""
+    table = files.read_csv(where, ["recording_id", "value", *more], header=False)
     odd = ~table["recording_id"].str.fullmatch(rf"{name}\d+")
     files.check_rows(where, odd, f"the name is not {name} and a number; fetch the set's own table")
     files.check_rows(where, table["recording_id"].duplicated(), "the recording stands twice; keep one row")
     table["label"] = table["value"].map(LABELS)
     files.check_rows(where, table["label"].isna(), "the value is not 1 (abnormal) or -1 (normal); mend it")
-    table["path"] = [f"{folder.name}/{recording}.wav" for recording in table["recording_id"]]
-    return table.drop(columns="value").assign(source=f"cinc2016/{name}")
+    return table.drop(columns="value")
+
+
+def _qualities(where: Path, name: str, table: pd.DataFrame) -> np.ndarray | None:
+    """The quality of each recording in `table`; None where the file `where` or its row is not there."""
+    if not where.is_file():
+        return None
+    flags = _read_labels(where, name, "flag")
+    flags["quality"] = flags["flag"].map(QUALITIES)
+    files.check_rows(where, flags["quality"].isna(), "the flag is not 1 (good) or 0 (poor); mend it")
+    both = table.merge(flags, "left", "recording_id", suffixes=("", "_there"))
+    if other := (both["label_there"].fillna(both["label"]) != both["label"]).sum():
+        print(f"note: {where}: {other} labels differ from those of REFERENCE.csv, which are used")
+    return both["quality"].to_numpy()
 
 
 def _persons(root: Path) -> dict[str, str]:

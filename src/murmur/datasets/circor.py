@@ -75,24 +75,12 @@ def read(root: Path, options: Options, task: str) -> Reading:
 
 def _read_patients(root: Path) -> pd.DataFrame:
     path = root / "training_data.csv"
-    try:
-        table = pd.read_csv(path, dtype=str, na_values=["nan", ""], keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise MurmurError(f"{path}: cannot be read ({error}); fetch the data set's own table") from error
-    table = table.rename(columns={"Recording locations:": "Locations"})
-    needed = ["Patient ID", "Locations", "Age", "Sex", "Murmur", "Murmur locations", "Additional ID"]
+    table = files.read_csv(path, ["Patient ID"]).rename(columns={"Recording locations:": "Locations"})
+    needed = ["Locations", "Age", "Sex", "Murmur", "Murmur locations", "Additional ID"]
     if missing := [column for column in needed if column not in table]:
         raise MurmurError(f"{path}: no column {', '.join(missing)}; fetch the data set's own table")
-    if table.empty:
-        raise MurmurError(f"{path}: names no patient; fetch the data set's own table")
-    table = table.astype(object).where(table.notna(), None)
-    for column in ("Patient ID", "Locations"):
-        if table[column].isna().any():
-            row = int(table[column].isna().to_numpy().argmax()) + 2
-            raise MurmurError(f"{path}: row {row}: {column} is empty; fill it in or take the row out")
-    if (twice := table["Patient ID"].duplicated()).any():
-        patient = table["Patient ID"][twice].iloc[0]
-        raise MurmurError(f"{path}: patient {patient} stands in two rows; keep one")
+    files.check_rows(path, table["Locations"].isna(), "Locations is empty; fill it in or take the row out")
+    files.check_rows(path, table["Patient ID"].duplicated(), "the patient stands in two rows; keep one")
     return table
 
 

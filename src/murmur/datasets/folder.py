@@ -1,7 +1,7 @@
 """A folder of one's own: recordings at any rate, WAV or FLAC, and a CSV that names them.
 
 The CSV has the columns `path,label` and, as far as they are known, `patient_id, person_id, site,
-patient_label, role, sex, age_group`; `path` lies in the folder and is relative to it.
+patient_label, role, sex, age_group, source, quality`; `path` lies in the folder and is relative to it.
 """
 
 from pathlib import Path
@@ -9,13 +9,18 @@ from pathlib import Path
 import pandas as pd
 from pydantic import BaseModel
 
+from murmur import fetch as files
 from murmur.datasets import Reading, Task
 from murmur.errors import MurmurError
 
 TASKS: dict[str, Task] = {}  # any task: the classes are the labels that the CSV has
 PERSONS = "person_id of the CSV; without it each patient_id, or else each recording, counts as a person"
 LICENCE = "the owner's"
-OPTIONAL = ("patient_id", "person_id", "site", "patient_label", "role", "sex", "age_group")
+OPTIONAL = (
+    *("patient_id", "person_id", "site", "patient_label", "role"),
+    *("sex", "age_group", "source", "quality"),
+)
+ALLOWED = {"role": ("train", "test"), "quality": ("good", "poor")}
 
 
 class Options(BaseModel, extra="forbid"):
@@ -39,8 +44,8 @@ def read(root: Path, options: Options, task: str) -> Reading:
     ------
     MurmurError
         Naming the file and the row: a column missing or unknown, an empty path or label, a path out of the
-        folder, a recording named twice, a role that is none, a patient of two persons, recordings of one
-        patient that differ without a patient_label.
+        folder, a recording named twice, a role or quality that is none, a patient of two persons,
+        recordings of one patient that differ without a patient_label.
     """
     where = root / options.csv
     table = _read_csv(where)
@@ -51,7 +56,10 @@ def read(root: Path, options: Options, task: str) -> Reading:
     table["patient_id"] = table["patient_id"].fillna(table["recording_id"])
     table["person_id"] = table["person_id"].fillna(table["patient_id"])
     table["site"] = table["site"].fillna("unspecified")
-    _check_roles(table, where)
+    table["source"] = table["source"].fillna("folder")
+    for column, words in ALLOWED.items():
+        odd = table[column].notna() & ~table[column].isin(words)
+        files.check_rows(where, odd, f"{column} is not {' or '.join(words)}; write one of them, or nothing")
     _check_persons(table, where)
     table["patient_label"] = _patient_labels(table, where)
     return Reading(table)
@@ -73,64 +81,46 @@ def _read_csv(where: Path) -> pd.DataFrame:
         raise MurmurError(f"{where}: unknown column {', '.join(unknown)}; known are {known}")
     if not isinstance(table.index, pd.RangeIndex):
         raise MurmurError(f"{where}: a row has more fields than the first line; quote what holds a comma")
+    table.index += 2  # the line in the file
     table = table.dropna(how="all")
     if table.empty:
         raise MurmurError(f"{where}: names no recording; give each a row")
     for column in ("path", "label"):
-        if table[column].isna().any():
-            row = _row(table[column].isna())
-            raise MurmurError(f"{where}: row {row}: {column} is empty; fill it in or take the row out")
+        files.check_rows(where, table[column].isna(), f"{column} is empty; fill it in or take the row out")
     return table.reindex(columns=["path", "label", *OPTIONAL]).astype(object).where(table.notna(), None)
 
 
 def _check_paths(table: pd.DataFrame, where: Path) -> None:
     paths = [Path(path) for path in table["path"]]
     out = pd.Series([p.is_absolute() or ".." in p.parts or not p.name for p in paths], index=table.index)
-    if out.any():
-        raise MurmurError(
-            f"{where}: row {_row(out)}: {table['path'][out].iloc[0]} is not a path inside the folder; "
-            "put the file there, or let download.folder.path name the folder above"
-        )
+    words = (
+        "is not a path inside the folder; put the file there, or let download.folder.path name the one above"
+    )
+    files.check_rows(where, out, f"{_first(table, out, 'path')} {words}")
 
 
 def _each_once(table: pd.DataFrame, where: Path) -> None:
-    if (twice := table["recording_id"].duplicated()).any():
-        name = table["recording_id"][twice].iloc[0]
-        raise MurmurError(
-            f"{where}: row {_row(twice)}: recording {name} is named twice; keep one row, or rename a file: "
-            "endings do not tell recordings apart"
-        )
-
-
-def _check_roles(table: pd.DataFrame, where: Path) -> None:
-    wrong = table["role"].notna() & ~table["role"].isin(["train", "test"])
-    if wrong.any():
-        role = table["role"][wrong].iloc[0]
-        raise MurmurError(f"{where}: row {_row(wrong)}: role is {role!r}; write train or test, or nothing")
+    twice = table["recording_id"].duplicated()
+    words = "keep one row, or rename a file: endings do not tell recordings apart"
+    files.check_rows(
+        where, twice, f"recording {_first(table, twice, 'recording_id')} is named twice; {words}"
+    )
 
 
 def _check_persons(table: pd.DataFrame, where: Path) -> None:
     differ = table["person_id"].groupby(table["patient_id"]).transform("nunique") > 1
-    if differ.any():
-        patient = table["patient_id"][differ].iloc[0]
-        raise MurmurError(
-            f"{where}: row {_row(differ)}: patient {patient} is more than one person; "
-            "give his rows one person_id"
-        )
+    files.check_rows(
+        where, differ, f"patient {_first(table, differ)} is more than one person; give his rows one person_id"
+    )
 
 
 def _patient_labels(table: pd.DataFrame, where: Path) -> pd.Series:
     labels = table["patient_label"].fillna(table["label"])
     differ = labels.groupby(table["patient_id"]).transform("nunique") > 1
-    if differ.any():
-        patient = table["patient_id"][differ].iloc[0]
-        raise MurmurError(
-            f"{where}: row {_row(differ)}: the recordings of patient {patient} differ in their label; "
-            "say the patient's own in a column patient_label"
-        )
+    words = "differ in their label; say the patient's own in a column patient_label"
+    files.check_rows(where, differ, f"the recordings of patient {_first(table, differ)} {words}")
     return labels
 
 
-def _row(mask: pd.Series) -> int:
-    """The line of the CSV file that the first marked row stands in."""
-    return int(mask.idxmax()) + 2
+def _first(table: pd.DataFrame, rows: pd.Series, column: str = "patient_id") -> str:
+    return next(iter(table[column][rows]), "")
