@@ -35,7 +35,18 @@ RECORDINGS = _schema(
         "audio_sha256": text,  # of the samples, whatever the container
         "source": text,
     },
-    {"role": text, "sex": text, "age_group": text},
+    {"role": text, "sex": text, "age_group": text, "quality": text},  # quality: good, poor
+)
+DUPLICATES = (
+    _schema(  # a row a pair; lag: how much later, s, what they share begins in the first than in the second
+        {
+            "recording_id": text,
+            "twin_id": text,
+            "correlation": pa.float64(),
+            "lag": pa.float64(),
+            "identical": pa.bool_(),
+        }
+    )
 )
 SIGNALS = _schema({"recording_id": text, "offset": whole, "n_samples": whole})
 SEGMENTS = _schema(

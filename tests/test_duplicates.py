@@ -1,0 +1,241 @@
+"""Duplicates: every kind of planted copy is found, with its lag; other hearts, clicks and hum are not."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soxr
+
+from murmur import duplicates, params, tables
+from murmur.datasets import synthetic
+from murmur.errors import MurmurError
+from tests import made
+
+RATE = synthetic.SAMPLE_RATE
+OPTIONS = params.Duplicates(correlation=0.9, overlap=1.0)
+real = pytest.mark.skipif("MURMUR_DATA" not in os.environ, reason="needs the data sets under MURMUR_DATA")
+
+
+def heart(number, rate=75.0, site="MV"):
+    """A simulated person's recording, 10 to 15 s: float [n] at 4 kHz, below 0.5."""
+    visit = synthetic.make_visit(5, number)._replace(rate=rate)
+    return synthetic.record(5, visit, site) / 2**16
+
+
+def search(root, sounds, *, options=OPTIONS, order=1, hashes=None, kind=".wav"):
+    """Write {recording_id: samples or (samples, rate)} as 16 bits, and find the duplicates."""
+    for name, sound in sounds.items():
+        made.audio(
+            root / f"{name}{kind}", *(sound if isinstance(sound, tuple) else (sound,)), subtype="PCM_16"
+        )
+    ids = list(sounds)[::order]
+    table = pd.DataFrame({"recording_id": ids, "path": [f"{i}{kind}" for i in ids]}, dtype=str)
+    table["audio_sha256"] = [(hashes or {}).get(i, i) for i in ids]
+    return duplicates.find(table, root, options)
+
+
+def named(pairs):
+    return list(zip(pairs["recording_id"], pairs["twin_id"], strict=True))
+
+
+def noise(x, below, seed=0):
+    return x + 10 ** (-below / 20) * x.std() * np.random.default_rng(seed).standard_normal(len(x))
+
+
+KINDS = {
+    "itself": (lambda x: x, 0),
+    "quieter": (lambda x: 0.1 * x, 0),
+    "inverted": (lambda x: -x, 0),
+    "later": (lambda x: x[4321:], 4321 / RATE),
+    "half": (lambda x: x[13001 : 13001 + len(x) // 2], 13001 / RATE),
+    "2 s": (lambda x: x[13001 : 13001 + 2 * RATE], 13001 / RATE),
+    "44100 Hz": (lambda x: (soxr.resample(x, RATE, 44100), 44100), 0),
+    "2000 Hz": (lambda x: (soxr.resample(x, RATE, 2000), 2000), 0),
+    "noisy": (lambda x: noise(x, 20), 0),
+    "louder and louder": (lambda x: x * np.linspace(0.2, 1, len(x)), 0),
+    "all": (lambda x: (soxr.resample(noise(-0.3 * x[9999:], 20), RATE, 44100), 44100), 9999 / RATE),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_copy_is_found_among_other_hearts(tmp_path, kind):
+    change, lag = KINDS[kind]
+    others = {f"other_{k}": heart(k) for k in range(6)}
+    pairs = search(tmp_path, others | {"a": heart(7), "b": change(heart(7))})
+    assert named(pairs) == [("a", "b")] and not pairs["identical"].any()
+    assert pairs["lag"][0] == pytest.approx(lag, abs=0.0005)
+    assert pairs["correlation"][0] > 0.95
+
+
+def test_other_hearts_at_the_same_rate_are_no_copies(tmp_path):
+    sounds = {f"{k}_{site}": heart(k, site=site) for k in range(12) for site in ("AV", "MV")}
+    assert search(tmp_path, sounds).empty
+
+
+def test_three_copies_are_three_pairs_whose_lags_add_up(tmp_path):
+    x = heart(7)
+    pairs = search(tmp_path, {"c": x[8001:], "a": x[:-4000], "b": -x[4003:]})
+    assert named(pairs) == [("a", "b"), ("a", "c"), ("b", "c")]
+    ab, ac, bc = pairs["lag"]
+    assert (ab, ac, bc) == pytest.approx((4003 / RATE, 8001 / RATE, 3998 / RATE), abs=0.0005)
+    turned = search(tmp_path, {"a": x[8001:], "b": x})
+    assert turned["lag"][0] == pytest.approx(-8001 / RATE, abs=0.0005)
+
+
+def test_the_same_samples_are_told_by_their_hash(tmp_path):
+    hashes = {"a": "same", "c": "same", "d": "same"}
+    sounds = {"a": heart(1), "b": heart(1)[RATE:], "c": heart(1), "d": made.noise(50), "e": heart(2)}
+    pairs = search(tmp_path, sounds, hashes=hashes, kind=".flac")
+    assert named(pairs) == [("a", "b"), ("a", "c"), ("a", "d"), ("b", "c"), ("c", "d")]
+    assert pairs["identical"].tolist() == [False, True, True, False, True]
+    assert set(pairs[pairs["identical"]][["correlation", "lag"]].itertuples(index=False)) == {(1.0, 0.0)}
+    tables.write(pairs, tmp_path / "pairs.parquet", tables.DUPLICATES)
+    pd.testing.assert_frame_equal(tables.read(tmp_path / "pairs.parquet", tables.DUPLICATES), pairs)
+
+
+def crowd():
+    sounds = {f"h{k}": heart(k) for k in range(8)}
+    return sounds | {f"copy{k}": noise(heart(k)[1000 * k :], 25) for k in (2, 3, 5)}
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory):
+    found = search(tmp_path_factory.mktemp("raw"), crowd())
+    assert named(found) == [("copy2", "h2"), ("copy3", "h3"), ("copy5", "h5")]
+    return found
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_neither_workers_nor_rows_nor_blocks_change_a_bit(tmp_path, expected, workers, order, monkeypatch):
+    found = search(tmp_path, crowd(), order=order)
+    pd.testing.assert_frame_equal(found, expected, check_exact=True)
+    monkeypatch.setattr(duplicates, "BLOCK", 20)
+    found = search(tmp_path, crowd(), order=order)
+    pd.testing.assert_frame_equal(found, expected, check_exact=False)
+
+
+def test_a_click_does_not_make_a_copy(tmp_path):
+    sounds = {}
+    for k in range(4):
+        x = 0.02 * np.random.default_rng(k).standard_normal(10 * RATE)
+        x[(3 + k) * RATE : (3 + k) * RATE + 40] += 0.9 * np.hanning(40)
+        sounds[f"r{k}"] = x
+    assert search(tmp_path, sounds).empty
+
+
+def test_the_hum_of_the_mains_does_not_make_a_copy(tmp_path):
+    hum = {}
+    for k in range(12):
+        x = heart(k)
+        tone = np.sin(2 * np.pi * (50 + 0.01 * k) * np.arange(len(x)) / RATE + k)
+        hum[f"r{k}"] = (x + 4 * x.std() * tone) / 3
+    assert search(tmp_path, hum).empty
+
+
+def test_silence_is_no_shared_sound(tmp_path):
+    quiet = np.zeros(5 * RATE)
+    sounds = {f"r{k}": np.concatenate([quiet, heart(k), quiet]) for k in range(4)}
+    assert search(tmp_path, sounds).empty
+    anchors = duplicates._listen(np.float32(sounds["r0"]), RATE).anchors / (2 * duplicates.RATE)
+    assert anchors.min() >= 5 and anchors.max() <= len(sounds["r0"]) / RATE - 5
+    sounds["r4"] = np.concatenate([quiet[: 3 * RATE], heart(2)])
+    assert named(search(tmp_path, sounds)) == [("r2", "r4")]
+
+
+def test_short_recordings(tmp_path):
+    x = heart(3)
+    sounds = {"a": x[8000:9200], "b": -x[8000:9200], "c": x[: RATE // 100], "d": x[5:9], "e": x[100:102]}
+    assert named(search(tmp_path, sounds)) == [("a", "b")]
+    assert search(tmp_path, {}).columns.tolist() == tables.DUPLICATES.names
+
+
+@pytest.mark.parametrize(("overlap", "found"), [(1.0, True), (3.0, False)])
+def test_the_least_overlap(tmp_path, overlap, found):
+    x = heart(3)
+    middle = len(x) // 2
+    sounds = {"a": x[: middle + RATE], "b": x[middle - RATE :]}  # 2 s in common
+    pairs = search(tmp_path, sounds, options=params.Duplicates(correlation=0.9, overlap=overlap))
+    assert named(pairs) == [("a", "b")] * found
+    if found:
+        assert pairs["lag"][0] == pytest.approx((middle - RATE) / RATE, abs=0.001)
+
+
+@pytest.mark.parametrize(("start", "found"), [(1.0, True), (2.0, False)])
+def test_of_a_short_recording_half_must_be_shared(tmp_path, start, found):
+    x, start = heart(4, rate=150.0), round(start * RATE)
+    sounds = {"a": x[: 3 * RATE], "b": x[start : start + 3 * RATE], "c": heart(5)}
+    pairs = search(tmp_path, sounds, options=params.Duplicates(correlation=0.9, overlap=10.0))
+    assert named(pairs) == [("a", "b")] * found
+
+
+def test_of_a_sound_that_repeats_itself_the_best_lag_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(duplicates, "LINE", np.inf)  # the spectrum of a loop is all lines
+    beats = np.tile(heart(4)[: round(0.8 * RATE)], 12)
+    x = noise(beats, 30)
+    pairs = search(tmp_path, {"a": x, "b": 0.5 * x})
+    assert pairs["lag"][0] == pytest.approx(0, abs=0.001) and pairs["correlation"][0] > 0.999
+
+
+@pytest.mark.parametrize(("correlation", "found"), [(0.7, True), (0.95, False)])
+def test_the_least_correlation(tmp_path, correlation, found):
+    sounds = {"a": heart(3), "b": noise(heart(3), 3)}
+    pairs = search(tmp_path, sounds, options=params.Duplicates(correlation=correlation, overlap=1.0))
+    assert named(pairs) == [("a", "b")] * found
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.25, -0.4, 1.3, -2.2])
+def test_the_correlation_is_that_of_sines_delayed_by_a_part_of_a_sample(delay):
+    time = np.arange(3000.0)
+
+    def sound(t):
+        rng = np.random.default_rng(0)
+        return sum(
+            np.sin(2 * np.pi * (f * t + p))
+            for f, p in zip(rng.uniform(0.02, 0.1, 9), rng.random(9), strict=True)
+        )
+
+    x, y = sound(time), -0.5 * sound(time[:2000] + 500 + delay)
+    correlation, lag = duplicates._correlate(x, y, 500)
+    assert lag == pytest.approx(500 + delay, abs=0.02) and correlation == pytest.approx(1, abs=0.005)
+    shared = np.corrcoef(x[500:2500], noise(y, 0))[0, 1]
+    if delay == 0:
+        assert duplicates._correlate(x, noise(y, 0), 500)[0] == pytest.approx(abs(shared), abs=0.01)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    table = pd.DataFrame({"recording_id": ["a"], "path": ["a.wav"], "audio_sha256": ["a"]})
+    with pytest.raises(MurmurError, match=r"a\.wav: no such file"):
+        duplicates.find(table, tmp_path, OPTIONS)
+
+
+IN_BMD_HS = [
+    ("MD_001_sit_Pul", "MD_001_sit_Tri"),
+    ("MD_021_sup_Aor", "MD_021_sup_Pul"),
+    ("MS_012_sit_Tri", "MS_012_sup_Aor"),
+]
+
+
+@real
+def test_the_copies_in_bmd_hs_are_found_by_hash_and_by_ear(tmp_path):
+    recordings, *_ = made.download("bmd_hs", tmp_path / "raw", task="disease", remote="private")
+    pairs = duplicates.find(recordings, tmp_path / "raw", OPTIONS)
+    assert named(pairs) == IN_BMD_HS and pairs["identical"].all()
+    deaf = recordings.assign(audio_sha256=recordings["recording_id"])
+    pairs = duplicates.find(deaf, tmp_path / "raw", OPTIONS)
+    assert named(pairs) == IN_BMD_HS and not pairs["identical"].any()
+
+
+@real
+def test_pascal_holds_one_persons_recordings_under_two_numbers():
+    raw = Path(os.environ["MURMUR_DATA"]) / "pascal" / "set_b"
+    names = sorted(p.name for p in raw.glob("normal__1[04][36]_*.wav"))
+    table = pd.DataFrame({"recording_id": names, "path": names, "audio_sha256": names})
+    pairs = duplicates.find(table, raw, OPTIONS)
+    found = {tuple(n.removeprefix("normal__").removesuffix(".wav") for n in pair) for pair in named(pairs)}
+    one, other = "103_1305031931979", "146_1306778707532"
+    assert found == {
+        (f"{one}_{a}", f"{other}_{b}") for a, b in [("B", "D1"), ("D1", "D2"), ("D2", "D4"), ("D3", "D3")]
+    }
+    assert (pairs["correlation"] > 0.99).all()
