@@ -10,15 +10,16 @@ from murmur.files import beside
 def main() -> None:
     p = params.load("split", "seed")
     recordings = tables.read("data/recordings.parquet", tables.RECORDINGS)
+    duplicates = tables.read("data/duplicates.parquet", tables.DUPLICATES)
     segments = tables.read("data/segments.parquet", tables.SEGMENTS)
-    runs = split.split(recordings, segments, p.split, p.seed)
-    audit = split.audit(pd.concat(runs.values()), recordings)
+    runs = split.split(recordings, segments, duplicates, p.split, p.seed)
+    folds = pd.concat(runs.values())
+    audit = split.audit(folds, recordings, duplicates)
+    tables.write_csv(audit, "metrics/audit.csv")  # first, so that whoever is refused can look at it
+    print(split.check(audit, folds, recordings, duplicates, p.split.on_leak))
     with beside("data/folds") as folder:
-        for run, folds in runs.items():
-            tables.write(folds, folder / f"run_{run}.parquet", tables.FOLDS)
-    tables.write_csv(audit, "metrics/audit.csv")
-    shared = audit.filter(like="shared_").max()
-    print(f"{len(audit)} folds by {p.split.group_by}; at most shared with a test part: {shared.to_dict()}")
+        for run, table in runs.items():
+            tables.write(table, folder / f"run_{run}.parquet", tables.FOLDS)
 
 
 if __name__ == "__main__":

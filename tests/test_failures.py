@@ -10,6 +10,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
@@ -181,7 +182,7 @@ def test_a_bad_folder(project, spoil, words):
 @pytest.mark.parametrize(
     "patients, spoil, changes, words",
     [
-        ([made.PATIENTS[0]] * 2, None, {}, r"data\.csv: patient 1001 stands in two rows; keep one"),
+        ([made.PATIENTS[0]] * 2, None, {}, r"data\.csv: row 3: the patient stands in two rows; keep one"),
         ([made.patient("7", murmur="Maybe")], None, {}, "patient 7: Murmur is 'Maybe', expected .*; mend"),
         (made.PATIENTS, "training_data.csv", {}, r"training_data\.csv: its sha256 is not .*; fetch"),
         (made.PATIENTS, "training_data/1003_MV.wav", {}, r"\n  \S*/1003_MV\.wav: its sha256 is .*; fetch"),
@@ -222,10 +223,67 @@ def test_under_murmur_data_parts_may_be_missing(project):
     ],
 )
 def test_folds_that_cannot_be_dealt(project, changes, words):
-    run("download", "clean", "segment")
+    run("download", "duplicates", "clean", "segment")
     fails(project, "split", words, **changes)
     run("split")
     assert len(files(project / "data/folds")) == 10
+
+
+def published(rows):
+    """A published split of the recordings 0 to 7: rows of recording_id, run, role."""
+    return "".join(f"{line}\n" for line in ("recording_id,run,role", *rows))
+
+
+ROLES = [f"{k},0,{'test' if k < 4 else 'train'}" for k in range(8)]
+
+
+@pytest.mark.parametrize(
+    "rows, words",
+    [
+        (
+            [*ROLES, "9,0,train"],
+            r"s\.csv: row 10: the data set has no such recording_id \(1 such rows\); take",
+        ),
+        ([*ROLES[:-1], "7,0,"], r"s\.csv: row 9: role is not train, validation or test; fill it in"),
+        (ROLES[4:], r"s\.csv: run 0, fold 0 has no test part; add its rows"),
+        ([row.replace(",0,", ",3,") for row in ROLES], r"s\.csv: has no run 0; it has 3: name those"),
+    ],
+)
+def test_a_published_split_that_is_wrong(project, rows, words):
+    run("download", "duplicates", "clean", "segment")
+    (project / "s.csv").write_text(published(rows))
+    fails(project, "split", words, **{"split.method": "file", "split.file": "s.csv", "split.runs": [0]})
+
+
+def test_a_published_split_with_a_person_on_both_sides_is_refused_and_its_audit_kept(project):
+    write(project, "path,label,person_id\n" + "".join(f"{k}.wav,{'iw'[k % 2]},p{k % 6}\n" for k in range(8)))
+    changes = {"split.method": "file", "split.file": "s.csv", "split.runs": [0], "positive": ["i"]}
+    run("download", "duplicates", "clean", "segment", **changes)
+    (project / "s.csv").write_text(published(ROLES))
+    with pytest.raises(
+        MurmurError,
+        match=r"1 of 1 folds leak; .* both sides 2 persons, such as 0 of patient 0 \(test\) and 6 of",
+    ):
+        run("split", **changes)
+    assert not (project / "data/folds").exists()
+    assert pd.read_csv(project / "metrics/audit.csv")["shared_persons"].tolist() == [2]
+    run("split", **changes | {"split.on_leak": "warn"})
+    assert (project / "data/folds/run_0.parquet").exists()
+
+
+def test_the_same_audio_under_two_names_is_found_before_the_training(project):
+    samples = made.noise(8000, 5)
+    for name, gain in (("0", 0.9), ("2", 0.3)):
+        made.audio(project / f"own/{name}.wav", samples * gain, subtype="FLOAT")
+    (project / "s.csv").write_text(
+        published(["0,0,test", "1,0,test", *(f"{k},0,train" for k in range(2, 8))])
+    )
+    changes = {"split.method": "file", "split.file": "s.csv", "split.runs": [0]}
+    run("download", "duplicates", "clean", "segment", **changes)
+    with pytest.raises(MurmurError, match=r"both sides 1 recordings with near-identical .* as 0 of pat"):
+        run("split", **changes)
+    run("split", **{"split.runs": list(range(5))})  # dealt as one
+    assert not pd.read_csv(project / "metrics/audit.csv").filter(like="shared_").to_numpy().any()
 
 
 def test_nothing_is_long_enough_for_a_segment(project):
@@ -258,7 +316,7 @@ def test_a_training_that_cannot_be(project, monkeypatch):
     """Each told before the first epoch, with nothing kept."""
     monkeypatch.setattr(sys, "argv", ["train.py", "0"])
     monkeypatch.setenv("MURMUR_WORKERS", "1")
-    run("download", "clean", "segment", "mel", "split")
+    run("download", "duplicates", "clean", "segment", "mel", "split")
     (project / "other.pth").write_bytes(b"neither this nor that")
     deep = {"name": "conv_blocks", "widths": [4] * 4}  # halves the picture four times
     small = {"name": "backbone", "arch": "test_resnet"}

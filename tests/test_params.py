@@ -268,3 +268,12 @@ def test_one_wrong_section_stops_every_stage(tmp_path):
 def test_what_m2d_cannot_hear_is_told_before_any_work(changes, words):
     with pytest.raises(MurmurError, match=words):
         check(**changes)
+
+
+def test_a_split_file_that_no_stage_would_read_is_told():
+    content = made.changed({"split.file": "mine.csv"})
+    with pytest.raises(MurmurError, match=r"split\.file mine\.csv is read only with split.method: file"):
+        params.check(params.Params, content, "params.yaml")
+    content = made.changed({"split.file": "mine.csv", "split.method": "file"})
+    assert params.check(params.Params, content, "params.yaml").split.file == "mine.csv"
+    assert made.changed({})["split"]["file"] == params.EXAMPLE_SPLIT

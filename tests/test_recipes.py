@@ -99,7 +99,7 @@ def run(tmp_path, data, monkeypatch):
 
 def whole(content):
     embed = ["embed"] if content["embed"]["models"] else []
-    return ["download", "clean", "segment", "mel", *embed, "split", "train", "evaluate"]
+    return ["download", "duplicates", "clean", "segment", "mel", *embed, "split", "train", "evaluate"]
 
 
 def test_all_published_systems_are_there():
@@ -124,18 +124,21 @@ def test_a_recipe_is_complete_and_passes_the_schema(name):
 def test_a_recipe_runs_from_download_to_evaluate(name, data, run):
     content = recipe(name, data)
     run(content, *whole(content))
-    summary = json.loads(Path("metrics/summary.json").read_text())
-    assert summary["protocol"]["leaky"] is False and summary["protocol"]["flaws"] == "none"
-    level, found = content["evaluate"]["level"], pd.read_csv("metrics/runs.csv").set_index("level")
-    assert found.loc[level, "uar"] == pytest.approx(summary[level]["uar"]["mean"])
+    summary, details = (json.loads(Path(f"metrics/{n}.json").read_text()) for n in ("summary", "details"))
+    assert details["protocol"]["leaky"] is summary["leaky"] is False
+    assert details["protocol"]["flaws"] == "none"
+    level, found = details["level"], pd.read_csv("metrics/runs.csv").set_index("level")
+    assert level == content["evaluate"]["level"]
+    assert found.loc[level, "uar"] == pytest.approx(summary["uar"])
     assert found["accuracy"].between(0, 1).all() and set(found.index) >= {level, "patient"}
-    assert found.loc["patient", "n_units"] == summary["data"]["patients"] > 7
+    assert found.loc["patient", "n_units"] == details["data"]["patients"] > 7
 
 
 def test_no_picture_of_data_that_may_not_be_passed_on_is_drawn(data, run):
     content = recipe("bmd_hs_cnn", data)
     run(content, *whole(content))
-    assert Image.open("plots/gallery.png").size[1] < 60  # a line of text
+    for name in ("gallery", "errors"):
+        assert Image.open(f"plots/{name}.png").size[1] < 60  # a line of text
 
 
 @pytest.mark.parametrize("changes", ABLATIONS.values(), ids=ABLATIONS)
@@ -171,7 +174,7 @@ def test_the_published_protocol_is_a_change_of_keys_and_is_marked_leaky(name, da
     honest = recipe(name, data)
     published = {k: v for k, v in honest["published"].items() if k != "mel.fill"}
     content = recipe(name, data, published)
-    run(content, "download", "clean", "segment", "split")
+    run(content, "download", "duplicates", "clean", "segment", "split")
     shared = pd.read_csv("metrics/audit.csv").filter(like="shared_").to_numpy().sum()
     marks = content["split"]["validate_on"] == "test" or bool(content["segment"]["first_of"])
     assert shared > 0 or marks
@@ -181,6 +184,6 @@ def test_the_published_protocol_is_a_change_of_keys_and_is_marked_leaky(name, da
 def test_validating_on_the_test_part_is_marked_leaky_in_the_summary(data, run):
     content = recipe("circor_bilstm", data, {"split.validate_on": "test"})
     run(content, *whole(content))
-    protocol = json.loads(Path("metrics/summary.json").read_text())["protocol"]
+    protocol = json.loads(Path("metrics/details.json").read_text())["protocol"]
     assert protocol["leaky"] is True and protocol["flaws"] == "validate_on"
     assert protocol["shared_persons"] == 0

@@ -10,6 +10,7 @@ from tests import made
 
 CLASSES = ("Present", "Unknown", "Absent")
 OPTIONS = made.changed({})["split"]
+NO_PAIRS = pd.DataFrame({"recording_id": [], "twin_id": []}, dtype=str)
 
 
 def people(n=60, linked=8):
@@ -31,12 +32,11 @@ def cut(recordings, n=3):
     return pd.DataFrame({"segment_id": [f"{i}@{k % n}" for k, i in enumerate(ids)], "recording_id": ids})
 
 
-def deal(recordings, seed=0, segments=None, **options):
+def deal(recordings, seed=0, segments=None, duplicates=NO_PAIRS, **options):
     segments = cut(recordings) if segments is None else segments
-    runs = split.split(
-        recordings, segments, params.Split(**OPTIONS | {"runs": [0], "folds": 5} | options), seed
-    )
-    return runs[0] if options.get("runs") is None else runs
+    options = OPTIONS | {"runs": [0], "folds": 5} | options
+    runs = split.split(recordings, segments, duplicates, params.Split(**options), seed)
+    return runs[0] if options["runs"] == [0] else runs
 
 
 def same(one, other):
@@ -106,7 +106,7 @@ def test_persons_are_never_on_two_sides(method, folds):
     assert not found.duplicated(["fold", "recording_id"]).any() and found["segment_id"].isna().all()
     rest = {len(r["train"] | r["validation"]) for r in parts.values()}
     assert all(len(r["validation"]) == pytest.approx(0.25 * max(rest), abs=2) for r in parts.values())
-    assert not split.audit(found, table).filter(like="shared").any(axis=None)
+    assert not split.audit(found, table, NO_PAIRS).filter(like="shared").any(axis=None)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_persons_are_never_on_two_sides(method, folds):
 def test_the_audit_finds_what_other_groups_leak(group_by, leaks):
     table = people()
     found = deal(table, group_by=group_by)
-    audit = split.audit(found, table)
+    audit = split.audit(found, table, NO_PAIRS)
     shared = audit.filter(like="shared_")
     assert [name.removeprefix("shared_") for name in shared if shared[name].any()] == leaks
     assert (group_by == "segment") == found["segment_id"].notna().all()
@@ -139,7 +139,7 @@ def test_the_audit_counts_what_is_planted():
     by_id.loc[trained[0], "person_id"] = by_id.loc[tested[0], "person_id"]
     by_id.loc[stopped[0], "audio_sha256"] = by_id.loc[tested[0], "audio_sha256"]
     by_id.loc[trained[1], "audio_sha256"] = by_id.loc[trained[2], "audio_sha256"]  # on one side: no leak
-    row = split.audit(found, by_id.reset_index()).iloc[0]
+    row = split.audit(found, by_id.reset_index(), NO_PAIRS).iloc[0]
     assert [row[f"shared_{what}"] for what in ("persons", "patients", "recordings", "audio")] == [1, 0, 0, 1]
     assert [row[f"n_{role}"] for role in ("train", "validation", "test")] == [
         len(trained),
@@ -173,13 +173,74 @@ def test_roles_are_the_data_sets_own():
     parts = groups(found.rename(columns={"role_x": "role"}), table)[0]
     assert not parts["train"] & parts["validation"] and len(parts["validation"]) == pytest.approx(8, abs=1)
     linked = people(linked=8).assign(role=table["role"])
-    assert split.audit(deal(linked, method="role"), linked)["shared_persons"].tolist() == [8]
+    assert split.audit(deal(linked, method="role"), linked, NO_PAIRS)["shared_persons"].tolist() == [8]
 
 
-def test_recordings_without_a_segment_take_no_part():
+def test_recordings_without_a_segment_are_dealt_too_for_they_are_to_be_answered():
     table = people()
-    found = deal(table, segments=cut(table[3:]))
-    assert set(found["recording_id"]) == set(table["recording_id"][3:])
+    assert same(deal(table, segments=cut(table[3:])), deal(table))
+    found = deal(table, segments=cut(table[3:]), group_by="segment")
+    assert set(found["recording_id"]) == set(table["recording_id"][3:]), "there is no segment to deal"
+
+
+def pair(*names):
+    return pd.DataFrame([names], columns=["recording_id", "twin_id"])
+
+
+def chain(table):
+    """Patients 20, 21 and 22, other persons, share audio, the first and last by way of the second."""
+    one, two, three = (table.loc[table["patient_id"] == str(k), "recording_id"] for k in (20, 21, 22))
+    return pd.concat([pair(one.iloc[0], two.iloc[0]), pair(two.iloc[-1], three.iloc[-1])])
+
+
+@pytest.mark.parametrize("group_by", ["person", "patient", "recording"])
+def test_near_duplicates_are_dealt_as_one(group_by):
+    table = people()
+    merged = [deal(table, seed, duplicates=chain(table), group_by=group_by) for seed in range(5)]
+    apart = [
+        deal(table, seed, duplicates=chain(table), group_by=group_by, merge_near_duplicates=False)
+        for seed in range(5)
+    ]
+    assert not any(split.audit(folds, table, chain(table))["shared_near"].any() for folds in merged)
+    assert any(split.audit(folds, table, chain(table))["shared_near"].any() for folds in apart)
+    assert all(same(folds, deal(table, seed, group_by=group_by)) for seed, folds in enumerate(apart))
+
+
+def test_the_audit_counts_the_test_recordings_that_sound_like_one_of_the_others():
+    table = people()
+    found = deal(table)
+    role = found[found["fold"] == 0].set_index("recording_id")["role"]
+    (a, b, *_), (c, d, *_), (e, *_) = (role.index[role == name] for name in ("test", "train", "validation"))
+    twins = pd.concat([pair(a, c), pair(d, a), pair(e, b), pair(c, d)])
+    assert split.audit(found, table, twins)["shared_near"].iloc[0] == 2
+    assert split.audit(found, table, pair(c, e))["shared_near"].iloc[0] == 0
+
+
+def test_the_digest_of_a_test_part_is_of_its_members_alone():
+    table = people()
+    digest = split.audit(deal(table), table, NO_PAIRS)["test_sha256"]
+    assert digest.is_unique
+    other = split.audit(deal(table, validation=0.4)[::-1], table, NO_PAIRS)["test_sha256"]
+    assert list(other) == list(digest)
+    assert not set(split.audit(deal(table, seed=1), table, NO_PAIRS)["test_sha256"]) & set(digest)
+
+
+def checked(table, on_leak, **options):
+    found = deal(table, **options)
+    return split.check(split.audit(found, table, NO_PAIRS), found, table, NO_PAIRS, on_leak)
+
+
+def test_a_leak_is_refused_or_told():
+    table = people()
+    assert checked(table, "error") == "5 folds; nothing is shared between a test part and the training"
+    words = r"5 of 5 folds leak; .* on both sides \d+ persons, such as .*split.on_leak: warn"
+    with pytest.raises(MurmurError, match=words) as refused:
+        checked(table, "error", group_by="patient")
+    said = checked(table, "warn", group_by="patient")
+    assert said.startswith("warning: ") and said.removeprefix("warning: ") in str(refused.value)
+    named = [name.split(" (")[0] for name in said.split("of patient ")[1:]]
+    persons = table.loc[table["patient_id"].isin(named), ["patient_id", "person_id"]].drop_duplicates()
+    assert len(persons) == 2 and persons["person_id"].nunique() == 1
 
 
 @pytest.mark.parametrize("method", ["kfold", "holdout"])
@@ -190,7 +251,7 @@ def test_validation_on_the_test_part_sets_nothing_else_aside(method, group_by):
     assert set(found["role"]) == {"train", "test"}
     expected = honest.assign(role=honest["role"].replace("validation", "train"))
     assert same(found, expected), "the test parts are the same"
-    audit = split.audit(found, table)
+    audit = split.audit(found, table, NO_PAIRS)
     assert (audit["n_validation"] == 0).all()
     assert (group_by == "person") == (not audit["shared_persons"].any())
 
@@ -215,7 +276,7 @@ def test_mirrored_copies_are_dealt_like_any_segment_and_the_audit_sees_it():
     assert len(one) == 6 * len(table)
     twins = [(one[name], one[f"{name}r"]) for name in one.index if not name.endswith("r")]
     assert any("test" in pair and pair != ("test", "test") for pair in twins)
-    assert split.audit(found, table)["shared_recordings"].all()
+    assert split.audit(found, table, NO_PAIRS)["shared_recordings"].all()
 
 
 def few(n):

@@ -14,6 +14,7 @@ from murmur.errors import MurmurError
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
+EXAMPLE_SPLIT = "data/splits/synthetic.csv"  # DVC needs a file to depend on, wanted or not
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -37,6 +38,11 @@ class Download(BaseModel):
                     f"unknown key download.{key}; known are limit, on_bad, remote and the data sets"
                 )
         return self
+
+
+class Duplicates(Section):
+    correlation: Share
+    overlap: Positive
 
 
 class Bandpass(Section):
@@ -111,18 +117,27 @@ class Mel(Section):
 
 
 class Split(Section):
-    method: Literal["kfold", "holdout", "role"]
+    method: Literal["kfold", "holdout", "role", "file"]
+    file: str
     runs: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
     folds: Annotated[int, Field(ge=2)]
     test: Share
     validation: Share
     group_by: Literal["person", "patient", "recording", "segment"]
+    merge_near_duplicates: bool
+    on_leak: Literal["error", "warn"]
     validate_on: Literal["validation", "test"]
 
     @model_validator(mode="after")
     def _runs_once(self) -> "Split":
         if len(set(self.runs)) < len(self.runs):
             raise ValueError(f"split.runs names a run twice: {self.runs}")
+        return self
+
+    @model_validator(mode="after")
+    def _file_is_read(self) -> "Split":
+        if self.file != EXAMPLE_SPLIT and self.method != "file":
+            raise ValueError(f"split.file {self.file} is read only with split.method: file")
         return self
 
 
@@ -202,6 +217,10 @@ class Train(Section):
 
 class Evaluate(Section):
     level: Literal["segment", "recording", "patient"]
+    rule: Literal["mean_probability", "mean_logit", "maximum", "any_present"]
+    thresholds: Literal["accuracy", "uar", "weighted_accuracy", "weighted_accuracy_official"] | None
+    sensitivity: Share
+    prevalence: Share
     draws: Annotated[int, Field(ge=0)]
 
 
@@ -212,6 +231,7 @@ class Params(Section):
     positive: list[str] | None
     seed: Annotated[int, Field(ge=0)]
     download: Download
+    duplicates: Duplicates
     clean: Clean
     segment: Segment
     mel: Mel

@@ -116,8 +116,9 @@ def fit_run(run: Run, weights: Path) -> tuple[pd.DataFrame, pd.DataFrame, Note]:
     if run.options.model.options.get("weights") == "imagenet":
         _fetch(run.options.model)
     results = dict(track(_fit_all(run, weights), f"run {run.run}: fits", total=len(run.roles)))
-    predictions, histories, devices = zip(*(results[fold] for fold in sorted(results)), strict=True)
-    table = pd.concat([_predictions(run, fold, p) for fold, p in enumerate(predictions)])
+    folds = sorted(results)
+    predictions, histories, devices = zip(*(results[fold] for fold in folds), strict=True)
+    table = pd.concat([_predictions(run, fold, p) for fold, p in zip(folds, predictions, strict=True)])
     note = Note(devices[0], run.options.precision, {name: version(name) for name in PACKAGES})
     return table, pd.concat(histories, ignore_index=True), note
 

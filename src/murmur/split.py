@@ -1,11 +1,15 @@
 """Who is trained on and who is tested: repeated stratified folds of whole persons, and their audit."""
 
+import hashlib
 from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import BaseCrossValidator, StratifiedKFold
 
+from murmur import fixed as fixed_splits
 from murmur.errors import MurmurError
 from murmur.params import Split
 from murmur.tables import ROLES
@@ -73,51 +77,92 @@ def _commonest(labels: np.ndarray, member: np.ndarray, n_groups: int) -> np.ndar
 
 
 def split(
-    recordings: pd.DataFrame, segments: pd.DataFrame, options: Split, seed: int
+    recordings: pd.DataFrame, segments: pd.DataFrame, duplicates: pd.DataFrame, options: Split, seed: int
 ) -> dict[int, pd.DataFrame]:
     """The folds table of every run. A run's folds depend on (seed, run) alone, not on the other runs.
 
     With `validate_on: test` nothing is set aside to stop the training: the test part does (published
-    protocols do it; it flatters). Recordings without a segment take no part; the segment stage lists them.
+    protocols do it; it flatters). A recording without a segment is dealt like any other, for it is to be
+    answered too; where segments go one by one it has none to deal.
+
+    Parameters
+    ----------
+    duplicates: pairs of recordings with the same audio, as in `murmur.tables`.
 
     Raises
     ------
     MurmurError
-        Naming the class that has too few groups, or the recording without a role.
+        Naming the class that has too few groups, the recording without a role, or the row of a published
+        split that is wrong.
     """
     units = _units(recordings, segments, options.group_by)
-    return {run: _run(units, options, seed, run) for run in options.runs}
+    if options.merge_near_duplicates and options.group_by != "segment":
+        units["group"] = _merged(units, duplicates)
+    fixed = fixed_splits.read(options.file, recordings, options.runs) if options.method == "file" else None
+    return {run: _run(units, fixed, options, seed, run) for run in options.runs}
 
 
 def _units(recordings: pd.DataFrame, segments: pd.DataFrame, group_by: str) -> pd.DataFrame:
     """A row for whatever is dealt out: segments, mirrored or not, if they go one by one, else recordings."""
     label = "label" if group_by in ("recording", "segment") else "patient_label"
-    known = recordings[["recording_id", "patient_id", "person_id", "role"]].assign(stratum=recordings[label])
+    units = recordings[["recording_id", "patient_id", "person_id", "role"]].assign(stratum=recordings[label])
     if group_by == "segment":
-        units = segments[["segment_id", "recording_id"]].merge(known, on="recording_id")
+        units = segments[["segment_id", "recording_id"]].merge(units, on="recording_id")
     else:
-        units = known[known["recording_id"].isin(segments["recording_id"])].assign(segment_id=None)
+        units = units.assign(segment_id=None)
     return units.assign(group=units[f"{group_by}_id"]).reset_index(drop=True)
 
 
-def _run(units: pd.DataFrame, options: Split, seed: int, run: int) -> pd.DataFrame:
-    labels, groups = units["stratum"].to_numpy(), units["group"].to_numpy()
+def _merged(units: pd.DataFrame, duplicates: pd.DataFrame) -> np.ndarray:
+    """Group names where groups that share audio, directly or by a third, have the first one's name."""
+    names, group = np.unique(units["group"].to_numpy(str), return_inverse=True)
+    of_recording = pd.Series(group, units["recording_id"])
+    one, other = (of_recording[duplicates[column]].to_numpy() for column in ("recording_id", "twin_id"))
+    edges = coo_array((np.ones(len(one)), (one, other)), shape=(len(names),) * 2)
+    together = connected_components(edges, directed=False)[1]
+    first = np.unique(together, return_index=True)[1]
+    return names[first[together]][group]
+
+
+def _run(
+    units: pd.DataFrame, fixed: pd.DataFrame | None, options: Split, seed: int, run: int
+) -> pd.DataFrame:
     tables = []
-    for fold, (rest, test) in enumerate(_parts(units, options, _state(seed, run))):
+    for fold, role in _roles(units, fixed, options, seed, run):
+        if options.validate_on == "validation" and "validation" not in role:
+            role[_stops(units, role, options, (seed, run, fold))] = "validation"
+        table = units[["recording_id", "segment_id"]].assign(run=run, fold=fold, role=role)
+        tables.append(table[role != ""])
+    return pd.concat(tables, ignore_index=True)
+
+
+def _roles(
+    units: pd.DataFrame, fixed: pd.DataFrame | None, options: Split, seed: int, run: int
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Each fold and the role of every unit, "" for none; as yet without validation, if none is given."""
+    if fixed is not None:
+        for fold, given in fixed[fixed["run"] == run].groupby("fold"):
+            role = units["recording_id"].map(given.set_index("recording_id")["role"]).fillna("")
+            yield int(fold), role.to_numpy(object)
+        return
+    for fold, (_, test) in enumerate(_parts(units, options, _state(seed, run))):
         role = np.full(len(units), "train", object)
         role[test] = "test"
-        if options.validate_on == "validation":
-            state = _state(seed, run, fold)
-            inner = StratifiedGroups(1, test=options.validation, random_state=state, least=1)
-            (_, validation), *_ = inner.split(None, labels[rest], groups[rest])
-            if not len(validation):
-                raise MurmurError(
-                    f"split: run {run}, fold {fold}: no class has two groups to train on, so none can stop "
-                    "the training; more recordings are needed, fewer split.folds or a smaller split.test"
-                )
-            role[rest[validation]] = "validation"
-        tables.append(units[["recording_id", "segment_id"]].assign(run=run, fold=fold, role=role))
-    return pd.concat(tables, ignore_index=True)
+        yield fold, role
+
+
+def _stops(units: pd.DataFrame, role: np.ndarray, options: Split, key: tuple[int, int, int]) -> np.ndarray:
+    """The rows of the training part that are set aside to stop the training."""
+    rest = np.flatnonzero(role == "train")
+    labels, groups = (units[column].to_numpy()[rest] for column in ("stratum", "group"))
+    inner = StratifiedGroups(1, test=options.validation, random_state=_state(*key), least=1)
+    (_, validation), *_ = inner.split(None, labels, groups)
+    if not len(validation):
+        raise MurmurError(
+            f"split: run {key[1]}, fold {key[2]}: no class has two groups to train on, so none can stop "
+            "the training; more recordings are needed, fewer split.folds or a smaller split.test"
+        )
+    return rest[validation]
 
 
 def _parts(units: pd.DataFrame, options: Split, state: int) -> Iterator[Indices]:
@@ -138,27 +183,100 @@ def _state(*key: int) -> int:
     return int(np.random.SeedSequence(key).generate_state(1)[0])
 
 
-def audit(folds: pd.DataFrame, recordings: pd.DataFrame) -> pd.DataFrame:
+SHARED = {
+    "persons": "person_id",
+    "patients": "patient_id",
+    "recordings": "recording_id",
+    "audio": "audio_sha256",
+}
+
+WORDS = {
+    "persons": "persons",
+    "patients": "patients",
+    "recordings": "recordings",
+    "audio": "identical pieces of audio",
+    "near": "recordings with near-identical audio",
+}
+
+
+def audit(folds: pd.DataFrame, recordings: pd.DataFrame, duplicates: pd.DataFrame) -> pd.DataFrame:
     """What each fold's test part shares with its train and validation parts.
 
     Returns
     -------
-    A row a fold: n_test, n_train, n_validation recordings, and how many persons, patients, recordings
-    and different pieces of audio (by their samples) stand on both sides.
+    A row a fold: n_train, n_validation, n_test recordings; how many persons, patients, recordings and
+    different pieces of audio (by their samples) stand on both sides; shared_near, the test recordings that
+    sound like one on the other side (`murmur.duplicates`); test_sha256, of the names in the test part.
     """
-    shared = {
-        "persons": "person_id",
-        "patients": "patient_id",
-        "recordings": "recording_id",
-        "audio": "audio_sha256",
-    }
-    facts = folds.merge(recordings[[*shared.values()]], on="recording_id")
+    facts = folds.merge(recordings[["recording_id", "person_id", "patient_id", "audio_sha256"]])
     rows = []
     for (run, fold), table in facts.groupby(["run", "fold"]):
-        test = table["role"] == "test"
+        test, rest = (table[(table["role"] == "test") == side] for side in (True, False))
         sizes = table.groupby("role")["recording_id"].nunique()
         row = {"run": run, "fold": fold} | {f"n_{role}": sizes.get(role, 0) for role in ROLES}
-        for name, column in shared.items():
-            row[f"shared_{name}"] = len(set(table.loc[test, column]) & set(table.loc[~test, column]))
-        rows.append(row)
+        shared = {name: len(set(test[key]) & set(rest[key])) for name, key in SHARED.items()}
+        shared["near"] = len(_sounding_like(test, rest, duplicates))
+        row |= {f"shared_{name}": n for name, n in shared.items()}
+        rows.append(row | {"test_sha256": _digest(test)})
     return pd.DataFrame(rows)
+
+
+def _sounding_like(test: pd.DataFrame, rest: pd.DataFrame, duplicates: pd.DataFrame) -> set[str]:
+    """The recordings of the test part that have a near-duplicate in the rest."""
+    one, other = duplicates["recording_id"], duplicates["twin_id"]
+    tested, trained = set(test["recording_id"]), set(rest["recording_id"])
+    return {*one[one.isin(tested) & other.isin(trained)], *other[other.isin(tested) & one.isin(trained)]}
+
+
+def _digest(test: pd.DataFrame) -> str:
+    names = test["segment_id"].fillna("") + "@" + test["recording_id"]
+    return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()[:16]
+
+
+def check(
+    audit: pd.DataFrame,
+    folds: pd.DataFrame,
+    recordings: pd.DataFrame,
+    duplicates: pd.DataFrame,
+    on_leak: str,
+) -> str:
+    """The audit in a sentence; with `on_leak: error` a leak is refused.
+
+    Raises
+    ------
+    MurmurError
+        Naming the worst fold, what it shares, an example, and what cures it.
+    """
+    shared = audit[[f"shared_{name}" for name in WORDS]]
+    worst = audit.loc[shared.sum(axis=1).idxmax()]
+    found = [f"{n} {word}" for name, word in WORDS.items() if (n := worst[f"shared_{name}"])]
+    if not found:
+        return f"{len(audit)} folds; nothing is shared between a test part and the training"
+    leaky = int((shared.sum(axis=1) > 0).sum())
+    fold = folds[(folds["run"] == worst["run"]) & (folds["fold"] == worst["fold"])]
+    said = (
+        f"{leaky} of {len(audit)} folds leak; run {worst['run']}, fold {worst['fold']} has on both sides "
+        f"{', '.join(found)}, such as {_example(fold, recordings, duplicates)}"
+    )
+    if on_leak == "error":
+        raise MurmurError(
+            f"split: {said}; metrics/audit.csv has every fold. split.group_by: person and "
+            "split.merge_near_duplicates: true cure it (a fixed split must be mended in its file); "
+            "split.on_leak: warn goes on, marked leaky"
+        )
+    return f"warning: {said}"
+
+
+def _example(fold: pd.DataFrame, recordings: pd.DataFrame, duplicates: pd.DataFrame) -> str:
+    facts = fold.merge(recordings[["recording_id", "patient_id", "person_id"]])
+    test, rest = (facts[(facts["role"] == "test") == side] for side in (True, False))
+    both = test.merge(rest, on="person_id").head(1)
+    for one, other in (("recording_id", "twin_id"), ("twin_id", "recording_id")):
+        if both.empty:
+            pairs = test.merge(duplicates, left_on="recording_id", right_on=one, suffixes=("", "_pair"))
+            both = pairs.merge(rest, left_on=other, right_on="recording_id", suffixes=("_x", "_y")).head(1)
+    one = both.iloc[0]
+    return " and ".join(
+        f"{one[f'recording_id_{side}']} of patient {one[f'patient_id_{side}']} ({one[f'role_{side}']})"
+        for side in "xy"
+    )

@@ -1,0 +1,135 @@
+"""Published splits: every row of the file is taken at its word, or refused and named."""
+
+import numpy as np
+import pytest
+
+from murmur import fixed, split
+from murmur.errors import MurmurError
+from tests import made
+from tests.test_split import NO_PAIRS, deal, people
+
+
+def write(path, rows):
+    made.write_csv(path, [{k: str(v) for k, v in row.items()} for row in rows])
+    return str(path)
+
+
+def roles(table, key="patient_id", runs=(0,), **more):
+    """Every fifth patient, from the run's number on, is test; the twins are then on both sides."""
+    names = table[key].unique()
+    return [
+        {key: name, "run": run, "role": "test" if k % 5 == run else "train"} | more
+        for run in runs
+        for k, name in enumerate(names)
+    ]
+
+
+@pytest.mark.parametrize("key", ["patient_id", "recording_id"])
+def test_the_test_part_is_the_files(tmp_path, key):
+    table = people(linked=0)
+    rows = roles(table, key, runs=(0, 3))
+    found = deal(table, method="file", file=write(tmp_path / "s.csv", rows), runs=[3, 0])
+    for run in (0, 3):
+        named = {row[key] for row in rows if row["run"] == run and row["role"] == "test"}
+        part = found[run].merge(table, on="recording_id")
+        assert set(part.loc[part["role_x"] == "test", key]) == named
+        assert set(part["role_x"]) == {"train", "validation", "test"} and len(part) == len(table)
+    parts = [set(found[0].loc[found[0]["role"] == r, "recording_id"]) for r in ("train", "validation")]
+    people_of = [set(table.loc[table["recording_id"].isin(part), "person_id"]) for part in parts]
+    assert not set.intersection(*people_of) or key == "recording_id"
+
+
+def test_a_validation_part_that_is_given_is_taken_and_none_is_made(tmp_path):
+    table = people(linked=0)
+    rows = roles(table)
+    for row in rows[1:20:5]:
+        row["role"] = "validation"
+    found = deal(table, method="file", file=write(tmp_path / "s.csv", rows)).merge(table, on="recording_id")
+    stops = {row["patient_id"] for row in rows if row["role"] == "validation"}
+    assert set(found.loc[found["role_x"] == "validation", "patient_id"]) == stops
+    found = deal(table, method="file", file=write(tmp_path / "s.csv", roles(table)), validate_on="test")
+    assert set(found["role"]) == {"train", "test"}
+
+
+def test_a_file_may_have_folds(tmp_path):
+    table = people(linked=0)
+    rows = [row | {"run": 0, "fold": row["run"]} for row in roles(table, runs=range(5))]
+    found = deal(table, method="file", file=write(tmp_path / "s.csv", rows))
+    tested = found[found["role"] == "test"]
+    assert sorted(found["fold"].unique()) == list(range(5))
+    assert sorted(tested["recording_id"]) == sorted(table["recording_id"])
+
+
+def test_who_is_not_named_takes_no_part_and_is_counted(tmp_path, capsys):
+    table = people(linked=0)
+    rows = [row for row in roles(table) if row["patient_id"] not in ("1", "2")]
+    found = deal(table, method="file", file=write(tmp_path / "s.csv", rows))
+    gone = set(table.loc[table["patient_id"].isin(["1", "2"]), "recording_id"])
+    assert set(found["recording_id"]) == set(table["recording_id"]) - gone
+    assert (
+        f"names no role for {len(gone)} of {len(table)} recordings in run 0, fold 0"
+        in capsys.readouterr().out
+    )
+
+
+def test_a_person_on_both_sides_is_found_with_both_ids(tmp_path):
+    table = people(linked=8)  # patients 0 to 7 are the persons 52 to 59
+    found = deal(table, method="file", file=write(tmp_path / "s.csv", roles(table)))
+    audit = split.audit(found, table, NO_PAIRS)
+    tested = set(table["patient_id"].unique()[::5])
+    pairs = [(str(k), str(52 + k)) for k in range(8)]
+    assert audit["shared_persons"].tolist() == [sum((a in tested) != (b in tested) for a, b in pairs)]
+    assert audit["shared_persons"].iloc[0] > 0
+    words = r"\d+ persons, such as \w+ of patient \d+ \(test\) and \w+ of patient"
+    with pytest.raises(MurmurError, match=words):
+        split.check(audit, found, table, NO_PAIRS, "error")
+
+
+GOOD = [{"patient_id": "1", "run": 0, "role": "test"}, {"patient_id": "2", "run": 0, "role": "train"}]
+
+
+def changed(**cells):
+    return [GOOD[0], GOOD[1] | cells]
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        (changed(patient_id="x7"), r"row 3: the data set has no such patient_id \(1 such rows\)"),
+        (changed(patient_id=""), "row 3: patient_id is empty"),
+        (changed(role=""), "row 3: role is not train, validation or test; fill it in"),
+        (changed(role="Test"), "row 3: role is not train, validation or test"),
+        (changed(run=""), "row 3: run is empty"),
+        (changed(run="first"), "row 3: run is not a number from 0"),
+        (changed(patient_id="1"), "row 3: patient_id has a role in this run and fold already"),
+        (changed(run=1), "run 0, fold 0 has no train part"),
+        ([row | {"run": 4} for row in GOOD], "has no run 0; it has 4: name those in split.runs"),
+        (
+            [{k: v for k, v in row.items() if k != "role"} for row in GOOD],
+            "no column role; it needs the columns",
+        ),
+        (
+            [{k: v for k, v in row.items() if k != "patient_id"} for row in GOOD],
+            "no column patient_id or rec",
+        ),
+        ([row | {"fold": "a"} for row in GOOD], "row 2: fold is not a number from 0"),
+    ],
+)
+def test_a_wrong_row_is_named(tmp_path, rows, words):
+    path = write(tmp_path / "split.csv", rows)
+    with pytest.raises(MurmurError, match=rf"split\.csv: .*{words}"):
+        fixed.read(path, people(), [0])
+
+
+def test_no_file_is_told(tmp_path):
+    with pytest.raises(MurmurError, match=r"none\.csv: cannot be read"):
+        fixed.read(tmp_path / "none.csv", people(), [0])
+
+
+def test_the_embedded_split_fits_the_embedded_data_set(tmp_path):
+    recordings, *_ = made.download("synthetic", tmp_path / "raw", options={"patients": 60, "seed": 0})
+    found = fixed.read(made.ROOT / "data/splits/synthetic.csv", recordings, [0])
+    assert set(found["recording_id"]) == set(recordings["recording_id"])
+    folds = found.assign(segment_id=None)
+    audit = split.audit(folds, recordings, NO_PAIRS)
+    assert not audit.filter(like="shared_").to_numpy().any() and np.all(audit["n_test"] > 20)
