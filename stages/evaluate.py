@@ -5,12 +5,13 @@ from types import SimpleNamespace
 
 import pandas as pd
 
-from murmur import evaluate, mel, params, pictures, tables
+from murmur import cards, evaluate, mel, params, pictures, tables
 from murmur.errors import run_stage
+from murmur.files import beside
 
 
 def main() -> None:
-    p = params.load("evaluate", "split", "segment", "mel", "seed")
+    p = params.load("evaluate", "clean", "segment", "mel", "split", "train", "seed")
     recordings = tables.read("data/recordings.parquet", tables.RECORDINGS)
     card = tables.read_card("data/recordings.parquet")
     schema = tables.predictions_schema(card.classes)
@@ -19,6 +20,7 @@ def main() -> None:
     history_paths = evaluate.run_files("data/history", p.split.runs, ".csv")
     stages = ("download", "segment")
     left_out = pd.concat([tables.read(f"data/left_out/{stage}.parquet", tables.LEFT_OUT) for stage in stages])
+    audit = pd.read_csv("metrics/audit.csv")
 
     results = evaluate.evaluate(
         recordings,
@@ -27,35 +29,47 @@ def main() -> None:
         folds={run: tables.read(f"data/folds/run_{run}.parquet", tables.FOLDS) for run in p.split.runs},
         predictions={r: tables.read(path, schema) for r, path in paths.items()},
         histories={run: pd.read_csv(path) for run, path in history_paths.items()},
-        level=p.evaluate.level,
-        draws=p.evaluate.draws,
+        options=p.evaluate,
         seed=p.seed,
         notes=[tables.read_note(path) for path in paths.values()],
-        audit=pd.read_csv("metrics/audit.csv"),
-        protocol=evaluate.protocol(p.split, p.segment, card),
+        audit=audit,
+        protocol=evaluate.protocol(p.split, p.segment, card, audit["fold"].nunique()),
         left_out=len(left_out),
     )
-    _gallery(p, card, recordings, segments)
+    _pictures(p, card, recordings, segments, results)
     evaluate.write(results, "metrics", "plots")
     tables.write_csv(left_out, "metrics/left_out.csv")
-    print(evaluate.in_words(results, p.evaluate.level))
+    subgroups, points, runs = (results.tables[name] for name in ("subgroups", "operating_points", "runs"))
+    _write("metrics/model_card.md", cards.model_card(results.details, p, subgroups, points, runs))
+    _write("metrics/data_card.md", cards.data_card(results.details, audit, left_out))
+    print(evaluate.in_words(results.details))
 
 
-def _gallery(p: SimpleNamespace, card: tables.Card, recordings: pd.DataFrame, segments: pd.DataFrame) -> None:
-    path = Path("plots/gallery.png")
+def _write(path: str, text: str) -> None:
+    with beside(path) as part:
+        part.write_text(text, encoding="utf-8", newline="\n")
+
+
+def _pictures(
+    p: SimpleNamespace,
+    card: tables.Card,
+    recordings: pd.DataFrame,
+    segments: pd.DataFrame,
+    results: evaluate.Results,
+) -> None:
+    gallery, errors = Path("plots/gallery.png"), Path("plots/errors.png")
     if not card.shareable:  # git would pass it on
-        pictures.notice(f"no examples: {card.dataset} may not be passed on ({card.licence})", path)
+        for path in (gallery, errors):
+            pictures.notice(f"no pictures: {card.dataset} may not be passed on ({card.licence})", path)
         return
+    spectrograms = mel.read(f"data/mel.{p.mel.format}")
+    axes = {"seconds": p.segment.length, "frequencies": mel.frequencies(p.mel)[1:-1]}
     names = segments.loc[~segments["reversed"], "recording_id"]  # the mirrored come after all others
-    pictures.gallery(
-        mel.read(f"data/mel.{p.mel.format}"),
-        names,
-        names.map(recordings.set_index("recording_id")["label"]),
-        card.classes,
-        path,
-        seconds=p.segment.length,
-        frequencies=mel.frequencies(p.mel)[1:-1],
-    )
+    labels = names.map(recordings.set_index("recording_id")["label"])
+    pictures.gallery(spectrograms, names, labels, card.classes, gallery, **axes)
+    shown = spectrograms[[m.segment for m in results.mistakes]]
+    titles = [f"{m.recording_id}\n{m.truth}, said {m.answer} {m.probability:.2f}" for m in results.mistakes]
+    pictures.errors(shown, titles, errors, **axes)
 
 
 if __name__ == "__main__":
