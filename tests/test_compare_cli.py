@@ -1,0 +1,142 @@
+"""murmur compare: what it reads from git, from a DVC experiment and the workspace, and what it prints."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from murmur import cli
+from murmur.errors import MurmurError
+from tests import made
+from tests.test_compare import UP, A, B, texts
+
+
+def git(*arguments):
+    command = ["git", "-c", "user.name=a", "-c", "user.email=a@b", *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def write(*arguments, **changes):
+    for path, text in texts(*arguments, **changes).items():
+        Path(path).parent.mkdir(exist_ok=True)
+        Path(path).write_text(text)
+
+
+def experiment(name, base, *arguments, **changes):
+    """What `dvc exp run` leaves: a commit on no branch and a ref to it; the workspace is put back."""
+    write(*arguments, **changes)
+    git("commit", "--quiet", "-am", name)
+    commit = git("rev-parse", "HEAD")
+    git("reset", "--quiet", "--hard", base)
+    base = git("rev-parse", base)
+    git("update-ref", f"refs/exps/{base[:2]}/{base[2:]}/{name}", commit)
+    return commit
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """Two commits, in a folder of the repository: without metrics, then with A's; the workspace has B's."""
+    place = tmp_path / "a project"
+    place.mkdir()
+    monkeypatch.chdir(place)
+    Path("recipes").mkdir()
+    Path("dvc.yaml").write_text("stages: {}\n")
+    git("init", "--quiet", "..")
+    git("add", ".")
+    git("commit", "--quiet", "-m", "none")
+    write(A)
+    git("add", ".")
+    git("commit", "--quiet", "-m", "A")
+    write(B)
+    return place
+
+
+def compared(capsys, *arguments, **options):
+    cli.compare(*arguments, as_json=True, **options)
+    return json.loads(capsys.readouterr().out)
+
+
+def test_head_against_the_workspace_by_default(project, capsys):
+    found = compared(capsys)
+    head = git("rev-parse", "--short=7", "HEAD")
+    assert (found["a"]["name"], found["b"]["name"]) == (f"HEAD ({head})", "workspace")
+    assert found["metrics"]["uar"]["difference"] == pytest.approx(UP.mean())
+    assert compared(capsys, "workspace", "HEAD")["metrics"]["uar"]["difference"] == pytest.approx(-UP.mean())
+    assert found["level"] == "patient" and found["rope"] == 0.01
+
+
+def test_an_experiment_is_found_by_name_and_by_commit(project, capsys):
+    git("checkout", "--quiet", ".")
+    commit = experiment("loud-hare", "HEAD", A + 0.1 + UP)
+    experiment("loud-hart", "HEAD", A)
+    git("update-ref", "refs/exps/exec/EXEC_HEAD", "HEAD")
+    by_name, by_commit = (compared(capsys, "HEAD", name) for name in ("loud-hare", commit[:9]))
+    assert by_name["b"]["name"] == f"loud-hare ({commit[:7]})"
+    assert by_name["metrics"] == by_commit["metrics"]
+    assert by_name["metrics"]["uar"]["b"] == pytest.approx((A + 0.1 + UP).mean())
+    with pytest.raises(
+        MurmurError, match=r"hare: neither a git revision nor .*; .* here: loud-hare, loud-hart$"
+    ):
+        cli.compare("hare")
+
+
+def test_one_name_of_two_experiments_is_refused(project):
+    git("checkout", "--quiet", ".")
+    commits = [experiment("twin", base, np.full(10, k / 9)) for k, base in enumerate(("HEAD", "HEAD~1"))]
+    with pytest.raises(MurmurError, match=f"twin: several have this name.*{min(commits)}, {max(commits)}"):
+        cli.compare("twin")
+
+
+def test_what_dvc_saves_is_found(project, capsys):
+    Path(".dvc").mkdir()
+    Path(".dvc/config").write_text("[core]\n    analytics = false\n    check_update = false\n")
+    git("add", ".dvc/config")
+    git("commit", "--quiet", "-m", "dvc")
+    for key, value in {"user.name": "a", "user.email": "a@b"}.items():
+        git("config", key, value)
+    saved = [sys.executable, "-m", "dvc", "exp", "save", "--quiet", "--name", "kept"]
+    subprocess.run(saved, check=True)
+    git("checkout", "--quiet", ".")
+    found = compared(capsys, "workspace", "kept")
+    assert found["metrics"]["uar"]["difference"] == pytest.approx(UP.mean())
+
+
+def test_what_is_not_there_is_told(project):
+    with pytest.raises(MurmurError, match=r"nix: neither a git revision nor a DVC experiment; .* here: none"):
+        cli.compare("HEAD", "nix")
+    old = r"HEAD~1 \(.{7}\): no metrics/folds.csv: run it with this version of murmur and commit metrics/"
+    with pytest.raises(MurmurError, match=old):
+        cli.compare("HEAD~1")
+    Path("metrics/details.json").unlink()
+    with pytest.raises(MurmurError, match=r"workspace: no metrics/details.json: make it with `dvc repro`"):
+        cli.compare()
+
+
+def test_tables_metrics_level_and_rope(project, capsys):
+    cli.compare(metric=["brier", "uar"], level="segment", rope=0.5, md=True)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "**no difference: brier is the same in every fold**"
+    rows = [line.split(" | ")[0] for line in lines if line.startswith("| ")]
+    assert rows == ["| metric", "| ---", "| brier (lower is better)", "| uar"]
+    assert "- segment level, mean of 10 fold(s) of 2 run(s); worse, better: B by more than 0.5" in "".join(
+        lines
+    )
+    cli.compare()
+    assert capsys.readouterr().out.startswith("no difference can be claimed: uar differs by +0.022 [")
+
+
+def test_the_command_itself(project):
+    def murmur(*arguments):
+        environment = os.environ | {"PYTHONPATH": str(made.ROOT / "src")}
+        command = [sys.executable, "-m", "murmur.cli", "compare", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, env=environment)
+
+    done = murmur("HEAD", "workspace", "--metric", "uar", "--json")
+    assert done.returncode == 0 and list(json.loads(done.stdout)["metrics"]) == ["uar"]
+    done = murmur("--metric", "uwr")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert done.stderr.startswith("error: A (HEAD (") and "there are uar, brier" in done.stderr
