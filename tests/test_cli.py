@@ -20,7 +20,7 @@ from tests import made
 CLASSES = ("Present", "Unknown", "Absent")
 PROTOCOL = {
     **{"group_by": "person", "validate_on": "validation", "flaws": "none"},
-    **{"shared_persons": 0, "shared_recordings": 0, "leaky": False},
+    **{"shared_persons": 0, "shared_recordings": 0, "shared_near": 0, "leaky": False},
 }
 
 
@@ -35,7 +35,8 @@ def project(tmp_path, monkeypatch):
     shutil.copy(made.ROOT / "dvc.yaml", ".")
     shutil.copy(made.ROOT / "params.yaml", ".")
     Path("recipes").mkdir()
-    shutil.copytree(made.ROOT / "data/folder", "data/folder")
+    for part in ("folder", "splits"):
+        shutil.copytree(made.ROOT / "data" / part, Path("data", part))
     for name in ("circor_cnn", "circor_bilstm"):
         shutil.copy(made.ROOT / f"recipes/{name}.yaml", "recipes")
     git("init", "--quiet")
@@ -112,10 +113,8 @@ def test_optimism_runs_both_protocols_and_prints_the_gap(project, monkeypatch, c
         figure = {"mean": 0.9 if flawed else 0.7, "sd": 0.0, "low": 0.6, "high": None if flawed else 0.8}
         protocol = PROTOCOL | ({"group_by": "segment", "shared_persons": 9, "leaky": True} if flawed else {})
         baseline = {"answer": "Absent", "uar": 0.3333}
-        return {"patient": {"uar": figure | {"low": None} if flawed else figure}} | {
-            "baseline": baseline,
-            "protocol": protocol,
-        }
+        figures = {"uar": figure | {"low": None} if flawed else figure}
+        return {"level": "patient", "headline": figures, "baseline": baseline, "protocol": protocol}
 
     monkeypatch.setattr(cli, "_run", summary)
     cli.optimism("circor_cnn", ["split.runs=[3]"], md=True)
@@ -176,7 +175,7 @@ def test_images_are_written_by_label_with_low_frequencies_below(project):
         "audio_sha256": "0",
         "source": "s",
     }
-    nothing = {"role": None, "sex": None, "age_group": None}
+    nothing = {"role": None, "sex": None, "age_group": None, "quality": None}
     recordings = pd.DataFrame(rows | facts | nothing).assign(patient_label="Present")
     tables.write(recordings, "data/recordings.parquet", tables.RECORDINGS)
     pieces = {"segment_id": ["a@0", "b@0"], "recording_id": ["a", "b"], "start": 0, "n_samples": 9}

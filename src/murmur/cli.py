@@ -1,13 +1,17 @@
 """The `murmur` command. The one file that knows DVC and git; no stage depends on it."""
 
+import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
+from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Annotated, Any
 
 import typer
@@ -31,6 +35,14 @@ DVC_CONFIG = """\
 Name = Annotated[str, typer.Argument(help="a recipe, as `murmur recipes` lists them")]
 Settings = Annotated[
     list[str], typer.Option("--set", "-S", help="key=value, for both runs", default_factory=list)
+]
+
+Pairs = Annotated[
+    list[str],
+    typer.Option("--map", help="LABEL=CLASS: its label, the models' class or null", default_factory=list),
+]
+ThereSettings = Annotated[
+    list[str], typer.Option("--set", "-S", help="download.…=value, for that data set", default_factory=list)
 ]
 
 
@@ -83,7 +95,7 @@ def optimism(
     for key, value in content["published"].items():
         _put(flawed, key, value)
     found = [_run(content, f"{name}, honest"), _run(flawed, f"{name}, as published")]
-    _print_gap(*found, level=content["evaluate"]["level"], md=md)
+    _print_gap(*found, md=md)
 
 
 @app.command()
@@ -104,6 +116,263 @@ def images(folder: Annotated[Path, typer.Argument(help="an empty or new folder")
     label = segments["recording_id"].map(labels)
     pictures.export(pictured, segments["segment_id"], label, folder)
     print(f"{len(segments)} images in {folder}")
+
+
+@app.command()
+def compare(
+    a: Annotated[str, typer.Argument(help="the base: a git revision, a DVC experiment, workspace")] = "HEAD",
+    b: Annotated[str, typer.Argument(help="the candidate, likewise")] = "workspace",
+    metric: Annotated[list[str] | None, typer.Option(help="of metrics/folds.csv; first decides")] = None,
+    level: Annotated[str | None, typer.Option(help="segment, recording, patient")] = None,
+    rope: Annotated[float, typer.Option(min=0, help="what does not matter, in the metric's unit")] = 0.01,
+    as_json: Annotated[bool, typer.Option("--json", help="for machines")] = False,
+    md: Annotated[bool, typer.Option(help="as Markdown")] = False,
+) -> None:
+    """Test whether B differs from A: paired over the folds, corrected for what the folds share."""
+    from murmur import compare as comparison  # imports scipy
+
+    sides = [comparison.parse(*_at(name, comparison.FILES)) for name in (a, b)]
+    result = comparison.compare(*sides, metrics=metric or (), level=level, rope=rope)
+    if as_json:
+        print(json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False))
+    else:
+        print(comparison.as_markdown(result) if md else comparison.in_words(result))
+
+
+@app.command()
+def report(out: Annotated[Path, typer.Option(help="the page to write")] = Path("report.html")) -> None:
+    """Write all that the experiment found as one HTML page, to read, print or mail."""
+    from murmur import report as page  # imports the drawing library
+
+    page.write(Path(), out)
+    print(f"{out}: open it in a browser")
+
+
+@app.command("evaluate-on")
+def evaluate_on(
+    dataset: Annotated[str, typer.Argument(help="another data set, as params.yaml lists them")],
+    mapped: Pairs,
+    settings: ThereSettings,
+    task: Annotated[
+        str | None, typer.Option(help="its task; else the experiment's own, or its first")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="for machines")] = False,
+    md: Annotated[bool, typer.Option(help="as Markdown")] = False,
+) -> None:
+    """Score the kept weights of the experiment in place on another data set, heard as the models were taught.
+
+    Every fold's model answers for every recording; whoever is in the experiment is left out. Writes
+    metrics/elsewhere_DATASET.json.
+    """
+    from murmur import elsewhere, evaluate  # import torch
+
+    with redirect_stdout(sys.stderr):
+        result = _elsewhere(dataset, mapped, settings, task)
+    text = evaluate.as_json(result)
+    with beside(f"metrics/elsewhere_{dataset}.json") as part:
+        part.write_text(text, encoding="utf-8", newline="\n")
+    if as_json:
+        print(text, end="")
+        return
+    rows, remarks = elsewhere.in_words(result)
+    _print_rows(rows, md)
+    print("\n".join(["", *(f"- {remark}" for remark in remarks)] if md else remarks))
+
+
+@app.command()
+def robustness(
+    runs: Annotated[str | None, typer.Option(help="such as 0,1; else all of split.runs")] = None,
+    disturb: Annotated[str | None, typer.Option(help="some of noise,gain,band,length; else all")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="for machines")] = False,
+    md: Annotated[bool, typer.Option(help="as Markdown")] = False,
+) -> None:
+    """Score the kept weights on their own test parts, disturbed: noise, gain, a narrower band, cut short.
+
+    Writes plots/robustness.csv.
+    """
+    from murmur import disturb as disturbing  # imports torch
+    from murmur import tables
+
+    kinds = disturb.split(",") if disturb else list(disturbing.KINDS)
+    if unknown := sorted(set(kinds) - set(disturbing.KINDS)):
+        raise MurmurError(
+            f"--disturb: no disturbance {unknown[0]!r}; there are {', '.join(disturbing.KINDS)}"
+        )
+    if runs and not all(run.isdigit() for run in runs.split(",")):
+        raise MurmurError(f"--runs {runs}: expected numbers of runs, such as 0,1")
+    with redirect_stdout(sys.stderr):
+        e = _experiment([int(run) for run in runs.split(",")] if runs else None)
+        found = disturbing.robustness(
+            e.models, e.home.recordings, Path("data/raw"), e.folds, e.card, e.p, kinds
+        )
+    lead = found["metric"].iloc[0]
+    found = found.sort_values(["disturbance", "value", "metric"], na_position="first", ignore_index=True)
+    found.insert(0, "experiment", _experiment_hash())
+    tables.write_csv(found, "plots/robustness.csv")
+    if as_json:
+        print(found.to_json(orient="records", indent=2, double_precision=6))
+    else:
+        _print_rows(disturbing.curves(found, lead), md)
+
+
+def _at(name: str, paths: Sequence[str]) -> tuple[str, dict[str, str]]:
+    """A full name and the texts of files, by path, of a git revision, a DVC experiment or the workspace."""
+    if name == "workspace":
+        if missing := [path for path in paths if not Path(path).is_file()]:
+            raise MurmurError(f"workspace: no {missing[0]}: make it with `dvc repro`")
+        return name, {path: Path(path).read_text(encoding="utf-8") for path in paths}
+    commit = _commit(name)
+    texts = {}
+    for path in paths:
+        text = _git("show", f"{commit}:./{path}")
+        if text is None:
+            raise MurmurError(
+                f"{name} ({commit[:7]}): no {path}: run it with this version of murmur and commit metrics/"
+            )
+        texts[path] = text
+    return f"{name} ({commit[:7]})", texts
+
+
+def _commit(name: str) -> str:
+    """The commit of a git revision, else of a DVC experiment: refs/exps/xx/yyyy…/NAME."""
+    if found := _git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}"):
+        return found.strip()
+    lines = (_git("for-each-ref", "--format=%(objectname) %(refname)", "refs/exps") or "").splitlines()
+    refs = [(commit, ref.split("/")) for commit, ref in (line.split(" ", 1) for line in lines)]
+    named = sorted((parts[4], commit) for commit, parts in refs if len(parts) == 5)
+    commits = [commit for known, commit in named if known == name]
+    if len(commits) > 1:
+        raise MurmurError(
+            f"experiment {name}: several have this name; give one's commit: {', '.join(commits)}"
+        )
+    if not commits:
+        known = ", ".join(dict.fromkeys(known for known, _ in named)) or "none"
+        raise MurmurError(f"{name}: neither a git revision nor a DVC experiment; experiments here: {known}")
+    return commits[0]
+
+
+def _git(*arguments: str) -> str | None:
+    """What git prints, None if it fails."""
+    if not shutil.which("git"):
+        raise MurmurError("git is not here, and revisions and experiments are git's: install it")
+    done = subprocess.run(["git", *arguments], capture_output=True, text=True, encoding="utf-8")
+    return done.stdout if done.returncode == 0 else None
+
+
+def _experiment(chosen: Sequence[int] | None = None) -> SimpleNamespace:
+    """What is in place: p (parameters), card, models, home (its recordings), folds; of all runs or some.
+
+    Raises
+    ------
+    MurmurError
+        If a part of it is missing, or params.yaml is not what it was made with.
+    """
+    import pandas as pd
+
+    from murmur import elsewhere, tables  # imports torch
+
+    p = params.load(*(name for name in params.Params.model_fields if name != "published"))
+    runs = sorted({*(chosen or p.split.runs)})
+    embedded = ["embed@m2d"] if p.train.features == "embedding" else []
+    trained = [f"train@{run}" for run in runs]
+    _check_as_run(["download", "clean", "segment", "mel", *embedded, *trained, "evaluate"])
+    _, texts = _at("workspace", ["metrics/calibration.csv"])
+    fitted = pd.read_csv(StringIO(texts["metrics/calibration.csv"]))
+    weights = elsewhere.kept(Path("models"), fitted, runs)
+    card = tables.read_card("data/recordings.parquet")
+    return SimpleNamespace(
+        p=p,
+        card=card,
+        models=elsewhere.Models(weights, card.classes, fitted, p.train, p.evaluate, p.seed),
+        home=_heard(Path(), p),
+        folds={run: tables.read(f"data/folds/run_{run}.parquet", tables.FOLDS) for run in runs},
+    )
+
+
+def _heard(folder: Path, p: SimpleNamespace) -> Any:
+    from murmur import elsewhere, tables
+
+    recordings = tables.read(folder / "data/recordings.parquet", tables.RECORDINGS)
+    segments = tables.read(folder / "data/segments.parquet", tables.SEGMENTS)
+    return elsewhere.Heard(recordings, segments, folder / f"data/{p.train.features}.{p.mel.format}")
+
+
+def _experiment_hash() -> str:
+    path = "metrics/folds.csv"
+    return hashlib.sha256(_at("workspace", [path])[1][path].encode()).hexdigest()
+
+
+def _check_as_run(stages: Sequence[str]) -> None:
+    """Refuse a params.yaml that is not what these stages ran with, as dvc.lock has it."""
+    _, texts = _at("workspace", ["dvc.lock"])
+    ran, now = yaml.safe_load(texts["dvc.lock"]).get("stages", {}), params.read_yaml("params.yaml")
+    for stage in stages:
+        if stage not in ran:
+            raise MurmurError(f"stage {stage} has not run with this params.yaml: `dvc repro` first")
+        for key, value in ran[stage].get("params", {}).get("params.yaml", {}).items():
+            if _get(now, key) != value:
+                raise MurmurError(
+                    f"params.yaml: {key} is not what {stage} ran with: `dvc repro` first, or put it back"
+                )
+
+
+def _get(content: Any, key: str) -> Any:
+    for part in key.split("."):
+        content = content.get(part) if isinstance(content, dict) else None
+    return content
+
+
+def _elsewhere(
+    dataset: str, mapped: Sequence[str], settings: Sequence[str], task: str | None
+) -> dict[str, Any]:
+    """What `evaluate_on` writes; the data set is prepared in a folder of its own that shares the cache."""
+    from murmur import elsewhere, tables
+
+    e = _experiment()
+    _, texts = _at("workspace", ["metrics/details.json"])
+    content = _content_for(dataset, settings)
+    section = params.check(params.Download, content["download"], "params.yaml: download")
+    task, labels = elsewhere.labels(dataset, task, e.p.task, section)
+    class_map = elsewhere.class_map(labels, e.card.classes, _pairs(mapped))
+    card = elsewhere.asked(e.card, class_map.values())
+    own = {label: c for label, c in class_map.items() if label != c}
+    content |= {"dataset": dataset, "task": task, "class_map": own, "positive": list(card.positive)}
+    with _made(content, dataset, "embed@m2d" if e.p.train.features == "embedding" else "mel") as folder:
+        result = elsewhere.elsewhere(e.models, e.home.recordings, _heard(folder, e.p), card)
+        left_out = tables.read(folder / "data/left_out/download.parquet", tables.LEFT_OUT)
+    result["data"]["left_out"] = left_out["reason"].value_counts().to_dict()
+    if result["left_unasked"]:
+        here = elsewhere.at_home(e.models, e.home, e.folds, card)["headline"]
+    else:
+        here = json.loads(texts["metrics/details.json"])["headline"]
+    facts = {"experiment": _experiment_hash(), "dataset": dataset, "task": task, "class_map": class_map}
+    return {**facts, **result, "here": here}
+
+
+def _content_for(dataset: str, settings: Sequence[str]) -> dict[str, Any]:
+    """params.yaml with a section `download` for another data set: all of it, and nothing is passed on."""
+    from murmur.download import reader
+
+    content = params.read_yaml("params.yaml")
+    content["download"]["limit"] = None
+    for setting in settings:
+        key, _, value = setting.partition("=")
+        if not key.startswith("download."):
+            raise MurmurError(f"-S {key}: only download.… can differ: all else is as the models were taught")
+        _put(content, key, yaml.safe_load(value))
+    if not getattr(reader(dataset), "MAY_BE_PASSED_ON", True) and not content["download"]["remote"]:
+        content["download"]["remote"] = "private"
+    folder = content["download"]["folder"]
+    if folder["path"] != "data/folder":  # seen from another folder
+        folder["path"] = str(Path(folder["path"]).resolve())
+    return content
+
+
+def _pairs(mapped: Sequence[str]) -> dict[str, str | None]:
+    pairs = [pair.rpartition("=") for pair in mapped]
+    if wrong := [pair for pair, (label, _, c) in zip(mapped, pairs, strict=True) if not label or not c]:
+        raise MurmurError(f"--map {wrong[0]}: expected LABEL=CLASS, or LABEL=null to leave the label out")
+    return {label: None if c == "null" else c for label, _, c in pairs}
 
 
 def _recipe(name: str) -> Path:
@@ -132,7 +401,14 @@ def _put(content: dict[str, Any], key: str, value: Any) -> None:
 
 
 def _run(content: Mapping[str, Any], what: str) -> dict[str, Any]:
-    """The summary of a run with these parameters, in a folder of its own that shares the cache."""
+    """The details of a run with these parameters, in a folder of its own that shares the cache."""
+    with _made(content, what) as folder:
+        return json.loads((folder / "metrics/details.json").read_text(encoding="utf-8"))
+
+
+@contextmanager
+def _made(content: Mapping[str, Any], what: str, *targets: str) -> Iterator[Path]:
+    """A folder that shares the cache, where the stages, all or up to `targets`, ran with these parameters."""
     with tempfile.TemporaryDirectory(prefix="murmur-") as name:
         folder = Path(name)
         for part in ("src", "stages"):
@@ -141,14 +417,14 @@ def _run(content: Mapping[str, Any], what: str) -> dict[str, Any]:
         (folder / "params.yaml").write_text(yaml.safe_dump(dict(content), sort_keys=False), encoding="utf-8")
         params.load("seed", path=folder / "params.yaml")
         (folder / "data").mkdir()
-        for part in ("folder", "weights"):  # what the user put there; all else is made by the stages
+        for part in ("folder", "splits", "weights"):  # what the user put there; the stages make all else
             if Path("data", part).exists():
                 (folder / "data" / part).symlink_to(Path("data", part).resolve())
         _dvc(folder, "init", "--no-scm", "--quiet")
         (folder / ".dvc/config").write_text(DVC_CONFIG.format(_cache()), encoding="utf-8")
         Console(stderr=True).rule(what)
-        _dvc(folder, "repro")
-        return json.loads((folder / "metrics/summary.json").read_text(encoding="utf-8"))
+        _dvc(folder, "repro", *targets)
+        yield folder
 
 
 def _cache() -> str:
@@ -169,23 +445,38 @@ def _dvc(folder: Path, *arguments: str) -> None:
         raise MurmurError(f"`dvc {' '.join(arguments)}` ended with an error; it is told above")
 
 
-def _print_gap(honest: dict[str, Any], flawed: dict[str, Any], *, level: str, md: bool) -> None:
+def _print_gap(honest: dict[str, Any], flawed: dict[str, Any], *, md: bool) -> None:
     always = [f"always {run['baseline']['answer']} ({how})" for run, how in ((honest, "h."), (flawed, "p."))]
     rows = [("", "honest", "as published", "gap", *always)]
-    for name, one in honest[level].items():
-        other = flawed[level].get(name, {})
+    for name, one in honest["headline"].items():
+        other = flawed["headline"].get(name, {})
         gap = _text((other.get("mean") or 0) - one["mean"], "+") if _known(one, other) else "-"
         constant = [
             _text(run["baseline"][name]) if name in run["baseline"] else "-" for run in (honest, flawed)
         ]
         rows.append((name, _figure(one), _figure(other), gap, *constant))
-    for fact in ("group_by", "validate_on", "flaws", "shared_persons", "shared_recordings", "leaky"):
+    for fact in (
+        "group_by",
+        "validate_on",
+        "flaws",
+        "shared_persons",
+        "shared_recordings",
+        "shared_near",
+        "leaky",
+    ):
         rows.append((fact, str(honest["protocol"][fact]), str(flawed["protocol"][fact]), "", "", ""))
+    if not md:
+        what = "mean over runs [95 % interval over persons]; h.: honest, p.: as published"
+        print(f"{honest['level']} level: {what}")
+    _print_rows(rows, md)
+
+
+def _print_rows(rows: Sequence[tuple[str, ...]], md: bool) -> None:
+    """A table, its head first."""
     if md:
-        rows.insert(1, ("---",) * 6)
+        rows = [rows[0], ("---",) * len(rows[0]), *rows[1:]]
         print("\n".join("| " + " | ".join(row) + " |" for row in rows))
         return
-    print(f"{level} level: mean over runs [95 % interval over persons]; h.: honest, p.: as published")
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -1,0 +1,120 @@
+"""A made experiment for the tests of the scoring: tables as the stages write them, small and random."""
+
+import numpy as np
+import pandas as pd
+
+from murmur import answers, params
+from murmur.tables import Card, Note
+from tests.made import changed
+
+CLASSES = ("Present", "Unknown", "Absent")
+CARD = Card("made", "murmur", CLASSES, ("Present",), weights=(), persons="made up", licence="none")
+COLUMNS = ["p_Present", "p_Unknown", "p_Absent"]
+RUNS, FOLDS = (0, 3), 3
+
+
+def options(**changes):
+    """The evaluate section of params.yaml with few draws, and changes."""
+    return params.Evaluate(**changed({})["evaluate"] | {"draws": 50} | changes)
+
+
+def experiment(patients=24, linked=2, seed=7):
+    """The arguments of `evaluate.evaluate`; patients of one to three recordings of one to three segments.
+
+    The last `linked` + 1 patients are one person. Two runs, three folds; each fold has a validation part.
+    """
+    rng = np.random.default_rng(seed)
+    recordings = _recordings(patients, linked, rng)
+    times = rng.integers(1, 4, len(recordings))
+    segments = recordings.loc[recordings.index.repeat(times), ["recording_id"]].reset_index(drop=True)
+    segments["segment_id"] = [f"{name}@{k}" for k, name in enumerate(segments["recording_id"])]
+    segments["reversed"] = False
+    folds = {run: _folds(recordings, run) for run in RUNS}
+    return {
+        "recordings": recordings,
+        "card": CARD,
+        "segments": segments,
+        "folds": folds,
+        "predictions": {run: _predictions(recordings, segments, folds[run], run) for run in RUNS},
+        "histories": {run: _history(run) for run in RUNS},
+        "options": options(),
+        "seed": 5,
+        "notes": [Note("cpu", "float32", {"torch": "2"}), Note("cuda", "float32", {"torch": "2"})],
+        "audit": pd.DataFrame({"run": RUNS, "fold": 0, "shared_persons": [0, 2]}),
+        "protocol": {"group_by": "person"},
+        "left_out": 4,
+    }
+
+
+def _recordings(patients, linked, rng):
+    rows = [
+        {
+            "recording_id": f"r{i}_{k}",
+            "patient_id": f"p{i}",
+            "person_id": f"q{min(i, patients - 1 - linked)}",
+            "label": CLASSES[(i + (k == 0 and i % 5 == 0)) % 3],
+            "patient_label": CLASSES[i % 3],
+            "site": ("AV", "PV", "MV")[k],
+            "sex": ("Female", "Male", None)[i % 4 % 3],
+        }
+        for i in range(patients)
+        for k in range(rng.integers(1, 4))
+    ]
+    facts = {"audio_sha256": "0", "source": "made", "quality": None, "age_group": "Child", "role": None}
+    return pd.DataFrame(rows).assign(**facts, sample_rate=1000, n_samples=1800)
+
+
+def _folds(recordings, run):
+    persons = recordings["person_id"].unique()
+    dealt = np.random.default_rng(run).permutation(len(persons)) % FOLDS
+    fold = recordings["person_id"].map(dict(zip(persons, dealt, strict=True)))
+    roles = np.array(["test", "validation", "train"])
+    tables = [
+        recordings[["recording_id"]].assign(run=run, fold=f, role=roles[(f - fold) % 3]) for f in range(FOLDS)
+    ]
+    return pd.concat(tables, ignore_index=True).assign(segment_id=None)
+
+
+def _predictions(recordings, segments, folds, run):
+    rng = np.random.default_rng(100 + run)
+    table = folds[folds["role"] != "train"].drop(columns="segment_id")
+    table = table.merge(segments, on="recording_id").merge(recordings, on="recording_id")
+    truth = pd.Index(CLASSES).get_indexer(pd.Index(table["label"]))
+    odds = np.exp(rng.normal(size=(len(table), 3)) + np.eye(3)[truth])
+    p = pd.DataFrame((odds / odds.sum(1, keepdims=True)).astype("float32"), columns=COLUMNS)
+    said = table[["run", "fold", "role_x", "segment_id"]].set_axis(["run", "fold", "role", "unit_id"], axis=1)
+    return said.assign(level="segment").join(p)
+
+
+def _history(run):
+    length = 3 + run
+    fit = {"fold": 0, "epoch": range(length), "train_loss": np.arange(length) + run, "best": 0}
+    return pd.DataFrame(fit)
+
+
+def said(made):
+    """The units of every level, and the two tables of `answers.answers`."""
+    units = answers.number_units(made["recordings"], made["segments"], made["card"].classes)
+    args = (made["predictions"], made["folds"], units, made["card"], made["options"])
+    return units, *answers.answers(*args)
+
+
+def silenced(made, *recordings):
+    """The same without the segments of these recordings, of which nothing is predicted then."""
+    gone = made["segments"]["recording_id"].isin(recordings)
+    names = made["segments"].loc[gone, "segment_id"]
+    heard = {run: t[~t["unit_id"].isin(names)] for run, t in made["predictions"].items()}
+    return made | {"segments": made["segments"][~gone].reset_index(drop=True), "predictions": heard}
+
+
+def two_classes(made):
+    """The same with Unknown merged into Absent."""
+    recordings = made["recordings"].copy()
+    for column in ("label", "patient_label"):
+        recordings[column] = recordings[column].replace("Unknown", "Absent")
+    predictions = {
+        run: t.assign(p_Absent=t["p_Absent"] + t["p_Unknown"]).drop(columns="p_Unknown")
+        for run, t in made["predictions"].items()
+    }
+    card = Card("made", "murmur", ("Present", "Absent"), ("Present",), (), persons="made up", licence="none")
+    return made | {"recordings": recordings, "predictions": predictions, "card": card}

@@ -1,0 +1,329 @@
+"""Kept weights: elsewhere they say what they said at home, of the classes there are, of nobody they know."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.numpy import load_file, save_file
+
+from murmur import elsewhere, params, runs, tables
+from murmur.elsewhere import Heard, Models
+from murmur.errors import MurmurError
+from tests import made
+
+CLASSES = ("Present", "Unknown", "Absent")
+CARD = tables.Card("made", "murmur", CLASSES, ("Present",), (5, 3, 1), "ids", "none")
+TWO = tables.Card("made", "murmur", ("Present", "Absent"), ("Present",), (5, 1), "ids", "none")
+EVALUATE = made.changed({"evaluate.level": "recording", "evaluate.draws": 20})["evaluate"]
+SITES = {
+    **{"name": "site_transformer", "sites": ["AV", "PV"], "width": 8, "layers": 1, "attention_heads": 1},
+    **{"feedforward": 8},
+}
+
+
+@pytest.fixture(autouse=True)
+def threads_as_before():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def hear(folder, n=12, seed=0, classes=CLASSES, sha="sha"):
+    """Heard: n patients with recordings at AV and PV of two segments each, one class after the other."""
+    ids = [f"{k}_{site}" for k in range(n) for site in ("AV", "PV")]
+    patient = [i.split("_")[0] for i in ids]
+    recordings = pd.DataFrame({"recording_id": ids, "patient_id": patient, "person_id": patient})
+    recordings["label"] = [classes[int(i) % len(classes)] for i in patient]
+    recordings["patient_label"] = recordings["label"]
+    recordings["site"] = [i.split("_")[1] for i in ids]
+    recordings["audio_sha256"] = [f"{sha}{k}" for k in range(len(ids))]
+    recordings = recordings.assign(source="made", quality=None, sex=None, age_group=None)
+    segments = pd.DataFrame({"segment_id": [f"{i}@{s}" for i in ids for s in (0, 9)]})
+    segments["recording_id"] = segments["segment_id"].str.split("@").str[0]
+    segments["reversed"] = False
+    features = np.random.default_rng(seed).normal(size=(len(segments), 1, 16, 16)).astype("float16")
+    folder.mkdir(exist_ok=True)
+    np.save(folder / "mel.npy", features)
+    return Heard(recordings, segments, folder / "mel.npy")
+
+
+def deal(heard, run=7):
+    """Two folds; patients in turn train, validate and are tested."""
+    parts = ["train"] * 6 + ["validation"] * 3 + ["test"] * 3
+    rows = [
+        (run, fold, i, parts[(k // 2 + 6 * fold) % 12], None)
+        for fold in (0, 1)
+        for k, i in enumerate(heard.recordings["recording_id"])
+    ]
+    return pd.DataFrame(rows, columns=["run", "fold", "recording_id", "role", "segment_id"])
+
+
+def plain(level="segment", rule="mean_probability", run=7):
+    """What `answers.answers` fits where it has nothing to mend."""
+    levels = [level] if level == "patient" else ["segment", "recording", "patient"]
+    rows = [(run, fold, name, 1.0, 0.5, 1.0, 1.0, 1.0) for fold in (0, 1) for name in levels]
+    weights = [f"weight_{c}" for c in CLASSES]
+    return pd.DataFrame(rows, columns=["run", "fold", "level", "temperature", "threshold", *weights])
+
+
+@pytest.fixture
+def trained(tmp_path, request, monkeypatch):
+    """A run of two folds with its weights kept, of segments or, where asked, of patients."""
+    monkeypatch.setenv("MURMUR_WORKERS", "1")
+    sites = getattr(request, "param", "segment") == "patient"
+    changes = {"epochs": 2, "batch_size": 8, "keep_weights": "best"}
+    if sites:
+        augment = params.Augment(**made.changed({"train.augment.mixup": 0.0})["train"]["augment"])
+        changes |= {"model": SITES, "augment": augment.model_dump()}
+    options = made.train_options(**changes)
+    heard = hear(tmp_path / "home")
+    folds = deal(heard)
+    run = runs.prepare(heard.recordings, heard.segments, folds, CARD, heard.features, options, 0)
+    said, _, _ = runs.fit_run(run, tmp_path / "models/run_7")
+    fitted = plain("patient" if sites else "segment")
+    level = "patient" if sites else "recording"
+    asked = params.Evaluate(**EVALUATE | {"level": level})
+    weights = elsewhere.kept(tmp_path / "models", fitted, [7])
+    return Models(weights, CLASSES, fitted, options, asked, 0), heard, {7: folds}, said
+
+
+def p_of(table, classes=CLASSES):
+    return table.set_index(["fold", "unit_id"])[[f"p_{c}" for c in classes]]
+
+
+@pytest.mark.parametrize("trained", ["segment", "patient"], indirect=True)
+def test_kept_weights_say_of_their_test_part_what_they_said_in_training(trained, workers):
+    models, heard, folds, said = trained
+    got = elsewhere.predictions(models, heard, folds, CARD)[7]
+    expected = p_of(said.query("role == 'test'"))
+    assert len(expected) == (6 if models.train.model.level == "patient" else 24)
+    assert expected.to_numpy().std() > 0.01
+    pd.testing.assert_frame_equal(p_of(got), expected, atol=1e-6, rtol=0, check_dtype=False)
+    assert set(got["role"]) == {"test"} and list(got.columns[:5]) == [
+        "run",
+        "fold",
+        "role",
+        "level",
+        "unit_id",
+    ]
+
+
+def test_the_bytes_do_not_depend_on_the_number_of_workers(trained, monkeypatch):
+    models, heard, folds, _ = trained
+    torch.set_num_threads(2)
+    said = []
+    for n in ("1", "3"):
+        monkeypatch.setenv("MURMUR_WORKERS", n)
+        said.append(elsewhere.predictions(models, heard, folds, CARD)[7])
+    pd.testing.assert_frame_equal(*said, check_exact=True)
+    assert torch.get_num_threads() == 1
+
+
+def test_classes_that_are_not_there_are_no_choice_and_the_rest_is_scaled_to_one(trained):
+    models, heard, folds, _ = trained
+    all_of_it = p_of(elsewhere.predictions(models, heard, folds, CARD)[7])
+    got = p_of(elsewhere.predictions(models, heard, folds, TWO)[7], TWO.classes)
+    rest = all_of_it[list(got.columns)]
+    np.testing.assert_allclose(got, rest.div(rest.sum(axis=1), axis=0), atol=1e-6)
+
+
+def test_elsewhere_every_model_answers_for_everyone_and_figures_are_their_mean(trained, tmp_path):
+    models, heard, _, _ = trained
+    there = hear(tmp_path / "there", n=5, seed=1, classes=("Present", "Absent"), sha="other")
+    got = elsewhere.elsewhere(models, heard.recordings, there, TWO)
+    folds = elsewhere.by_every_fold(there.recordings, models.weights)
+    said = elsewhere.predictions(models, there, folds, TWO)[7]
+    assert len(said) == 2 * 20 and set(said["fold"]) == {0, 1}
+    said["recording_id"] = said["unit_id"].str.split("@").str[0]
+    p = said.groupby(["fold", "recording_id"])[["p_Present", "p_Absent"]].mean()
+    truth = there.recordings.set_index("recording_id")["label"].loc[p.index.get_level_values(1)].to_numpy()
+    right = np.where(p["p_Present"] >= p["p_Absent"], "Present", "Absent") == truth
+    of_models = pd.Series(right, p.index).groupby("fold").mean()
+    assert got["headline"]["accuracy"]["mean"] == pytest.approx(of_models.mean())
+    assert got["data"] == {
+        **{"recordings": 10, "patients": 5, "persons": 5, "units": 10, "no_answer": 0},
+        "counts": {"Present": 6, "Absent": 4},
+    }
+    assert (got["left_unasked"], got["seen_in_training"], got["models"]) == (["Unknown"], 0, 2)
+    assert got["baseline"]["answer"] == "Present" and got["baseline"]["accuracy"] == 0.6
+
+
+def test_the_rule_is_the_one_fitted_at_home(trained):
+    models, heard, folds, _ = trained
+    before = elsewhere.figures(models, heard, folds, CARD)
+    tilted = models.fitted.assign(weight_Present=1e6)
+    after = elsewhere.figures(Models(**{**vars(models), "fitted": tilted}), heard, folds, CARD)
+    assert before["headline"]["sensitivity"]["mean"] < 1
+    assert after["headline"]["sensitivity"]["mean"] == 1 and after["headline"]["specificity"]["mean"] == 0
+
+
+def test_home_asked_about_fewer_classes_leaves_out_who_has_another_label(trained):
+    models, heard, folds, _ = trained
+    got = elsewhere.at_home(models, heard, folds, TWO)
+    tested = folds[7].query("role == 'test'")["recording_id"]
+    labels = heard.recordings.set_index("recording_id")["label"].loc[tested].value_counts()
+    assert got["counts"] == {"Present": labels["Present"], "Absent": labels["Absent"]}
+    assert labels["Unknown"] > 0 and got["classes"] == ["Present", "Absent"]
+
+
+@pytest.mark.parametrize(("card", "caught", "right"), [(CARD, 1.0, 1 / 3), (TWO, 0.0, 0.0)])
+def test_where_nothing_is_long_enough_the_answer_is_unknown_or_none(trained, card, caught, right):
+    models, heard, folds, _ = trained
+    silent = Heard(heard.recordings, heard.segments[:0], heard.features)
+    whole = {7: folds[7].query("role == 'test'")}
+    if card is TWO:
+        chosen = heard.recordings["label"] != "Unknown"
+        silent = Heard(heard.recordings[chosen], silent.segments, heard.features)
+        whole[7] = whole[7][whole[7]["recording_id"].isin(silent.recordings["recording_id"])]
+    got = elsewhere.figures(models, silent, whole, card)
+    assert got["no_answer"] == got["units"] == whole[7]["recording_id"].nunique()
+    assert got["headline"]["sensitivity"]["mean"] == 0
+    assert got["headline"]["specificity"]["mean"] == caught  # Unknown is not Present; no answer is wrong
+    assert got["headline"]["uar"]["mean"] == pytest.approx(right)
+
+
+def test_a_recording_without_a_segment_is_answered_like_at_home(trained):
+    models, heard, folds, _ = trained
+    gone = folds[7].query("role == 'test'")["recording_id"].iloc[0]
+    keep = (heard.segments["recording_id"] != gone).to_numpy()
+    features = heard.features.with_name("fewer.npy")
+    np.save(features, np.load(heard.features)[keep])
+    fewer = Heard(heard.recordings, heard.segments[keep].reset_index(drop=True), features)
+    got, whole = (elsewhere.figures(models, h, folds, CARD) for h in (fewer, heard))
+    assert (got["no_answer"], whole["no_answer"]) == (1, 0) and got["units"] == whole["units"]
+
+
+def test_persons_of_whom_any_audio_is_in_the_experiment_are_left_out(tmp_path):
+    home, there = hear(tmp_path / "a", n=2), hear(tmp_path / "b", n=4, sha="other").recordings
+    there.loc[there["recording_id"] == "1_PV", "audio_sha256"] = "sha0"
+    there.loc[there["patient_id"] == "2", "person_id"] = "1"  # the same person under another number
+    fresh, seen = elsewhere.unseen(there, home.recordings)
+    assert sorted(seen["recording_id"]) == ["1_AV", "1_PV", "2_AV", "2_PV"]
+    assert sorted(set(fresh["patient_id"])) == ["0", "3"]
+    with pytest.raises(MurmurError, match="all of these recordings"):
+        elsewhere.unseen(home.recordings, home.recordings)
+
+
+def test_what_the_experiment_knows_can_leave_nothing_to_tell_apart(trained, tmp_path):
+    models, heard, _, _ = trained
+    there = hear(tmp_path / "there", n=4, classes=("Present", "Absent"), sha="other")
+    ill = there.recordings["label"] == "Present"
+    there.recordings.loc[ill, "audio_sha256"] = heard.recordings["audio_sha256"].iloc[: ill.sum()].to_list()
+    with pytest.raises(MurmurError, match=r"nothing to tell apart.*only Absent"):
+        elsewhere.elsewhere(models, heard.recordings, there, TWO)
+
+
+def test_a_label_stands_for_the_class_of_its_name_or_for_what_is_said():
+    given = {"normal": "Absent", "extrahls": None}
+    got = elsewhere.class_map(["Present", "normal", "extrahls"], CLASSES, given)
+    assert got == {"Present": "Present", "normal": "Absent", "extrahls": None}
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({}, r"which classes are normal, murmur\? Say --map normal=CLASS --map murmur=CLASS"),
+        ({"murmur": "Present"}, r"which classes are normal\? .*labels there are normal, murmur"),
+        ({"mumur": "Present"}, r"--map mumur: no such label; the labels there are normal, murmur"),
+        ({"normal": "Ab"}, r"no class Ab; .*classes are Present, Unknown, Absent"),
+    ],
+)
+def test_what_stands_for_nothing_is_told_with_all_labels_and_classes(given, message):
+    with pytest.raises(MurmurError, match=message):
+        elsewhere.class_map(["normal", "murmur"], CLASSES, given)
+
+
+def test_the_card_keeps_the_classes_that_are_there_in_their_order():
+    got = elsewhere.asked(CARD, ["Absent", None, "Present"])
+    assert (got.classes, got.positive, got.weights) == (("Present", "Absent"), ("Present",), (5, 1))
+    assert elsewhere.asked(CARD, CLASSES) == CARD
+    assert elsewhere.asked(TWO, ["Absent", "Present"]).weights == (5, 1)
+
+
+@pytest.mark.parametrize("there", [["Present"], ["Absent", "Unknown"], [None], []])
+def test_one_class_or_none_that_is_positive_leaves_nothing_to_tell_apart(there):
+    with pytest.raises(MurmurError, match=r"nothing to tell apart: .*see --map and --task"):
+        elsewhere.asked(CARD, there)
+
+
+def test_labels_are_those_of_the_task_named_or_of_ones_own_table(tmp_path):
+    made.folder(tmp_path / "own")
+    section = params.Download(
+        limit=None,
+        on_bad="error",
+        remote=None,
+        folder={"path": str(tmp_path / "own"), "csv": "recordings.csv"},
+    )
+    assert elsewhere.labels("pascal", None, "murmur", section) == ("murmur", ("murmur", "normal"))
+    assert elsewhere.labels("pascal", "sound", "murmur", section)[1][2:] == (
+        "extrahls",
+        "extrastole",
+        "artifact",
+    )
+    assert elsewhere.labels("cinc2016", None, "murmur", section)[0] == "abnormal"
+    assert elsewhere.labels("folder", None, "murmur", section) == ("murmur", ("ill", "well"))
+    with pytest.raises(MurmurError, match="--task: pascal has no task 'sounds'; it has murmur, sound"):
+        elsewhere.labels("pascal", "sounds", "murmur", section)
+
+
+def test_weights_that_were_not_kept_are_told(tmp_path):
+    fitted = plain()
+    with pytest.raises(
+        MurmurError, match=r"run_7.fold_0.safetensors: .*\(2 of 2 missing\).*keep_weights: best"
+    ):
+        elsewhere.kept(tmp_path, fitted, [7])
+    with pytest.raises(MurmurError, match="has no run 8: `dvc repro` first"):
+        elsewhere.kept(tmp_path, fitted, [7, 8])
+
+
+def test_weights_of_another_network_are_told(trained):
+    models, heard, folds, _ = trained
+    other = made.train_options(model={"name": "cnn", "width": 5, "dropout": 0.0})
+    with pytest.raises(MurmurError, match=r"fold_0.safetensors: weights of another architecture.*dvc repro"):
+        elsewhere.predictions(Models(**{**vars(models), "train": other}), heard, folds, CARD)
+
+
+def test_weights_that_answer_with_no_number_are_told(trained):
+    models, heard, folds, _ = trained
+    path = models.weights[7, 1]
+    broken = load_file(path)
+    broken["mean"][:] = np.nan
+    save_file(broken, path)
+    with pytest.raises(MurmurError, match=r"fold_1.safetensors: its answers are not numbers"):
+        elsewhere.predictions(models, heard, folds, CARD)
+
+
+def test_a_patient_model_needs_the_sites_it_was_taught(trained, tmp_path):
+    models, _, _, _ = trained
+    sites = made.train_options(model=SITES)
+    there = hear(tmp_path / "there", sha="other")
+    elsewhere_ = Heard(there.recordings.assign(site="unspecified"), there.segments, there.features)
+    with pytest.raises(MurmurError, match="no recording was made at AV, PV"):
+        folds = elsewhere.by_every_fold(there.recordings, models.weights)
+        elsewhere.predictions(Models(**{**vars(models), "train": sites}), elsewhere_, folds, CARD)
+
+
+def test_in_words_what_is_here_stands_beside_what_is_there():
+    row = {"mean": 0.8, "sd": None, "low": 0.7, "high": 0.9}
+    result = {
+        **{"level": "patient", "headline": {"uar": row, "f1": row | {"low": None, "high": None}}},
+        **{"here": {"uar": {"mean": 0.9}}, "baseline": {"answer": "Absent", "uar": 0.5, "f1": np.nan}},
+        **{"left_unasked": ["Unknown"], "models": 5, "seen_in_training": 6, "seen": list("abcdef")},
+        "data": {
+            **{"units": 3, "persons": 2, "no_answer": 1, "counts": {"Present": 1, "Absent": 2}},
+            "left_out": {"has no label": 4},
+        },
+    }
+    rows, said = elsewhere.in_words(result)
+    assert rows == [
+        ("patient level", "here", "there", "SD", "95 % interval", "always Absent"),
+        ("uar", "0.900", "0.800", "-", "0.700-0.900", "0.500"),
+        ("f1", "-", "0.800", "-", "-", "-"),
+    ]
+    assert said == [
+        "3 units (1 Present, 2 Absent) of 2 persons, 5 models",
+        "Unknown: not there, so not among the choices, neither there nor here",
+        "without a usable segment: 1 units",
+        "left out: 4 x has no label",
+        "6 recordings are of persons whose audio is in the experiment: left out (a, b, c, d, e, …)",
+    ]
