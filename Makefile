@@ -1,10 +1,11 @@
 # Two commands: `make repro` runs the whole pipeline, `make test` the tests. Each sets up what it needs.
+# `make report` writes what the last run found to report.html.
 
 PYTHON ?= python3.11
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: setup repro test check lock
+.PHONY: setup repro report test check lock
 
 setup: .venv/ready
 
@@ -17,6 +18,9 @@ setup: .venv/ready
 
 repro: setup
 	dvc repro
+
+report: setup
+	murmur report
 
 test: setup
 	pytest

@@ -1,6 +1,8 @@
 """Pictures of the data, for `dvc plots`; the same data give the same bytes."""
 
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Iterable, Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from PIL import Image
 from murmur.files import beside
 
 COLOURS = colormaps["cividis"].resampled(24)  # safe for the colour-blind; few, so that a palette holds them
+TITLE = 34  # letters above a picture
 
 
 def gallery(
@@ -40,17 +43,42 @@ def gallery(
     seconds: of a segment.
     frequencies: [mels], centre of each band, Hz.
     """
-    figure = Figure(figsize=(2.7 * per_class, 1.8 * len(classes) + 0.4), dpi=72, layout="constrained")
-    grid = figure.subplots(len(classes), per_class, sharex=True, sharey=True, squeeze=False)
-    figure.supxlabel("time (s)")
-    figure.supylabel("frequency (Hz)")
+    figure, grid = _grid(len(classes), per_class)
     examples = _examples(pd.DataFrame({"recording": recording_ids, "label": labels}), classes, per_class)
     for label, axes, rows in zip(classes, grid, examples, strict=True):
-        for row, ax in zip(rows, axes, strict=False):
-            _draw(ax, mel[row], seconds, frequencies)
-            ax.set_title(f"{recording_ids[row]}: {label}", fontsize=9, parse_math=False)
-        for ax in axes[len(rows) :]:
-            ax.axis("off")
+        titles = [f"{recording_ids[row]}: {label}" for row in rows]
+        _fill(axes, mel, rows, titles, seconds, frequencies)
+    with beside(path) as part:
+        _save(figure, part)
+
+
+def errors(
+    mel: np.ndarray,
+    titles: Sequence[str],
+    path: str | Path,
+    *,
+    seconds: float,
+    frequencies: np.ndarray,
+) -> None:
+    """Draw the spectrograms of up to ten wrong answers as a PNG, five to a line; with none, a notice of it.
+
+    Parameters
+    ----------
+    mel: [n, channels, mels, frames], or [n, …] colours; the first ten are drawn, in their order; where there
+        are fewer, places stay empty.
+    seconds, frequencies: as in `gallery`.
+    titles: [n], one or more lines such as "0001_AV" and "Absent, said Present .93"; what is too long for its
+        picture is broken, not cut.
+    """
+    if len(titles) == 0:
+        notice("no wrong answer to show", path)
+        return
+    figure, grid = _grid(2, 5, height=2.2)
+    places, n = grid.ravel(), min(len(titles), grid.size)
+    wrapped = ["\n".join(textwrap.fill(line, TITLE) for line in title.splitlines()) for title in titles]
+    _fill(places, mel, range(n), wrapped[:n], seconds, frequencies)
+    for ax in places[max(0, n - 5) : n]:  # nothing stands below these
+        ax.tick_params(labelbottom=True)
     with beside(path) as part:
         _save(figure, part)
 
@@ -71,6 +99,30 @@ def _examples(segments: pd.DataFrame, classes: Sequence[str], per_class: int) ->
     return [
         r[np.unique(np.linspace(0, len(r) - 1, per_class).round().astype(int))] if len(r) else r for r in rows
     ]
+
+
+def _grid(lines: int, columns: int, height: float = 1.8) -> tuple[Figure, np.ndarray]:
+    figure = Figure(figsize=(2.7 * columns, height * lines + 0.4), dpi=72, layout="constrained")
+    figure.supxlabel("time (s)")
+    figure.supylabel("frequency (Hz)")
+    return figure, figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
+
+
+def _fill(
+    axes: Iterable[Axes],
+    mel: np.ndarray,
+    rows: Iterable[int],
+    titles: Sequence[str],
+    seconds: float,
+    frequencies: np.ndarray,
+) -> None:
+    """A picture and its title in each place; what is left of the places stays empty."""
+    for ax, row, title in zip_longest(axes, rows, titles):
+        if row is None:
+            ax.axis("off")
+        else:
+            _draw(ax, mel[row], seconds, frequencies)
+            ax.set_title(title, fontsize=9, parse_math=False)
 
 
 def _draw(ax: Axes, channels: np.ndarray, seconds: float, frequencies: np.ndarray) -> None:

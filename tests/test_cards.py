@@ -1,0 +1,212 @@
+"""The cards say what the experiment's files say: counts, intervals, licence, and what limits them."""
+
+import copy
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+
+from murmur import cards, params
+from tests import made
+
+NAN = float("nan")
+CLASSES = ["Present", "Unknown", "Absent"]
+HEADLINE = {
+    "weighted_accuracy_official": {"mean": 0.7631, "sd": 0.0334, "low": 0.7194, "high": 0.8066},
+    "uar": {"mean": 0.7567, "sd": 0.0504, "low": 0.6759, "high": 0.8403},
+    "roc_auc": {"mean": 0.9028, "sd": 0.0137, "low": 0.8527, "high": 0.9487},
+}
+DETAILS = {
+    "level": "patient",
+    "rule": {"rule": "mean_probability", "thresholds": None, "sensitivity": 0.9, "prevalence": 0.1},
+    "headline": HEADLINE,
+    "baseline": {"answer": "Present", "weighted_accuracy_official": 0.4989, "uar": 0.3333, "roc_auc": 0.5},
+    "no_answer": {"recording": 0, "patient": 0},
+    "absent": {},
+    "data": {
+        **{"dataset": "circor", "task": "murmur", "classes": CLASSES, "positive": ["Present"]},
+        **{"recordings": 902, "patients": 272, "persons": 253, "segments": 8000, "left_out": 1},
+        **{"sha256": "ecb0e5e6ab570486", "licence": "ODC-By 1.0.", "shareable": True, "hours": 5.567},
+        "counts": {
+            "Present": {"recordings": 391, "patients": 114, "persons": 107},
+            "Unknown": {"recordings": 71, "patients": 33, "persons": 30},
+            "Absent": {"recordings": 440, "patients": 125, "persons": 115},
+        },
+        **{"sites": {"AV": 450, "PV": 452}, "sex": {"Female": 140, "Male": 132}, "age_group": {"Child": 272}},
+        "source": {"CC2014": 400, "CC2015": 502},
+    },
+    "protocol": {
+        **{"method": "kfold", "folds": 2, "runs": 2, "group_by": "person", "validate_on": "validation"},
+        **{"merge_near_duplicates": True, "on_leak": "error", "person": "Linked ids are one person."},
+        **{"leaky": False, "flaws": "none", "shared_persons": 0, "shared_audio": 0, "shared_near": 0},
+    },
+    **{"device": "cpu", "precision": "float32", "versions": {"python": "3.11.7", "torch": "2.11.0"}},
+}
+RUNS = pd.DataFrame(
+    [
+        {"run": r, "level": level, "n_units": n, "n_persons": 9, "n_no_answer": 0}
+        | {name: row["mean"] + r / 100 - n / 1000 for name, row in HEADLINE.items()}
+        | {f"{kind}_{c}": 0.5 + r / 10 + n / 999 for kind in ("precision", "recall", "f1") for c in CLASSES}
+        | {
+            "accuracy": 0.7123,
+            "brier": 0.41 + r / 50,
+            "brier_calibrated": 0.36,
+            "ece": 0.2,
+            "ece_calibrated": 0.1,
+        }
+        for r in (0, 1)
+        for level, n in (("recording", 30), ("patient", 10))
+    ]
+)
+SUBGROUPS = pd.DataFrame(
+    [
+        {"group": g, "value": v, "level": level, "n_units": n, "n_persons": n - 1, "metric": m}
+        | {"mean": x, "sd": 0.1, "low": x - 0.1, "high": x + 0.1}
+        for g, v, level, n, x in (
+            ("site", "AV", "recording", 450, 0.6513),
+            ("site", "PV", "recording", 452, 0.6891),
+            ("sex", "Male", "patient", 132, NAN),
+        )
+        for m in HEADLINE
+    ]
+)
+POINTS = pd.DataFrame(
+    [
+        {
+            "chosen_on": "validation",
+            "figure": "sensitivity",
+            "mean": 0.821,
+            "sd": 0.05,
+            "low": 0.72,
+            "high": 0.9,
+        },
+        {"chosen_on": "curve", "figure": "ppv", "mean": 0.2113, "sd": 0.01, "low": NAN, "high": NAN},
+    ]
+)
+AUDIT = pd.DataFrame(
+    [
+        {"run": r, "fold": f, "n_train": 120 + f, "n_validation": 30, "n_test": 40 + r}
+        | {"shared_persons": 0, "shared_audio": 0, "shared_near": 0, "test_sha256": f"00{r}{f}e7"}
+        for r in (0, 1)
+        for f in (0, 1)
+    ]
+)
+LEFT_OUT = pd.DataFrame({"stage": ["segment"] * 2, "item": ["a", "b"], "reason": ["too short"] * 2})
+
+
+def changed(changes):
+    """The details with some dotted keys changed."""
+    details = copy.deepcopy(DETAILS)
+    for key, value in changes.items():
+        *sections, last = key.split(".")
+        place = details
+        for section in sections:
+            place = place[section]
+        place[last] = value
+    return details
+
+
+def parameters():
+    p = params.Params(**made.changed({"train.model": {"name": "cnn", "width": 24}, "train.lr": 0.0123}))
+    return SimpleNamespace(
+        **{name: getattr(p, name) for name in ("clean", "segment", "mel", "split", "train")}
+    )
+
+
+def model_card(details=DETAILS, subgroups=SUBGROUPS):
+    return cards.model_card(details, parameters(), subgroups, POINTS, RUNS)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(0.76317, "0.763"), (1.0, "1.000"), (0.0, "0.000"), (7, "7"), (None, "undefined"), (NAN, "undefined")],
+)
+def test_three_digits_and_undefined_is_not_zero(value, expected):
+    assert cards.figure(value) == expected
+
+
+def test_the_model_card_has_each_figure_with_interval_beside_the_constant_answer():
+    text = model_card()
+    assert "| weighted accuracy, official mix | 0.763 | 0.033 | 0.719-0.807 | 0.499 |" in text
+    assert "| ROC-AUC | 0.903 | 0.014 | 0.853-0.949 | 0.500 |" in text
+    assert "0.763 (95 % interval over persons 0.719-0.807); always answering Present gives 0.499" in text
+    assert "| validation | sensitivity | 0.821 | 0.050 | 0.720-0.900 |" in text
+    assert "| curve | positive predictive value | 0.211 | 0.010 | undefined |" in text
+    assert "| Brier score | 0.420 | 0.014 |" in text, "mean and SD of the two runs at patient level"
+    assert "| AV | 450 | 449 | 0.651 (0.551-0.751) |" in text and "| PV | 452 | 451 | 0.689" in text
+    assert "| Male | 132 | 131 | undefined | undefined | undefined |" in text
+    assert text.count(cards.WHY_UNDEFINED) == 2, "below each table with an undefined cell"
+    assert "nan" not in text and "None" not in text
+
+
+def test_the_model_card_says_what_was_trained_on_what():
+    text = model_card()
+    assert "cnn: width 24" in text and "lr: 0.0123" in text and "sample_rate: 2000" in text
+    assert "902 recordings (5.567 h, 8000 segments) of 272 patients, 253 persons" in text
+    assert "2-fold cross-validation, repeated 2 times, dealt by person, with merging" in text
+    assert "Linked ids are one person." in text and "torch 2.11.0" in text
+    assert "Not a medical device; not for diagnosis." in text
+
+
+@pytest.mark.parametrize("card", [model_card, lambda d: cards.data_card(d, AUDIT, LEFT_OUT)])
+def test_both_cards_state_counts_and_licence(card):
+    text = card(DETAILS)
+    for line in ("Present | 391 | 114 | 107", "Unknown | 71 | 33 | 30", "Absent | 440 | 125 | 115"):
+        assert f"| {line} |" in text
+    assert "Licence: ODC-By 1.0. The recordings may be passed on." in text
+    assert "may NOT be passed on" in card(changed({"data.shareable": False}))
+
+
+def test_the_data_card_says_who_is_there_and_what_is_not():
+    text = cards.data_card(DETAILS, AUDIT, LEFT_OUT)
+    assert "| AV | 450 |" in text and "| CC2015 | 502 |" in text and "| Female | 140 |" in text
+    assert "4 folds; recordings in training, validation and test part: 120-121, 30, 40-41." in text
+    assert "| segment | too short | 2 |" in text and "Linked ids are one person." in text
+    assert "nothing is shared, in any fold" in text and "`ecb0e5e6ab570486`" in text
+    assert "Nothing." in cards.data_card(DETAILS, AUDIT, LEFT_OUT[:0])
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"protocol.leaky": True, "protocol.flaws": "validate_on"}, "Flaw: the test part stops the training"),
+        ({"protocol.leaky": True, "protocol.shared_near": 3}, "worst fold shares 3 near-duplicates"),
+        ({"data.counts.Unknown.persons": 29}, "Few: class Unknown"),
+        ({"data.dataset": "synthetic"}, "The data are simulated"),
+        ({"data.sites": {"AV": 900, "not stated": 2}}, "One auscultation site only, AV"),
+        ({"data.source": {"CC2014": 902}}, "One source only, CC2014"),
+        ({"data.sex": {}}, "Not stated: sex;"),
+        ({"data.age_group": {"not stated": 272}}, "Not stated: age groups;"),
+        ({"headline.weighted_accuracy_official.low": 0.70}, "Wide interval: weighted accuracy, official mix"),
+        ({"headline.weighted_accuracy_official.low": None}, "has no interval"),
+        ({"no_answer.recording": 3}, "3 recordings have no usable segment"),
+        ({"absent": {"Unknown": 4}}, "Class Unknown is absent from the test part of 4 folds"),
+        ({"protocol.runs": 1}, "One run:"),
+    ],
+)
+def test_limits_are_told_where_they_hold_and_only_there(changes, words):
+    assert words in "\n".join(cards.limits(changed(changes)))
+    assert words not in "\n".join(cards.limits(DETAILS))
+
+
+@pytest.mark.parametrize("method", ["kfold", "holdout", "role", "file"])
+@pytest.mark.parametrize("rule", ["mean_probability", "mean_logit", "maximum", "any_present"])
+def test_every_protocol_has_words(method, rule):
+    details = changed({"protocol.method": method, "rule.rule": rule, "rule.thresholds": "uar"})
+    said = " ".join(cards.protocol(details))
+    assert "2" in said and "fitted for unweighted average recall (UAR) on each validation part" in said
+
+
+def test_the_test_part_that_stops_the_training_is_named():
+    assert "In each fold the test part stops" in " ".join(
+        cards.protocol(changed({"protocol.validate_on": "test"}))
+    )
+
+
+def test_a_bar_or_a_new_line_in_a_name_breaks_no_table():
+    text = cards.data_card(changed({"data.sites": {"A|V\nx": 3}}), AUDIT, LEFT_OUT)
+    assert "| A\\|V x | 3 |" in text
+
+
+def test_without_subgroups_the_card_says_so():
+    assert cards.NO_SUBGROUPS in model_card(subgroups=SUBGROUPS[:0])

@@ -1,0 +1,368 @@
+"""The report: every figure is the files', the page holds all it shows, and what is wrong is told."""
+
+import base64
+import hashlib
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from murmur import cards, cli, pictures, report, scores, tables
+from murmur.errors import MurmurError
+from tests import made
+from tests.test_cards import (
+    AUDIT,
+    CLASSES,
+    DETAILS,
+    HEADLINE,
+    LEFT_OUT,
+    NAN,
+    POINTS,
+    RUNS,
+    SUBGROUPS,
+    changed,
+)
+
+VOID = {"meta", "img", "br", "hr", "link", "input"}
+FOLDS = pd.concat([RUNS.assign(fold=f, uar=RUNS["uar"] - f / 50) for f in (0, 1)], ignore_index=True)
+BAND = pd.DataFrame({"x": np.linspace(0, 1, 11), "y": np.linspace(0.2, 1, 11)}).assign(low=0.1, high=1.0)
+
+
+def files():
+    """path -> table, of a small experiment."""
+    curves = [
+        {"curve": c, "epoch": e, "mean": 1.0 - e / 9, "low": 0.4, "high": 1.1, "n_fits": 4}
+        for c in ("train loss", "validation loss", "validation UAR", "learning rate")
+        for e in range(3)
+    ]
+    kinds = [("as predicted", 0.4, 0.5, 7), ("as predicted", 0.9, 0.8, 9), ("calibrated", 0.6, 0.6, 16)]
+    at_level = FOLDS[FOLDS["level"] == "patient"]
+    answers = zip(
+        [*CLASSES, *CLASSES, "Present"], [*CLASSES, "Absent", "no answer", "Absent", "Absent"], strict=True
+    )
+    weights = {"temperature": 1.2345, "weight_Present": 1.5, "weight_Unknown": 1.0, "weight_Absent": 1.0}
+    return {
+        "metrics/audit.csv": AUDIT,
+        "metrics/folds.csv": FOLDS,
+        "metrics/runs.csv": RUNS,
+        "metrics/subgroups.csv": SUBGROUPS,
+        "metrics/operating_points.csv": POINTS,
+        "metrics/calibration.csv": AUDIT[["run", "fold"]].assign(level="patient", **weights),
+        "metrics/left_out.csv": LEFT_OUT,
+        "plots/confusion.csv": pd.DataFrame(answers, columns=["actual", "predicted"]),
+        "plots/roc.csv": BAND.rename(columns={"x": "fpr", "y": "tpr"}),
+        "plots/precision_recall.csv": BAND.rename(columns={"x": "recall", "y": "precision"}),
+        "plots/reliability.csv": pd.DataFrame(kinds, columns=["kind", "confidence", "accuracy", "n"]),
+        "plots/learning_curves.csv": pd.DataFrame(curves),
+        "plots/score_per_fold.csv": at_level[["run", "fold", *HEADLINE]],
+    }
+
+
+def experiment(folder, details=DETAILS, **replaced):
+    """Write all files of an experiment; `replaced`: tables by the stem of their file."""
+    for path, table in files().items():
+        tables.write_csv(replaced.get(Path(path).stem, table), folder / path)
+    (folder / "metrics/details.json").write_text(json.dumps(details))
+    for name in ("model_card", "data_card"):
+        (folder / f"metrics/{name}.md").write_text(f"# {name}\n\n| a | b |\n|---|---|\n| 1 | <i>2</i> |\n")
+    for name in ("errors", "gallery"):
+        pictures.notice(name, folder / f"plots/{name}.png")
+    return folder
+
+
+def written(folder, *args, **kwargs):
+    experiment(folder, *args, **kwargs)
+    return again(folder)
+
+
+def again(folder):
+    report.write(folder, folder / "report.html")
+    return (folder / "report.html").read_text(encoding="utf-8")
+
+
+class Page(HTMLParser):
+    """Tables by caption or summary, what is linked, and whether every tag is closed."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tables, self.links, self.text, self.name, self.cell = [], {}, [], "", "", None
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in VOID:
+            self.open.append(tag)
+        self.links += [
+            (tag, name, value) for name, value in attrs if name in ("src", "href", "srcset", "data")
+        ]
+        if tag in ("caption", "summary"):
+            self.name = ""
+        if tag == "tr":
+            self.tables.setdefault(self.name.partition(" (")[0], []).append([])
+        if tag in ("td", "th"):
+            self.tables[self.name.partition(" (")[0]][-1].append("")
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag, f"{tag} closes another"
+
+    def handle_data(self, data):
+        self.text += data
+        if {"caption", "summary"} & set(self.open):
+            self.name += data
+        if {"td", "th"} & set(self.open):
+            rows = self.tables[self.name.partition(" (")[0]]
+            rows[-1][-1] += (" " if rows[-1][-1] else "") + data
+
+
+def three(value):
+    if isinstance(value, float):
+        return "undefined" if np.isnan(value) else f"{value:.3f}"
+    return str(value)
+
+
+def rows_of(table):
+    """A table's cells as the page must show them."""
+    return [[three(value) for value in row] for row in table.itertuples(index=False)]
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Drawing takes a second, and only what is written is looked at."""
+    monkeypatch.setattr(report, "_svg", lambda draw, width=0: "data:image/svg+xml;base64,")
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("experiment")
+    return Page(written(folder))
+
+
+def test_runs_and_folds_are_those_of_the_files(page):
+    shown = [*HEADLINE, "accuracy", "brier", "brier_calibrated", "ece", "ece_calibrated"]
+    for name, table, keys in (("Every run", RUNS, ["run"]), ("Every fold", FOLDS, ["run", "fold"])):
+        at_level = table[table["level"] == "patient"].round(6)
+        header, *rows = page.tables[name]
+        assert rows == rows_of(at_level[[*keys, "n_units", "n_persons", "n_no_answer", *shown]])
+        assert header[-len(shown) :] == [cards.label(n) for n in shown]
+
+
+def test_headline_and_constant_answer_are_those_of_the_files(page):
+    always = DETAILS["baseline"]
+    expected = [
+        [
+            cards.label(n),
+            three(r["mean"]),
+            three(r["sd"]),
+            f"{r['low']:.3f}-{r['high']:.3f}",
+            three(always[n]),
+        ]
+        for n, r in HEADLINE.items()
+    ]
+    assert page.tables["Headline figures by patient"][1:] == expected
+    counts = DETAILS["data"]["counts"].items()
+    assert page.tables["Classes"][1:] == [[c, *map(str, n.values())] for c, n in counts]
+
+
+def test_the_other_tables_are_those_of_the_files(page):
+    (audit,) = (rows for name, rows in page.tables.items() if name.startswith("What each test part shares"))
+    assert audit[1:] == rows_of(AUDIT)
+    (given,) = (
+        rows for name, rows in page.tables.items() if name.startswith("What each validation part gave")
+    )
+    assert given[1] == ["0", "0", "patient", "1.234", "1.500", "1.000", "1.000"]
+    assert page.tables["Operating points"][1:] == [
+        ["validation", "sensitivity", "0.821", "0.050", "0.720-0.900"],
+        ["curve", "positive predictive value", "0.211", "0.010", "undefined"],
+    ]
+    assert page.tables["By site, recording level: mean over runs"][1:] == [
+        ["AV", "450", "449", *["0.651 (0.551-0.751)"] * 3],
+        ["PV", "452", "451", *["0.689 (0.589-0.789)"] * 3],
+    ]
+    assert page.tables["Each item"][1:] == rows_of(LEFT_OUT)
+    assert page.tables["What the rules left out"][1:] == [["segment", "too short", "2"]]
+
+
+def test_means_over_runs_are_those_of_the_files(page):
+    expected = RUNS.groupby("level", sort=False)[["n_units", *HEADLINE]].mean().reset_index()
+    assert page.tables["Every level, mean over runs"][1:] == rows_of(expected.astype({"n_units": int}))
+    recalls = RUNS.loc[RUNS["level"] == "patient", "recall_Unknown"]
+    unknown = page.tables["Each class, by patient, mean over runs"][2]
+    assert unknown[:3:2] == ["Unknown", f"{recalls.mean():.3f} (SD {recalls.std():.3f})"]
+    brier = page.tables["Before and after calibration"][1]
+    assert brier == ["Brier score", "0.420", "0.014"]
+
+
+def test_answers_are_counted_with_shares_and_no_answer(page):
+    (table,) = (rows for name, rows in page.tables.items() if name.startswith("Test answers"))
+    assert table[0][1:] == [*CLASSES, "no answer"]
+    assert table[1][1:] == ["1 0.333", "0 0.000", "2 0.667", "0 0.000"]
+    assert table[2][1:] == ["0 0.000", "1 0.500", "0 0.000", "1 0.500"]
+    assert table[3][1:] == ["0 0.000", "0 0.000", "2 1.000", "0 0.000"]
+
+
+def test_the_page_holds_all_it_shows(page, tmp_path):
+    assert len(page.links) > 20
+    for tag, name, value in page.links:
+        assert tag in ("img", "a") and value.startswith("data:image/" if name == "src" else "#"), (tag, value)
+    text = written(tmp_path)
+    assert "<script" not in text and "@import" not in text and "url(" not in text
+    drawn = [base64.b64decode(uri) for uri in re.findall(r'src="data:image/svg\+xml;base64,([^"]+)', text)]
+    assert len(drawn) == 7, "ROC, precision and recall, reliability, scores, loss, UAR, learning rate"
+    assert not any(tree.tag.endswith("image") for svg in drawn for tree in ElementTree.fromstring(svg).iter())
+
+
+def test_the_same_files_give_the_same_page_wherever_one_stands(tmp_path, monkeypatch):
+    first = written(tmp_path)
+    monkeypatch.chdir(tmp_path / "plots")
+    assert again(tmp_path) == first
+
+
+@pytest.mark.parametrize(
+    "path",
+    [*report.COLUMNS, "metrics/details.json", *report.CARDS, *report.PICTURES],
+)
+def test_a_missing_file_is_named_and_nothing_written(tmp_path, path, undrawn):
+    experiment(tmp_path)
+    (tmp_path / path).unlink()
+    with pytest.raises(MurmurError, match=re.escape(path) + r": .*make it: dvc repro evaluate"):
+        again(tmp_path)
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_a_file_of_another_version_is_named(tmp_path, undrawn):
+    experiment(tmp_path, roc=BAND)
+    with pytest.raises(MurmurError, match=r"roc.csv: no column fpr, tpr; .*dvc repro evaluate"):
+        again(tmp_path)
+    (tmp_path / "metrics/details.json").write_text('{"level": "patient"}')
+    with pytest.raises(MurmurError, match=r"details.json: no rule, headline, .*dvc repro evaluate"):
+        again(tmp_path)
+    (tmp_path / "metrics/details.json").write_text("{")
+    with pytest.raises(MurmurError, match=r"details.json: is not JSON .*dvc repro evaluate"):
+        again(tmp_path)
+
+
+def test_a_leak_stands_in_a_box_above_the_figures(tmp_path, undrawn):
+    leaky = changed({"protocol.leaky": True, "protocol.shared_persons": 7, "protocol.flaws": "validate_on"})
+    text = written(tmp_path, leaky)
+    box = text.index('<div class="leaky"')
+    assert (
+        box < text.index("weighted accuracy") and "the test part stops the training" in text[box : box + 600]
+    )
+    assert "7 persons" in text[box : box + 600]
+    assert '<div class="leaky"' not in written(tmp_path)
+
+
+def test_what_is_undefined_is_said_with_its_reason_and_never_zero(tmp_path):
+    nothing = {"mean": None, "sd": None, "low": None, "high": None}
+    runs = RUNS.assign(roc_auc=RUNS["roc_auc"].where(RUNS["run"] == 0))
+    folds = FOLDS.assign(uar=FOLDS["uar"].where(FOLDS["fold"] == 0))
+    text = written(tmp_path, changed({"headline.roc_auc": nothing}), runs=runs, folds=folds)
+    found = Page(text)
+    assert found.tables["Headline figures by patient"][3] == ["ROC-AUC", *["undefined"] * 3, "0.500"]
+    uar = found.tables["Every fold"][0].index(cards.label("uar"))
+    assert [row[uar] for row in found.tables["Every fold"][1:]].count("undefined") == 2
+    assert found.tables["Every level, mean over runs"][1][-1] == "undefined"
+    assert text.count(cards.WHY_UNDEFINED) >= 4 and not re.search(r"\b(nan|None)\b", found.text)
+
+
+def test_a_class_without_units_has_no_share(tmp_path, undrawn):
+    answers = pd.DataFrame({"actual": ["Present"], "predicted": ["Absent"]})
+    found = Page(written(tmp_path, confusion=answers))
+    (table,) = (rows for name, rows in found.tables.items() if name.startswith("Test answers"))
+    assert table[2][1:] == ["0 undefined"] * 3
+
+
+def test_one_run_one_fold_and_nothing_left_out(tmp_path):
+    one = {"runs": RUNS[RUNS["run"] == 0], "folds": FOLDS[:2], "left_out": LEFT_OUT[:0], "audit": AUDIT[:1]}
+    found = Page(written(tmp_path, subgroups=SUBGROUPS[:0], **one))
+    assert "Each item" not in found.tables and cards.NO_SUBGROUPS in found.text
+    assert found.tables["Each class, by patient, mean over runs"][1][1].endswith("(SD undefined)")
+
+
+def test_names_of_the_data_are_text_not_html(tmp_path, undrawn):
+    hostile = '<img src="http://x/y">'
+    text = written(tmp_path, changed({"data.dataset": hostile}), left_out=LEFT_OUT.assign(reason=hostile))
+    assert "http:" not in "".join(str(value) for *_, value in Page(text).links)
+    assert "&lt;img" in text and "&lt;i&gt;2&lt;/i&gt;" in text, "nor is what stands in a card"
+
+
+def others(folder, experiment):
+    """Robustness and figures on another data set, as other commands write them."""
+    rows = [
+        {"experiment": experiment, "disturbance": "noise", "value": v, "unit": "dB SNR", "metric": m}
+        | {"mean": 0.7, "low": 0.6, "high": 0.8, "n_units": 9}
+        for v in (NAN, 0, 20)
+        for m in HEADLINE
+    ]
+    tables.write_csv(pd.DataFrame(rows), folder / "plots/robustness.csv")
+    there = {
+        **{"experiment": experiment, "level": "patient", "left_unasked": ["Unknown"], "seen_in_training": 5},
+        "class_map": {"Abnormal": "Present", "Noise": None, "Absent": "Absent"},
+        "headline": {"uar": HEADLINE["uar"] | {"mean": 0.4321}},
+        "here": {"uar": {"mean": 0.8765}},
+        "baseline": {"answer": "Absent", "uar": 0.5},
+        "data": {"units": 40, "persons": 39, "counts": {"Present": 10, "Absent": 30}},
+    }
+    (folder / "metrics/elsewhere_cinc2016.json").write_text(json.dumps(there))
+
+
+def test_other_commands_files_of_this_experiment_are_shown(tmp_path):
+    experiment(tmp_path)
+    assert "Not examined" in again(tmp_path)
+    others(tmp_path, hashlib.sha256((tmp_path / "metrics/folds.csv").read_bytes()).hexdigest())
+    text = again(tmp_path)
+    found = Page(text)
+    assert found.tables["Figures here and on cinc2016"] == [
+        ["figure", "here", "there", "95 % interval", "always Absent"],
+        [cards.label("uar"), "0.876", "0.432", "0.676-0.840", "0.500"],
+    ]
+    for words in ("40 patients (10 Present, 30 Absent) of 39 persons", "Abnormal: Present; Noise: left out."):
+        assert words in found.text
+    assert "neither there nor here: Unknown" in found.text and "5 recordings" in found.text
+    table = found.tables["Scores on disturbed recordings"]
+    assert ["noise", "none", cards.label("uar"), "0.700", "0.600-0.800"] in table
+    assert ["noise", "20 dB SNR", cards.label("uar"), "0.700", "0.600-0.800"] in table
+    assert "disturbed: noise" in found.text and "Not examined" not in text
+
+
+def test_those_of_another_experiment_are_left_out_and_it_is_said(tmp_path, undrawn):
+    experiment(tmp_path)
+    others(tmp_path, "0" * 64)
+    text = again(tmp_path)
+    for path, command in (
+        ("plots/robustness.csv", "murmur robustness"),
+        ("metrics/elsewhere_cinc2016.json", "murmur evaluate-on cinc2016"),
+    ):
+        assert re.search(f"{re.escape(path)} is of another experiment .*{command}<", text)
+    assert "0.432" not in text and "disturbed: noise" not in text
+
+
+def test_the_command_writes_the_page(tmp_path, monkeypatch, capsys, undrawn):
+    experiment(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    cli.report(Path("out/mine.html"))
+    assert Path("out/mine.html").read_text().startswith("<!DOCTYPE html>")
+    assert "out/mine.html" in capsys.readouterr().out
+
+
+def test_make_report_sets_up_first_and_git_ignores_the_page():
+    assert re.search(r"^report: setup\n\tmurmur report$", (made.ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert "/report.html" in (made.ROOT / ".gitignore").read_text().splitlines()
+
+
+def test_the_scores_of_every_task_have_a_place_in_dvc_plots():
+    template = json.loads((made.ROOT / ".dvc/plots/score_per_fold.json").read_text())
+    assert {*scores.HEADLINE, *scores.LEADS, "accuracy"} == set(template["transform"][0]["fold"])
+
+
+@pytest.mark.parametrize("name", ["band", "reliability", "learning_curves", "score_per_fold"])
+def test_dvc_plots_uses_the_templates_and_they_take_its_data(name):
+    text = (made.ROOT / f".dvc/plots/{name}.json").read_text()
+    assert json.loads(text)["data"] == {"values": "<DVC_METRIC_DATA>"} and "<DVC_METRIC_TITLE>" in text
+    assert f"template: {name}\n" in (made.ROOT / "dvc.yaml").read_text()
