@@ -1,245 +1,241 @@
-"""Evaluation on small made tables, compared with plain loops."""
+"""Evaluation on small made tables: what is in the results, and what is written of them."""
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
-from murmur import evaluate, metrics, params, pictures
+from murmur import evaluate, params, pictures, scores
 from murmur.errors import MurmurError
-from murmur.tables import Card, Note
+from murmur.tables import LEVELS
+from tests.experiment import CARD, CLASSES, RUNS, experiment, options, said, silenced, two_classes
 from tests.made import changed
-
-CLASSES = ("Present", "Unknown", "Absent")
-CARD = Card("made", "murmur", CLASSES, ("Present",), weights=(), persons="made up", licence="none")
-COLUMNS = ["p_Present", "p_Unknown", "p_Absent"]
-RUNS, FOLDS = (0, 3), 2
 
 
 @pytest.fixture
 def made():
-    """24 patients of 22 persons, one to three recordings of one to three segments; two runs, two folds."""
-    rng = np.random.default_rng(7)
-    recordings = pd.DataFrame(
-        [
-            (
-                f"r{i}_{k}",
-                f"p{i}",
-                f"q{min(i, 21)}",
-                CLASSES[(i + (k == 0 and i % 5 == 0)) % 3],
-                CLASSES[i % 3],
-            )
-            for i in range(24)
-            for k in range(rng.integers(1, 4))
-        ],
-        columns=["recording_id", "patient_id", "person_id", "label", "patient_label"],
-    ).assign(audio_sha256="0")
-    times = rng.integers(1, 4, len(recordings))
-    segments = recordings.loc[recordings.index.repeat(times), ["recording_id"]].reset_index(drop=True)
-    segments["segment_id"] = [f"{name}@{k}" for k, name in enumerate(segments["recording_id"])]
-    segments["reversed"] = False
-    deal = {run: recordings["person_id"].map(_deal(recordings, run)) for run in RUNS}
-    return {
-        "recordings": recordings,
-        "card": CARD,
-        "segments": segments,
-        "folds": {run: _folds(recordings, fold, run) for run, fold in deal.items()},
-        "predictions": {run: _predictions(recordings, segments, fold, run) for run, fold in deal.items()},
-        "histories": {run: _history(run) for run in RUNS},
-        "level": "patient",
-        "draws": 200,
-        "seed": 5,
-        "notes": [Note("cpu", "float32", {"torch": "2"}), Note("cuda", "float32", {"torch": "2"})],
-        "audit": pd.DataFrame({"run": RUNS, "fold": 0, "shared_persons": [0, 2]}),
-        "protocol": {"group_by": "person"},
-        "left_out": 4,
-    }
+    return experiment()
 
 
-def _deal(recordings, run):
-    persons = recordings["person_id"].unique()
-    return dict(zip(persons, np.random.default_rng(run).permutation(len(persons)) % FOLDS, strict=True))
+@pytest.mark.parametrize("level", LEVELS)
+def test_results_are_those_of_the_answers_at_each_level(made, level):
+    made["options"] = options(level=level, thresholds="uar", rule="mean_logit")
+    results, (of, tables, fitted) = evaluate.evaluate(**made), said(made)
+    for name, by in (("folds", ["run", "fold"]), ("runs", ["run"])):
+        for each in LEVELS:
+            rows = results.tables[name].query("level == @each").drop(columns="level").reset_index(drop=True)
+            expected = scores.score(tables[each], of[each], CARD, by)
+            pd.testing.assert_frame_equal(rows, expected[rows.columns])
+    pd.testing.assert_frame_equal(results.tables["calibration"], fitted)
+    own = fitted[fitted["level"] == level]
+    points = scores.operating_points(tables[level], of[level], CARD, own, made["options"], seed=5)
+    pd.testing.assert_frame_equal(results.tables["operating_points"], points)
+    runs = results.tables["runs"].query("level == @level")
+    names = ["weighted_accuracy_official", "uar", "sensitivity", "specificity", "f1_macro", "roc_auc"]
+    drawn = scores.bootstrap(tables[level], of[level], CARD, names, 50, seed=5)
+    expected = scores.headline(runs, names, drawn, quiet=True)
+    assert results.details["level"] == level and list(results.details["headline"]) == names
+    for name in names:
+        assert results.details["headline"][name] == pytest.approx(expected[name], nan_ok=True)
+    assert list(results.plots["score_per_fold"]) == ["run", "fold", *names]
+    assert len(results.plots["score_per_fold"]) == 6
+    assert len(results.plots["confusion"]) == len(tables[level])
+    assert list(results.tables) == ["folds", "runs", "subgroups", "operating_points", "calibration"]
+    assert set(results.tables["subgroups"]["metric"]) == set(names)
 
 
-def _folds(recordings, fold, run):
-    tables = [
-        recordings[["recording_id"]].assign(run=run, fold=f, role=np.where(fold == f, "test", "train"))
-        for f in range(FOLDS)
-    ]
-    return pd.concat(tables, ignore_index=True).assign(segment_id=None)
-
-
-def _predictions(recordings, segments, fold, run):
-    rng = np.random.default_rng(100 + run)
-    whole = segments.merge(recordings.assign(fold=fold), on="recording_id")
-    truth = pd.Index(CLASSES).get_indexer(pd.Index(whole["label"]))
-    odds = np.exp(rng.normal(size=(len(whole), 3)) + np.eye(3)[truth])
-    p = pd.DataFrame((odds / odds.sum(1, keepdims=True)).astype("float32"), columns=COLUMNS)
-    test = pd.DataFrame(
-        {"run": run, "fold": whole["fold"], "unit_id": whole["segment_id"], "level": "segment"}
-    )
-    test = pd.concat([test, p], axis=1)
-    other = test.assign(fold=1 - test["fold"], role="validation").assign(**dict.fromkeys(COLUMNS, 1 / 3))
-    return pd.concat([test.assign(role="test"), other], ignore_index=True)
-
-
-def _history(run):
-    length = 3 + run
-    fit = {"fold": 0, "epoch": range(length), "train_loss": np.arange(length) + run, "best": 0}
-    return pd.DataFrame(fit)
-
-
-def plain(made, run, fold, level):
-    """Class numbers and mean probabilities [units, 3] of a fold's test units, one unit after another."""
-    said = made["predictions"][run].query("role == 'test' and fold == @fold").set_index("unit_id")[COLUMNS]
-    named = made["segments"].merge(made["recordings"], on="recording_id")
-    named = named[named["segment_id"].isin(said.index)]
-    truth, mean = [], []
-    for _, unit in named.groupby(f"{level}_id"):
-        parts = [said.loc[r["segment_id"]].to_numpy(float).mean(0) for _, r in unit.groupby("recording_id")]
-        mean.append(np.mean(parts, axis=0))
-        truth.append(CLASSES.index(unit["patient_label" if level == "patient" else "label"].iloc[0]))
-    return np.array(truth), np.array(mean)
-
-
-@pytest.mark.parametrize("level", ["segment", "recording", "patient"])
-def test_figures_of_folds_and_runs_are_those_of_a_plain_loop(made, level):
-    results = evaluate.evaluate(**made)
-    for run in RUNS:
-        folds = [plain(made, run, fold, level) for fold in range(FOLDS)]
-        pooled = tuple(np.concatenate(parts) for parts in zip(*folds, strict=True))
-        rows = results.folds.query("run == @run and level == @level").to_dict("records")
-        rows += results.runs.query("run == @run and level == @level").to_dict("records")
-        for (truth, p), row in zip([*folds, pooled], rows, strict=True):
-            counts = metrics.confusion(truth, p.argmax(1), 3)
-            expected = {k: float(v) for k, v in metrics.from_confusion(counts, CLASSES, ("Present",)).items()}
-            expected |= metrics.from_probabilities(truth, p, CLASSES, ("Present",))
-            expected |= {"n_units": len(truth)}
-            assert {name: row[name] for name in expected} == pytest.approx(expected, nan_ok=True)
-
-
-def test_rows_are_in_order_and_persons_are_counted(made):
-    results = evaluate.evaluate(**made)
-    levels = ["segment", "recording", "patient"]
-    assert list(results.runs["level"]) == levels * 2
-    assert list(zip(results.folds["run"], results.folds["fold"], strict=True))[::3] == [
-        (0, 0),
-        (0, 1),
-        (3, 0),
-        (3, 1),
-    ]
-    assert set(results.runs["n_persons"]) == {22}
-    assert results.runs["n_units"].tolist()[2::3] == [24, 24]
+def test_persons_are_counted(made):
+    runs = evaluate.evaluate(**made).tables["runs"]
+    assert set(runs["n_persons"]) == {22} and runs.query("level == 'patient'")["n_units"].tolist() == [24, 24]
 
 
 def test_a_model_that_speaks_of_patients_is_scored_by_patients_only(made):
     predictions = {run: at_patients(made, run) for run in RUNS}
     results = evaluate.evaluate(**made | {"predictions": predictions})
-    assert set(results.runs["level"]) == {"patient"}
-    from_segments = evaluate.evaluate(**made).runs.query("level == 'patient'")["uar"].tolist()
-    assert results.runs["uar"].tolist() == pytest.approx(from_segments)
+    assert set(results.tables["runs"]["level"]) == {"patient"}
+    from_segments = evaluate.evaluate(**made).tables["runs"].query("level == 'patient'")["uar"].tolist()
+    assert results.tables["runs"]["uar"].tolist() == pytest.approx(from_segments)
+    assert set(results.tables["subgroups"]["group"]) == {"sex"}, "the site is a recording's"
+    made |= {"predictions": predictions, "options": options(level="recording")}
     with pytest.raises(MurmurError, match=r"evaluate\.level: recording is below patient"):
-        evaluate.evaluate(**made | {"predictions": predictions, "level": "recording"})
+        evaluate.evaluate(**made)
 
 
 def at_patients(made, run):
-    units = evaluate.number_units(made["recordings"], made["segments"], CLASSES)
-    table = evaluate.aggregate([made["predictions"][run]], units, CLASSES)["patient"]
-    return table.assign(unit_id=units["patient"].names[table["unit"]], level="patient", role="test")
+    of, tables, _ = said(made)
+    test = tables["patient"][tables["patient"]["run"] == run]
+    spoken = test.assign(unit_id=of["patient"].names[test["unit"]], level="patient", role="test")
+    return pd.concat([spoken, spoken.assign(role="validation", fold=(spoken["fold"] + 1) % 3)])
 
 
-def test_folds_of_single_segments(made):
-    """A recording on both sides is scored in each fold by its own segments of that fold."""
-    named = made["segments"].assign(fold=np.arange(len(made["segments"])) % 2, run=0, role="test")
-    said = made["predictions"][0].query("role == 'test'").drop(columns="fold")
-    said = said.merge(named[["segment_id", "fold"]].rename(columns={"segment_id": "unit_id"}))
-    results = evaluate.evaluate(**made | {"folds": {0: named}, "predictions": {0: said}})
-    counted = results.folds.query("level == 'recording'")["n_units"].tolist()
-    assert counted == [named.query("fold == @f")["recording_id"].nunique() for f in (0, 1)]
-    assert results.runs.query("level == 'recording'")["n_units"].item() == sum(counted)
-
-
-def test_a_recording_without_a_segment_is_no_fault(made):
-    extra = made["recordings"].iloc[[0]].assign(recording_id="short")
-    folds = made["folds"][0]
-    made["recordings"] = pd.concat([made["recordings"], extra], ignore_index=True)
-    made["folds"][0] = pd.concat(
-        [folds, folds.query("role == 'test'").iloc[[0]].assign(recording_id="short")]
-    )
-    assert evaluate.evaluate(**made).summary["data"]["recordings"] == len(made["recordings"])
-
-
-FAULTS = {
-    "fold 1 is missing": lambda t: t[(t["fold"] == 0) | (t["role"] != "test")],
-    "is test but has no prediction": lambda t: t.drop(index=4),
-    "has a prediction but is not test": lambda t: t.assign(role="test"),
-    "is predicted twice": lambda t: pd.concat([t, t.iloc[[4]]]),
-    "has no number": lambda t: t.assign(p_Present=t["p_Present"].where(t.index != 4)),
-    "speak of no test unit": lambda t: t.assign(role="train"),
-}
-
-
-@pytest.mark.parametrize("message", FAULTS)
-def test_predictions_that_do_not_fit_the_folds_are_refused(made, message):
-    made["predictions"][3] = FAULTS[message](made["predictions"][3])
-    with pytest.raises(MurmurError, match=rf"run 3.*{message}.*dvc repro train@3"):
+def test_predictions_that_do_not_fit_the_folds_are_refused(made):
+    made["predictions"][3] = made["predictions"][3].query("role != 'test' or fold != 1")
+    with pytest.raises(MurmurError, match=r"run 3: fold 1 is missing.*dvc repro train@3"):
         evaluate.evaluate(**made)
 
 
-def test_a_run_without_predictions_is_refused(made):
-    del made["predictions"][3]
-    with pytest.raises(MurmurError, match=r"run 3.*dvc repro train@3"):
-        evaluate.evaluate(**made)
+@pytest.mark.parametrize(
+    "change, words", [(lambda made: made, "answered Unknown"), (two_classes, "taken for wrong")]
+)
+def test_what_has_no_usable_segment_is_counted_at_every_level(made, change, words):
+    whole = evaluate.evaluate(**change(made))
+    assert whole.details["no_answer"] == {"recording": 0, "patient": 0}
+    quiet = made["recordings"].query("patient_id == 'p4'")["recording_id"].tolist()
+    other = made["recordings"].query("patient_id == 'p0'")["recording_id"].iloc[0]
+    results = evaluate.evaluate(**silenced(change(made), *quiet, other))
+    assert results.details["no_answer"] == {"recording": len(quiet) + 1, "patient": 1}
+    for name in ("folds", "runs"):
+        before, after = (r.tables[name].query("level != 'segment'") for r in (whole, results))
+        assert after["n_units"].tolist() == before["n_units"].tolist()
+    none = results.tables["runs"].groupby("level")["n_no_answer"].first().to_dict()
+    expected = {"segment": 0, "recording": len(quiet) + 1, "patient": 1}
+    assert none == (expected if change is two_classes else dict.fromkeys(LEVELS, 0))
+    said_of = evaluate.in_words(results.details)
+    assert f"without a usable segment, {words}: {{'recording': {len(quiet) + 1}, 'patient': 1}}" in said_of
+    assert "usable segment" not in evaluate.in_words(whole.details)
 
 
-def test_runs_that_speak_of_different_levels_are_refused(made):
-    made["predictions"][3] = at_patients(made, 3)
-    with pytest.raises(MurmurError, match="run 3 speak of patient, other runs of segment"):
-        evaluate.evaluate(**made)
+def without_unknown_in_fold_0(made):
+    """Labels such that in run 0 only one test part of three has an Unknown."""
+    recordings, folds = made["recordings"], made["folds"][0]
+    tested = set(folds.query("role == 'test' and fold != 1")["recording_id"])
+    at = recordings["recording_id"].isin(tested)
+    label = {
+        c: recordings[c].mask(at, recordings[c].replace("Unknown", "Absent"))
+        for c in ("label", "patient_label")
+    }
+    return made | {"recordings": recordings.assign(**label)}
 
 
-def test_files_of_the_listed_runs(tmp_path, capsys):
-    for run in (0, 1, 12):
-        (tmp_path / f"run_{run}.parquet").touch()
-    assert list(evaluate.run_files(tmp_path, [12, 0])) == [0, 12]
-    assert (
-        capsys.readouterr().out
-        == f"note: {tmp_path}/run_1.parquet is not read: its run is not in split.runs\n"
-    )
-    with pytest.raises(MurmurError, match="run 2, 3; make it: dvc repro train@2 train@3"):
-        evaluate.run_files(tmp_path, [3, 0, 2])
-
-
-def test_summary(made):
+def test_a_class_that_is_absent_from_a_test_part_is_undefined_there_and_told(made, tmp_path):
+    made = without_unknown_in_fold_0(made) | {"options": options(draws=0)}
+    made["predictions"], made["folds"] = ({0: made[name][0]} for name in ("predictions", "folds"))
     results = evaluate.evaluate(**made)
-    patients = results.runs.query("level == 'patient'")
-    for name, row in results.summary["patient"].items():
+    rows = results.tables["folds"].query("level == 'patient'").set_index("fold")
+    undefined = ["uar", "roc_auc", "f1_macro", "recall_Unknown", "weighted_accuracy_official"]
+    assert rows.loc[[0, 2], undefined].isna().all(axis=None) and rows.loc[1, undefined].notna().all()
+    assert results.details["absent"] == {"Unknown": 2}
+    assert (
+        "2 folds have no Unknown in their test part: what needs it is undefined there, not 0"
+        in evaluate.in_words(results.details)
+    )
+    run = results.tables["runs"].query("level == 'patient'").iloc[0]
+    assert run["recall_Unknown"] == rows.loc[1, "recall_Unknown"], "of the pooled units, not a mean of folds"
+    assert results.details["headline"]["uar"]["mean"] == run["uar"]
+    evaluate.write(results, tmp_path / "metrics", tmp_path / "plots")
+    line = (tmp_path / "metrics/folds.csv").read_text().splitlines()
+    place = line[0].split(",").index("recall_Unknown")
+    assert line[3].split(",")[2] == "patient" and line[3].split(",")[place] == ""
+    nested = json.loads((tmp_path / "metrics/folds.json").read_text())
+    assert nested["run_0"]["fold_0"]["patient"]["recall_Unknown"] is None
+    assert nested["run_0"]["fold_1"]["patient"]["recall_Unknown"] is not None
+
+
+def test_nothing_is_said_of_absent_classes_where_all_are_there():
+    results = evaluate.evaluate(**experiment(patients=60) | {"options": options(draws=0)})
+    assert results.details["absent"] == {} and "undefined" not in evaluate.in_words(results.details)
+
+
+def test_of_one_run_there_is_no_sd(made):
+    made["folds"] = {0: made["folds"][0]}
+    made["predictions"] = {0: made["predictions"][0]}
+    details = evaluate.evaluate(**made).details
+    assert all(np.isnan(row["sd"]) for row in details["headline"].values())
+    line = next(line for line in evaluate.in_words(details).splitlines() if " uar " in line)
+    uar = details["headline"]["uar"]
+    assert line.split() == ["uar", f"{uar['mean']:.3f}", "-", f"{uar['low']:.3f}-{uar['high']:.3f}", "0.333"]
+
+
+def test_without_draws_there_is_no_interval(made):
+    details = evaluate.evaluate(**made | {"options": options(draws=0)}).details
+    line = next(line for line in evaluate.in_words(details).splitlines() if " uar " in line)
+    assert line.split()[3] == "-" and line.split()[2] != "-"
+
+
+def test_too_many_draws_that_lack_a_class_give_no_interval_and_are_told(made, capsys):
+    lone = made["recordings"]["patient_id"].eq("p1")
+    label = made["recordings"]["patient_label"].replace("Unknown", "Absent").mask(lone, "Unknown")
+    made["recordings"] = made["recordings"].assign(patient_label=label)
+    row = evaluate.evaluate(**made).details["headline"]["uar"]
+    assert np.isnan(row["low"]) and np.isnan(row["high"]) and 0 <= row["mean"] <= 1
+    assert "note: uar is undefined in " in capsys.readouterr().out
+
+
+def test_details(made):
+    results = evaluate.evaluate(**made)
+    details, patients = results.details, results.tables["runs"].query("level == 'patient'")
+    for name, row in details["headline"].items():
         assert row["mean"] == pytest.approx(patients[name].mean())
         assert row["sd"] == pytest.approx(patients[name].std())
         assert row["low"] < row["mean"] < row["high"]
-    assert next(iter(results.summary["patient"])) == "weighted_accuracy_official"
-    baseline = results.summary["baseline"]
-    assert baseline["answer"] == "Present"
+    baseline = details["baseline"]
+    assert baseline["answer"] == "Present" and baseline["uar"] == pytest.approx(1 / 3)
     assert baseline["weighted_accuracy_official"] == pytest.approx(0.499, abs=1e-3)
-    assert baseline["uar"] == pytest.approx(1 / 3)
-    assert results.summary["protocol"] == {
-        "group_by": "person",
-        "leaky": True,
-        "runs": 2,
-        "shared_persons": 2,
+    assert details["protocol"] == {"group_by": "person", "leaky": True, "runs": 2, "shared_persons": 2}
+    assert details["device"] == "cpu, cuda" and details["precision"] == "float32"
+    assert details["rule"] == {
+        "rule": "mean_probability",
+        "thresholds": None,
+        "sensitivity": 0.9,
+        "prevalence": 0.1,
     }
-    assert results.summary["device"] == "cpu, cuda"
-    assert "always Present" in evaluate.in_words(results, "patient")
+    assert "always Present" in evaluate.in_words(details)
+
+
+def test_what_details_tell_of_the_data(made):
+    data = evaluate.evaluate(**made).details["data"]
+    recordings, patients = made["recordings"], made["recordings"].drop_duplicates("patient_id")
+    n = len(recordings)
+    assert (data["recordings"], data["patients"], data["persons"], data["left_out"]) == (n, 24, 22, 4)
+    assert data["segments"] == len(made["segments"]) and data["hours"] == pytest.approx(n * 1.8 / 3600)
+    for c in CLASSES:
+        ill = recordings[recordings["patient_label"] == c]
+        assert data["counts"][c] == {
+            "recordings": (recordings["label"] == c).sum(),
+            "patients": ill["patient_id"].nunique(),
+            "persons": ill["person_id"].nunique(),
+        }
+    assert data["sites"] == recordings["site"].value_counts().to_dict()
+    assert data["sex"] == patients["sex"].fillna("not stated").value_counts().to_dict()
+    nothing = evaluate.evaluate(**made | {"recordings": recordings.assign(sex=None)}).details["data"]
+    assert nothing["sex"] == {}
+
+
+def test_the_summary_is_few_lines(made):
+    results = evaluate.evaluate(**made)
+    figures = results.details["headline"]
+    lead = figures["weighted_accuracy_official"]
+    assert results.summary == {
+        "weighted_accuracy_official": lead["mean"],
+        "interval_low": lead["low"],
+        "interval_high": lead["high"],
+        **{name: row["mean"] for name, row in figures.items() if name != "weighted_accuracy_official"},
+        "leaky": True,
+    }
+
+
+def test_two_classes(made):
+    results = evaluate.evaluate(**two_classes(made))
+    assert next(iter(results.summary)) == "accuracy" and results.details["baseline"]["answer"] == "Absent"
+
+
+def test_the_score_of_the_2016_challenge_leads_where_quality_is_told(made):
+    made = two_classes(made)
+    quality = np.where(np.arange(len(made["recordings"])) % 3, "good", "poor")
+    results = evaluate.evaluate(**made | {"recordings": made["recordings"].assign(quality=quality)})
+    assert next(iter(results.summary)) == "macc"
+    assert set(results.tables["subgroups"]["group"]) == {"site", "quality", "sex"}
+    runs = results.tables["runs"].set_index("level")
+    assert runs.loc["segment", "macc"].isna().all() and runs.loc["patient", "macc"].notna().all()
 
 
 @pytest.mark.parametrize("said, shared, leaky", [({}, 0, False), ({}, 1, True), ({"leaky": True}, 0, True)])
 def test_leaky_if_said_so_or_if_the_audit_finds_it(made, said, shared, leaky):
     audit = made["audit"].assign(shared_persons=shared)
-    summary = evaluate.evaluate(**made | {"audit": audit, "protocol": said}).summary
-    assert summary["protocol"]["leaky"] is leaky
+    results = evaluate.evaluate(**made | {"audit": audit, "protocol": said, "options": options(draws=0)})
+    assert results.details["protocol"]["leaky"] is leaky and results.summary["leaky"] is leaky
 
 
 @pytest.mark.parametrize(
@@ -258,12 +254,13 @@ def test_leaky_if_said_so_or_if_the_audit_finds_it(made, said, shared, leaky):
 )
 def test_the_protocol_names_what_leaks_whatever_the_audit_finds(made, changes, leaky, flaws):
     checked = params.check(params.Params, changed(changes), where="params.yaml")
-    protocol = evaluate.protocol(checked.split, checked.segment, CARD)
-    assert (protocol["leaky"], protocol["flaws"]) == (leaky, flaws)
+    protocol = evaluate.protocol(checked.split, checked.segment, CARD, folds=5)
+    assert (protocol["leaky"], protocol["flaws"], protocol["folds"]) == (leaky, flaws, 5)
     assert protocol["validate_on"] == checked.split.validate_on and protocol["person"] == "made up"
     nothing = made["audit"].assign(shared_persons=0)
-    summary = evaluate.evaluate(**made | {"audit": nothing, "protocol": protocol, "draws": 0}).summary
-    assert (summary["protocol"]["leaky"], summary["protocol"]["flaws"]) == (leaky, flaws)
+    made |= {"audit": nothing, "protocol": protocol, "options": options(draws=0)}
+    found = evaluate.evaluate(**made).details["protocol"]
+    assert (found["leaky"], found["flaws"]) == (leaky, flaws)
 
 
 def with_copies(made):
@@ -274,13 +271,13 @@ def with_copies(made):
 
 
 def test_mirrored_copies_are_neither_asked_for_nor_scored(made):
-    made["draws"] = 0
+    made["options"] = options(draws=0)
     plain = evaluate.evaluate(**made)
     made["segments"] = with_copies(made)
-    pd.testing.assert_frame_equal(evaluate.evaluate(**made).runs, plain.runs)
-    said = made["predictions"][0]
-    copies = said[said["role"] == "test"].assign(unit_id=said["unit_id"] + "r")
-    made["predictions"][0] = pd.concat([said, copies])
+    pd.testing.assert_frame_equal(evaluate.evaluate(**made).tables["runs"], plain.tables["runs"])
+    said_of = made["predictions"][0]
+    copies = said_of[said_of["role"] == "test"].assign(unit_id=said_of["unit_id"] + "r")
+    made["predictions"][0] = pd.concat([said_of, copies])
     with pytest.raises(MurmurError, match=r"run 0.*has a prediction but is not test"):
         evaluate.evaluate(**made)
 
@@ -288,88 +285,85 @@ def test_mirrored_copies_are_neither_asked_for_nor_scored(made):
 def test_mirrored_copies_that_folds_name_are_scored(made):
     made["segments"] = with_copies(made)
     named = made["segments"].assign(fold=np.arange(len(made["segments"])) % 2, run=0, role="test")
-    said = made["predictions"][0].query("role == 'test'").drop(columns="fold")
-    said = pd.concat([said, said.assign(unit_id=said["unit_id"] + "r")])
-    said = said.merge(named[["segment_id", "fold"]].rename(columns={"segment_id": "unit_id"}))
-    results = evaluate.evaluate(**made | {"folds": {0: named}, "predictions": {0: said}})
-    assert results.runs.query("level == 'segment'")["n_units"].item() == len(made["segments"])
+    said_of = made["predictions"][0].query("role == 'test'").drop(columns="fold")
+    said_of = pd.concat([said_of, said_of.assign(unit_id=said_of["unit_id"] + "r")])
+    said_of = said_of.merge(named[["segment_id", "fold"]].rename(columns={"segment_id": "unit_id"}))
+    results = evaluate.evaluate(**made | {"folds": {0: named}, "predictions": {0: said_of}})
+    runs = results.tables["runs"].set_index("level")
+    assert runs.loc["segment", "n_units"] == len(made["segments"])
+    counted = results.tables["folds"].query("level == 'recording'")["n_units"].tolist()
+    assert counted == [named.query("fold == @f")["recording_id"].nunique() for f in (0, 1)]
+    assert runs.loc["recording", "n_units"] == sum(counted)
+    assert list(results.tables["operating_points"]["chosen_on"].unique()) == ["curve"], "no validation part"
 
 
 def test_the_data_hash_does_not_depend_on_the_order_of_rows(made):
-    before = evaluate.evaluate(**made).summary["data"]["sha256"]
+    made["options"] = options(draws=0)
+    before = evaluate.evaluate(**made).details["data"]["sha256"]
+    turned = made["recordings"][::-1].reset_index(drop=True)
+    assert evaluate.evaluate(**made | {"recordings": turned}).details["data"]["sha256"] == before
+    other = made["recordings"].assign(audio_sha256="1")
+    assert evaluate.evaluate(**made | {"recordings": other}).details["data"]["sha256"] != before
+
+
+def test_files_of_the_listed_runs(tmp_path, capsys):
+    for run in (0, 1, 12):
+        (tmp_path / f"run_{run}.parquet").touch()
+    assert list(evaluate.run_files(tmp_path, [12, 0])) == [0, 12]
     assert (
-        evaluate.evaluate(**made | {"recordings": made["recordings"][::-1]}).summary["data"]["sha256"]
-        == before
+        capsys.readouterr().out
+        == f"note: {tmp_path}/run_1.parquet is not read: its run is not in split.runs\n"
     )
-    changed = made["recordings"].assign(audio_sha256="1")
-    assert evaluate.evaluate(**made | {"recordings": changed}).summary["data"]["sha256"] != before
+    with pytest.raises(MurmurError, match="run 2, 3; make it: dvc repro train@2 train@3"):
+        evaluate.run_files(tmp_path, [3, 0, 2])
 
 
-def test_bootstrap_draws_persons_once_for_all_runs(made):
-    """Against a loop that repeats the units of the persons drawn."""
-    units = evaluate.number_units(made["recordings"], made["segments"], CLASSES)
-    scores = evaluate.aggregate(made["predictions"].values(), units, CLASSES)["patient"]
-    names = ["uar", "roc_auc"]
-    drawn = evaluate.bootstrap(scores, units["patient"], CARD, names, 3, seed=5)
-    weights = np.random.default_rng(5).multinomial(22, np.full(22, 1 / 22), size=3)
-    for k in range(3):
-        repeated = scores.loc[scores.index.repeat(weights[k][units["patient"].person[scores["unit"]]])]
-        expected = evaluate.score(repeated, units["patient"], CARD, ["run"])[names].mean()
-        assert [drawn[name][k] for name in names] == pytest.approx(expected.tolist())
-
-
-def test_no_draws_no_interval(made):
-    assert np.isnan(evaluate.evaluate(**made | {"draws": 0}).summary["patient"]["uar"]["low"])
-
-
-def test_too_many_draws_that_lack_a_class_give_no_interval_and_are_told(made, capsys):
-    lone = made["recordings"]["patient_id"].eq("p1")
-    label = made["recordings"]["patient_label"].replace("Unknown", "Absent").mask(lone, "Unknown")
-    made["recordings"] = made["recordings"].assign(patient_label=label)
-    row = evaluate.evaluate(**made).summary["patient"]["uar"]
-    assert np.isnan(row["low"]) and np.isnan(row["high"]) and 0 <= row["mean"] <= 1
-    assert "note: uar is undefined in " in capsys.readouterr().out
-
-
-def test_learning_curves_are_means_over_the_fits_still_running(made):
-    curves = evaluate.learning_curves(made["histories"].values())
-    assert curves["n_fits"].tolist() == [2, 2, 2, 1, 1, 1]
-    assert curves["train_loss"].tolist() == [1.5, 2.5, 3.5, 6, 7, 8]
-
-
-def test_roc_rises_between_its_corners(made):
-    curve = evaluate.evaluate(**made).plots["roc"]
-    assert curve["tpr"].is_monotonic_increasing and curve["tpr"].iloc[-1] == 1
-    assert (curve["tpr_low"] <= curve["tpr"]).all() and (curve["tpr"] <= curve["tpr_high"]).all()
-
-
-def test_two_classes(made):
-    card = replace(CARD, classes=("Present", "Absent"))
-    merged = {c: made["recordings"][c].replace("Unknown", "Absent") for c in ("label", "patient_label")}
-    made["recordings"] = made["recordings"].assign(**merged)
-    summary = evaluate.evaluate(**made | {"card": card}).summary
-    assert next(iter(summary["patient"])) == "accuracy"
-    assert summary["baseline"]["answer"] == "Absent"
+TABLES = ("calibration", "folds", "operating_points", "runs", "subgroups")
+CURVES = ("confusion", "learning_curves", "precision_recall", "reliability", "roc", "score_per_fold")
+FILES = {
+    "metrics": sorted(
+        [f"{n}.csv" for n in TABLES] + [f"{n}.json" for n in ("details", "folds", "runs", "summary")]
+    ),
+    "plots": [f"{name}.csv" for name in CURVES],
+}
 
 
 def test_files_are_the_same_each_time_and_hold_no_nan(made, tmp_path):
     made["folds"] = {0: made["folds"][0]}  # one run: no SD
+    made["predictions"] = {0: made["predictions"][0]}
     for name in ("once", "again"):
-        evaluate.write(evaluate.evaluate(**made), tmp_path / name / "metrics", tmp_path / name / "plots")
-    files = {f.relative_to(tmp_path / "once") for f in (tmp_path / "once").rglob("*.*")}
-    assert {f.name for f in files} == {
-        *("folds.csv", "folds.json", "runs.csv", "runs.json", "summary.json"),
-        *("confusion.csv", "roc.csv", "learning_curves.csv", "score_per_run.csv"),
-    }
-    for file in files:
-        content = (tmp_path / "once" / file).read_bytes()
-        assert content == (tmp_path / "again" / file).read_bytes()
-        assert b"\r" not in content and b"nan" not in content.lower()
-    summary = json.loads((tmp_path / "once/metrics/summary.json").read_text())
-    assert summary["patient"]["uar"]["sd"] is None
+        results = evaluate.evaluate(**made)
+        evaluate.write(results, tmp_path / name / "metrics", tmp_path / name / "plots")
+    for folder, names in FILES.items():
+        assert sorted(f.name for f in (tmp_path / "once" / folder).iterdir()) == names
+        for name in names:
+            content = (tmp_path / "once" / folder / name).read_bytes()
+            assert content == (tmp_path / "again" / folder / name).read_bytes()
+            assert b"\r" not in content and b"nan" not in content.lower()
+    details = json.loads((tmp_path / "once/metrics/details.json").read_text())
+    assert details["headline"]["uar"]["sd"] is None
     runs = json.loads((tmp_path / "once/metrics/runs.json").read_text())
     table = pd.read_csv(tmp_path / "once/metrics/runs.csv").set_index("level")
-    assert runs["run_0"]["patient"]["uar"] == table.loc["patient", "uar"]
+    figure = runs["run_0"]["patient"]["uar"]
+    assert figure == table.loc["patient", "uar"] == round(results.details["headline"]["uar"]["mean"], 6)
+    assert figure != results.details["headline"]["uar"]["mean"], "it has more digits than are written"
+    assert isinstance(runs["run_0"]["patient"]["n_units"], int)
+
+
+def test_nothing_is_half_written(made, tmp_path, monkeypatch):
+    results = evaluate.evaluate(**made | {"options": options(draws=0)})
+    metrics_dir, plots_dir = tmp_path / "metrics", tmp_path / "plots"
+    evaluate.write(results, metrics_dir, plots_dir)
+    before = {f: f.read_bytes() for f in tmp_path.rglob("*.*")}
+    results.tables["folds"]["uar"] = 0.5
+    monkeypatch.setattr("pathlib.Path.replace", _full_disk)
+    with pytest.raises(OSError, match="full"):
+        evaluate.write(results, metrics_dir, plots_dir)
+    assert {f: f.read_bytes() for f in tmp_path.rglob("*.*")} == before
+
+
+def _full_disk(self, target):
+    raise OSError("the disk is full")
 
 
 def test_gallery_is_the_same_each_time(tmp_path):

@@ -173,21 +173,33 @@ def operating_points(
     required sensitivity, and what the test part then has is told, sensitivity too. chosen_on curve: read off
     each run's own test ROC, a description without an interval that nobody could have chosen beforehand.
     Predictive values are at the stated prevalence of the positive classes.
+
+    Where a validation part has no positive, or too few with an answer, its threshold is undefined and with it
+    all that is chosen on validation.
     """
     p = scores[[f"p_{c}" for c in card.classes]].to_numpy()
     hit, said = positives(units.truth[scores["unit"]], p, card)
-    of_fold = scores[["run", "fold"]].merge(fitted, how="left", on=["run", "fold"])["threshold"].to_numpy()
-    tables = [_curve_points(scores["run"].to_numpy(), hit, said, options)]
-    if not np.isnan(of_fold).any():
-        two = replace(card, classes=("positive", "rest"), positive=("positive",))
-        answer = np.where(np.isnan(said), 2, said < of_fold)
-        called = pd.DataFrame({"run": scores["run"], "unit": scores["unit"], "answer": answer.astype(int)})
-        merged = units._replace(truth=1 - np.isin(card.classes, card.positive)[units.truth].astype(int))
-        run = pd.factorize(called["run"])[0]
-        runs = pd.DataFrame(_of_counts(_counts(called, merged, two, run, run.max() + 1), merged, two))
-        drawn = bootstrap(called, merged, two, ["sensitivity", "specificity"], options.draws, seed)
-        tables.insert(0, _points("validation", runs, drawn, options.prevalence))
+    threshold = scores[["run", "fold"]].merge(fitted, how="left", on=["run", "fold"])["threshold"].to_numpy()
+    answer = np.where(np.isnan(said), 2, said < threshold).astype(int)
+    called = pd.DataFrame({"run": scores["run"], "unit": scores["unit"], "answer": answer})
+    tables = [
+        _validation_points(called, units, card, options, seed, bool(np.isnan(threshold).any())),
+        _curve_points(scores["run"].to_numpy(), hit, said, options),
+    ]
     return pd.concat(tables, ignore_index=True)
+
+
+def _validation_points(
+    called: pd.DataFrame, units: Units, card: Card, options: Evaluate, seed: int, undefined: bool
+) -> pd.DataFrame:
+    two = replace(card, classes=("positive", "rest"), positive=("positive",))
+    merged = units._replace(truth=1 - np.isin(card.classes, card.positive)[units.truth].astype(int))
+    run = pd.factorize(called["run"])[0]
+    runs = pd.DataFrame(_of_counts(_counts(called, merged, two, run, run.max() + 1), merged, two))
+    drawn = bootstrap(called, merged, two, ["sensitivity", "specificity"], options.draws, seed)
+    table = _points("validation", runs, drawn, options.prevalence)
+    figures = ["mean", "sd", "low", "high"]
+    return table.assign(**dict.fromkeys(figures, np.nan)) if undefined else table
 
 
 def _curve_points(run: np.ndarray, hit: np.ndarray, said: np.ndarray, options: Evaluate) -> pd.DataFrame:
