@@ -120,5 +120,5 @@ def test_a_split_of_it_is_always_marked_leaky(lent):
     card = lent()[1]
     assert not card.leak_free and not card.shareable
     split, segment = params.load("split", "segment", path=made.ROOT / "params.yaml").__dict__.values()
-    found = evaluate.protocol(split, segment, card)
+    found = evaluate.protocol(split, segment, card, folds=5)
     assert found["leaky"] and found["flaws"] == "data set"

@@ -2,12 +2,15 @@
 
 import hashlib
 import json
+import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -18,6 +21,7 @@ import typer
 import yaml
 from rich.console import Console
 
+from murmur import ci as told
 from murmur import params
 from murmur.errors import MurmurError, run_stage
 from murmur.files import beside
@@ -213,6 +217,41 @@ def robustness(
         print(found.to_json(orient="records", indent=2, double_precision=6))
     else:
         _print_rows(disturbing.curves(found, lead), md)
+
+
+@app.command()
+def ci(
+    base: Annotated[str, typer.Option(help="the git revision to compare with")] = "HEAD",
+    push: Annotated[bool, typer.Option("--push", help="push results and run-cache to the remote")] = False,
+    optional_remote: Annotated[
+        bool, typer.Option("--optional-remote", help="go on without a remote that cannot be read")
+    ] = False,
+    tries: Annotated[int, typer.Option(min=1, help="of whatever needs the remote")] = 3,
+    out: Annotated[Path | None, typer.Option(help="where to write the comment; else it is printed")] = None,
+) -> None:
+    """Bring the pipeline up to date, running only what changed, and write the comment for a reviewer.
+
+    Red, with exit status 1, if a stage fails, the DVC remote cannot be read or written, or what the stages
+    wrote is not what is committed.
+    """
+    if _git("rev-parse", "--verify", "--quiet", f"{base}^{{commit}}") is None:
+        raise MurmurError(f"--base {base}: no such git revision here: fetch it, with its history")
+    os.environ.setdefault("AWS_MAX_ATTEMPTS", "1")  # `tries` are counted here
+    stages, notes, problem = _bring_up_to_date(tries, optional_remote)
+    sections = {} if problem else _moved(base)
+    if push and not problem:
+        problem = _pushed(tries)
+    if not problem and (paths := _not_committed()):
+        problem = told.not_committed(paths)
+    head = (_git("rev-parse", "--short", "HEAD") or "").strip()
+    text = told.comment(stages, head=head, base=base, problem=problem, notes=notes, sections=sections)
+    if out is None:
+        print(text, end="")
+    else:
+        with beside(out) as part:
+            part.write_text(text, encoding="utf-8", newline="\n")
+    if problem:
+        raise MurmurError(f"{problem.title}. {problem.remedy}")
 
 
 def _at(name: str, paths: Sequence[str]) -> tuple[str, dict[str, str]]:
@@ -435,14 +474,161 @@ def _cache() -> str:
 
 
 def _dvc(folder: Path, *arguments: str) -> None:
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    environment = os.environ | {"PATH": path}
-    if data := os.environ.get("MURMUR_DATA"):
-        environment["MURMUR_DATA"] = str(Path(data).resolve())
     command = [sys.executable, "-m", "dvc", *arguments]
-    done = subprocess.run(command, cwd=folder, env=environment, stdout=sys.stderr)
+    done = subprocess.run(command, cwd=folder, env=_environment(), stdout=sys.stderr)
     if done.returncode:
         raise MurmurError(f"`dvc {' '.join(arguments)}` ended with an error; it is told above")
+
+
+def _environment() -> dict[str, str]:
+    """This process's, where stages find its python first, and MURMUR_DATA from any folder."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    data = os.environ.get("MURMUR_DATA")
+    return os.environ | {"PATH": path} | ({"MURMUR_DATA": str(Path(data).resolve())} if data else {})
+
+
+def _bring_up_to_date(
+    tries: int, optional_remote: bool
+) -> tuple[list[told.Stage], list[str], told.Problem | None]:
+    """Run what changed, from what the remotes have: the stages, remarks, why it is red."""
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    logging.getLogger("dvc").setLevel(logging.WARNING)  # it would say on stdout that it skips stages
+    try:
+        with Repo() as repo:
+            remotes, is_same = _remotes(repo), _is_same(repo)
+            plan = [told.Stage(stage.addressing, "reused", 0.0) for stage in repo.index.stages]
+            lacking, how, problem = _fetched(repo, remotes, is_same, tries)
+    except DvcException as error:
+        return [], [], told.unreadable(str(error))
+    if problem and not optional_remote:
+        return [], [], problem
+    notes = told.remarks(remotes, lacking, problem)
+    if is_same and not lacking:
+        return plan, notes, None
+    done, said = _said("repro", *how, tries=tries if how else 1)
+    stages = told.stages(said, time.monotonic())
+    if done:
+        return stages, notes, None
+    is_broken = any(stage.outcome == "failed" for stage in stages)
+    red = told.broken(stages, said) if is_broken else told.out_of_reach(remotes, tries, told.reason(said))
+    return stages, notes, red
+
+
+def _remotes(repo: Any) -> str:
+    """The DVC remotes of the pipeline's outputs in words; empty if it has none."""
+    own = {out.remote for stage in repo.index.stages for out in stage.outs}
+    names = sorted({*own, repo.config["core"].get("remote")} - {None})
+    urls = [repo.config["remote"].get(name, {}).get("url", "not configured") for name in names]
+    return " and ".join(f"`{n}` ({re.sub('//[^/]*@', '//', u)})" for n, u in zip(names, urls, strict=True))
+
+
+def _is_same(repo: Any) -> bool:
+    """Whether nothing changed since dvc.lock was written; what is not here is taken as it says."""
+    from dvc.exceptions import ReproductionError
+
+    try:
+        return not repo.reproduce(dry=True, allow_missing=True)
+    except ReproductionError:  # what a changed stage reads is not here
+        return False
+
+
+def _fetched(
+    repo: Any, remotes: str, is_same: bool, tries: int
+) -> tuple[list[str], list[str], told.Problem | None]:
+    """What the remotes lack of what dvc.lock names; the options of `dvc repro` that then do; what went wrong.
+
+    If something is to run, fetches what `dvc repro --pull --allow-missing` would not: the outputs in a folder
+    which a stage reads whole and several stages fill.
+    """
+    if not remotes:
+        return [], [], None
+    refreshed = {"not_in_remote": True, "remote_refresh": True}
+    status, problem = _tried(tries, remotes, repo.data_status, **refreshed)
+    if problem:
+        return [], [], problem
+    if lacking := status["not_in_remote"]:
+        return lacking, ["--pull"], None
+    stages = repo.index.stages
+    read = {Path(dep.fs_path) for stage in stages for dep in stage.deps}
+    outs = [out for stage in stages for out in stage.outs if out.use_cache and out.hash_info]
+    shared = [os.path.relpath(out.fs_path) for out in outs if Path(out.fs_path).parent in read]
+    if shared and not is_same:
+        _, problem = _tried(tries, remotes, repo.pull, shared, allow_missing=True)
+    return [], [] if problem else ["--pull", "--allow-missing"], problem
+
+
+def _tried(
+    tries: int, remotes: str, call: Callable[..., Any], *arguments: Any, **options: Any
+) -> tuple[Any, told.Problem | None]:
+    """The result of a call that needs the remotes, or why they are out of reach after so many tries."""
+    for k in range(tries):
+        time.sleep(2**k if k else 0)
+        try:
+            return call(*arguments, **options), None
+        except Exception as error:  # each kind of remote has its own
+            why = str(error)
+    return None, told.out_of_reach(remotes, tries, why)
+
+
+def _said(*arguments: str, tries: int = 1) -> tuple[bool, list[tuple[float, str]]]:
+    """Run dvc, a few times if it fails, passing on what it says: whether it succeeded, and its lines."""
+    command = [sys.executable, "-m", "dvc", *arguments]
+    environment = {"PYTHONUNBUFFERED": "1"} | _environment()
+    pipe: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "errors": "replace"}
+    said: list[tuple[float, str]] = []
+    for k in range(tries):
+        time.sleep(2**k if k else 0)
+        with subprocess.Popen(command, env=environment, **pipe) as process:
+            for line in process.stdout or ():
+                print(line, end="", file=sys.stderr, flush=True)
+                said.append((time.monotonic(), line.rstrip("\n")))
+        if process.returncode == 0 or told.is_final(said):
+            break
+    return process.returncode == 0, said
+
+
+def _moved(base: str) -> dict[str, str]:
+    """What differs from the base, in Markdown by title: metrics, whether it means anything, plots."""
+    changed = (_git("diff", "--name-only", base, "--", "metrics", "plots") or "").splitlines()
+    if not changed:
+        return {"What moved": f"Nothing: metrics and plots are those of {base}."}
+    from murmur import compare as comparison  # imports scipy
+
+    command = [sys.executable, "-m", "dvc", "metrics", "diff", base, "--md"]
+    figures = subprocess.run(command, capture_output=True, text=True, env=_environment()).stdout
+    try:
+        sides = [comparison.parse(*_at(name, comparison.FILES)) for name in (base, "workspace")]
+        meaning = comparison.as_markdown(comparison.compare(*sides))
+    except MurmurError as error:
+        meaning = f"No comparison: {error}"
+    moved = told.metrics(figures) or "No figure of metrics/summary.json."
+    plots = told.plots([path for path in changed if path.startswith("plots/")], base)
+    return {"Does it mean anything?": meaning, "What moved": moved, "Plots that changed": plots}
+
+
+def _pushed(tries: int) -> told.Problem | None:
+    """Push what dvc.lock names, and the run-cache, which goes to the default remote: not where outputs have
+    one of their own, as those have that may not be passed on.
+    """
+    from dvc.repo import Repo
+
+    with Repo() as repo:
+        remotes = _remotes(repo)
+        own = any(out.remote for stage in repo.index.stages for out in stage.outs)
+    if not remotes:
+        return None
+    done, said = _said("push", *([] if own else ["--run-cache"]), tries=tries)
+    return None if done else told.out_of_reach(remotes, tries, told.reason(said))
+
+
+def _not_committed() -> list[str]:
+    """What the stages write for git that is not as in HEAD."""
+    status = (
+        _git("status", "--porcelain", "--untracked-files=all", "--", "dvc.lock", "metrics", "plots") or ""
+    )
+    return [line[3:] for line in status.splitlines()]
 
 
 def _print_gap(honest: dict[str, Any], flawed: dict[str, Any], *, md: bool) -> None:
