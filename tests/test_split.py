@@ -194,8 +194,12 @@ def chain(table):
 
 
 @pytest.mark.parametrize("group_by", ["person", "patient", "recording"])
-def test_near_duplicates_are_dealt_as_one(group_by):
+def test_near_duplicates_are_dealt_as_one(group_by, capsys):
     table = people()
+    n = table[f"{group_by}_id"].nunique()
+    deal(table, duplicates=chain(table), group_by=group_by)
+    words = f"note: {n} groups are dealt as {n - 2}: some share near-identical audio"
+    assert capsys.readouterr().out.strip() == words
     merged = [deal(table, seed, duplicates=chain(table), group_by=group_by) for seed in range(5)]
     apart = [
         deal(table, seed, duplicates=chain(table), group_by=group_by, merge_near_duplicates=False)
