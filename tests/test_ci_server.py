@@ -13,7 +13,7 @@ import pytest
 import yaml
 from moto.server import ThreadedMotoServer
 
-from murmur import ci
+from murmur import comment
 from tests import made
 from tests.test_pipeline import TINY, edit, merged
 
@@ -200,7 +200,7 @@ def test_a_docs_edit_runs_nothing_and_fetches_nothing(team):
     folder = changed(team, "docs", **{"README.md": "other words\n", "recipes/two.yaml": "# another\n"})
     code, text, ran, _ = review(folder, "--base", "HEAD~1")
     assert (code, ran) == (0, [])
-    assert text.startswith(f"{ci.MARKER}\n\n### Pipeline: 4 reused\n\n**Green**")
+    assert text.startswith(f"{comment.MARKER}\n\n### Pipeline: 4 reused\n\n**Green**")
     assert "Nothing: metrics and plots are those of HEAD~1." in text
     assert not (folder / "data").exists()
 

@@ -14,6 +14,7 @@ import torch
 import yaml
 
 from murmur import cli
+from murmur import project as workplace
 from murmur.errors import MurmurError
 from tests import made
 
@@ -39,8 +40,8 @@ def ran(tmp_path_factory):
     shutil.copy(made.ROOT / "dvc.yaml", place)
     (place / "params.yaml").write_text(yaml.safe_dump(made.changed(TINY), sort_keys=False))
     (place / "recipes").mkdir()
-    cli._dvc(place, "init", "--no-scm", "--quiet")
-    cli._dvc(place, "repro", "--quiet")
+    workplace.dvc(place, "init", "--no-scm", "--quiet")
+    workplace.dvc(place, "repro", "--quiet")
     return place
 
 

@@ -1,222 +1,158 @@
-"""What continuous integration tells a reviewer: stages read from what `dvc repro` said, and the comment.
+"""Bring the pipeline up to date from what the remotes have, running only what changed; what moved by it."""
 
-Nothing here runs anything: `murmur ci` (cli.py) does. Neither posts anything: a step of the platform does.
-"""
-
+import logging
+import os
 import re
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
-MARKER = "<!-- murmur ci -->"  # the comment that has it is updated, so that there is one
-LONGEST = 60_000  # characters; GitHub takes 65,536
-TAIL, WIDEST = 30, 300  # lines of a failed stage's log, characters of each
-SHORT, ROWS = 15, 60  # rows of the metrics table: from when it is folded, and cut
-EVENTS = {
-    "failed": re.compile(r"ERROR: failed to reproduce '(.+?)': .+"),
-    "ran": re.compile(r"Running stage '(.+)':"),
-    "restored": re.compile(r"Stage '(.+)' is cached - skipping run, checking out outputs"),
-    "reused": re.compile(r"(?:Stage '(.+)' didn't change, skipping|Pulling data for stage: '(.+)')"),
-}
-MEANING = {
-    "failed": "failed",
-    "ran": "ran",
-    "restored": "restored from the run-cache",
-    "reused": "reused",
-}
-Said = Sequence[tuple[float, str]]  # lines, each with when it came, in seconds
-ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+from murmur import comment, project
+from murmur.errors import MurmurError
 
 
-class Stage(NamedTuple):
-    """What became of a stage: a key of EVENTS, the seconds it took, the lines it wrote."""
+def bring_up_to_date(
+    tries: int, optional_remote: bool
+) -> tuple[list[comment.Stage], list[str], comment.Problem | None]:
+    """Run what changed, from what the remotes have: the stages, remarks, why it is red."""
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
 
-    name: str
-    outcome: str
-    seconds: float
-    log: Sequence[str] = ()
+    logging.getLogger("dvc").setLevel(logging.WARNING)  # it would say on stdout that it skips stages
+    try:
+        with Repo() as repo:
+            remotes, is_same = _remotes(repo), _is_same(repo)
+            plan = [comment.Stage(stage.addressing, "reused", 0.0) for stage in repo.index.stages]
+            lacking, how, problem = _fetched(repo, remotes, is_same, tries)
+    except DvcException as error:
+        return [], [], comment.unreadable(str(error))
+    if problem and not optional_remote:
+        return [], [], problem
+    notes = comment.remarks(remotes, lacking, problem)
+    if is_same and not lacking:
+        return plan, notes, None
+    done, said = _said("repro", *how, tries=tries if how else 1)
+    stages = comment.stages(said, time.monotonic())
+    if done:
+        return stages, notes, None
+    is_broken = any(stage.outcome == "failed" for stage in stages)
+    if is_broken:
+        return stages, notes, comment.broken(stages, said)
+    return stages, notes, comment.out_of_reach(remotes, tries, comment.reason(said))
 
 
-class Problem(NamedTuple):
-    """Why a run is red: a sentence, what to do, the last lines of a log."""
+def _remotes(repo: Any) -> str:
+    """The DVC remotes of the pipeline's outputs in words; empty if it has none."""
+    own = {out.remote for stage in repo.index.stages for out in stage.outs}
+    names = sorted({*own, repo.config["core"].get("remote")} - {None})
+    urls = [repo.config["remote"].get(name, {}).get("url", "not configured") for name in names]
+    return " and ".join(f"`{n}` ({re.sub('//[^/]*@', '//', u)})" for n, u in zip(names, urls, strict=True))
 
-    title: str
-    remedy: str
-    log: Sequence[str] = ()
+
+def _is_same(repo: Any) -> bool:
+    """Whether nothing changed since dvc.lock was written; what is not here is taken as it says."""
+    from dvc.exceptions import ReproductionError
+
+    try:
+        return not repo.reproduce(dry=True, allow_missing=True)
+    except ReproductionError:  # what a changed stage reads is not here
+        return False
 
 
-def stages(said: Said, ended: float) -> list[Stage]:
-    """The stages in the order in which `dvc repro` came to them.
+def _fetched(
+    repo: Any, remotes: str, is_same: bool, tries: int
+) -> tuple[list[str], list[str], comment.Problem | None]:
+    """What the remotes lack of what dvc.lock names; the options of `dvc repro` that then do; what went wrong.
 
-    One that it came to again, in another try, has the seconds of all tries and the gravest outcome.
-
-    Parameters
-    ----------
-    ended: when the last try did, by the same clock.
+    If something is to run, fetches what `dvc repro --pull --allow-missing` would not: the outputs in a folder
+    which a stage reads whole and several stages fill.
     """
-    lines = [(when, ESCAPE.sub("", line)) for when, line in said]
-    events = [(k, when, *event) for k, (when, line) in enumerate(lines) if (event := _event(line))]
-    ends = [(k, when) for k, when, *_ in events[1:]] + [(len(lines), ended)]
-    found: dict[str, Stage] = {}
-    for (k, when, outcome, name), (stop, until) in zip(events, ends, strict=True):
-        log = [line for _, line in lines[k + 1 : stop]] if outcome == "ran" else []
-        before = found.get(name, Stage(name, outcome, 0.0))
-        gravest = min(outcome, before.outcome, key=list(EVENTS).index)
-        found[name] = Stage(name, gravest, before.seconds + until - when, log or before.log)
-    return list(found.values())
-
-
-def reason(said: Said) -> str:
-    """The last error that DVC named, without its `ERROR:`; else the last line that says anything."""
-    lines = [ESCAPE.sub("", line).strip() for _, line in said]
-    told = [line for line in lines if line and not line.startswith("Having any troubles?")]
-    errors = [line for line in told if line.startswith("ERROR: ")]
-    return (errors or told or ["no word"])[-1].removeprefix("ERROR: ")
-
-
-def is_final(said: Said) -> bool:
-    """Whether a stage's own command failed, so that another try would fail alike."""
-    return reason(said).startswith("failed to reproduce ") and ": failed to run: " in reason(said)
-
-
-def unreadable(why: str) -> Problem:
-    """Red: dvc.yaml, params.yaml or dvc.lock is not what DVC can read."""
-    remedy = "Mend what it names; of a conflict in dvc.lock take either side, then `murmur ci`."
-    return Problem(f"DVC cannot read the pipeline: {why}", remedy)
-
-
-def out_of_reach(remotes: str, tries: int, why: str) -> Problem:
-    """Red: a remote cannot be read or written."""
-    remedy = "As far as is known nothing is wrong with the change: see to the remote, then run this again."
-    return Problem(f"the DVC remote {remotes} is out of reach, tried {tries} x: {why}", remedy)
-
-
-def broken(found: Sequence[Stage], said: Said) -> Problem:
-    """Red: a stage failed; of its log the last line is the reason, as errors and tracebacks have it."""
-    stage = next((s for s in found if s.outcome == "failed"), Stage("?", "failed", 0.0))
-    log = tail(stage.log)
-    told = log[-1].removeprefix("error: ") if len(log) > 1 else reason(said)
-    remedy = "Its log ends as below. On your own machine: `murmur ci`."
-    return Problem(f"stage `{stage.name}` failed: {told}", remedy, [*log, f"ERROR: {reason(said)}"])
-
-
-def not_committed(paths: Sequence[str]) -> Problem:
-    """Red: what the stages wrote is not what the commit has."""
-    remedy = (
-        "On your own machine: `murmur ci`, `git add dvc.lock metrics plots`, commit, push. What someone "
-        "pushed with `dvc push --run-cache` is not computed again."
-    )
-    return Problem(f"not committed as it came out here: {_few(paths, 3)}", remedy)
-
-
-def in_short(found: Sequence[Stage]) -> str:
-    """Such as `2 ran, 1 restored, 6 reused`."""
-    counts = {outcome: sum(s.outcome == outcome for s in found) for outcome in EVENTS}
-    return ", ".join(f"{n} {outcome}" for outcome, n in counts.items() if n) or "no stage"
-
-
-def comment(
-    found: Sequence[Stage],
-    *,
-    head: str,
-    base: str,
-    problem: Problem | None = None,
-    notes: Sequence[str] = (),
-    sections: Mapping[str, str] | None = None,
-) -> str:
-    """The comment for a pull request, as Markdown.
-
-    Parameters
-    ----------
-    head, base: what was run and what it is compared with, by name.
-    notes: remarks, a sentence each.
-    sections: Markdown by title, such as what moved; empty ones are left out.
-    """
-    verdict = f"Red: {problem.title}" if problem else "Green"
-    parts = [MARKER, f"### Pipeline: {in_short(found)}", f"**{verdict}** ({head}, against {base})"]
-    if problem:
-        parts.append(problem.remedy)
-        parts += [_fenced(problem.log)] if problem.log else []
-    parts += ["\n".join(f"- {note}" for note in notes)] if notes else []
-    parts += [_table(found)] if found else []
-    parts += [f"#### {title}\n\n{text}" for title, text in (sections or {}).items() if text]
-    text = "\n\n".join(parts)
-    return (text if len(text) <= LONGEST else text[:LONGEST] + "\n\n… cut here: it is too long") + "\n"
-
-
-def metrics(md: str) -> str:
-    """The table of `dvc metrics diff --md`, folded if it is long; empty if nothing changed."""
-    lines = [line for line in md.splitlines() if line.startswith("|")]
-    head, rows = lines[:2], lines[2:]
-    if not rows:
-        return ""
-    more = [f"\n… and {len(rows) - ROWS} more: `dvc metrics diff`"] if len(rows) > ROWS else []
-    table = "\n".join([*head, *rows[:ROWS], *more])
-    if len(rows) <= SHORT:
-        return table
-    return f"<details><summary>{len(rows)} figures of metrics/summary.json</summary>\n\n{table}\n\n</details>"
-
-
-def tail(log: Sequence[str]) -> list[str]:
-    """The last lines of a log, none too long, without empty ones at its end."""
-    lines = "\n".join(log).rstrip().splitlines()
-    return [line if len(line) <= WIDEST else line[:WIDEST] + " …" for line in lines[-TAIL:]]
-
-
-def remarks(remotes: str, lacking: Sequence[str], problem: Problem | None) -> list[str]:
-    """What a reader of the stages must know of the remote: that there is none, or what it does not have."""
-    if problem:
-        return [f"{problem.title}. Went on without it: what ran had nothing but this machine's own cache."]
     if not remotes:
-        return ["No DVC remote is set: what ran had nothing but this machine's own cache, and stays there."]
-    if lacking:
-        return [
-            f"The DVC remote {remotes} lacked {_few(lacking)}, which dvc.lock names: computed here, unless "
-            "this machine had it. Whoever has it: `dvc push --run-cache`."
-        ]
-    return []
+        return [], [], None
+    refreshed = {"not_in_remote": True, "remote_refresh": True}
+    status, problem = _tried(tries, remotes, repo.data_status, **refreshed)
+    if problem:
+        return [], [], problem
+    if lacking := status["not_in_remote"]:
+        return lacking, ["--pull"], None
+    stages = repo.index.stages
+    read = {Path(dep.fs_path) for stage in stages for dep in stage.deps}
+    outs = [out for stage in stages for out in stage.outs if out.use_cache and out.hash_info]
+    shared = [os.path.relpath(out.fs_path) for out in outs if Path(out.fs_path).parent in read]
+    if shared and not is_same:
+        _, problem = _tried(tries, remotes, repo.pull, shared, allow_missing=True)
+    return [], [] if problem else ["--pull", "--allow-missing"], problem
 
 
-def plots(paths: Sequence[str], base: str) -> str:
-    """The plots that changed, a line each, and how to look at them; empty if none did."""
-    lines = [f"- `{path}`" for path in paths]
-    return "\n".join([*lines, "", f"To look at them: `dvc plots diff {base}`"]) if lines else ""
+def _tried(
+    tries: int, remotes: str, call: Callable[..., Any], *arguments: Any, **options: Any
+) -> tuple[Any, comment.Problem | None]:
+    """The result of a call that needs the remotes, or why they are out of reach after so many tries."""
+    for k in range(tries):
+        time.sleep(2**k if k else 0)
+        try:
+            return call(*arguments, **options), None
+        except Exception as error:  # each kind of remote has its own
+            why = str(error)
+    return None, comment.out_of_reach(remotes, tries, why)
 
 
-def _event(line: str) -> tuple[str, str] | None:
-    for outcome, pattern in EVENTS.items():
-        if match := pattern.fullmatch(line):
-            return outcome, next(name for name in match.groups() if name)
-    return None
+def _said(*arguments: str, tries: int = 1) -> tuple[bool, list[tuple[float, str]]]:
+    """Run dvc, a few times if it fails, passing on what it says: whether it succeeded, and its lines."""
+    command = [sys.executable, "-m", "dvc", *arguments]
+    environment = {"PYTHONUNBUFFERED": "1"} | project.environment()
+    pipe: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "errors": "replace"}
+    said: list[tuple[float, str]] = []
+    for k in range(tries):
+        time.sleep(2**k if k else 0)
+        with subprocess.Popen(command, env=environment, **pipe) as process:
+            for line in process.stdout or ():
+                print(line, end="", file=sys.stderr, flush=True)
+                said.append((time.monotonic(), line.rstrip("\n")))
+        if process.returncode == 0 or comment.is_final(said):
+            break
+    return process.returncode == 0, said
 
 
-def _table(found: Sequence[Stage]) -> str:
-    """A row a stage that did anything, the runs of one stage together; the reused in one row."""
-    groups: dict[tuple[str, str], list[Stage]] = {}
-    for stage in found:
-        name = "" if stage.outcome == "reused" else stage.name.partition("@")[0]
-        groups.setdefault((stage.outcome, name), []).append(stage)
-    rows = [
-        f"| {_names(group)} | {MEANING[outcome]} | {sum(s.seconds for s in group):.1f} |"
-        for (outcome, _), group in sorted(groups.items(), key=lambda item: item[0][0] == "reused")
-    ]
-    return "\n".join(["| stage | | seconds |", "| --- | --- | ---: |", *rows])
+def moved(base: str) -> dict[str, str]:
+    """What differs from the base, in Markdown by title: metrics, whether it means anything, plots."""
+    changed = (project.git("diff", "--name-only", base, "--", "metrics", "plots") or "").splitlines()
+    if not changed:
+        return {"What moved": f"Nothing: metrics and plots are those of {base}."}
+    from murmur import compare as comparison  # imports scipy
+
+    command = [sys.executable, "-m", "dvc", "metrics", "diff", base, "--md"]
+    figures = subprocess.run(command, capture_output=True, text=True, env=project.environment()).stdout
+    try:
+        sides = [comparison.parse(*project.at(name, comparison.FILES)) for name in (base, "workspace")]
+        meaning = comparison.as_markdown(comparison.compare(*sides))
+    except MurmurError as error:
+        meaning = f"No comparison: {error}"
+    moved = comment.metrics(figures) or "No figure of metrics/summary.json."
+    plots = comment.plots([path for path in changed if path.startswith("plots/")], base)
+    return {"Does it mean anything?": meaning, "What moved": moved, "Plots that changed": plots}
 
 
-def _names(group: Sequence[Stage]) -> str:
-    """Names, the runs of a stage together: `mel`, `train` 0, 1."""
-    runs: dict[str, list[str]] = {}
-    for stage in group:
-        name, _, run = stage.name.partition("@")
-        runs.setdefault(name, []).append(run)
-    return "; ".join(f"`{name}` {', '.join(filter(None, run))}".rstrip() for name, run in runs.items())
+def pushed(tries: int) -> comment.Problem | None:
+    """Push what dvc.lock names, and the run-cache, which goes to the default remote: not where outputs have
+    one of their own, as those have that may not be passed on.
+    """
+    from dvc.repo import Repo
+
+    with Repo() as repo:
+        remotes = _remotes(repo)
+        own = any(out.remote for stage in repo.index.stages for out in stage.outs)
+    if not remotes:
+        return None
+    done, said = _said("push", *([] if own else ["--run-cache"]), tries=tries)
+    return None if done else comment.out_of_reach(remotes, tries, comment.reason(said))
 
 
-def _few(names: Sequence[str], n: int = 6) -> str:
-    return ", ".join(names[:n]) + (f" and {len(names) - n} more" if len(names) > n else "")
-
-
-def _fenced(log: Sequence[str]) -> str:
-    """A block of code that nothing in the log can end."""
-    longest = max((len(ticks) for ticks in re.findall("`+", "\n".join(log))), default=0)
-    fence = "`" * max(3, longest + 1)
-    return "\n".join([f"{fence}text", *log, fence])
+def not_committed() -> list[str]:
+    """What the stages write for git that is not as in HEAD."""
+    paths = ("dvc.lock", "metrics", "plots")
+    status = project.git("status", "--porcelain", "--untracked-files=all", "--", *paths) or ""
+    return [line[3:] for line in status.splitlines()]

@@ -1,17 +1,11 @@
-"""The `murmur` command. The one file that knows DVC and git; no stage depends on it."""
+"""The `murmur` command. No stage depends on it, nor on what it alone uses: project, ci, comment."""
 
 import hashlib
 import json
-import logging
 import os
-import re
-import shutil
-import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,23 +13,14 @@ from typing import Annotated, Any
 
 import typer
 import yaml
-from rich.console import Console
 
-from murmur import ci as told
-from murmur import params
+from murmur import ci as continuous
+from murmur import comment, params, project
 from murmur.errors import MurmurError, run_stage
 from murmur.files import beside
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 RECIPES = Path("recipes")
-DVC_CONFIG = """\
-[core]
-    no_scm = True
-    analytics = false
-    check_update = false
-[cache]
-    dir = {}
-"""
 Name = Annotated[str, typer.Argument(help="a recipe, as `murmur recipes` lists them")]
 Settings = Annotated[
     list[str], typer.Option("--set", "-S", help="key=value, for both runs", default_factory=list)
@@ -71,7 +56,7 @@ def use(name: Name) -> None:
     text = _recipe(name).read_bytes()
     target = Path("params.yaml")
     known = [path.read_bytes() for path in RECIPES.glob("*.yaml")]
-    if target.exists() and target.read_bytes() not in known and _uncommitted(target):
+    if target.exists() and target.read_bytes() not in known and project.uncommitted(target):
         raise MurmurError(
             "params.yaml has changes that are not committed: commit them, or drop them with "
             "`git checkout params.yaml`, then try again"
@@ -135,7 +120,7 @@ def compare(
     """Test whether B differs from A: paired over the folds, corrected for what the folds share."""
     from murmur import compare as comparison  # imports scipy
 
-    sides = [comparison.parse(*_at(name, comparison.FILES)) for name in (a, b)]
+    sides = [comparison.parse(*project.at(name, comparison.FILES)) for name in (a, b)]
     result = comparison.compare(*sides, metrics=metric or (), level=level, rope=rope)
     if as_json:
         print(json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False))
@@ -234,17 +219,17 @@ def ci(
     Red, with exit status 1, if a stage fails, the DVC remote cannot be read or written, or what the stages
     wrote is not what is committed.
     """
-    if _git("rev-parse", "--verify", "--quiet", f"{base}^{{commit}}") is None:
+    if project.git("rev-parse", "--verify", "--quiet", f"{base}^{{commit}}") is None:
         raise MurmurError(f"--base {base}: no such git revision here: fetch it, with its history")
     os.environ.setdefault("AWS_MAX_ATTEMPTS", "1")  # `tries` are counted here
-    stages, notes, problem = _bring_up_to_date(tries, optional_remote)
-    sections = {} if problem else _moved(base)
+    stages, notes, problem = continuous.bring_up_to_date(tries, optional_remote)
+    sections = {} if problem else continuous.moved(base)
     if push and not problem:
-        problem = _pushed(tries)
-    if not problem and (paths := _not_committed()):
-        problem = told.not_committed(paths)
-    head = (_git("rev-parse", "--short", "HEAD") or "").strip()
-    text = told.comment(stages, head=head, base=base, problem=problem, notes=notes, sections=sections)
+        problem = continuous.pushed(tries)
+    if not problem and (paths := continuous.not_committed()):
+        problem = comment.not_committed(paths)
+    head = (project.git("rev-parse", "--short", "HEAD") or "").strip()
+    text = comment.comment(stages, head=head, base=base, problem=problem, notes=notes, sections=sections)
     if out is None:
         print(text, end="")
     else:
@@ -252,50 +237,6 @@ def ci(
             part.write_text(text, encoding="utf-8", newline="\n")
     if problem:
         raise MurmurError(f"{problem.title}. {problem.remedy}")
-
-
-def _at(name: str, paths: Sequence[str]) -> tuple[str, dict[str, str]]:
-    """A full name and the texts of files, by path, of a git revision, a DVC experiment or the workspace."""
-    if name == "workspace":
-        if missing := [path for path in paths if not Path(path).is_file()]:
-            raise MurmurError(f"workspace: no {missing[0]}: make it with `dvc repro`")
-        return name, {path: Path(path).read_text(encoding="utf-8") for path in paths}
-    commit = _commit(name)
-    texts = {}
-    for path in paths:
-        text = _git("show", f"{commit}:./{path}")
-        if text is None:
-            raise MurmurError(
-                f"{name} ({commit[:7]}): no {path}: run it with this version of murmur and commit metrics/"
-            )
-        texts[path] = text
-    return f"{name} ({commit[:7]})", texts
-
-
-def _commit(name: str) -> str:
-    """The commit of a git revision, else of a DVC experiment: refs/exps/xx/yyyy…/NAME."""
-    if found := _git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}"):
-        return found.strip()
-    lines = (_git("for-each-ref", "--format=%(objectname) %(refname)", "refs/exps") or "").splitlines()
-    refs = [(commit, ref.split("/")) for commit, ref in (line.split(" ", 1) for line in lines)]
-    named = sorted((parts[4], commit) for commit, parts in refs if len(parts) == 5)
-    commits = [commit for known, commit in named if known == name]
-    if len(commits) > 1:
-        raise MurmurError(
-            f"experiment {name}: several have this name; give one's commit: {', '.join(commits)}"
-        )
-    if not commits:
-        known = ", ".join(dict.fromkeys(known for known, _ in named)) or "none"
-        raise MurmurError(f"{name}: neither a git revision nor a DVC experiment; experiments here: {known}")
-    return commits[0]
-
-
-def _git(*arguments: str) -> str | None:
-    """What git prints, None if it fails."""
-    if not shutil.which("git"):
-        raise MurmurError("git is not here, and revisions and experiments are git's: install it")
-    done = subprocess.run(["git", *arguments], capture_output=True, text=True, encoding="utf-8")
-    return done.stdout if done.returncode == 0 else None
 
 
 def _experiment(chosen: Sequence[int] | None = None) -> SimpleNamespace:
@@ -315,7 +256,7 @@ def _experiment(chosen: Sequence[int] | None = None) -> SimpleNamespace:
     embedded = ["embed@m2d"] if p.train.features == "embedding" else []
     trained = [f"train@{run}" for run in runs]
     _check_as_run(["download", "clean", "segment", "mel", *embedded, *trained, "evaluate"])
-    _, texts = _at("workspace", ["metrics/calibration.csv"])
+    _, texts = project.at("workspace", ["metrics/calibration.csv"])
     fitted = pd.read_csv(StringIO(texts["metrics/calibration.csv"]))
     weights = elsewhere.kept(Path("models"), fitted, runs)
     card = tables.read_card("data/recordings.parquet")
@@ -338,12 +279,12 @@ def _heard(folder: Path, p: SimpleNamespace) -> Any:
 
 def _experiment_hash() -> str:
     path = "metrics/folds.csv"
-    return hashlib.sha256(_at("workspace", [path])[1][path].encode()).hexdigest()
+    return hashlib.sha256(project.at("workspace", [path])[1][path].encode()).hexdigest()
 
 
 def _check_as_run(stages: Sequence[str]) -> None:
     """Refuse a params.yaml that is not what these stages ran with, as dvc.lock has it."""
-    _, texts = _at("workspace", ["dvc.lock"])
+    _, texts = project.at("workspace", ["dvc.lock"])
     ran, now = yaml.safe_load(texts["dvc.lock"]).get("stages", {}), params.read_yaml("params.yaml")
     for stage in stages:
         if stage not in ran:
@@ -368,7 +309,7 @@ def _elsewhere(
     from murmur import elsewhere, tables
 
     e = _experiment()
-    _, texts = _at("workspace", ["metrics/details.json"])
+    _, texts = project.at("workspace", ["metrics/details.json"])
     content = _content_for(dataset, settings)
     section = params.check(params.Download, content["download"], "params.yaml: download")
     task, labels = elsewhere.labels(dataset, task, e.p.task, section)
@@ -376,7 +317,9 @@ def _elsewhere(
     card = elsewhere.asked(e.card, class_map.values())
     own = {label: c for label, c in class_map.items() if label != c}
     content |= {"dataset": dataset, "task": task, "class_map": own, "positive": list(card.positive)}
-    with _made(content, dataset, "embed@m2d" if e.p.train.features == "embedding" else "mel") as folder:
+    with project.made(
+        content, dataset, "embed@m2d" if e.p.train.features == "embedding" else "mel"
+    ) as folder:
         result = elsewhere.elsewhere(e.models, e.home.recordings, _heard(folder, e.p), card)
         left_out = tables.read(folder / "data/left_out/download.parquet", tables.LEFT_OUT)
     result["data"]["left_out"] = left_out["reason"].value_counts().to_dict()
@@ -421,14 +364,6 @@ def _recipe(name: str) -> Path:
     return RECIPES / f"{name}.yaml"
 
 
-def _uncommitted(path: Path) -> bool:
-    """Whether git has not these very bytes; where there is no git or no commit, it has not."""
-    if not shutil.which("git"):
-        return True
-    done = subprocess.run(["git", "show", f"HEAD:./{path}"], capture_output=True)
-    return done.returncode != 0 or done.stdout != path.read_bytes()
-
-
 def _put(content: dict[str, Any], key: str, value: Any) -> None:
     *sections, last = key.split(".")
     place = content
@@ -441,194 +376,8 @@ def _put(content: dict[str, Any], key: str, value: Any) -> None:
 
 def _run(content: Mapping[str, Any], what: str) -> dict[str, Any]:
     """The details of a run with these parameters, in a folder of its own that shares the cache."""
-    with _made(content, what) as folder:
+    with project.made(content, what) as folder:
         return json.loads((folder / "metrics/details.json").read_text(encoding="utf-8"))
-
-
-@contextmanager
-def _made(content: Mapping[str, Any], what: str, *targets: str) -> Iterator[Path]:
-    """A folder that shares the cache, where the stages, all or up to `targets`, ran with these parameters."""
-    with tempfile.TemporaryDirectory(prefix="murmur-") as name:
-        folder = Path(name)
-        for part in ("src", "stages"):
-            shutil.copytree(part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copy("dvc.yaml", folder)
-        (folder / "params.yaml").write_text(yaml.safe_dump(dict(content), sort_keys=False), encoding="utf-8")
-        params.load("seed", path=folder / "params.yaml")
-        (folder / "data").mkdir()
-        for part in ("folder", "splits", "weights"):  # what the user put there; the stages make all else
-            if Path("data", part).exists():
-                (folder / "data" / part).symlink_to(Path("data", part).resolve())
-        _dvc(folder, "init", "--no-scm", "--quiet")
-        (folder / ".dvc/config").write_text(DVC_CONFIG.format(_cache()), encoding="utf-8")
-        Console(stderr=True).rule(what)
-        _dvc(folder, "repro", *targets)
-        yield folder
-
-
-def _cache() -> str:
-    """The cache of the project, wherever it is set to be."""
-    asked = [sys.executable, "-m", "dvc", "cache", "dir"]
-    found = subprocess.run(asked, capture_output=True, text=True).stdout.strip()
-    return found or str(Path(".dvc/cache").resolve())
-
-
-def _dvc(folder: Path, *arguments: str) -> None:
-    command = [sys.executable, "-m", "dvc", *arguments]
-    done = subprocess.run(command, cwd=folder, env=_environment(), stdout=sys.stderr)
-    if done.returncode:
-        raise MurmurError(f"`dvc {' '.join(arguments)}` ended with an error; it is told above")
-
-
-def _environment() -> dict[str, str]:
-    """This process's, where stages find its python first, and MURMUR_DATA from any folder."""
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    data = os.environ.get("MURMUR_DATA")
-    return os.environ | {"PATH": path} | ({"MURMUR_DATA": str(Path(data).resolve())} if data else {})
-
-
-def _bring_up_to_date(
-    tries: int, optional_remote: bool
-) -> tuple[list[told.Stage], list[str], told.Problem | None]:
-    """Run what changed, from what the remotes have: the stages, remarks, why it is red."""
-    from dvc.exceptions import DvcException
-    from dvc.repo import Repo
-
-    logging.getLogger("dvc").setLevel(logging.WARNING)  # it would say on stdout that it skips stages
-    try:
-        with Repo() as repo:
-            remotes, is_same = _remotes(repo), _is_same(repo)
-            plan = [told.Stage(stage.addressing, "reused", 0.0) for stage in repo.index.stages]
-            lacking, how, problem = _fetched(repo, remotes, is_same, tries)
-    except DvcException as error:
-        return [], [], told.unreadable(str(error))
-    if problem and not optional_remote:
-        return [], [], problem
-    notes = told.remarks(remotes, lacking, problem)
-    if is_same and not lacking:
-        return plan, notes, None
-    done, said = _said("repro", *how, tries=tries if how else 1)
-    stages = told.stages(said, time.monotonic())
-    if done:
-        return stages, notes, None
-    is_broken = any(stage.outcome == "failed" for stage in stages)
-    red = told.broken(stages, said) if is_broken else told.out_of_reach(remotes, tries, told.reason(said))
-    return stages, notes, red
-
-
-def _remotes(repo: Any) -> str:
-    """The DVC remotes of the pipeline's outputs in words; empty if it has none."""
-    own = {out.remote for stage in repo.index.stages for out in stage.outs}
-    names = sorted({*own, repo.config["core"].get("remote")} - {None})
-    urls = [repo.config["remote"].get(name, {}).get("url", "not configured") for name in names]
-    return " and ".join(f"`{n}` ({re.sub('//[^/]*@', '//', u)})" for n, u in zip(names, urls, strict=True))
-
-
-def _is_same(repo: Any) -> bool:
-    """Whether nothing changed since dvc.lock was written; what is not here is taken as it says."""
-    from dvc.exceptions import ReproductionError
-
-    try:
-        return not repo.reproduce(dry=True, allow_missing=True)
-    except ReproductionError:  # what a changed stage reads is not here
-        return False
-
-
-def _fetched(
-    repo: Any, remotes: str, is_same: bool, tries: int
-) -> tuple[list[str], list[str], told.Problem | None]:
-    """What the remotes lack of what dvc.lock names; the options of `dvc repro` that then do; what went wrong.
-
-    If something is to run, fetches what `dvc repro --pull --allow-missing` would not: the outputs in a folder
-    which a stage reads whole and several stages fill.
-    """
-    if not remotes:
-        return [], [], None
-    refreshed = {"not_in_remote": True, "remote_refresh": True}
-    status, problem = _tried(tries, remotes, repo.data_status, **refreshed)
-    if problem:
-        return [], [], problem
-    if lacking := status["not_in_remote"]:
-        return lacking, ["--pull"], None
-    stages = repo.index.stages
-    read = {Path(dep.fs_path) for stage in stages for dep in stage.deps}
-    outs = [out for stage in stages for out in stage.outs if out.use_cache and out.hash_info]
-    shared = [os.path.relpath(out.fs_path) for out in outs if Path(out.fs_path).parent in read]
-    if shared and not is_same:
-        _, problem = _tried(tries, remotes, repo.pull, shared, allow_missing=True)
-    return [], [] if problem else ["--pull", "--allow-missing"], problem
-
-
-def _tried(
-    tries: int, remotes: str, call: Callable[..., Any], *arguments: Any, **options: Any
-) -> tuple[Any, told.Problem | None]:
-    """The result of a call that needs the remotes, or why they are out of reach after so many tries."""
-    for k in range(tries):
-        time.sleep(2**k if k else 0)
-        try:
-            return call(*arguments, **options), None
-        except Exception as error:  # each kind of remote has its own
-            why = str(error)
-    return None, told.out_of_reach(remotes, tries, why)
-
-
-def _said(*arguments: str, tries: int = 1) -> tuple[bool, list[tuple[float, str]]]:
-    """Run dvc, a few times if it fails, passing on what it says: whether it succeeded, and its lines."""
-    command = [sys.executable, "-m", "dvc", *arguments]
-    environment = {"PYTHONUNBUFFERED": "1"} | _environment()
-    pipe: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "errors": "replace"}
-    said: list[tuple[float, str]] = []
-    for k in range(tries):
-        time.sleep(2**k if k else 0)
-        with subprocess.Popen(command, env=environment, **pipe) as process:
-            for line in process.stdout or ():
-                print(line, end="", file=sys.stderr, flush=True)
-                said.append((time.monotonic(), line.rstrip("\n")))
-        if process.returncode == 0 or told.is_final(said):
-            break
-    return process.returncode == 0, said
-
-
-def _moved(base: str) -> dict[str, str]:
-    """What differs from the base, in Markdown by title: metrics, whether it means anything, plots."""
-    changed = (_git("diff", "--name-only", base, "--", "metrics", "plots") or "").splitlines()
-    if not changed:
-        return {"What moved": f"Nothing: metrics and plots are those of {base}."}
-    from murmur import compare as comparison  # imports scipy
-
-    command = [sys.executable, "-m", "dvc", "metrics", "diff", base, "--md"]
-    figures = subprocess.run(command, capture_output=True, text=True, env=_environment()).stdout
-    try:
-        sides = [comparison.parse(*_at(name, comparison.FILES)) for name in (base, "workspace")]
-        meaning = comparison.as_markdown(comparison.compare(*sides))
-    except MurmurError as error:
-        meaning = f"No comparison: {error}"
-    moved = told.metrics(figures) or "No figure of metrics/summary.json."
-    plots = told.plots([path for path in changed if path.startswith("plots/")], base)
-    return {"Does it mean anything?": meaning, "What moved": moved, "Plots that changed": plots}
-
-
-def _pushed(tries: int) -> told.Problem | None:
-    """Push what dvc.lock names, and the run-cache, which goes to the default remote: not where outputs have
-    one of their own, as those have that may not be passed on.
-    """
-    from dvc.repo import Repo
-
-    with Repo() as repo:
-        remotes = _remotes(repo)
-        own = any(out.remote for stage in repo.index.stages for out in stage.outs)
-    if not remotes:
-        return None
-    done, said = _said("push", *([] if own else ["--run-cache"]), tries=tries)
-    return None if done else told.out_of_reach(remotes, tries, told.reason(said))
-
-
-def _not_committed() -> list[str]:
-    """What the stages write for git that is not as in HEAD."""
-    status = (
-        _git("status", "--porcelain", "--untracked-files=all", "--", "dvc.lock", "metrics", "plots") or ""
-    )
-    return [line[3:] for line in status.splitlines()]
 
 
 def _print_gap(honest: dict[str, Any], flawed: dict[str, Any], *, md: bool) -> None:

@@ -1,0 +1,120 @@
+"""The project as git and DVC have it: files of any revision or experiment, runs in a folder of their own."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+
+from murmur import params
+from murmur.errors import MurmurError
+
+DVC_CONFIG = """\
+[core]
+    no_scm = True
+    analytics = false
+    check_update = false
+[cache]
+    dir = {}
+"""
+
+
+def at(name: str, paths: Sequence[str]) -> tuple[str, dict[str, str]]:
+    """A full name and the texts of files, by path, of a git revision, a DVC experiment or the workspace."""
+    if name == "workspace":
+        if missing := [path for path in paths if not Path(path).is_file()]:
+            raise MurmurError(f"workspace: no {missing[0]}: make it with `dvc repro`")
+        return name, {path: Path(path).read_text(encoding="utf-8") for path in paths}
+    commit = commit_of(name)
+    texts = {}
+    for path in paths:
+        text = git("show", f"{commit}:./{path}")
+        if text is None:
+            raise MurmurError(
+                f"{name} ({commit[:7]}): no {path}: run it with this version of murmur and commit metrics/"
+            )
+        texts[path] = text
+    return f"{name} ({commit[:7]})", texts
+
+
+def commit_of(name: str) -> str:
+    """The commit of a git revision, else of a DVC experiment: refs/exps/xx/yyyy…/NAME."""
+    if found := git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}"):
+        return found.strip()
+    lines = (git("for-each-ref", "--format=%(objectname) %(refname)", "refs/exps") or "").splitlines()
+    refs = [(commit, ref.split("/")) for commit, ref in (line.split(" ", 1) for line in lines)]
+    named = sorted((parts[4], commit) for commit, parts in refs if len(parts) == 5)
+    commits = [commit for known, commit in named if known == name]
+    if len(commits) > 1:
+        raise MurmurError(
+            f"experiment {name}: several have this name; give one's commit: {', '.join(commits)}"
+        )
+    if not commits:
+        known = ", ".join(dict.fromkeys(known for known, _ in named)) or "none"
+        raise MurmurError(f"{name}: neither a git revision nor a DVC experiment; experiments here: {known}")
+    return commits[0]
+
+
+def git(*arguments: str) -> str | None:
+    """What git prints, None if it fails."""
+    if not shutil.which("git"):
+        raise MurmurError("git is not here, and revisions and experiments are git's: install it")
+    done = subprocess.run(["git", *arguments], capture_output=True, text=True, encoding="utf-8")
+    return done.stdout if done.returncode == 0 else None
+
+
+def uncommitted(path: Path) -> bool:
+    """Whether git has not these very bytes; where there is no git or no commit, it has not."""
+    if not shutil.which("git"):
+        return True
+    done = subprocess.run(["git", "show", f"HEAD:./{path}"], capture_output=True)
+    return done.returncode != 0 or done.stdout != path.read_bytes()
+
+
+@contextmanager
+def made(content: Mapping[str, Any], what: str, *targets: str) -> Iterator[Path]:
+    """A folder that shares the cache, where the stages, all or up to `targets`, ran with these parameters."""
+    with tempfile.TemporaryDirectory(prefix="murmur-") as name:
+        folder = Path(name)
+        for part in ("src", "stages"):
+            shutil.copytree(part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy("dvc.yaml", folder)
+        (folder / "params.yaml").write_text(yaml.safe_dump(dict(content), sort_keys=False), encoding="utf-8")
+        params.load("seed", path=folder / "params.yaml")
+        (folder / "data").mkdir()
+        for part in ("folder", "splits", "weights"):  # what the user put there; the stages make all else
+            if Path("data", part).exists():
+                (folder / "data" / part).symlink_to(Path("data", part).resolve())
+        dvc(folder, "init", "--no-scm", "--quiet")
+        (folder / ".dvc/config").write_text(DVC_CONFIG.format(cache()), encoding="utf-8")
+        Console(stderr=True).rule(what)
+        dvc(folder, "repro", *targets)
+        yield folder
+
+
+def cache() -> str:
+    """The cache of the project, wherever it is set to be."""
+    asked = [sys.executable, "-m", "dvc", "cache", "dir"]
+    found = subprocess.run(asked, capture_output=True, text=True).stdout.strip()
+    return found or str(Path(".dvc/cache").resolve())
+
+
+def dvc(folder: Path, *arguments: str) -> None:
+    command = [sys.executable, "-m", "dvc", *arguments]
+    done = subprocess.run(command, cwd=folder, env=environment(), stdout=sys.stderr)
+    if done.returncode:
+        raise MurmurError(f"`dvc {' '.join(arguments)}` ended with an error; it is told above")
+
+
+def environment() -> dict[str, str]:
+    """This process's, where stages find its python first, and MURMUR_DATA from any folder."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    data = os.environ.get("MURMUR_DATA")
+    return os.environ | {"PATH": path} | ({"MURMUR_DATA": str(Path(data).resolve())} if data else {})
