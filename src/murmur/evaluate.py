@@ -153,18 +153,20 @@ def protocol(split: Split, segment: Segment, card: Card, folds: int) -> dict[str
 
 
 def in_words(details: Mapping[str, Any]) -> str:
-    """The headline figures as a table of text, each beside the constant answer's."""
+    """The headline figures as a table of text, each beside the constant answer's; a dash where undefined."""
     baseline = details["baseline"]
     lines = [f"{details['level'] + ' level':28}  mean     SD  95 % interval  always {baseline['answer']}"]
     for name, row in details["headline"].items():
-        sd = f"{row['sd']:.3f}" if np.isfinite(row["sd"]) else "-"  # of one run there is none
+        mean, sd, always = (
+            f"{x:.3f}" if np.isfinite(x) else "-" for x in (row["mean"], row["sd"], baseline[name])
+        )
         interval = "{low:.3f}-{high:.3f}".format(**row) if np.isfinite(row["low"]) else "-"
-        lines.append(f"  {name:26} {row['mean']:.3f}  {sd:>5}  {interval:>13}  {baseline[name]:.3f}")
+        lines.append(f"  {name:26} {mean:>5}  {sd:>5}  {interval:>13}  {always:>5}")
     if silent := {level: n for level, n in details["no_answer"].items() if n}:
         what = "answered Unknown" if answers.SILENT in details["data"]["classes"] else "taken for wrong"
         lines.append(f"without a usable segment, {what}: {silent}")
     for name, n in details["absent"].items():
-        lines.append(f"{n} folds have no {name} in their test part: what needs it is undefined there, not 0")
+        lines.append(f"{n} folds have no {name} in their test part: what needs it is undefined there (-), not 0")
     return "\n".join(lines)
 
 
