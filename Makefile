@@ -23,7 +23,7 @@ report: setup
 	murmur report
 
 test: setup
-	pytest
+	pytest -n auto --maxprocesses 4 --dist loadfile
 
 check: setup
 	ruff check .
