@@ -114,7 +114,7 @@ def test_a_unit_without_an_answer_is_counted_and_wrong():
 def test_unknown_is_right_of_a_silent_unit_that_is_unknown():
     p = [[0.9, 0.05, 0.05], [np.nan] * 3, [np.nan] * 3, [0.1, 0.1, 0.8]]
     row = scores.score(table(p, [0, 1, 1, 2], card=CARD), units([0, 1, 2, 2]), CARD, ["run"]).iloc[0]
-    assert (row["n_no_answer"], row["recall_Unknown"], row["recall_Absent"]) == (0, 1, 0.5)
+    assert (row["n_no_answer"], row["recall_Unknown"], row["recall_Absent"]) == (2, 1, 0.5)
 
 
 def test_macc_only_with_quality():

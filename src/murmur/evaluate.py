@@ -166,7 +166,8 @@ def in_words(details: Mapping[str, Any]) -> str:
         what = "answered Unknown" if answers.SILENT in details["data"]["classes"] else "taken for wrong"
         lines.append(f"without a usable segment, {what}: {silent}")
     for name, n in details["absent"].items():
-        lines.append(f"{n} folds have no {name} in their test part: what needs it is undefined there (-), not 0")
+        where = f"{n} folds have no {name} in their test part"
+        lines.append(f"{where}: what needs it is undefined there (-), not 0")
     return "\n".join(lines)
 
 

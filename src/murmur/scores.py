@@ -22,6 +22,7 @@ Drawn = Mapping[str, np.ndarray]
 def score(scores: pd.DataFrame, units: Units, card: Card, by: Sequence[str]) -> pd.DataFrame:
     """A row per group of `by` columns: n_units, n_persons, and every figure of `murmur.metrics`.
 
+    n_no_answer counts the units without a usable segment, also where they are answered Unknown.
     macc only where the data set tells the quality of its recordings.
     """
     groups = scores.assign(person=units.person[scores["unit"]]).groupby(list(by))
@@ -32,8 +33,9 @@ def score(scores: pd.DataFrame, units: Units, card: Card, by: Sequence[str]) -> 
     truth, p, q = _truth_and_p(scores, units, card.classes)
     areas = [_of_probabilities(truth[m], p[m], q[m], card) for m in members]
     counts = _counts(scores, units, card, group, len(table))
-    figures = pd.DataFrame(_of_counts(counts, units, card)).astype({"n_no_answer": int})
-    return pd.concat([table, pd.DataFrame(areas), figures], axis=1)
+    figures = pd.DataFrame(_of_counts(counts, units, card))
+    silent = np.bincount(group, np.isnan(p[:, 0]), len(table)).astype(int)  # answered Unknown or not at all
+    return pd.concat([table, pd.DataFrame(areas), figures.assign(n_no_answer=silent)], axis=1)
 
 
 def all_levels(
