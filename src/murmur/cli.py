@@ -19,7 +19,7 @@ from murmur import comment, params, project
 from murmur.errors import MurmurError, run_stage
 from murmur.files import beside
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 RECIPES = Path("recipes")
 Name = Annotated[str, typer.Argument(help="a recipe, as `murmur recipes` lists them")]
 Settings = Annotated[
