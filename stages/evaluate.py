@@ -7,7 +7,7 @@ import pandas as pd
 
 from murmur import cards, evaluate, mel, params, pictures, tables
 from murmur.errors import run_stage
-from murmur.files import beside
+from murmur.files import write_text
 
 
 def main() -> None:
@@ -40,14 +40,9 @@ def main() -> None:
     evaluate.write(results, "metrics", "plots")
     tables.write_csv(left_out, "metrics/left_out.csv")
     subgroups, points, runs = (results.tables[name] for name in ("subgroups", "operating_points", "runs"))
-    _write("metrics/model_card.md", cards.model_card(results.details, p, subgroups, points, runs))
-    _write("metrics/data_card.md", cards.data_card(results.details, audit, left_out))
+    write_text("metrics/model_card.md", cards.model_card(results.details, p, subgroups, points, runs))
+    write_text("metrics/data_card.md", cards.data_card(results.details, audit, left_out))
     print(evaluate.in_words(results.details))
-
-
-def _write(path: str, text: str) -> None:
-    with beside(path) as part:
-        part.write_text(text, encoding="utf-8", newline="\n")
 
 
 def _pictures(

@@ -99,7 +99,11 @@ def folder(root, rows=OWN, **style):
 
 def changed(changes, file="params.yaml"):
     """The project's params.yaml, or a recipe, as a mapping, with some dotted keys changed."""
-    content = yaml.safe_load((ROOT / file).read_text(encoding="utf-8"))
+    return put(yaml.safe_load((ROOT / file).read_text(encoding="utf-8")), changes)
+
+
+def put(content, changes):
+    """Change some dotted keys of a mapping of mappings, and return it."""
     for key, value in changes.items():
         *sections, last = key.split(".")
         place = content
@@ -115,6 +119,12 @@ def download(dataset, out, *, options=(), limit=None, on_bad="error", remote=Non
     keys = {"task": "murmur", "class_map": {}, "positive": None} | keys
     with beside(out) as raw:
         return front_door.download(dataset=dataset, download=section, raw=raw, **keys)
+
+
+SITES = {  # the smallest model that speaks of patients
+    **{"name": "site_transformer", "sites": ["AV", "PV"], "width": 8, "layers": 1, "attention_heads": 1},
+    **{"feedforward": 8},
+}
 
 
 def train_options(**changes):

@@ -96,14 +96,7 @@ LEFT_OUT = pd.DataFrame({"stage": ["segment"] * 2, "item": ["a", "b"], "reason":
 
 def changed(changes):
     """The details with some dotted keys changed."""
-    details = copy.deepcopy(DETAILS)
-    for key, value in changes.items():
-        *sections, last = key.split(".")
-        place = details
-        for section in sections:
-            place = place[section]
-        place[last] = value
-    return details
+    return made.put(copy.deepcopy(DETAILS), changes)
 
 
 def parameters():

@@ -10,22 +10,13 @@ from murmur import elsewhere, params, runs, tables
 from murmur.elsewhere import Heard, Models
 from murmur.errors import MurmurError
 from tests import made
+from tests.made import SITES
 
 CLASSES = ("Present", "Unknown", "Absent")
 CARD = tables.Card("made", "murmur", CLASSES, ("Present",), (5, 3, 1), "ids", "none")
 TWO = tables.Card("made", "murmur", ("Present", "Absent"), ("Present",), (5, 1), "ids", "none")
 EVALUATE = made.changed({"evaluate.level": "recording", "evaluate.draws": 20})["evaluate"]
-SITES = {
-    **{"name": "site_transformer", "sites": ["AV", "PV"], "width": 8, "layers": 1, "attention_heads": 1},
-    **{"feedforward": 8},
-}
-
-
-@pytest.fixture(autouse=True)
-def threads_as_before():
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("threads_as_before")
 
 
 def hear(folder, n=12, seed=0, classes=CLASSES, sha="sha"):

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from murmur import params
 from tests import made
 
+pytestmark = pytest.mark.usefixtures("threads_as_before")
 RECIPES = sorted(path.stem for path in (made.ROOT / "recipes").glob("*.yaml"))
 NAMED = {
     *("circor_cnn", "circor_resnet18", "circor_resnet34", "circor_resnet34_multiwindow", "circor_attention"),
@@ -59,13 +60,6 @@ def data(tmp_path_factory):
     made.cinc2016(root / "cinc2016", "ab", n=8, seconds=1.5)
     made.m2d_checkpoint(root)
     return root
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 def recipe(name, data, changes=()):

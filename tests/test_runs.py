@@ -9,27 +9,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from safetensors.numpy import load_file
 
 from murmur import runs, tables, train
 from murmur.errors import MurmurError
-from tests.made import train_options
+from tests.made import SITES, train_options
 
 CARD = tables.Card("made", "murmur", ("Present", "Absent"), ("Present",), (), "ids", "none")
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1] / "src")}
 OPTIONS = train_options(epochs=2, batch_size=8, keep_weights="best")
-SITES = {
-    **{"name": "site_transformer", "sites": ["AV", "PV"], "width": 8, "layers": 1, "attention_heads": 1},
-    **{"feedforward": 8},
-}
-
-
-@pytest.fixture(autouse=True)
-def threads_as_before():
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("threads_as_before")
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from murmur import calibrate, decide, metrics
+from murmur import calibrate, decide, metrics, words
 from murmur.errors import MurmurError
 from murmur.params import Evaluate
 from murmur.tables import LEVELS, Card
@@ -241,7 +241,7 @@ def check_complete(
         Naming the run, the fold, an example, and the command that makes them.
     """
     if missing := sorted(set(folds) - set(predictions)):
-        raise MurmurError(f"no predictions of run {listed(missing)}; make them: {repro(missing)}")
+        raise MurmurError(f"no predictions of run {words.listed(missing)}; make them: {repro(missing)}")
     pieces = segments[["segment_id", "recording_id", "reversed"]].merge(
         recordings[["recording_id", "patient_id"]]
     )
@@ -250,8 +250,8 @@ def check_complete(
         said = predictions[run].query("role == 'test'")
         levels = set(said["level"].unique())
         if not levels or levels != (spoken or levels):
-            what = f"speak of {listed(levels) or 'no test unit'}"
-            what += f", other runs of {listed(spoken)}" if spoken else ""
+            what = f"speak of {words.listed(levels) or 'no test unit'}"
+            what += f", other runs of {words.listed(spoken)}" if spoken else ""
             raise MurmurError(f"predictions of run {run} {what}; make them again: {repro([run])}")
         spoken = levels
         for level in sorted(levels):
@@ -272,7 +272,7 @@ def _test_units(folds: pd.DataFrame, pieces: pd.DataFrame, level: str) -> pd.Dat
 def _check_units(run: int, level: str, said: pd.DataFrame, wanted: pd.DataFrame) -> None:
     again = f"make them again: {repro([run])}"
     if missing := set(wanted["fold"]) - set(said["fold"]):
-        raise MurmurError(f"predictions of run {run}: fold {listed(missing)} is missing; {again}")
+        raise MurmurError(f"predictions of run {run}: fold {words.listed(missing)} is missing; {again}")
     names = pd.Index(wanted["unit_id"].unique())
     asked, answered = (
         t["fold"] * (len(names) + 1) + _places(names, t["unit_id"]) + 1 for t in (wanted, said)
@@ -287,10 +287,6 @@ def _check_units(run: int, level: str, said: pd.DataFrame, wanted: pd.DataFrame)
         if len(rows):
             where = f"run {run}, fold {rows['fold'].iloc[0]}: {level} {rows['unit_id'].iloc[0]}"
             raise MurmurError(f"predictions of {where} {fault} ({len(rows)} such in the run); {again}")
-
-
-def listed(items: Iterable[Any]) -> str:
-    return ", ".join(str(item) for item in sorted(items))
 
 
 def repro(runs: Iterable[int]) -> str:

@@ -22,10 +22,10 @@ def temperature(y_true: np.ndarray, p: np.ndarray) -> float:
     y_true, p = metrics.answered(y_true, p)
     if len(np.unique(y_true)) < 2:
         return 1.0
-    logits = _logits(p)
+    scores = logits(p)
 
     def loss(log_t: float) -> float:
-        return -float(log_softmax(logits / np.exp(log_t), axis=1)[np.arange(len(p)), y_true].mean())
+        return -float(log_softmax(scores / np.exp(log_t), axis=1)[np.arange(len(p)), y_true].mean())
 
     found = minimize_scalar(loss, bounds=np.log(BOUNDS), method="bounded", options={"xatol": 1e-6})
     return float(np.exp(found.x)) if found.fun < loss(0.0) else 1.0
@@ -36,7 +36,7 @@ def soften(p: np.ndarray, T: float | np.ndarray) -> np.ndarray:
 
     The order of the classes stays; they come closer together where T is above 1. NaN stays NaN.
     """
-    return softmax(_logits(p) / T, axis=1)
+    return softmax(logits(p) / T, axis=1)
 
 
 def reliability(y_true: np.ndarray, p: np.ndarray, bins: int = 10) -> pd.DataFrame:
@@ -50,5 +50,6 @@ def reliability(y_true: np.ndarray, p: np.ndarray, bins: int = 10) -> pd.DataFra
     return table.mean().assign(n=table.size()).reset_index(drop=True)
 
 
-def _logits(p: np.ndarray) -> np.ndarray:
+def logits(p: np.ndarray) -> np.ndarray:
+    """log p, finite where p is 0: `softmax` makes p of it again."""
     return np.log(np.clip(p.astype(float), LEAST, None))

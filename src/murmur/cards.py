@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 import yaml
 
+from murmur import words
+
 FEW = 30  # persons in a class: fewer say little of others
 WIDE = 0.1  # of an interval
 NOT_FOR_DIAGNOSIS = "Not a medical device; not for diagnosis."
@@ -375,9 +377,7 @@ def _card(title: str, parts: Mapping[str, str]) -> str:
 
 
 def _markdown(table: Table) -> str:
-    lines = [table.header, ["---"] * len(table.header), *table.rows]
-    cells = [[" ".join(cell.split()).replace("|", "\\|") for cell in line] for line in lines]
-    text = "\n".join("| " + " | ".join(line) + " |" for line in cells)
+    text = words.markdown([table.header, *table.rows])
     return f"{text}\n\n{table.note}" if table.note else text
 
 

@@ -1,6 +1,5 @@
 """The `murmur` command. No stage depends on it, nor on what it alone uses: project, ci, comment."""
 
-import hashlib
 import json
 import os
 import sys
@@ -15,9 +14,9 @@ import typer
 import yaml
 
 from murmur import ci as continuous
-from murmur import comment, params, project
+from murmur import comment, params, project, words
 from murmur.errors import MurmurError, run_stage
-from murmur.files import beside
+from murmur.files import beside, write_text
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 RECIPES = Path("recipes")
@@ -158,13 +157,12 @@ def evaluate_on(
     with redirect_stdout(sys.stderr):
         result = _elsewhere(dataset, mapped, settings, task)
     text = evaluate.as_json(result)
-    with beside(f"metrics/elsewhere_{dataset}.json") as part:
-        part.write_text(text, encoding="utf-8", newline="\n")
+    write_text(f"metrics/elsewhere_{dataset}.json", text)
     if as_json:
         print(text, end="")
         return
     rows, remarks = elsewhere.in_words(result)
-    _print_rows(rows, md)
+    print(words.markdown(rows) if md else words.aligned(rows))
     print("\n".join(["", *(f"- {remark}" for remark in remarks)] if md else remarks))
 
 
@@ -180,7 +178,7 @@ def robustness(
     Writes plots/robustness.csv.
     """
     from murmur import disturb as disturbing  # imports torch
-    from murmur import tables
+    from murmur import report, tables
 
     kinds = disturb.split(",") if disturb else list(disturbing.KINDS)
     if unknown := sorted(set(kinds) - set(disturbing.KINDS)):
@@ -196,12 +194,13 @@ def robustness(
         )
     lead = found["metric"].iloc[0]
     found = found.sort_values(["disturbance", "value", "metric"], na_position="first", ignore_index=True)
-    found.insert(0, "experiment", _experiment_hash())
+    found.insert(0, "experiment", report.experiment(Path()))
     tables.write_csv(found, "plots/robustness.csv")
     if as_json:
         print(found.to_json(orient="records", indent=2, double_precision=6))
     else:
-        _print_rows(disturbing.curves(found, lead), md)
+        rows = disturbing.curves(found, lead)
+        print(words.markdown(rows) if md else words.aligned(rows))
 
 
 @app.command()
@@ -233,8 +232,7 @@ def ci(
     if out is None:
         print(text, end="")
     else:
-        with beside(out) as part:
-            part.write_text(text, encoding="utf-8", newline="\n")
+        write_text(out, text)
     if problem:
         raise MurmurError(f"{problem.title}. {problem.remedy}")
 
@@ -277,11 +275,6 @@ def _heard(folder: Path, p: SimpleNamespace) -> Any:
     return elsewhere.Heard(recordings, segments, folder / f"data/{p.train.features}.{p.mel.format}")
 
 
-def _experiment_hash() -> str:
-    path = "metrics/folds.csv"
-    return hashlib.sha256(project.at("workspace", [path])[1][path].encode()).hexdigest()
-
-
 def _check_as_run(stages: Sequence[str]) -> None:
     """Refuse a params.yaml that is not what these stages ran with, as dvc.lock has it."""
     _, texts = project.at("workspace", ["dvc.lock"])
@@ -306,7 +299,7 @@ def _elsewhere(
     dataset: str, mapped: Sequence[str], settings: Sequence[str], task: str | None
 ) -> dict[str, Any]:
     """What `evaluate_on` writes; the data set is prepared in a folder of its own that shares the cache."""
-    from murmur import elsewhere, tables
+    from murmur import elsewhere, report, tables
 
     e = _experiment()
     _, texts = project.at("workspace", ["metrics/details.json"])
@@ -327,8 +320,8 @@ def _elsewhere(
         here = elsewhere.at_home(e.models, e.home, e.folds, card)["headline"]
     else:
         here = json.loads(texts["metrics/details.json"])["headline"]
-    facts = {"experiment": _experiment_hash(), "dataset": dataset, "task": task, "class_map": class_map}
-    return {**facts, **result, "here": here}
+    asked = {"dataset": dataset, "task": task, "class_map": class_map}
+    return {"experiment": report.experiment(Path()), **asked, **result, "here": here}
 
 
 def _content_for(dataset: str, settings: Sequence[str]) -> dict[str, Any]:
@@ -385,9 +378,9 @@ def _print_gap(honest: dict[str, Any], flawed: dict[str, Any], *, md: bool) -> N
     rows = [("", "honest", "as published", "gap", *always)]
     for name, one in honest["headline"].items():
         other = flawed["headline"].get(name, {})
-        gap = _text((other.get("mean") or 0) - one["mean"], "+") if _known(one, other) else "-"
+        gap = words.shown((other.get("mean") or 0) - one["mean"], "+") if _known(one, other) else "-"
         constant = [
-            _text(run["baseline"][name]) if name in run["baseline"] else "-" for run in (honest, flawed)
+            words.shown(run["baseline"][name]) if name in run["baseline"] else "-" for run in (honest, flawed)
         ]
         rows.append((name, _figure(one), _figure(other), gap, *constant))
     for fact in (
@@ -403,18 +396,7 @@ def _print_gap(honest: dict[str, Any], flawed: dict[str, Any], *, md: bool) -> N
     if not md:
         what = "mean over runs [95 % interval over persons]; h.: honest, p.: as published"
         print(f"{honest['level']} level: {what}")
-    _print_rows(rows, md)
-
-
-def _print_rows(rows: Sequence[tuple[str, ...]], md: bool) -> None:
-    """A table, its head first."""
-    if md:
-        rows = [rows[0], ("---",) * len(rows[0]), *rows[1:]]
-        print("\n".join("| " + " | ".join(row) + " |" for row in rows))
-        return
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    print(words.markdown(rows) if md else words.aligned(rows))
 
 
 def _known(*rows: Mapping[str, Any]) -> bool:
@@ -424,12 +406,8 @@ def _known(*rows: Mapping[str, Any]) -> bool:
 def _figure(row: Mapping[str, Any]) -> str:
     if not _known(row):
         return "-"
-    interval = f" [{_text(row['low'])}, {_text(row['high'])}]" if row["low"] is not None else ""
-    return _text(row["mean"]) + interval
-
-
-def _text(value: float, sign: str = "") -> str:
-    return f"{value:{sign}.3f}"
+    interval = f" [{words.shown(row['low'])}, {words.shown(row['high'])}]" if row["low"] is not None else ""
+    return words.shown(row["mean"]) + interval
 
 
 def main() -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from murmur import words
 from murmur.errors import MurmurError
 
 FOLDS, AUDIT, DETAILS = FILES = ("metrics/folds.csv", "metrics/audit.csv", "metrics/details.json")
@@ -166,17 +167,14 @@ def verdict(name: str, row: Mapping[str, Any], rope: float) -> str:
 def in_words(result: Mapping[str, Any]) -> str:
     """`compare`'s result for a terminal: the verdict, the notes, a row a metric."""
     rows = [HEADER, *(_cells(name, row) for name, row in result["metrics"].items())]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    table = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([result["verdict"], *_about(result), *result["notes"], "", *table])
+    return "\n".join([result["verdict"], *_about(result), *result["notes"], "", words.aligned(rows)])
 
 
 def as_markdown(result: Mapping[str, Any]) -> str:
     """`compare`'s result for a pull request."""
-    rows = [HEADER, ("---",) * len(HEADER), *(_cells(n, row) for n, row in result["metrics"].items())]
-    table = ["| " + " | ".join(row) + " |" for row in rows]
+    rows = [HEADER, *(_cells(name, row) for name, row in result["metrics"].items())]
     notes = [f"- {note}" for note in (*_about(result), *result["notes"])]
-    return "\n".join([f"**{result['verdict']}**", "", *table, "", *notes])
+    return "\n".join([f"**{result['verdict']}**", "", words.markdown(rows), "", *notes])
 
 
 def _flaws(protocol: Mapping[str, Any]) -> str:
@@ -223,7 +221,7 @@ def _common(a: Experiment, b: Experiment, level: str) -> tuple[pd.DataFrame, pd.
     scores = [one.folds.loc[level] for one in (a, b)]
     common = scores[0].index.intersection(scores[1].index)
     if common.empty:
-        runs = " / ".join(_list(table.index.unique("run")) for table in scores)
+        runs = " / ".join(words.listed(table.index.unique("run")) for table in scores)
         raise MurmurError(
             f"A ({a.name}) and B ({b.name}) have no run in common: {runs}; run both with the same split.runs"
         )
@@ -273,7 +271,7 @@ def _notes(
     runs = one.index.unique("run")
     for side, e in (("A", a), ("B", b)):
         if alone := set(e.folds.loc[level].index.unique("run")) - set(runs):
-            notes.append(f"only {side} has run {_list(alone)}: compared is run {_list(runs)}")
+            notes.append(f"only {side} has run {words.listed(alone)}: compared is run {words.listed(runs)}")
     parts = one["test_sha256"].nunique()
     if parts < len(one):
         notes.append(
@@ -302,20 +300,12 @@ def _about(result: Mapping[str, Any]) -> list[str]:
 
 
 def _cells(name: str, row: Mapping[str, Any]) -> tuple[str, ...]:
-    scores = [_text(row["a"]), _text(row["b"]), _text(row["difference"], "+")]
+    scores = [words.shown(row["a"]), words.shown(row["b"]), words.shown(row["difference"], "+")]
     interval = f"[{row['low']:+.3f}, {row['high']:+.3f}]" if row["low"] is not None else "-"
-    chances = [_text(row[key]) for key in ("worse", "equivalent", "better")]
+    chances = [words.shown(row[key]) for key in ("worse", "equivalent", "better")]
     mark = " (lower is better)" if row["lower_is_better"] else ""
     return (name + mark, *scores, interval, "-" if row["p"] is None else _p(row["p"]), *chances)
 
 
 def _p(value: float) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
-
-
-def _text(value: float | None, sign: str = "") -> str:
-    return "-" if value is None else f"{value:{sign}.3f}"
-
-
-def _list(items: Any) -> str:
-    return ", ".join(str(item) for item in sorted(items))

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.special import softmax
 
+from murmur import calibrate
 from murmur.errors import MurmurError
 from murmur.metrics import CIRCOR_PATIENTS, CIRCOR_WEIGHTS
-
-TINY = 1e-7  # the least probability that has a logarithm here
 
 
 def pool(p: np.ndarray, member: np.ndarray, n_units: int, rule: str) -> np.ndarray:
@@ -20,13 +20,10 @@ def pool(p: np.ndarray, member: np.ndarray, n_units: int, rule: str) -> np.ndarr
         most = np.zeros((n_units, p.shape[1]))
         np.maximum.at(most, member, p)
         return most / most.sum(axis=1, keepdims=True)
-    values = np.log(np.maximum(p, TINY)) if rule == "mean_logit" else p
+    values = calibrate.logits(p) if rule == "mean_logit" else p
     sums = np.stack([np.bincount(member, column, n_units) for column in values.T], axis=1)
     mean = sums / np.bincount(member, minlength=n_units)[:, None]
-    if rule != "mean_logit":
-        return mean
-    scaled = np.exp(mean - mean.max(axis=1, keepdims=True))
-    return scaled / scaled.sum(axis=1, keepdims=True)
+    return softmax(mean, axis=1) if rule == "mean_logit" else mean
 
 
 def answer(p: np.ndarray, weights: np.ndarray, silent: int) -> np.ndarray:

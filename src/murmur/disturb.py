@@ -17,8 +17,8 @@ from rich.console import Console
 from rich.progress import track
 from scipy.signal import butter, sosfiltfilt
 
-from murmur import audio, clean, mel, segment, workers
-from murmur.elsewhere import Folds, Heard, Models, figures, interval, shown
+from murmur import audio, clean, mel, segment, words, workers
+from murmur.elsewhere import Folds, Heard, Models, figures
 from murmur.errors import MurmurError
 from murmur.tables import SEGMENTS, Card
 
@@ -166,5 +166,5 @@ def curves(table: pd.DataFrame, metric: str) -> Sequence[tuple[str, ...]]:
     rows = [("disturbance", "value", metric, "95 % interval")]
     for row in table[table["metric"] == metric].to_dict("records"):
         value = "none" if np.isnan(row["value"]) else f"{row['value']:g} {row['unit']}"
-        rows.append((row["disturbance"], value, shown(row["mean"]), interval(row)))
+        rows.append((row["disturbance"], value, words.shown(row["mean"]), words.interval(row)))
     return rows

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from murmur import answers, mel, params, runs, scores, workers
+from murmur import answers, mel, params, runs, scores, words, workers
 from murmur.classifier import Classifier, Inputs, predict
 from murmur.devices import choose_device
 from murmur.download import reader
@@ -59,7 +59,7 @@ def kept(folder: Path, fitted: pd.DataFrame, chosen: Iterable[int]) -> dict[tupl
     """
     folds = fitted[["run", "fold"]].drop_duplicates().astype(int)
     if unknown := sorted({*chosen} - {*folds["run"]}):
-        raise MurmurError(f"metrics/calibration.csv has no run {answers.listed(unknown)}: `dvc repro` first")
+        raise MurmurError(f"metrics/calibration.csv has no run {words.listed(unknown)}: `dvc repro` first")
     places = [(run, fold) for run, fold in folds.itertuples(index=False) if run in {*chosen}]
     files = {place: folder / "run_{}/fold_{}.safetensors".format(*place) for place in places}
     if missing := [path for path in files.values() if not path.is_file()]:
@@ -307,8 +307,9 @@ def in_words(result: Mapping[str, Any]) -> tuple[Sequence[tuple[str, ...]], list
     )
     rows = [head]
     for name, there in result["headline"].items():
-        means = (shown(here.get(name, {}).get("mean")), shown(there["mean"]))
-        rows.append((name, *means, shown(there["sd"]), interval(there), shown(baseline[name])))
+        values = (here.get(name, {}).get("mean"), there["mean"], there["sd"])
+        always = words.shown(baseline[name])
+        rows.append((name, *map(words.shown, values), words.interval(there), always))
     counts = ", ".join(f"{n} {c}" for c, n in facts["counts"].items())
     said = [f"{facts['units']} units ({counts}) of {facts['persons']} persons, {result['models']} models"]
     if names := result["left_unasked"]:
@@ -322,13 +323,3 @@ def in_words(result: Mapping[str, Any]) -> tuple[Sequence[tuple[str, ...]], list
             f"{n} recordings are of persons whose audio is in the experiment: left out ({', '.join(names)})"
         )
     return rows, said
-
-
-def interval(row: Mapping[str, float | None]) -> str:
-    """`low` to `high` of a figure as text, a dash where there is no interval."""
-    return "-" if shown(row["low"]) == "-" else f"{shown(row['low'])}-{shown(row['high'])}"
-
-
-def shown(value: float | None) -> str:
-    """A figure as text, a dash where it is undefined."""
-    return f"{value:.3f}" if value is not None and np.isfinite(value) else "-"

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from murmur import answers, plots, scores
+from murmur import answers, plots, scores, words
 from murmur.errors import MurmurError
-from murmur.files import beside
+from murmur.files import write_text
 from murmur.params import Evaluate, Segment, Split
 from murmur.plots import Mistake
 from murmur.tables import Card, Note, csv_text
@@ -77,19 +77,24 @@ def evaluate(
         raise MurmurError(
             f"evaluate.level: {level} is below {next(iter(said))}, the level of the predictions"
         )
-    tables = scored(said, units, card, options, seed, fitted)
-    runs = tables["runs"][tables["runs"]["level"] == level]
-    names = scores.headline_names(runs)
-    figures = scores.headline(
-        runs, names, scores.bootstrap(said[level], units[level], card, names, options.draws, seed)
-    )
+    by_fold, by_run = (scores.all_levels(said, units, card, by) for by in (["run", "fold"], ["run"]))
+    runs = by_run[by_run["level"] == level]
+    names, at_level = scores.headline_names(runs), fitted[fitted["level"] == level]
+    drawn = scores.bootstrap(said[level], units[level], card, names, options.draws, seed)
+    tables = {
+        "folds": by_fold,
+        "runs": by_run,
+        "subgroups": scores.subgroups(said, units, card, names, options.draws, seed),
+        "operating_points": scores.operating_points(said[level], units[level], card, at_level, options, seed),
+        "calibration": fitted,
+    }
     details = {
         "level": level,
         "rule": options.model_dump(include={"rule", "thresholds", "sensitivity", "prevalence"}),
-        "headline": figures,
+        "headline": scores.headline(runs, names, drawn),
         "baseline": scores.constant_answer(said[level]["unit"].to_numpy(), units[level], card, names),
         "no_answer": _unanswered(recordings, segments),
-        "absent": _absent(tables["folds"], level, card.classes),
+        "absent": _absent(by_fold, level, card.classes),
         "data": _data(recordings, segments, card) | {"left_out": left_out},
         "protocol": {**protocol, "runs": len(folds), **_leaks(audit, protocol)},
         **_trained_on(notes),
@@ -100,32 +105,10 @@ def evaluate(
         "precision_recall": plots.precision_recall(said[level], units[level], card),
         "reliability": plots.reliability(said[level], units[level], card.classes),
         "learning_curves": plots.learning_curves(histories.values()),
-        "score_per_fold": tables["folds"].query("level == @level")[["run", "fold", *names]],
+        "score_per_fold": by_fold.query("level == @level")[["run", "fold", *names]],
     }
     mistakes = plots.confident_errors(said, units, card.classes)
     return Results(_summary(details), details, tables, curves, mistakes)
-
-
-def scored(
-    said: Mapping[str, pd.DataFrame],
-    units: Mapping[str, answers.Units],
-    card: Card,
-    options: Evaluate,
-    seed: int,
-    fitted: pd.DataFrame,
-) -> dict[str, pd.DataFrame]:
-    """The tables folds, runs, subgroups, operating_points and calibration of what was said at each level."""
-    by_fold, by_run = (scores.all_levels(said, units, card, by) for by in (["run", "fold"], ["run"]))
-    level, at_level = options.level, fitted[fitted["level"] == options.level]
-    names = scores.headline_names(by_run[by_run["level"] == level])
-    points = scores.operating_points(said[level], units[level], card, at_level, options, seed)
-    return {
-        "folds": by_fold,
-        "runs": by_run,
-        "subgroups": scores.subgroups(said, units, card, names, options.draws, seed),
-        "operating_points": points,
-        "calibration": fitted,
-    }
 
 
 def protocol(split: Split, segment: Segment, card: Card, folds: int) -> dict[str, Any]:
@@ -157,11 +140,8 @@ def in_words(details: Mapping[str, Any]) -> str:
     baseline = details["baseline"]
     lines = [f"{details['level'] + ' level':28}  mean     SD  95 % interval  always {baseline['answer']}"]
     for name, row in details["headline"].items():
-        mean, sd, always = (
-            f"{x:.3f}" if np.isfinite(x) else "-" for x in (row["mean"], row["sd"], baseline[name])
-        )
-        interval = "{low:.3f}-{high:.3f}".format(**row) if np.isfinite(row["low"]) else "-"
-        lines.append(f"  {name:26} {mean:>5}  {sd:>5}  {interval:>13}  {always:>5}")
+        mean, sd, always = map(words.shown, (row["mean"], row["sd"], baseline[name]))
+        lines.append(f"  {name:26} {mean:>5}  {sd:>5}  {words.interval(row):>13}  {always:>5}")
     if silent := {level: n for level, n in details["no_answer"].items() if n}:
         what = "answered Unknown" if answers.SILENT in details["data"]["classes"] else "taken for wrong"
         lines.append(f"without a usable segment, {what}: {silent}")
@@ -183,7 +163,7 @@ def run_files(folder: str | Path, runs: Iterable[int], suffix: str = ".parquet")
     listed = {run: f"run_{run}{suffix}" for run in sorted(runs)}
     if missing := [run for run, name in listed.items() if name not in found]:
         raise MurmurError(
-            f"{folder}: no file for run {answers.listed(missing)}; make it: {answers.repro(missing)}"
+            f"{folder}: no file for run {words.listed(missing)}; make it: {answers.repro(missing)}"
         )
     for name in sorted(found.keys() - set(listed.values())):
         print(f"note: {found[name]} is not read: its run is not in split.runs")
@@ -201,8 +181,7 @@ def write(results: Results, metrics_dir: str | Path, plots_dir: str | Path) -> N
     texts |= {Path(metrics_dir, f"{name}.json"): as_json(content) for name, content in files.items()}
     texts |= {Path(plots_dir, f"{name}.csv"): csv_text(table) for name, table in results.plots.items()}
     for path, text in texts.items():
-        with beside(path) as part:
-            part.write_text(text, encoding="utf-8", newline="\n")
+        write_text(path, text)
 
 
 def _summary(details: Mapping[str, Any]) -> dict[str, Any]:
@@ -275,10 +254,10 @@ def _leaks(audit: pd.DataFrame, protocol: Mapping[str, Any]) -> dict[str, Any]:
 
 def _trained_on(notes: Sequence[Note]) -> dict[str, Any]:
     """device, precision, versions; where runs differ, all that occur."""
-    versions = {name: answers.listed({note.versions[name] for note in notes}) for name in notes[0].versions}
+    versions = {name: words.listed({note.versions[name] for note in notes}) for name in notes[0].versions}
     return {
-        "device": answers.listed({note.device for note in notes}),
-        "precision": answers.listed({note.precision for note in notes}),
+        "device": words.listed({note.device for note in notes}),
+        "precision": words.listed({note.precision for note in notes}),
         "versions": {"python": platform.python_version(), **versions},
     }
 

@@ -27,6 +27,12 @@ def beside(path: str | os.PathLike[str]) -> Iterator[Path]:
         remove(part)
 
 
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write a text as UTF-8, the same bytes on every system; it is whole or absent."""
+    with beside(path) as part:
+        part.write_text(text, encoding="utf-8", newline="\n")
+
+
 def remove(path: Path) -> None:
     """Delete a file or a folder, if it is there."""
     if path.is_dir() and not path.is_symlink():

@@ -82,8 +82,7 @@ def from_probabilities(
     Rows with NaN, units without an answer, are left out.
 
     With two classes the areas are those of the positive class; with more, the mean of every class against
-    the rest; NaN where a class is absent. brier is Brier's own (Monthly Weather Review 78, 1950): the
-    squared error summed over all classes, 0 to 2, so twice the usual binary figure. ece: see `ece`.
+    the rest; NaN where a class is absent.
     """
     y_true, p = answered(y_true, p)
     hits, scores = _against_rest(y_true, p, classes, positive)
@@ -91,9 +90,18 @@ def from_probabilities(
     return {
         "roc_auc": float(roc_auc_score(hits, scores)) if defined else np.nan,
         "pr_auc": float(average_precision_score(hits, scores)) if defined else np.nan,
-        "brier": float(((p - np.eye(len(classes))[y_true]) ** 2).sum(1).mean()) if len(p) else np.nan,
+        "brier": brier(y_true, p),
         "ece": ece(y_true, p),
     }
+
+
+def brier(y_true: np.ndarray, p: np.ndarray) -> float:
+    """Brier's own score (Monthly Weather Review 78, 1950): the squared error summed over all classes.
+
+    0 to 2, so twice the usual binary figure; the mean over units with an answer, NaN without one.
+    """
+    y_true, p = answered(y_true, p)
+    return float(((p - np.eye(p.shape[1])[y_true]) ** 2).sum(1).mean()) if len(p) else np.nan
 
 
 def answered(y_true: np.ndarray, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -25,7 +25,7 @@ from matplotlib.ticker import MaxNLocator
 from murmur import cards
 from murmur.cards import Table, figure, label
 from murmur.errors import MurmurError
-from murmur.files import beside
+from murmur.files import write_text
 
 HERE = Path(__file__).parent
 FOLDS = "metrics/folds.csv"
@@ -83,7 +83,7 @@ def write(folder: Path, out: Path) -> None:
     page = environment.get_template("report.html.j2").render(
         cards=cards,
         details=details,
-        experiment=_experiment(folder),
+        experiment=experiment(folder),
         confusion=_confusion(tables["plots/confusion.csv"], details["data"]["classes"]),
         tables=_tables(tables, details),
         figures=_figures(tables, details),
@@ -91,8 +91,7 @@ def write(folder: Path, out: Path) -> None:
         cards_html=[_markdown(_bytes(folder / path).decode()) for path in CARDS],
         **_if_there(folder, details),
     )
-    with beside(out) as part:
-        part.write_text(page, encoding="utf-8", newline="\n")
+    write_text(out, page)
 
 
 def _bytes(path: Path) -> bytes:
@@ -118,8 +117,8 @@ def _json(path: Path) -> dict[str, Any]:
         raise MurmurError(f"{path}: is not JSON ({error}); make it anew: dvc repro evaluate") from error
 
 
-def _experiment(folder: Path) -> str:
-    """What the files of other commands name the experiment by that they are of."""
+def experiment(folder: Path) -> str:
+    """What the files of other commands name the experiment by that they are of; in `folder` its metrics/."""
     return hashlib.sha256(_bytes(folder / FOLDS)).hexdigest()
 
 
@@ -307,7 +306,7 @@ def _scores(ax: Axes, folds: pd.DataFrame, details: Mapping[str, Any]) -> None:
 def _if_there(folder: Path, details: Mapping[str, Any]) -> dict[str, Any]:
     """What other commands have made of this experiment; of another, the file and its command (foreign)."""
     foreign, elsewhere, robustness, curves = {}, {}, None, {}
-    this = _experiment(folder)
+    this = experiment(folder)
     for path in sorted(folder.glob("metrics/elsewhere_*.json")):
         found, dataset = _json(path), path.stem.removeprefix("elsewhere_")
         if found.get("experiment") == this:

@@ -182,26 +182,26 @@ def operating_points(
     p = scores[[f"p_{c}" for c in card.classes]].to_numpy()
     hit, said = positives(units.truth[scores["unit"]], p, card)
     threshold = scores[["run", "fold"]].merge(fitted, how="left", on=["run", "fold"])["threshold"].to_numpy()
-    answer = np.where(np.isnan(said), 2, said < threshold).astype(int)
-    called = pd.DataFrame({"run": scores["run"], "unit": scores["unit"], "answer": answer})
-    tables = [
-        _validation_points(called, units, card, options, seed, bool(np.isnan(threshold).any())),
-        _curve_points(scores["run"].to_numpy(), hit, said, options),
-    ]
-    return pd.concat(tables, ignore_index=True)
+    if np.isnan(threshold).any():
+        undefined = pd.DataFrame({"sensitivity": [np.nan], "specificity": [np.nan]})
+        chosen = _points("validation", undefined, {}, options.prevalence)
+    else:
+        answer = np.where(np.isnan(said), 2, said < threshold).astype(int)
+        called = pd.DataFrame({"run": scores["run"], "unit": scores["unit"], "answer": answer})
+        chosen = _validation_points(called, units, card, options, seed)
+    read_off = _curve_points(scores["run"].to_numpy(), hit, said, options)
+    return pd.concat([chosen, read_off], ignore_index=True)
 
 
 def _validation_points(
-    called: pd.DataFrame, units: Units, card: Card, options: Evaluate, seed: int, undefined: bool
+    called: pd.DataFrame, units: Units, card: Card, options: Evaluate, seed: int
 ) -> pd.DataFrame:
     two = replace(card, classes=("positive", "rest"), positive=("positive",))
     merged = units._replace(truth=1 - np.isin(card.classes, card.positive)[units.truth].astype(int))
     run = pd.factorize(called["run"])[0]
     runs = pd.DataFrame(_of_counts(_counts(called, merged, two, run, run.max() + 1), merged, two))
     drawn = bootstrap(called, merged, two, ["sensitivity", "specificity"], options.draws, seed)
-    table = _points("validation", runs, drawn, options.prevalence)
-    figures = ["mean", "sd", "low", "high"]
-    return table.assign(**dict.fromkeys(figures, np.nan)) if undefined else table
+    return _points("validation", runs, drawn, options.prevalence)
 
 
 def _curve_points(run: np.ndarray, hit: np.ndarray, said: np.ndarray, options: Evaluate) -> pd.DataFrame:
@@ -234,9 +234,7 @@ def _with_values(table: Any, prevalence: float) -> dict[str, np.ndarray]:
 
 def _of_probabilities(truth: np.ndarray, p: np.ndarray, q: np.ndarray, card: Card) -> dict[str, float]:
     found = metrics.from_probabilities(truth, p, card.classes, card.positive)
-    truth, q = metrics.answered(truth, q)
-    brier = float(((q - np.eye(len(card.classes))[truth]) ** 2).sum(1).mean()) if len(q) else np.nan
-    return found | {"brier_calibrated": brier, "ece_calibrated": metrics.ece(truth, q)}
+    return found | {"brier_calibrated": metrics.brier(truth, q), "ece_calibrated": metrics.ece(truth, q)}
 
 
 def _counts(scores: pd.DataFrame, units: Units, card: Card, group: np.ndarray, n_groups: int) -> np.ndarray:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from murmur.errors import MurmurError
-from murmur.files import beside
+from murmur.files import beside, write_text
 
 
 def _schema(required: dict[str, pa.DataType], nullable: dict[str, pa.DataType] | None = None) -> pa.Schema:
@@ -115,8 +115,7 @@ def write(frame: pd.DataFrame, path: str | Path, schema: pa.Schema, note: Card |
 
 def write_csv(frame: pd.DataFrame, path: str | Path) -> None:
     """Write a table for people and for `dvc plots`."""
-    with beside(path) as part:
-        part.write_text(csv_text(frame), encoding="utf-8", newline="\n")
+    write_text(path, csv_text(frame))
 
 
 def csv_text(frame: pd.DataFrame) -> str:
