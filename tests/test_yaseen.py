@@ -39,7 +39,7 @@ def test_the_name_of_a_file_says_all(tmp_path, folder):
     assert Counter(table["label"]) == dict.fromkeys(("N", "AS", "MR", "MS", "MVP"), 4)
     assert all((tmp_path / path).is_file() for path in table["path"]) and not found.left_out
     assert table["recording_id"][0] == "New_N_001" and table["recording_id"].is_unique
-    assert (table["person_id"] == table["recording_id"]).all()
+    assert table["person_id"].isna().all()
     assert "near-duplicate" in yaseen.PERSONS
 
 
@@ -47,6 +47,7 @@ def test_folders_are_copied_to_the_stage(lent):
     recordings, card, left_out = lent()
     assert len(recordings) == 10 and left_out.empty and set(recordings["source"]) == {"yaseen"}
     assert (card.classes, card.positive) == (("N", "AS", "MR", "MS", "MVP"), ("AS", "MR", "MS", "MVP"))
+    assert (recordings["person_id"] == recordings["recording_id"]).all() and card.unknown_persons == 10
 
 
 @pytest.mark.parametrize("inside", [True, False])

@@ -74,9 +74,10 @@ def download(
         path.unlink()
     card = Card(
         *(dataset, task, *classes, source.PERSONS, source.LICENCE),
-        leak_free=getattr(source, "LEAK_FREE", True),
         shareable=getattr(source, "MAY_BE_PASSED_ON", True),
+        unknown_persons=int(table["person_id"].isna().sum()),
     )
+    table["person_id"] = table["person_id"].fillna(table["patient_id"])
     gone = pd.DataFrame(left_out, columns=["item", "reason"]).assign(stage="download")
     given = {"source": table.get("source", dataset), "quality": table.get("quality")}
     return table.assign(**given)[RECORDINGS.names], card, gone

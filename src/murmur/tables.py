@@ -76,8 +76,13 @@ class Card:
     weights: tuple[float, ...]  # of each class in the task's own metric; () is equal
     persons: str  # what person_id is, in one sentence
     licence: str
-    leak_free: bool = True  # whether any split of it can be
     shareable: bool = True  # whether what is made from it may be passed on
+    unknown_persons: int = 0  # recordings whose person the data set does not name
+
+    @property
+    def leak_free(self) -> bool:
+        """Whether a split can be shown to keep each person on one side."""
+        return self.unknown_persons == 0
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 - `Options`: a pydantic model of its own section `download.<name>` in params.yaml;
 - `TASKS`: for each task, its classes in order and the positive ones; empty: the labels found are the classes;
 - `PERSONS`, `LICENCE`: a sentence each, what person_id is and under what terms the data stand;
-- `LEAK_FREE = False`, where no split can keep apart what belongs together; runs are then marked leaky;
 - `MAY_BE_PASSED_ON = False`, where the licence forbids it (or none is stated);
 - `fetch(options, folder, limit) -> Path`: where the files lie. `folder` is an empty one it may fill;
 - `read(root, options, task) -> Reading`: the table of recordings, without what only the audio can tell.
@@ -32,7 +31,8 @@ class Reading:
     """What a reader found.
 
     recordings: recording_id, path (relative to the root), patient_id, person_id, site, label,
-        patient_label, role, sex, age_group; source and quality (good, poor) if it tells them.
+        patient_label, role, sex, age_group; source and quality (good, poor) if it tells them. person_id is
+        None where the data set does not name the person: no split is then free of leaks for certain.
     left_out: (item, reason) of each thing the reader passes over.
     checksums: path -> sha256, where the data set publishes them.
     in_parts: a file that the table names may be missing, since people hold parts of public data sets.

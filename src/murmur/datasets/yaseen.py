@@ -21,7 +21,6 @@ PERSONS = (
 )
 LICENCE = "none stated"
 MAY_BE_PASSED_ON = False
-LEAK_FREE = False
 
 
 class Options(BaseModel, extra="forbid"):
@@ -68,7 +67,7 @@ def read(root: Path, options: Options, task: str) -> Reading:
         for name, path in named
     )
     _check(table, root)
-    table = table.assign(patient_id=table["recording_id"], person_id=table["recording_id"])
+    table = table.assign(patient_id=table["recording_id"], person_id=None)
     table = table.assign(
         patient_label=table["label"], site="unspecified", role=None, sex=None, age_group=None
     )
