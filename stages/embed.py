@@ -2,20 +2,18 @@
 
 from pathlib import Path
 
-from murmur import params
+from murmur import mel, params
 from murmur.embed import embed
 from murmur.errors import run_stage
+from murmur.files import beside
 
 
 def main() -> None:
-    p = params.load("embed", "mel.format")
-    embed(
-        Path(f"data/mel.{p.format}"),
-        Path(p.embed.weights),
-        Path(f"data/embedding.{p.format}"),
-        pool=p.embed.pool,
-        device=p.embed.device,
-    )
+    p = params.load("embed")
+    features = mel.file_in("data/mel")
+    with beside("data/embedding") as folder:
+        out = folder / features.name
+        embed(features, Path(p.embed.weights), out, pool=p.embed.pool, device=p.embed.device)
 
 
 if __name__ == "__main__":

@@ -16,8 +16,8 @@ def main() -> None:
     card = tables.read_card("data/recordings.parquet")
     schema = tables.predictions_schema(card.classes)
     segments = tables.read("data/segments.parquet", tables.SEGMENTS)
-    paths = evaluate.run_files("data/predictions", p.split.runs)
-    history_paths = evaluate.run_files("data/history", p.split.runs, ".csv")
+    paths = evaluate.run_files("data/predictions", p.split.runs, ".predictions.parquet")
+    history_paths = evaluate.run_files("data/history", p.split.runs, ".history.csv")
     stages = ("download", "segment")
     left_out = pd.concat([tables.read(f"data/left_out/{stage}.parquet", tables.LEFT_OUT) for stage in stages])
     audit = pd.read_csv("metrics/audit.csv")
@@ -57,7 +57,7 @@ def _pictures(
         for path in (gallery, errors):
             pictures.notice(f"no pictures: {card.dataset} may not be passed on ({card.licence})", path)
         return
-    spectrograms = mel.read(f"data/mel.{p.mel.format}")
+    spectrograms = mel.read("data/mel")
     axes = {"seconds": p.segment.length, "frequencies": mel.frequencies(p.mel)[1:-1]}
     names = segments.loc[~segments["reversed"], "recording_id"]  # the mirrored come after all others
     labels = names.map(recordings.set_index("recording_id")["label"])

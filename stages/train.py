@@ -1,4 +1,4 @@
-"""Fit the folds of one run: stages/train.py RUN"""
+"""Fit the folds of one run: stages/train.py --run RUN"""
 
 import sys
 from pathlib import Path
@@ -9,19 +9,19 @@ from murmur.files import beside
 
 
 def main() -> None:
-    name = f"run_{int(sys.argv[1])}"
-    p = params.load("train", "mel.format", "seed")
+    p = params.load("train", "seed")
+    name = f"run_{int(sys.argv[-1])}"
     recordings = tables.read("data/recordings.parquet", tables.RECORDINGS)
     card = tables.read_card("data/recordings.parquet")
     segments = tables.read("data/segments.parquet", tables.SEGMENTS)
     folds = tables.read(f"data/folds/{name}.parquet", tables.FOLDS)
-    features = Path(f"data/{p.train.features}.{p.format}")
+    features = Path("data", p.train.features)
     run = runs.prepare(recordings, segments, folds, card, features, p.train, p.seed)
-    with beside(f"models/{name}") as weights:
+    with beside(f"models/{name}.weights") as weights:
         predictions, history, note = runs.fit_run(run, weights)
         schema = tables.predictions_schema(card.classes)
-        tables.write(predictions, f"data/predictions/{name}.parquet", schema, note)
-        tables.write_csv(history, f"data/history/{name}.csv")
+        tables.write(predictions, f"data/predictions/{name}.predictions.parquet", schema, note)
+        tables.write_csv(history, f"data/history/{name}.history.csv")
 
 
 if __name__ == "__main__":

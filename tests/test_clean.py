@@ -43,6 +43,21 @@ def test_bandpass_is_sosfiltfilt(n, order, low, high):
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("order", "low", "high"),
+    [(200, 25, 800), (4, 1e-9, 800), (1, 1e-9, 800), (4, 1e-3, 800), (4, 25, 999.999999), (4, 500, 500.0001)],
+)
+def test_an_unstable_bandpass_is_refused_by_name(order, low, high):
+    with pytest.raises(MurmurError, match=rf"^clean\.bandpass: no stable filter of order {order}, .* lower"):
+        bandpass(noise(5000), 2000, Bandpass.model_construct(order=order, low=low, high=high))
+
+
+@pytest.mark.parametrize(("order", "low", "high"), [(100, 25, 800), (4, 0.01, 800), (8, 20, 40), (2, 25, 26)])
+def test_a_steep_or_narrow_bandpass_is_stable(order, low, high):
+    found = bandpass(noise(5000) + 1, 2000, Bandpass(order=order, low=low, high=high))
+    assert np.isfinite(found).all() and np.abs(found).max() < 10
+
+
 def test_bandpass_keeps_the_band_in_phase_and_nothing_else():
     time = np.arange(8000) / 2000
     inside, below, above = (np.sin(2 * np.pi * f * time) for f in (150, 4, 980))

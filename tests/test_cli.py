@@ -181,7 +181,8 @@ def test_images_are_written_by_label_with_low_frequencies_below(project):
     pieces = {"segment_id": ["a@0", "b@0"], "recording_id": ["a", "b"], "start": 0, "n_samples": 9}
     tables.write(pd.DataFrame(pieces | {"reversed": False}), "data/segments.parquet", tables.SEGMENTS)
     pictures = np.random.default_rng(0).integers(0, 256, (2, 3, 4, 4), np.uint8)
-    np.save("data/mel.npy", pictures)
+    Path("data/mel").mkdir()
+    np.save("data/mel/array.npy", pictures)
     cli.images(Path("png"))
     found = np.asarray(Image.open("png/Absent/b@0.png"))
     np.testing.assert_array_equal(found[::-1].transpose(2, 0, 1), pictures[1])

@@ -70,7 +70,7 @@ def trained(tmp_path, request, monkeypatch):
     heard = hear(tmp_path / "home")
     folds = deal(heard)
     run = runs.prepare(heard.recordings, heard.segments, folds, CARD, heard.features, options, 0)
-    said, _, _ = runs.fit_run(run, tmp_path / "models/run_7")
+    said, _, _ = runs.fit_run(run, tmp_path / "models/run_7.weights")
     fitted = plain("patient" if sites else "segment")
     level = "patient" if sites else "recording"
     asked = params.Evaluate(**EVALUATE | {"level": level})

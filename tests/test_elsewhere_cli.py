@@ -187,7 +187,7 @@ def test_parameters_that_changed_since_are_told(project, changes, key):
 
 
 def test_weights_that_were_not_kept_are_told(project):
-    path = Path("models/run_1/fold_0.safetensors")
+    path = Path("models/run_1.weights/fold_0.safetensors")
     content = path.read_bytes()
     path.unlink()
     with pytest.raises(MurmurError, match=r"run_1/fold_0.safetensors: no such weights \(1 of 4 missing\)"):

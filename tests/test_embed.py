@@ -131,11 +131,12 @@ def test_what_is_missing_is_told(tmp_path, weights, monkeypatch):
 
 @pytest.mark.parametrize("kind", ["npy", "parquet"])
 def test_the_stage_goes_by_the_parameters(tmp_path, weights, monkeypatch, kind):
-    spectrograms(tmp_path / f"data/mel.{kind}")
+    spectrograms(tmp_path / f"data/mel/array.{kind}")
     own = {"mel.scale": "ln_plus", "mel.edges": "reflect"}
     changes = own | {"mel.format": kind, "embed": {"models": ["m2d"], "weights": str(weights)}}
     changes["embed"] |= {"pool": "none", "device": "cpu"}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(made.changed(changes)))
     monkeypatch.chdir(tmp_path)
     stage.main()
-    assert mel.read(f"data/embedding.{kind}").shape == (SEGMENTS, 1, 960, 5)
+    assert mel.read("data/embedding").shape == (SEGMENTS, 1, 960, 5)
+    assert mel.file_in("data/embedding").name == f"array.{kind}"

@@ -1,7 +1,11 @@
 """params.yaml: whatever does not fit is told by its key, before any work is done."""
 
+import re
+from pathlib import Path
+
 import pytest
 import yaml
+from dvc.utils.serialize import dumps_yaml, parse_yaml
 
 from murmur import params
 from murmur.errors import MurmurError
@@ -178,7 +182,10 @@ def test_a_value_that_does_not_fit_is_told(key, value, words):
         {"train.schedule": "step", "train.schedule_epochs": 1, "train.class_weights": {"any": 0.1}},
         {"train.schedule": "cosine", "train.stop_accuracy": 1.0, "segment.first": 1},
         {"published": {"split.group_by": "segment", "what ever": [1]}},
-        {"train.lr": "1e-3", "split.runs": [10]},  # YAML 1.1 takes 1e-3 for text
+        {"train.lr": 1e-3, "split.runs": [10, 2**31 - 1], "seed": 2**32 - 1},
+        {"clean.sample_rate": 44100, "mel.n_fft": 2048, "mel.n_mels": 128, "segment.length": 10},
+        {"split.method": "file", "split.file": "/data/splits of 2020.csv"},
+        {"download.folder.path": "../recordings", "download.remote": "our-store.2"},
     ],
 )
 def test_values_at_the_edge_are_taken(changes):
@@ -277,3 +284,159 @@ def test_a_split_file_that_no_stage_would_read_is_told():
     content = made.changed({"split.file": "mine.csv", "split.method": "file"})
     assert params.check(params.Params, content, "params.yaml").split.file == "mine.csv"
     assert made.changed({})["split"]["file"] == params.EXAMPLE_SPLIT
+
+
+NO_TEXT = [3, True, ["a"]]
+WORDS = ["", "a b", "a\nb", "x/../../victim", "$(touch x)", "a;touch x", "../x", "é", "x" * 5000, *NO_TEXT]
+PATHS = ["", "a\nb", "s3://bucket/x.csv", "x" * 300 + ".csv", "x/" * 600 + "x.csv", "a\0.csv", *NO_TEXT]
+RUNS = [
+    "",
+    "x/../../victim",
+    "0; touch x",
+    "1",
+    -1,
+    1.0,
+    2**31,
+    10**30,
+    True,
+    None,
+    float("nan"),
+    [1],
+    {"a": 1},
+]
+# Every key in dvc.yaml's templates, and values that must be refused.
+TEMPLATED = {
+    "dataset": WORDS,
+    "train.model.name": WORDS,
+    "download.remote": WORDS,
+    "train.features": [*WORDS, "mel.npy"],
+    "embed.models": [[word] for word in WORDS],
+    "split.runs": [[run] for run in RUNS],
+    "split.file": [*PATHS, "x/../../victim.csv", "/dev/zero", "data"],
+    "download.folder.path": [*PATHS, "/", ".", "..", "data", "./data/", "../..", "x/../data"],
+}
+
+
+def templates():
+    text = (made.ROOT / "dvc.yaml").read_text(encoding="utf-8")
+    return set(re.findall(r"\$\{(.*?)\}", re.sub(r"\s#.*", "", text)))
+
+
+def test_every_key_in_a_path_or_command_of_dvc_yaml_is_checked():
+    assert templates() == {*TEMPLATED, "item", "item.run"}
+
+
+@pytest.mark.parametrize(("key", "value"), [(key, v) for key, values in TEMPLATED.items() for v in values])
+def test_no_other_value_gets_into_a_path_or_command(key, value, monkeypatch):
+    monkeypatch.chdir(made.ROOT)
+    with pytest.raises(MurmurError, match=rf"^params\.yaml: {re.escape(key)}") as caught:
+        check(**{key: value, "split.method": "file"})
+    assert len(str(caught.value)) < 500 and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *[("train.lr", v) for v in (1e300, 101, "0.1", True, "1e-3")],
+        *[
+            (key, 10**9)
+            for key in ("mel.n_mels", "mel.n_fft", "mel.win_length", "mel.hop_length", "split.folds")
+        ],
+        *[(key, 10**9) for key in ("train.epochs", "train.batch_size", "evaluate.draws", "split.folds")],
+        *[("seed", v) for v in (2**32, 1.5, "3", True)],
+        *[("segment.length", 1e12), ("segment.min_length", 1e12), ("duplicates.overlap", 1e12)],
+        *[("mel.image", {"size": 10**6, "colours": "grey"}), ("clean.bandpass.order", 101)],
+        *[("clean.sample_rate", 10**9), ("clean.sample_rate", 2000.0), ("clean.bandpass.low", "25")],
+        *[("segment.mirror", v) for v in (0, "yes", "true")],
+        *[("clean.denoise", {"n_fft": 10**9, "time_smooth_ms": 1, "frequency_smooth_hz": 1})],
+        *[
+            ("train.model.width", 10**13),
+            ("train.model.dropout", float("nan")),
+            ("train.model.x", "y" * 5000),
+        ],
+        *[("class_map", {"y" * 5000: None}), ("positive", ["y"] * 10**6), ("train.model.x", "y" * 5000)],
+        *[("train.class_weights", {str(k): 1 for k in range(10**5)}), ("train.augment.time_masks", 10**9)],
+        *[
+            ("published", {"mel.fill": float("inf")}),
+            ("download.limit", 10**30),
+            ("download.pascal", {"x": 1e99}),
+        ],
+    ],
+)
+def test_an_absurd_value_is_refused_by_name(key, value):
+    with pytest.raises(MurmurError, match=rf"^params\.yaml: {re.escape(key)}") as caught:
+        check(**{key: value})
+    assert len(str(caught.value)) < 500
+
+
+def test_what_no_memory_holds_is_refused_by_name():
+    with pytest.raises(MurmurError, match=r"segment\.length 3600 s at clean\.sample_rate 100000 has"):
+        check(**{"segment.length": 3600, "clean.sample_rate": 100_000})
+    with pytest.raises(MurmurError, match=r"mel: 1764001 frames of 4096 numbers .* raise mel\.hop_length"):
+        check(**{"segment.length": 40, "clean.sample_rate": 44100, "mel.hop_length": 1, "mel.n_fft": 4096})
+
+
+YAML_12 = "a: yes\nb: 010\nc: 1e-5\nd: 4e-05\ne: 1_000\nf: on\ng: 0o10\nh: [Yes, NO, True]\ni: 1:30\nj: ~\n"
+
+
+def test_yaml_is_read_as_dvc_reads_it():
+    found = params.parse_yaml(YAML_12, "params.yaml")
+    assert found == parse_yaml(YAML_12, "params.yaml")
+    assert found["h"] == ["Yes", "NO", True] and (found["a"], found["b"], found["d"]) == ("yes", 10, 4e-5)
+
+
+def test_what_is_written_is_read_back_the_same_by_murmur_and_by_dvc():
+    texts = [
+        "Yes",
+        "on",
+        "010",
+        "1e3",
+        "4e-05",
+        "1_000",
+        "null",
+        "~",
+        "1:30",
+        "",
+        " a",
+        "é",
+        "a: b",
+        "#",
+        "0x1",
+        "true",
+    ]
+    content = {"texts": texts, **dict.fromkeys(texts, 1), "numbers": [4e-5, 1e300, 10, True, None, 0.1 + 0.2]}
+    for written in (params.as_yaml(content), dumps_yaml(content)):
+        for read in (params.parse_yaml(written, "x"), parse_yaml(written, "x")):
+            assert read == content and [*map(type, read["numbers"])] == [*map(type, content["numbers"])]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("seed: 1\ntask: a\nseed: 2\n", 'line 3: found duplicate key "seed"'),
+        ("seed: !!python/object/apply:os.system [ls]\n", "line 1: could not determine a constructor"),
+        ("seed: 2001-99-99\n", "month must be"),
+        ("[" * 1500, "maximum recursion"),
+        ("seed: 1\n---\nseed: 2\n", "line 2: but found another document"),
+        ("seed: \0\n", "unacceptable character"),
+    ],
+)
+def test_yaml_that_is_ambiguous_or_no_data_is_refused_in_one_line(tmp_path, text, words):
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    with pytest.raises(MurmurError, match=f"{path}: cannot be read as YAML: {words}") as caught:
+        params.read_yaml(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_yaml_that_refers_to_itself_ends():
+    with pytest.raises(MurmurError, match=r"seed.*: (holds more than 10000 values|longer than)"):
+        params.check(params.Params, params.parse_yaml("seed: &a [*a, *a]", "x"), "params.yaml")
+
+
+def test_the_project_s_own_folder_is_no_folder_of_recordings(monkeypatch):
+    monkeypatch.chdir(made.ROOT)
+    for path in (str(made.ROOT), str(made.ROOT.parent), str(made.ROOT / "data")):
+        with pytest.raises(MurmurError, match=r"download\.folder\.path: .* holds what the stages write"):
+            check(**{"download.folder.path": path})
+    assert check(**{"download.folder.path": str(Path("data/folder").resolve())})

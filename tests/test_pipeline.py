@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,8 @@ from dvc.dependency.param import ParamsDependency
 from dvc.repo import Repo
 from dvc.utils.serialize import _yaml
 
+from murmur.errors import MurmurError
+from stages import check
 from tests import made
 
 ROOT = made.ROOT
@@ -31,6 +34,7 @@ TINY = {
     "evaluate": {"draws": 20},
 }
 
+M2D = {"embed.models": ["m2d"], "mel.scale": "ln_plus", "mel.edges": "reflect"}
 OF_OTHER_DATA_SETS = [
     *("download.circor.recording_label", "download.cinc2016.sets", "download.pascal.sets"),
     *("download.bmd_hs", "download.yaseen", "download.folder.csv"),
@@ -51,7 +55,6 @@ READERS = {
     "segment.length": {"segment", "mel", "evaluate"},
     "segment.short": {"segment", "mel", "evaluate"},
     "train": {"train", "evaluate"},
-    "mel.format": {"mel", "train", "evaluate"},
     "mel": {"mel", "evaluate"},
     "embed": set(),  # there is no such stage while embed.models is empty
     "embed.models": {"embed"},
@@ -97,9 +100,10 @@ def run(folder, *command, **environment):
 
 
 def repro(folder, *targets, **environment):
-    """The stages that `dvc repro` runs."""
+    """The stages that `dvc repro` runs, without check: it runs at every change of params.yaml."""
     said = run(folder, "dvc", "repro", *targets, **environment)
-    return [line.split("'")[1] for line in said.splitlines() if line.startswith("Running stage")]
+    ran = [line.split("'")[1] for line in said.splitlines() if line.startswith("Running stage")]
+    return [stage for stage in ran if stage != "check"]
 
 
 def edit(folder, changes):
@@ -181,7 +185,7 @@ def changed_stages(repo):
     """The stages one of whose own parameters or dependencies DVC sees changed, without a run's number, and
     those with all that follow."""
     repo._reset()  # reads params.yaml and dvc.yaml anew
-    stages = [s for s in repo.index.stages if any(dep.status() for dep in s.deps)]
+    stages = [s for s in repo.index.stages if s.name != "check" and any(dep.status() for dep in s.deps)]
     graph = repo.index.graph
     follow = set().union(*(nx.ancestors(graph, stage) | {stage} for stage in stages))
     return {s.name.split("@")[0] for s in stages}, {s.name.split("@")[0] for s in follow}
@@ -264,6 +268,104 @@ def alone(project, folder, stage):
         assert contents(folder / out) == contents(project / out), out
 
 
+def test_the_check_runs_with_nothing_but_its_dependencies_and_gives_the_same_bytes(project, tmp_path):
+    alone(project, tmp_path, "check")
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_the_check_reads_every_parameter_and_no_change_of_one_reruns_another_stage_by_it(opened, key):
+    (stage,) = [s for s in opened.index.stages if s.name == "check"]
+    (found,) = [dep for dep in stage.deps if isinstance(dep, ParamsDependency)]
+    assert found.params == [] and key.split(".")[0] in found.hash_info.value
+
+
+EVIL = [
+    "x/../../../victim",
+    "x/../../data/weights",
+    "x/../../data/folder/recordings",
+    "$(touch ../victim)",
+    "'",
+    1.5,
+]
+
+
+@pytest.mark.parametrize("value", EVIL)
+def test_whatever_a_run_is_called_dvc_removes_nothing_but_a_run_s_own_files(opened, value):
+    file = Path(opened.root_dir, "params.yaml")
+    before = file.read_text()
+    edit(file.parent, {"split": {"runs": [value]}})
+    try:
+        opened._reset()
+        stages = {s.name.split("@")[0]: s for s in opened.index.stages}
+    finally:
+        file.write_text(before)
+    endings = [Path(out.fs_path).suffixes[-2:] for out in stages["train"].outs]
+    assert [ending[-1] for ending in endings] == [".parquet", ".csv", ".weights"]
+    assert endings[0][0] == ".predictions" and endings[1][0] == ".history"
+    words = shlex.split(stages["train"].cmd)
+    assert words == ["PYTHONPATH=src", "python", "stages/train.py", "--run", str(value)]
+
+
+def test_no_other_output_path_has_a_parameter_in_it():
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    outs = [
+        out
+        for s in stages.values()
+        for kind in ("outs", "metrics", "plots")
+        for out in s.get("do", s).get(kind, [])
+    ]
+    paths = [path for out in outs for path in ([out] if isinstance(out, str) else out)]
+    assert [path for path in paths if "$" in path] == [
+        "data/predictions/run_${item.run}.predictions.parquet",
+        "data/history/run_${item.run}.history.csv",
+        "models/run_${item.run}.weights",
+    ]
+
+
+def test_a_value_of_a_stranger_removes_nothing_and_is_named(tmp_path):
+    folder, victim = tmp_path / "project", tmp_path / "victim"
+    copy_project(folder, TINY | {"split": {"runs": ["x/../../../victim", "x/../../data/weights"]}})
+    for kept in (victim, folder / "data/weights"):
+        kept.mkdir()
+        (kept / "file").touch()
+    words = r"params\.yaml: split\.runs\.0: Input should be a valid integer \(it is 'x/\.\./"
+    for command in (["repro"], ["checkout", "--force"], ["repro", "--single-item", "train"]):
+        with pytest.raises(AssertionError, match=words if command == ["repro"] else ""):
+            run(folder, "dvc", *command)
+        assert (victim / "file").exists() and (folder / "data/weights/file").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"dataset": "circorr"}, r"dataset: there is no 'circorr'; there are bmd_hs, .*circor"),
+        (
+            {"train.model.name": "resnet50"},
+            r"train\.model\.name: there is no 'resnet50'; there are attention",
+        ),
+        ({"clean.bandpass.order": 100, "clean.bandpass.low": 1e-9}, r"clean\.bandpass: no stable filter"),
+        (
+            M2D,
+            r"embed\.weights: no file data/weights/m2d.*README\.md .* recipes/circor_m2d_transformer\.yaml",
+        ),
+        (
+            M2D | {"embed.models": [], "train.model": {"name": "m2d"}, "train.standardise": "none"},
+            r"train\.model\.weights: no file data/weights/m2d_vit_base",
+        ),
+        (
+            {"train.model.weights": "mine.pth"},
+            r"train\.model\.weights: no file mine\.pth; .* imagenet or none",
+        ),
+    ],
+)
+def test_what_is_not_there_is_told_before_any_work(tmp_path, monkeypatch, changes, words):
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text(yaml.safe_dump(made.changed(changes)))
+    with pytest.raises(MurmurError, match=words):
+        check.main()
+    assert not Path("data").exists()
+
+
 def contents(path):
     if path.is_dir():
         return {p.relative_to(path): p.read_bytes() for p in path.rglob("*") if p.is_file()}
@@ -278,7 +380,7 @@ def test_embeddings_are_made_once_and_only_for_who_wants_them(project, tmp_path)
     heard = {"n_mels": 80, "n_fft": 1024, "scale": "ln_plus", "edges": "reflect"}
     edit(folder, {"embed": embed, "mel": heard, "train": {"features": "embedding"}})
     assert repro(folder, "train@0", MURMUR_WORKERS="1") == ["mel", "embed@m2d", "train@0"]
-    assert np.load(folder / "data/embedding.npy").shape[1:] == (1, 960, 1)
+    assert np.load(folder / "data/embedding/array.npy").shape[1:] == (1, 960, 1)
     alone(folder, tmp_path / "alone", "embed")
     with Repo(str(folder)) as repo:
         edit(folder, {"train": {"lr": 0.002}})

@@ -11,9 +11,9 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pandas as pd
-import yaml
 
 from murmur import words
+from murmur.params import as_yaml
 
 FEW = 30  # persons in a class: fewer say little of others
 WIDE = 0.1  # of an interval
@@ -359,7 +359,7 @@ def _made_of(details: Mapping[str, Any], params: SimpleNamespace) -> Table:
 def _parameters(params: SimpleNamespace) -> str:
     names = ("clean", "segment", "mel", "split", "train")
     values = {name: getattr(params, name).model_dump(mode="json") for name in names}
-    return f"```yaml\n{yaml.safe_dump(values, sort_keys=False)}```"
+    return f"```yaml\n{as_yaml(values)}```"
 
 
 def _tallies(data: Mapping[str, Any]) -> list[Table]:

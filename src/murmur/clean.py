@@ -6,12 +6,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import soxr
-from scipy.signal import butter, sosfilt, sosfilt_zi
+from scipy.signal import butter, sosfilt, sosfilt_zi, sosfreqz
 
 from murmur import audio, workers
 from murmur.errors import MurmurError
 from murmur.files import beside
 from murmur.params import Bandpass, Clean, Denoise
+
+LONGEST_RINGING = 60  # s, the time constant of a bandpass
 
 
 def clean(recordings: pd.DataFrame, raw: Path, options: Clean, out: Path) -> pd.DataFrame:
@@ -66,7 +68,7 @@ def bandpass(x: np.ndarray, rate: int, band: Bandpass) -> np.ndarray:
     The very samples of `scipy.signal.sosfiltfilt`, which would work out its initial state anew for each
     recording, a fifth of its time.
     """
-    sections, state = _design(rate, band)
+    sections, state = design(rate, band)
     edge = min(3 * (2 * len(sections) + 1), len(x) - 1)
     y = np.pad(x, edge, "reflect", reflect_type="odd")
     y, _ = sosfilt(sections, y, zi=state * y[0])
@@ -75,8 +77,24 @@ def bandpass(x: np.ndarray, rate: int, band: Bandpass) -> np.ndarray:
 
 
 @cache
-def _design(rate: int, band: Bandpass) -> tuple[np.ndarray, np.ndarray]:
-    sections = butter(band.order, [band.low, band.high], "bandpass", fs=rate, output="sos")
+def design(rate: int, band: Bandpass) -> tuple[np.ndarray, np.ndarray]:
+    """The second-order sections of the bandpass, [n, 6], and their initial state, [n, 2].
+
+    Raises
+    ------
+    MurmurError
+        If the filter is not stable in float64, or rings for more than a minute.
+    """
+    edges = [band.low, band.high]
+    with np.errstate(all="ignore"):
+        sections = butter(band.order, edges, "bandpass", fs=rate, output="sos")
+        gains = np.abs(sosfreqz(sections, edges, fs=rate)[1])
+        margin = 1 - np.abs(butter(band.order, edges, "bandpass", fs=rate, output="zpk")[1]).max()
+    if not (np.allclose(gains, np.sqrt(0.5), rtol=0.01) and margin * rate * LONGEST_RINGING > 1):
+        raise MurmurError(
+            f"clean.bandpass: no stable filter of order {band.order}, {band.low:g}-{band.high:g} Hz, at "
+            f"clean.sample_rate {rate}; lower order, or move low and high away from 0, Nyquist and each other"
+        )
     return sections, sosfilt_zi(sections)
 
 

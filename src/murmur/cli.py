@@ -5,13 +5,13 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
+from copy import deepcopy
 from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Annotated, Any
 
 import typer
-import yaml
 
 from murmur import ci as continuous
 from murmur import comment, params, project, words
@@ -76,10 +76,10 @@ def optimism(
     content = params.read_yaml(_recipe(name))
     for setting in settings:
         key, _, value = setting.partition("=")
-        _put(content, key, yaml.safe_load(value))
+        _put(content, key, params.parse_yaml(value, f"-S {key}"))
     if not content.get("published"):
         raise MurmurError(f"recipe {name} names no published protocol to compare with")
-    flawed = yaml.safe_load(yaml.safe_dump(content))
+    flawed = deepcopy(content)
     for key, value in content["published"].items():
         _put(flawed, key, value)
     found = [_run(content, f"{name}, honest"), _run(flawed, f"{name}, as published")]
@@ -96,7 +96,7 @@ def images(folder: Annotated[Path, typer.Argument(help="an empty or new folder")
         raise MurmurError("mel.image is null: there are no images; set it to {size: 224, colours: magma}")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise MurmurError(f"{folder}: is not an empty folder; name a new one")
-    pictured = mel.read(f"data/mel.{p.mel.format}")
+    pictured = mel.read("data/mel")
     segments = tables.read("data/segments.parquet", tables.SEGMENTS)
     if pictured.dtype != "uint8" or len(pictured) != len(segments):
         raise MurmurError("data/mel is of other parameters than params.yaml has now: dvc repro mel")
@@ -272,13 +272,14 @@ def _heard(folder: Path, p: SimpleNamespace) -> Any:
 
     recordings = tables.read(folder / "data/recordings.parquet", tables.RECORDINGS)
     segments = tables.read(folder / "data/segments.parquet", tables.SEGMENTS)
-    return elsewhere.Heard(recordings, segments, folder / f"data/{p.train.features}.{p.mel.format}")
+    return elsewhere.Heard(recordings, segments, folder / "data" / p.train.features)
 
 
 def _check_as_run(stages: Sequence[str]) -> None:
     """Refuse a params.yaml that is not what these stages ran with, as dvc.lock has it."""
     _, texts = project.at("workspace", ["dvc.lock"])
-    ran, now = yaml.safe_load(texts["dvc.lock"]).get("stages", {}), params.read_yaml("params.yaml")
+    ran = params.parse_yaml(texts["dvc.lock"], "dvc.lock").get("stages", {})
+    now = params.read_yaml("params.yaml")
     for stage in stages:
         if stage not in ran:
             raise MurmurError(f"stage {stage} has not run with this params.yaml: `dvc repro` first")
@@ -334,7 +335,7 @@ def _content_for(dataset: str, settings: Sequence[str]) -> dict[str, Any]:
         key, _, value = setting.partition("=")
         if not key.startswith("download."):
             raise MurmurError(f"-S {key}: only download.… can differ: all else is as the models were taught")
-        _put(content, key, yaml.safe_load(value))
+        _put(content, key, params.parse_yaml(value, f"-S {key}"))
     if not getattr(reader(dataset), "MAY_BE_PASSED_ON", True) and not content["download"]["remote"]:
         content["download"]["remote"] = "private"
     folder = content["download"]["folder"]

@@ -228,15 +228,23 @@ def _as_table(rows: np.ndarray, kind: pa.DataType) -> pa.Table:
     return pa.table({"mel": pa.ExtensionArray.from_storage(kind, storage)})
 
 
+def file_in(path: str | Path) -> Path:
+    """The file of an array: `path` itself, or what the mel or embed stage wrote into the folder `path`."""
+    path = Path(path)
+    return next(iter(sorted(path.glob("array.*"))), path / "array.npy") if path.is_dir() else path
+
+
 def read(path: str | Path) -> np.ndarray:
     """The spectrograms [segments, channels, mels, frames] `mel` wrote: a .npy by memory map, Parquet whole.
+
+    `path` is the file, or the folder that holds it.
 
     Raises
     ------
     MurmurError
         Naming the file, if it is missing or not what the mel stage writes.
     """
-    path = Path(path)
+    path = file_in(path)
     try:
         if path.suffix == ".npy":
             return np.load(path, mmap_mode="r")

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
 from rich.console import Console
 
 from murmur import params
@@ -86,7 +85,7 @@ def made(content: Mapping[str, Any], what: str, *targets: str) -> Iterator[Path]
         for part in ("src", "stages"):
             shutil.copytree(part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy("dvc.yaml", folder)
-        (folder / "params.yaml").write_text(yaml.safe_dump(dict(content), sort_keys=False), encoding="utf-8")
+        (folder / "params.yaml").write_text(params.as_yaml(dict(content)), encoding="utf-8")
         params.load("seed", path=folder / "params.yaml")
         (folder / "data").mkdir()
         for part in ("folder", "splits", "weights"):  # what the user put there; the stages make all else

@@ -60,8 +60,8 @@ _PERSON, _VISIT, _SOUND = range(3)  # streams of random numbers, so that one par
 class Options(BaseModel, extra="forbid"):
     """The data set's size and the seed of every random draw."""
 
-    patients: int = Field(60, ge=12)
-    seed: int = Field(0, ge=0)
+    patients: int = Field(60, strict=True, ge=12, le=100_000)
+    seed: int = Field(0, strict=True, ge=0, lt=2**32)
 
 
 class Visit(NamedTuple):

@@ -1,0 +1,47 @@
+"""Check params.yaml before any work is done, and before DVC removes the outputs of another stage."""
+
+from pathlib import Path
+
+from murmur import clean, params
+from murmur.errors import MurmurError, run_stage
+from murmur.files import write_text
+
+M2D = "data/weights/README.md tells where to get it, recipes/circor_m2d_transformer.yaml how to go on without"
+
+
+def main() -> None:
+    p = params.load("dataset", "clean", "embed", "train")
+    _check_module("dataset", "datasets", p.dataset)
+    _check_module("train.model.name", "models", p.train.model.name)
+    if p.clean.bandpass:
+        clean.design(p.clean.sample_rate, p.clean.bandpass)
+    if p.embed.models:
+        _check_file("embed.weights", p.embed.weights, M2D)
+    _check_model_weights(p.train.model)
+    write_text("data/checked", "params.yaml is valid.\n")  # always the same: nothing else runs again
+
+
+def _check_module(key: str, folder: str, name: str) -> None:
+    modules = Path(params.__file__).parent / folder
+    known = sorted(path.stem for path in modules.glob("[!_]*.py"))
+    if modules.is_dir() and name not in known:
+        raise MurmurError(f"params.yaml: {key}: there is no {name!r}; there are {', '.join(known)}")
+
+
+def _check_model_weights(model: params.Model) -> None:
+    weights = model.options.get("weights", "none")
+    if model.name == "m2d":
+        from murmur.models import m2d  # imports torch
+
+        _check_file("train.model.weights", model.options.get("weights", m2d.DEFAULT), M2D)
+    elif weights not in ("imagenet", "none"):
+        _check_file("train.model.weights", weights, "name a weights file, imagenet or none")
+
+
+def _check_file(key: str, path: str, remedy: str) -> None:
+    if not Path(str(path)).is_file():
+        raise MurmurError(f"params.yaml: {key}: no file {path}; {remedy}")
+
+
+if __name__ == "__main__":
+    run_stage(main)
