@@ -13,7 +13,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from murmur import cli, tables
+from murmur import cli, params, tables
 from murmur.errors import MurmurError
 from tests import made
 
@@ -162,6 +162,58 @@ def images_of(project, colours):
     params = yaml.safe_load(Path("params.yaml").read_text())
     params["mel"]["image"] = colours
     Path("params.yaml").write_text(yaml.safe_dump(params))
+
+
+LOCKED = """\
+schema: '2.0'
+stages:
+  train@0:
+    cmd: x
+    params:
+      params.yaml:
+        seed: 8
+        train.lr: 4e-05
+        positive: [Yes]
+"""
+
+
+@pytest.mark.parametrize("lr", ["0.00004", "4e-5", "4e-05", "4.0e-05"])
+def test_values_of_dvc_lock_are_compared_as_numbers_however_they_are_written(project, lr):
+    Path("dvc.lock").write_text(LOCKED)
+    text = (
+        Path("params.yaml").read_text().replace("lr: 0.004", f"lr: {lr}").replace("seed: 0  ", "seed: 0o10  ")
+    )
+    Path("params.yaml").write_text(text.replace("positive: null", "positive: [Yes]"))
+    cli._check_as_run(["train@0"])
+    Path("params.yaml").write_text(Path("params.yaml").read_text().replace(f"lr: {lr}", "lr: 4.1e-05"))
+    with pytest.raises(MurmurError, match=r"params\.yaml: train\.lr is not what train@0 ran with"):
+        cli._check_as_run(["train@0"])
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [("positive=[Yes]", ["Yes"]), ("positive=['010', No, \"1e3\"]", ["010", "No", "1e3"]), ("seed=010", 10)],
+)
+def test_a_setting_is_read_as_dvc_reads_it_and_reaches_the_stages_unchanged(
+    project, monkeypatch, setting, expected
+):
+    written = []
+    monkeypatch.setattr(
+        cli, "_run", lambda content, what: written.append(params.as_yaml(content)) or made_run()
+    )
+    cli.optimism("circor_cnn", [setting], md=False)
+    key = setting.partition("=")[0]
+    assert [params.parse_yaml(text, "x")[key] for text in written] == [expected] * 2
+
+
+def made_run():
+    protocol = PROTOCOL | {"leaky": False}
+    return {"headline": {}, "baseline": {"answer": "Absent"}, "protocol": protocol, "level": "patient"}
+
+
+def test_a_setting_that_is_no_yaml_is_named(project):
+    with pytest.raises(MurmurError, match=r"^-S positive: cannot be read as YAML: line 1: "):
+        cli.optimism("circor_cnn", ["positive=[Yes"], md=False)
 
 
 def test_images_are_written_by_label_with_low_frequencies_below(project):
