@@ -260,7 +260,7 @@ def test_labels_are_those_of_the_task_named_or_of_ones_own_table(tmp_path):
 def test_weights_that_were_not_kept_are_told(tmp_path):
     fitted = plain()
     with pytest.raises(
-        MurmurError, match=r"run_7.fold_0.safetensors: .*\(2 of 2 missing\).*keep_weights: best"
+        MurmurError, match=r"run_7.weights.fold_0.safetensors: .*\(2 of 2 missing\).*keep_weights: best"
     ):
         elsewhere.kept(tmp_path, fitted, [7])
     with pytest.raises(MurmurError, match="has no run 8: `dvc repro` first"):

@@ -180,7 +180,7 @@ def test_the_bilstm_reads_time_forwards_and_backwards():
             Model(name="cmn"),
             "no model 'cmn'; there are attention, backbone, bilstm, cnn, conv_blocks, .*vgg16",
         ),
-        (Model(name="../cnn"), "no model"),
+        (Model.model_construct(name="../cnn"), "no model"),
         (Model(name="__init__"), "no model"),
         (Model(name="cnn", widht=8), "train.model.widht: cnn takes no such option; it takes"),
         (Model(name="cnn", classes=8), "train.model.classes"),

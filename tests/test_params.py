@@ -185,7 +185,7 @@ def test_a_value_that_does_not_fit_is_told(key, value, words):
         {"train.lr": 1e-3, "split.runs": [10, 2**31 - 1], "seed": 2**32 - 1},
         {"clean.sample_rate": 44100, "mel.n_fft": 2048, "mel.n_mels": 128, "segment.length": 10},
         {"split.method": "file", "split.file": "/data/splits of 2020.csv"},
-        {"download.folder.path": "../recordings", "download.remote": "our-store.2"},
+        {"download.folder.path": "../recordings", "download.remote": "our-store_2"},
     ],
 )
 def test_values_at_the_edge_are_taken(changes):

@@ -42,6 +42,12 @@ def whole(low: int, high: int) -> Any:
     return Field(strict=True, ge=low, le=high)
 
 
+def _check_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,99}", name):
+        raise PydanticCustomError("name", "not a name: letters, digits, - and _ alone, at most 100")
+    return name
+
+
 def _check_path(path: str) -> str:
     if not path.isprintable() or any(len(os.fsencode(part)) > 255 for part in path.split("/")):
         raise PydanticCustomError("path", "no file can have this name")
@@ -68,8 +74,7 @@ Hertz = Annotated[float, real(gt=0, le=1_000_000)]
 Samples = Annotated[int, whole(1, 2**20)]
 Run = Annotated[int, whole(0, 2**31 - 1)]
 Boolean = Annotated[bool, Field(strict=True)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=100)]  # of a module
-Remote = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=100)]
+Name = Annotated[str, AfterValidator(_check_name)]
 FilePath = Annotated[str, AfterValidator(_check_path)]
 SplitFile = Annotated[str, AfterValidator(_check_split_file)]
 Folder = Annotated[str, AfterValidator(_check_dependency)]
@@ -86,7 +91,7 @@ class Download(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
     limit: Annotated[int, whole(1, 10**9)] | None
     on_bad: Literal["error", "leave_out"]
-    remote: Remote | None
+    remote: Name | None
 
     @model_validator(mode="after")
     def _extras_are_sections(self) -> "Download":
@@ -403,7 +408,7 @@ def parse_yaml(text: str, where: str) -> Any:
     except (YAMLError, ValueError, RecursionError) as error:
         mark, reason = getattr(error, "problem_mark", None), getattr(error, "problem", None)
         line = f"line {mark.line + 1}: " if mark else ""
-        first = (reason or str(error)).splitlines()[0]
+        first = (reason or str(error) or type(error).__name__).splitlines()[0]
         raise MurmurError(f"{where}: cannot be read as YAML: {line}{first}") from error
 
 

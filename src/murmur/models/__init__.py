@@ -55,7 +55,7 @@ def build(model: Model, *, classes: int, channels: int, mels: int, frames: int) 
 def _construct(function: Callable[..., nn.Module], model: Model, shape: dict[str, int]) -> nn.Module:
     """Call `build`, its options checked against its annotations."""
     try:
-        return validate_call(function)(**shape, **model.options)
+        return validate_call(function, config={"strict": True})(**shape, **model.options)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
