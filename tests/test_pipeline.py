@@ -33,7 +33,7 @@ TINY = {
 
 OF_OTHER_DATA_SETS = [
     *("download.circor.recording_label", "download.cinc2016.sets", "download.pascal.sets"),
-    *("download.bmd_hs", "download.yaseen", "download.folder.csv"),
+    *("download.bmd_hs", "download.yaseen", "download.folder.csv", "download.folder.may_be_passed_on"),
 ]
 # Which stages read a parameter themselves. A key that is not named here is read by the stage of its name.
 READERS = {

@@ -4,6 +4,7 @@ import importlib
 import shutil
 from collections import Counter
 from functools import partial
+from os.path import isfile
 from pathlib import Path
 from types import ModuleType
 
@@ -16,6 +17,7 @@ from murmur.errors import MurmurError
 from murmur.tables import RECORDINGS, Card
 
 AUDIO = {".wav", ".flac"}
+TELLING = 0.05  # unweighted average recall above chance
 SAYS = "mend the files, or set download.on_bad: leave_out to go on without them"
 
 
@@ -52,12 +54,17 @@ def download(
     """
     source = reader(dataset)
     options = _options(source, dataset, download)
-    _check_remote(source, dataset, download.remote)
+    shareable = getattr(options, "may_be_passed_on", getattr(source, "MAY_BE_PASSED_ON", True))
+    if not shareable and download.remote is None:
+        raise MurmurError(_remote_needed(source, dataset))
     if source.TASKS and task not in source.TASKS:
         raise MurmurError(f"task: {dataset} has no task {task!r}; it has {', '.join(source.TASKS)}")
     raw.mkdir(parents=True)
     root = source.fetch(options, raw, download.limit)
     reading: Reading = source.read(root, options, task)
+    if absent := [why for name, why in reading.absent.items() if class_map.get(name, name) is not None]:
+        raise MurmurError(absent[0])
+    _check_names(root, reading.recordings["path"])
     left_out = reading.left_out + _unnamed(root, reading)
     table, dropped = _first_patients(reading.recordings, download.limit)
     left_out += dropped
@@ -73,12 +80,13 @@ def download(
     for path in set(raw.rglob("*.wav")) - {raw / path for path in table["path"]}:
         path.unlink()
     card = Card(
-        *(dataset, task, *classes, source.PERSONS, source.LICENCE),
-        shareable=getattr(source, "MAY_BE_PASSED_ON", True),
+        *(dataset, task, *classes, reading.persons or source.PERSONS, source.LICENCE),
+        shareable=shareable,
         unknown_persons=int(table["person_id"].isna().sum()),
     )
     table["person_id"] = table["person_id"].fillna(table["patient_id"])
     gone = pd.DataFrame(left_out, columns=["item", "reason"]).assign(stage="download")
+    gone["item"] = gone["item"].map(_printable)
     given = {"source": table.get("source", dataset), "quality": table.get("quality")}
     return table.assign(**given)[RECORDINGS.names], card, gone
 
@@ -90,13 +98,42 @@ def _options(source: ModuleType, dataset: str, section: params.Download) -> Base
     return params.check(source.Options, given, f"params.yaml: download.{dataset}")
 
 
-def _check_remote(source: ModuleType, dataset: str, remote: str | None) -> None:
-    if remote is None and not getattr(source, "MAY_BE_PASSED_ON", True):
-        raise MurmurError(
-            f"download.remote: {dataset}'s licence ({source.LICENCE}) does not let its data be passed on: "
-            "name a DVC remote that is yours alone (-S download.remote=private); where there is none of that "
-            "name, `dvc push` refuses"
-        )
+def _remote_needed(source: ModuleType, dataset: str) -> str:
+    owner = "; if their owner lets others have them: -S download.folder.may_be_passed_on=true"
+    return (
+        f"download.remote: {dataset}'s licence ({source.LICENCE}) does not let its data be passed on: "
+        "name a DVC remote that is yours alone (-S download.remote=private); until it has an address, "
+        f"`dvc push` refuses{owner if dataset == 'folder' else ''}"
+    )
+
+
+def in_words(recordings: pd.DataFrame, card: Card, left_out: pd.DataFrame) -> list[str]:
+    """What there is, what is left out and why, in lines for the console."""
+    unknown, named = card.unknown_persons, recordings["person_id"].nunique() - card.unknown_persons
+    persons = " and ".join(
+        [f"{named} persons"] * bool(named) + [f"{unknown} unknown persons"] * bool(unknown)
+    )
+    lines = [f"{len(recordings)} recordings of {persons}; {len(left_out)} left out"]
+    reasons = left_out["reason"].where(~left_out["reason"].str.contains(": "), "cannot be used")
+    lines += [f"left out: {n} x {why}" for why, n in reasons.value_counts(sort=False).items()]
+    return lines + _rates_by_class(recordings)
+
+
+def _rates_by_class(recordings: pd.DataFrame) -> list[str]:
+    """A note where the recorded rate tells the classes apart: models may answer by its traces."""
+    shares = pd.crosstab(recordings["label"], recordings["sample_rate"], normalize="index")
+    recall = shares.max().sum() / len(shares)  # the best that answers by the rate alone can reach
+    if recall - 1 / len(shares) <= TELLING:
+        return []
+    counts = recordings.groupby(["label", "sample_rate"]).size()
+    rates = [
+        f"{label} {', '.join(f'{rate} Hz ({n})' for rate, n in counts[label].items())}"
+        for label in shares.index
+    ]
+    return [
+        f"note: recorded rates differ by class: {'; '.join(rates)}; answers by the rate alone would have an "
+        f"unweighted average recall of {recall:.2f} ({1 / len(shares):.2f} by chance)"
+    ]
 
 
 def _first_patients(table: pd.DataFrame, limit: int | None) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
@@ -140,8 +177,37 @@ def _merge_weights(
     return tuple(sum(w for name, w in old.items() if mapping[name] == c) for c in classes)
 
 
+def _audio(root: Path) -> list[Path]:
+    return [path for path in root.rglob("*") if path.suffix.lower() in AUDIO]
+
+
+def _where_audio_is(root: Path) -> str:
+    folders = Counter(path.parent for path in _audio(root)).most_common()
+    if not folders:
+        return "; there is no WAV or FLAC file in that data set's folder: put the recordings there"
+    listed = ", ".join(f"{n} in {folder}" for folder, n in folders[:3])
+    return f"; there are other audio files ({listed}): move them if an archive was unpacked too deep"
+
+
+def _check_names(root: Path, paths: pd.Series) -> None:
+    if odd := [path for path in paths if not _is_text(path)]:
+        raise MurmurError(
+            f"{root / _printable(odd[0])}: its name is not UTF-8, so no table can hold it; rename the "
+            "file or its folder"
+        )
+
+
+def _is_text(name: str) -> bool:
+    return not any("\ud800" <= c <= "\udfff" for c in name)
+
+
+def _printable(name: str) -> str:
+    """A file's name with what cannot be printed, such as bytes that are not UTF-8, as escapes."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in name)
+
+
 def _unnamed(root: Path, reading: Reading) -> list[tuple[str, str]]:
-    found = {p.relative_to(root).as_posix() for p in root.rglob("*") if p.suffix.lower() in AUDIO}
+    found = {path.relative_to(root).as_posix() for path in _audio(root)}
     known = {*reading.recordings["path"], *(item for item, _ in reading.left_out)}
     return [(path, "no table names this file") for path in sorted(found - known)]
 
@@ -149,7 +215,12 @@ def _unnamed(root: Path, reading: Reading) -> list[tuple[str, str]]:
 def _without_missing(
     table: pd.DataFrame, root: Path, allowed: bool
 ) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
-    there = pd.Series([(root / path).is_file() for path in table["path"]], index=table.index, dtype=bool)
+    there = pd.Series([isfile(root / path) for path in table["path"]], index=table.index, dtype=bool)
+    if len(table) and not there.any():
+        raise MurmurError(
+            f"{root / table['path'].iloc[0]}: none of the {len(table)} files that the table names is there; "
+            f"expected at {(root / table['path'].iloc[0]).parent}{_where_audio_is(root)}"
+        )
     if not there.all() and not allowed:
         names = table["path"][~there]
         raise MurmurError(
@@ -182,11 +253,14 @@ def _inspect(
 
 
 def _check_classes(table: pd.DataFrame, task: Task, left_out: list[tuple[str, str]]) -> None:
-    if gone := [c for c in task.classes if c not in {*table["label"], *table["patient_label"]}]:
+    if gone := [c for c in task.classes if c not in {*table["label"]}]:
+        only = int(table.loc[table["patient_label"] == gone[0], "patient_id"].nunique())
+        also = f" ({gone[0]} is only the patient_label of {only})" if only else ""
         reasons = Counter(reason for _, reason in left_out).most_common(3)
+        said = "; ".join(f"{n} x {why}" for why, n in reasons) or "nothing"
         raise MurmurError(
-            f"class_map: no recording of class {', '.join(gone)} is left; leave it out ({gone[0]}: null) or "
-            f"raise download.limit. Left out: {'; '.join(f'{n} x {why}' for why, n in reasons) or 'nothing'}"
+            f"class_map: no recording of class {', '.join(gone)} is left{also}; leave it out "
+            f"({gone[0]}: null) or raise download.limit. Left out: {said}"
         )
 
 
