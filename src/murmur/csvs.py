@@ -127,8 +127,8 @@ def check_spelling(path: Path, *columns: pd.Series) -> None:
             other, there = first.setdefault(folded(name), (name, row))
             if other != name:
                 raise MurmurError(
-                    f"{path}: row {row}: {column.name} {name!r} is almost {other!r} of row {there}; write "
-                    "what is one alike, and name apart what is not"
+                    f"{path}: row {row}: {column.name} {name!r} differs from {other!r} of row {there} only "
+                    "in how it is written; write both alike or, if two are meant, give one another name"
                 )
 
 
@@ -191,7 +191,8 @@ def _check_header(
 def _check_fields(path: Path, k: int, row: list[str], names: list[str]) -> None:
     if len(row) > len(names):
         raise MurmurError(
-            f"{path}: a row has too many fields: row {k} has {len(row)}, not {len(names)}; quote what holds a comma"
+            f"{path}: a row has too many fields: row {k} has {len(row)}, not {len(names)}; quote what holds "
+            "a comma"
         )
     for name, cell in zip(names, row, strict=False):
         if SPREADSHEET_ERRORS.fullmatch(cell):

@@ -64,7 +64,6 @@ def download(
     reading: Reading = source.read(root, options, task)
     if absent := [why for name, why in reading.absent.items() if class_map.get(name, name) is not None]:
         raise MurmurError(absent[0])
-    _check_names(root, reading.recordings["path"])
     left_out = reading.left_out + _unnamed(root, reading)
     table, dropped = _first_patients(reading.recordings, download.limit)
     left_out += dropped
@@ -85,8 +84,8 @@ def download(
         unknown_persons=int(table["person_id"].isna().sum()),
     )
     table["person_id"] = table["person_id"].fillna(table["patient_id"])
-    gone = pd.DataFrame(left_out, columns=["item", "reason"]).assign(stage="download")
-    gone["item"] = gone["item"].map(_printable)
+    shown = [(_printable(item), reason) for item, reason in left_out]
+    gone = pd.DataFrame(shown, columns=["item", "reason"]).assign(stage="download")
     given = {"source": table.get("source", dataset), "quality": table.get("quality")}
     return table.assign(**given)[RECORDINGS.names], card, gone
 
@@ -187,18 +186,6 @@ def _where_audio_is(root: Path) -> str:
         return "; there is no WAV or FLAC file in that data set's folder: put the recordings there"
     listed = ", ".join(f"{n} in {folder}" for folder, n in folders[:3])
     return f"; there are other audio files ({listed}): move them if an archive was unpacked too deep"
-
-
-def _check_names(root: Path, paths: pd.Series) -> None:
-    if odd := [path for path in paths if not _is_text(path)]:
-        raise MurmurError(
-            f"{root / _printable(odd[0])}: its name is not UTF-8, so no table can hold it; rename the "
-            "file or its folder"
-        )
-
-
-def _is_text(name: str) -> bool:
-    return not any("\ud800" <= c <= "\udfff" for c in name)
 
 
 def _printable(name: str) -> str:

@@ -105,9 +105,9 @@ def _persons_in_words(table: pd.DataFrame, appendix: bool) -> str:
         return f"{APPENDIX} is not there, so no person is named: each recording counts as one"
     named = table["person_id"].notna().groupby(table["source"].str[-1])
     some, unnamed = named.any(), ~named.all()
-    said = [f"sets {', '.join(some.index[some])}: the subject that the original name in {APPENDIX} tells"]
+    said = [f"the subject that the original name in {APPENDIX} tells (set {', '.join(some.index[some])})"]
     partly = [f"part of {name}" if some[name] else name for name in unnamed.index[unnamed]]
-    without = [f"sets {', '.join(partly)}: no person is named, each recording counts as one"]
+    without = [f"no person is named and each recording counts as one (set {', '.join(partly)})"]
     return "; ".join(said * int(some.any()) + without * int(unnamed.any()))
 
 

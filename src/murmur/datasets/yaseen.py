@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -60,6 +61,7 @@ def read(root: Path, options: Options, task: str) -> Reading:
     places = {name: _place(root, name) for name in CLASSES}
     found = [(name, path) for name, place in places.items() if place for path in sorted(place.rglob("*.wav"))]
     named = [(name, path) for name, path in found if re.fullmatch(rf"New_{name}_\d+", path.stem)]
+    _check_names(path for _, path in named)
     left_out = [
         (path.relative_to(root).as_posix(), f"its name is not New_{name}_ and a number")
         for name, path in found
@@ -79,6 +81,12 @@ def read(root: Path, options: Options, task: str) -> Reading:
         patient_label=table["label"], site="unspecified", role=None, sex=None, age_group=None
     )
     return Reading(table, left_out, absent=absent)
+
+
+def _check_names(paths: Iterable[Path]) -> None:
+    for path in paths:
+        if (shown := str(path).encode("utf-8", "backslashreplace").decode()) != str(path):
+            raise MurmurError(f"{shown}: not a name in UTF-8, as tables need; rename the file or its folder")
 
 
 def _places(root: Path, name: str) -> list[Path]:
