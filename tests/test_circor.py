@@ -274,7 +274,7 @@ def test_none_of_the_recordings_is_there(lent, tmp_path):
     root = tmp_path / "circor"
     for path in root.rglob("*.wav"):
         path.unlink()
-    words = rf"circor/training_data/1001_AV\.wav: none of the 6 files .* expected at {root}/training_data; there is"
+    words = rf"circor/training_data/1001_AV\.wav: none of the 6 files .* expected at {root}/training_data;"
     with pytest.raises(MurmurError, match=words):
         lent()
 

@@ -108,7 +108,7 @@ def test_blank_rows_are_passed_over_and_lines_are_counted_with_them(tmp_path):
         ("path,label,patient_id,person_id\na,x,1,A\nb,x,1,\n", "row 3: person_id is empty; write the id in"),
         ("path,label,patient_id\na,x,1\nb,x,\nc,y,2\n", "row 3: patient_id is empty; .*cells were merged"),
         ("path,label,patient_id\na,x,1\nb,x,nan\nc,y,2\n", "row 3: patient_id is empty"),
-        ("path,label,patient_id\na,x,1\nb,x,N/A\n", "row 3: patient_id is 'N/A', which names nobody; write"),
+        ("path,label,patient_id\na,x,1\nb,x,N/A\n", "row 3: patient_id is 'N/A', which names no one; write"),
         ("path,label,patient_id\na,x,1\nb,x,#N/A\n", "row 3: patient_id is #N/A, a spreadsheet's error; wri"),
         ("path,label\na,#REF!\n", "row 2: label is #REF!, a spreadsheet's error"),
         ("path,label\na.wav,ill,\nb.wav,ill,\n", "a row has too many fields: row 2 has 3, not 2; quote what"),

@@ -109,7 +109,7 @@ def check_ids(path: Path, ids: pd.Series) -> None:
     what = "write the id in every row (also where cells were merged), or take the column out"
     check_rows(path, ids.isna(), f"{ids.name} is empty; {what}")
     unknown = ids.str.lower().isin(UNKNOWN)
-    check_rows(path, unknown, f"{ids.name} is {_first(ids, unknown)!r}, which names nobody; {what}")
+    check_rows(path, unknown, f"{ids.name} is {_first(ids, unknown)!r}, which names no one; {what}")
     check_spelling(path, ids)
 
 
