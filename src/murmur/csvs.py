@@ -68,8 +68,9 @@ def read(
 
 def tidied(text: str) -> str:
     """A cell's text without what cannot be seen: white space at its ends, marks without width."""
-    text = unicodedata.normalize("NFC", text)
-    text = "".join(c for c in text if unicodedata.category(c) != "Cf" or c in JOINERS)
+    if not text.isascii():
+        text = unicodedata.normalize("NFC", text)
+        text = "".join(c for c in text if unicodedata.category(c) != "Cf" or c in JOINERS)
     return " ".join(text.split()).strip(JOINERS)
 
 
