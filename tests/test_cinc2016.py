@@ -266,7 +266,8 @@ def test_unknown_persons_are_counted(lent, tmp_path):
     recordings, card, left_out = lent()
     assert card.unknown_persons == len(recordings) == 8 and not card.leak_free
     assert (
-        front_door.in_words(recordings, card, left_out)[0] == "8 recordings of 8 unknown persons; 0 left out"
+        front_door.in_words(recordings, card, left_out)[0]
+        == "8 recordings, all of unknown persons; 0 left out"
     )
 
 

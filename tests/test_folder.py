@@ -323,7 +323,7 @@ def test_a_rate_that_tells_the_class_is_noted(tmp_path):
     for name in "ac":
         made.audio(root / f"{name}.wav", rate=1000)
     assert front_door.in_words(*download(root, tmp_path / "out")) == [
-        "4 recordings of 4 unknown persons; 0 left out",
+        "4 recordings, all of unknown persons; 0 left out",
         "note: recorded rates differ by class: ill 1000 Hz (2); well 4000 Hz (2); answers by the rate alone "
         "would have an unweighted average recall of 1.00 (0.50 by chance)",
     ]

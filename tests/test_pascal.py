@@ -238,7 +238,7 @@ def test_set_a_is_marked_as_unknown_persons(tmp_path, monkeypatch):
     found = made.download("pascal", tmp_path / "out")
     assert found[1].unknown_persons == 7 and "set A names no person" in found[1].persons
     assert front_door.in_words(*found)[:4] == [
-        "23 recordings of 8 persons and 7 unknown persons; 19 left out",
+        "23 recordings, 7 of unknown persons; 19 left out",
         "left out: 2 x has no label",
         "left out: 4 x label extrahls is no class of task murmur",
         "left out: 4 x label artifact is no class of task murmur",

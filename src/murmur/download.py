@@ -108,11 +108,10 @@ def _remote_needed(source: ModuleType, dataset: str) -> str:
 
 def in_words(recordings: pd.DataFrame, card: Card, left_out: pd.DataFrame) -> list[str]:
     """What there is, what is left out and why, in lines for the console."""
-    unknown, named = card.unknown_persons, recordings["person_id"].nunique() - card.unknown_persons
-    persons = " and ".join(
-        [f"{named} persons"] * bool(named) + [f"{unknown} unknown persons"] * bool(unknown)
-    )
-    lines = [f"{len(recordings)} recordings of {persons}; {len(left_out)} left out"]
+    n, unknown = len(recordings), card.unknown_persons
+    some = f", {'all' if unknown == n else unknown} of unknown persons"
+    persons = some if unknown else f" of {recordings['person_id'].nunique()} persons"
+    lines = [f"{n} recordings{persons}; {len(left_out)} left out"]
     reasons = left_out["reason"].where(~left_out["reason"].str.contains(": "), "cannot be used")
     lines += [f"left out: {n} x {why}" for why, n in reasons.value_counts(sort=False).items()]
     return lines + _rates_by_class(recordings)
