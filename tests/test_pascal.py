@@ -232,6 +232,17 @@ def test_a_patients_label_comes_from_the_recordings_that_are_there(tmp_path, mon
     assert len(recordings) == 3 and card.leak_free and "set A" not in card.persons and len(left_out) == 1
 
 
+def test_a_patients_label_does_not_come_from_a_broken_recording(tmp_path, monkeypatch):
+    monkeypatch.setenv("MURMUR_DATA", str(tmp_path))
+    rows = [("murmur", 1), ("normal", 1), ("murmur", 2), ("normal", 3)]
+    names = [(f"{label}__10{k}_13_A", label) for label, k in rows]
+    root = set_b(tmp_path / "pascal", *((name, name, label) for name, label in names))
+    made.cut(root / "set_b/murmur__101_13_A.wav")
+    keys = {"options": {"sets": ["b"]}, "on_bad": "leave_out", "class_map": {"murmur": "ill"}}
+    recordings, *_ = made.download("pascal", tmp_path / "out", **keys)
+    assert list(recordings["label"]) == list(recordings["patient_label"]) == ["normal", "ill", "normal"]
+
+
 def test_set_a_is_marked_as_unknown_persons(tmp_path, monkeypatch):
     monkeypatch.setenv("MURMUR_DATA", str(tmp_path))
     made.pascal(tmp_path / "pascal", without=["set_a/normal__201101010000.wav"])

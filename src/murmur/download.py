@@ -12,7 +12,7 @@ import pandas as pd
 from pydantic import BaseModel
 
 from murmur import audio, fetch, params, workers
-from murmur.datasets import Reading, Task
+from murmur.datasets import Reading, Task, worst_labels
 from murmur.errors import MurmurError
 from murmur.tables import RECORDINGS, Card
 
@@ -73,6 +73,10 @@ def download(
     left_out += dropped
     table, dropped = _inspect(table, root, reading.checksums, download.on_bad)
     left_out += dropped
+    if reading.severity and dropped:
+        kept = reading.recordings.set_index("recording_id").loc[table["recording_id"]]
+        worst = worst_labels(kept, reading.severity)
+        table["patient_label"] = [class_map.get(label, label) for label in worst]
     _check_classes(table, classes, left_out)
     if root != raw:
         workers.threads(partial(_copy, root, raw), table["path"], f"copying to {raw.stem}")
@@ -243,10 +247,10 @@ def _check_classes(table: pd.DataFrame, task: Task, left_out: list[tuple[str, st
         only = int(table.loc[table["patient_label"] == gone[0], "patient_id"].nunique())
         also = f" ({gone[0]} is only the patient_label of {only})" if only else ""
         reasons = Counter(reason for _, reason in left_out).most_common(3)
-        said = "; ".join(f"{n} x {why}" for why, n in reasons) or "nothing"
+        why_gone = "; ".join(f"{n} x {why}" for why, n in reasons) or "nothing"
         raise MurmurError(
             f"class_map: no recording of class {', '.join(gone)} is left{also}; leave it out "
-            f"({gone[0]}: null) or raise download.limit. Left out: {said}"
+            f"({gone[0]}: null) or raise download.limit. Left out: {why_gone}"
         )
 
 

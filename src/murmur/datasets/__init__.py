@@ -38,6 +38,8 @@ class Reading:
     in_parts: a file that the table names may be missing, since people hold parts of public data sets.
     persons: what person_id is in what was read, where `PERSONS` says it for the whole data set.
     absent: class -> why it has no recordings; an error unless the class is left out.
+    severity: labels in an order; a patient's label is the last one that his recordings have. () where the
+        patient has a label of his own.
     """
 
     recordings: pd.DataFrame
@@ -46,3 +48,10 @@ class Reading:
     in_parts: bool = False
     persons: str | None = None
     absent: dict[str, str] = field(default_factory=dict)
+    severity: tuple[str, ...] = ()
+
+
+def worst_labels(table: pd.DataFrame, severity: tuple[str, ...]) -> pd.Series:
+    """For each recording the last label in the order of `severity` that its patient's recordings have."""
+    rank = table["label"].map(severity.index).groupby(table["patient_id"]).transform("max")
+    return rank.map(dict(enumerate(severity)))

@@ -105,10 +105,10 @@ def _persons_in_words(table: pd.DataFrame, appendix: bool) -> str:
         return f"{APPENDIX} is not there, so no person is named: each recording counts as one"
     named = table["person_id"].notna().groupby(table["source"].str[-1])
     some, unnamed = named.any(), ~named.all()
-    said = [f"the subject that the original name in {APPENDIX} tells (set {', '.join(some.index[some])})"]
+    told = [f"the subject that the original name in {APPENDIX} tells (set {', '.join(some.index[some])})"]
     partly = [f"part of {name}" if some[name] else name for name in unnamed.index[unnamed]]
     without = [f"no person is named and each recording counts as one (set {', '.join(partly)})"]
-    return "; ".join(said * int(some.any()) + without * int(unnamed.any()))
+    return "; ".join(told * int(some.any()) + without * int(unnamed.any()))
 
 
 def _read_set(root: Path, name: str) -> pd.DataFrame:

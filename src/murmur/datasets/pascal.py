@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from murmur import csvs
 from murmur import fetch as files
-from murmur.datasets import Reading, Task
+from murmur.datasets import Reading, Task, worst_labels
 from murmur.errors import MurmurError
 
 PAGE = "http://www.peterjbentley.com/heartchallenge/ or kaggle.com/datasets/kinguistics/heartbeat-sounds"
@@ -65,15 +65,13 @@ def read(root: Path, options: Options, task: str) -> Reading:
     table["patient_label"] = _patient_labels(table, root)
     persons = [patient if patient.startswith("b") else None for patient in table["patient_id"]]
     table = table.assign(person_id=persons, site="unspecified", role=None, sex=None, age_group=None)
-    said = "; ".join(PERSONS_OF[name] for name in sorted(set(options.sets)))
-    return Reading(table, left_out, in_parts=True, persons=said)
+    persons_text = "; ".join(PERSONS_OF[name] for name in sorted(set(options.sets)))
+    return Reading(table, left_out, in_parts=True, persons=persons_text, severity=BY_SEVERITY)
 
 
 def _patient_labels(table: pd.DataFrame, root: Path) -> pd.Series:
-    severity = table["label"].map(BY_SEVERITY.index)
     there = pd.Series([isfile(root / path) for path in table["path"]], table.index)
-    worst = severity.where(there).groupby(table["patient_id"]).transform("max")
-    return worst.fillna(severity).astype(int).map(dict(enumerate(BY_SEVERITY)))
+    return worst_labels(table[there], BY_SEVERITY).reindex(table.index).fillna(table["label"])
 
 
 def _read_set(root: Path, name: str) -> pd.DataFrame:
