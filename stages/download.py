@@ -11,8 +11,7 @@ def main() -> None:
         recordings, card, left_out = download.download(**vars(p), raw=raw)
         tables.write(recordings, "data/recordings.parquet", tables.RECORDINGS, card)
         tables.write(left_out, "data/left_out/download.parquet", tables.LEFT_OUT)
-    persons = recordings["person_id"].nunique()
-    print(f"{len(recordings)} recordings of {persons} persons; {len(left_out)} left out")
+    print("\n".join(download.in_words(recordings, card, left_out)))
 
 
 if __name__ == "__main__":

@@ -113,7 +113,7 @@ def put(content, changes):
     return content
 
 
-def download(dataset, out, *, options=(), limit=None, on_bad="error", remote=None, **keys):
+def download(dataset, out, *, options=(), limit=None, on_bad="error", remote="private", **keys):
     """The download stage's work, into `out`: recordings, card, left_out."""
     section = params.Download(limit=limit, on_bad=on_bad, remote=remote, **{dataset: dict(options)})
     keys = {"task": "murmur", "class_map": {}, "positive": None} | keys

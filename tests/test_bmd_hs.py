@@ -84,6 +84,11 @@ def test_a_file_with_digits_after_its_name(tmp_path):
         ([bmd_patient("1"), bmd_patient("2", MR="yes")], "row 3: one of AS, AR, MR, MS, N is not 0 or 1"),
         ([bmd_patient("1"), bmd_patient("2", MR="")], "row 3: one of AS, AR, MR, MS, N is not 0 or 1"),
         ([bmd_patient("1"), bmd_patient("2"), bmd_patient("1")], "row 4: the patient stands in two rows"),
+        ([bmd_patient("1"), bmd_patient("2"), bmd_patient("1 ")], "row 4: the patient stands in two rows"),
+        (
+            [bmd_patient("1"), bmd_patient("2", patient_id="Patient_1")],
+            "row 3: patient_id 'Patient_1' differs from 'patient_1' of row 2",
+        ),
         (
             [bmd_patient("1"), bmd_patient("2", recording_3="N_1_sup_Mit")],
             "row 3: a recording is named a sec",
@@ -121,6 +126,7 @@ def test_a_patient_without_recordings_is_named_and_an_empty_cell_is_none(tmp_pat
         (("patient_001", "old", "F"), "row 3: Age is no number of years"),
         (("patient_001", "-3", "F"), "row 3: Age is no number of years"),
         (("patient_000", "35", "F"), "row 3: the patient stands in two rows"),
+        (("Patient_001", "35", "F"), "row 3: patient_id 'Patient_001' is 'patient_001' in the data set"),
     ],
 )
 def test_bad_metadata_is_named(tmp_path, row, words):

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -231,3 +232,12 @@ def test_the_comment_is_made_once_and_then_updated(tmp_path):
         check=True,
     )
     assert json.loads(done.stdout) == [["create", 7], ["update", 2]]
+
+
+def test_a_remote_without_an_address_is_none():
+    outs = [SimpleNamespace(remote="private")]
+    config = {"core": {}, "remote": {"private": {"url": "/dev/null/private-has-no-address-see-README"}}}
+    repo = SimpleNamespace(index=SimpleNamespace(stages=[SimpleNamespace(outs=outs)]), config=config)
+    assert ci._remotes(repo) == ""
+    config["remote"]["private"]["url"] = "/some/place"
+    assert ci._remotes(repo) == "`private` (/some/place)"

@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 
+from murmur import download as front_door
 from murmur import fetch, tables
 from murmur.datasets import cinc2016
 from murmur.errors import MurmurError
@@ -58,19 +59,24 @@ def test_a_person_is_told_by_the_original_name(tree):
     assert list(persons[["a0001", "a0002", "a0003"]]) == ["a_C0", "a_C0", "a_C1"]
     assert list(persons[["b0002", "b0003", "b0004"]]) == ["b_S0", "b_S1", "b_S1"]
     assert list(persons[["c0001", "c0004"]]) == ["c_id0", "c_id1"]
-    assert list(persons[["d0001", "d0002", "f0001"]]) == ["d0001", "d0002", "f0001"]
+    assert persons[["d0001", "d0002", "f0001"]].isna().all(), "no person is named"
     # raw record 0 of the normal group and raw record 0 of the others are two persons
     assert persons["e00001"] == persons["e00003"] != persons["e00002"] == persons["e00004"]
 
 
-def test_without_a_name_each_recording_is_a_person(tmp_path):
+def test_without_a_name_the_person_is_unknown(tmp_path):
     root = made.cinc2016(tmp_path, "ab", seconds=0.05)
     rows = (root / APPENDIX).read_text(encoding="utf-8").splitlines(keepends=True)
     (root / APPENDIX).write_text("".join([*rows[:2], rows[2].replace("C0S1b", "")]), encoding="utf-8")
-    persons = list(read(root, sets=["a"]).recordings["person_id"])
-    assert persons == ["a_C0", "a0002", "a0003", "a0004"]
+    found = read(root, sets=["a"])
+    assert list(found.recordings["person_id"].fillna("?")) == ["a_C0", "?", "?", "?"]
+    assert found.persons == (
+        f"the subject that the original name in {APPENDIX} tells (set a); no person is named and each "
+        "recording counts as one (set part of a)"
+    )
     (root / APPENDIX).unlink()
-    assert list(read(root, sets=["a"]).recordings["person_id"]) == ["a0001", "a0002", "a0003", "a0004"]
+    found = read(root, sets=["a"])
+    assert found.recordings["person_id"].isna().all() and found.persons.startswith(f"{APPENDIX} is not there")
     made.write_csv(root / APPENDIX, [{"Challenge record name": "a0001"}])
     with pytest.raises(MurmurError, match=r"training_set\.csv: no column Original record name, # Raw record"):
         read(root, sets=["a"])
@@ -82,7 +88,8 @@ def test_quality_is_that_of_the_flags(tmp_path, capsys):
     flag(root, "a", "a0003,1,1\na0001,1,1\na0002,-1,0\na0999,1,0\n")
     table = read(root, sets=["a", "b"]).recordings.set_index("recording_id")
     assert table["quality"].dropna().to_dict() == {"a0001": "good", "a0002": "poor", "a0003": "good"}
-    assert capsys.readouterr().out == ""
+    said = capsys.readouterr().out
+    assert said.endswith("SQI.csv: no quality flag for 1 of 4 recordings; they are read all the same\n")
     flag(root, "a", "a0001,-1,1\na0002,1,0\na0003,1,1\n")
     table = read(root, sets=["a"]).recordings
     assert list(table["label"]) == ["abnormal", "normal"] * 2
@@ -156,6 +163,8 @@ def test_a_part_comes_through_the_door(lent, tmp_path):
     root = tmp_path / "cinc2016"
     (root / "training-a/a0001.wav").unlink()
     made.audio(root / "training-a/a0009.wav")
+    made.audio(root / "training-a/stray.wav")
+    made.audio(root / "validation/a0002.wav")
     (root / "training-a/a0002.hea").write_text("a0002 2 2000 71332\na0002.wav 16+44\na0002.dat 16\n")
     recordings, card, left_out = lent(options={"sets": ["a"]})
     assert list(recordings["recording_id"]) == ["a0002", "a0003", "a0004"]
@@ -163,7 +172,9 @@ def test_a_part_comes_through_the_door(lent, tmp_path):
     assert (card.classes, card.positive) == (("abnormal", "normal"), ("abnormal",))
     assert dict(left_out[["item", "reason"]].values) == {
         **{f"training-e/e0000{k}.wav": "download.cinc2016.sets leaves its set out" for k in range(1, 5)},
-        "training-a/a0009.wav": "no table names this file",
+        "training-a/a0009.wav": "training-a/REFERENCE.csv has no row for it",
+        "training-a/stray.wav": "no table names this file",
+        "validation/a0002.wav": "validation/ holds copies of training recordings",
         "a0001": "the file is not there",
     }
 
@@ -246,3 +257,26 @@ def test_a_bad_archive_leaves_nothing(published, tmp_path):
 
 def test_persons_and_licence_are_said():
     assert "counts as a person" in cinc2016.PERSONS and cinc2016.LICENCE == "ODC-By 1.0"
+
+
+def test_unknown_persons_are_counted(lent, tmp_path):
+    _, card, _ = lent()
+    assert card.leak_free and card.persons.startswith("the subject") and "(set a, e)" in card.persons
+    (tmp_path / "cinc2016" / APPENDIX).unlink()
+    recordings, card, left_out = lent()
+    assert card.unknown_persons == len(recordings) == 8 and not card.leak_free
+    assert (
+        front_door.in_words(recordings, card, left_out)[0]
+        == "8 recordings, all of unknown persons; 0 left out"
+    )
+
+
+def test_subjects_are_counted_as_by_those_who_had_the_appendix():
+    names = {
+        "a": [(f"a{k:04d}", f"C{k % 60 + 1}S{k // 60}b", "") for k in range(409)],
+        "b": [(f"b{k:04d}", f"S{k % 106 + 1}f{k // 106}.e4k_data", "") for k in range(490)],
+        "c": [(f"c{k:04d}", f"id{k}", "") for k in range(31)],
+        "e": [(f"e{k:05d}", "e00079" if k % 404 < 200 else "14", f"{k % 404}.0") for k in range(2141)],
+    }
+    counts = {s: len({cinc2016._person(*row) for row in rows}) for s, rows in names.items()}
+    assert counts == {"a": 60, "b": 106, "c": 31, "e": 404}

@@ -66,6 +66,7 @@ def test_nan_is_missing(tmp_path):
         ({"1": "2", "3": "4", "4": "1", "2": "nan"}, dict.fromkeys("1234", "1")),  # a chain
         ({"5": "7", "6": "7"}, {"5": "5", "6": "5"}),  # the table has no 7
         ({"5": "3", "6": "3", "8": "8"}, {"5": "3", "6": "3", "8": "8"}),
+        ({" 85119": "49821.0 ", "49821.0": "nan"}, {"85119": "49821", "49821": "49821"}),
     ],
 )
 def test_linked_ids_are_one_person(tmp_path, links, persons):
@@ -107,6 +108,13 @@ def test_outcome(tree, tmp_path):
         ([patient("1"), patient("2", Murmur="present")], "patient 2: Murmur is 'present', expected one of"),
         ([patient("1"), patient("2", Murmur="nan")], "patient 2: Murmur is None, .*; mend the row"),
         ([patient("1"), patient("")], "row 3: Patient ID is empty; fill it in"),
+        ([patient("1"), patient("1.0")], "row 3: the patient stands in two rows; keep one"),
+        ([patient("1"), patient("2x")], "row 3: Patient ID is not a whole number; fetch"),
+        (
+            [patient("12"), linked("3", "012")],
+            r"row 3: Additional ID '012' differs from '12' of row 2 only in how",
+        ),
+        ([patient("12"), linked("3", "yes")], "row 3: Additional ID is not a whole number"),
         ([patient("1"), patient("2") | {"Recording locations:": "nan"}], "row 3: Locations is empty; fill"),
         ([{"Patient ID": "1", "Recording locations:": "AV"}], "no column Age, Sex, Murmur, .*; fetch"),
     ],
@@ -260,3 +268,31 @@ def test_real_recordings_come_through_the_door_with_their_checksums(tmp_path):
         set(recordings["sample_rate"]) == {4000}
         and recordings["n_samples"].between(4000 * 5, 4000 * 65).all()
     )
+
+
+def test_none_of_the_recordings_is_there(lent, tmp_path):
+    root = tmp_path / "circor"
+    for path in root.rglob("*.wav"):
+        path.unlink()
+    words = rf"circor/training_data/1001_AV\.wav: none of the 6 files .* expected at {root}/training_data;"
+    with pytest.raises(MurmurError, match=words):
+        lent()
+
+
+def test_murmur_data_that_is_the_folder_itself(lent, tmp_path, monkeypatch):
+    for base in (tmp_path / "circor", (tmp_path / "circor").rename(tmp_path / "circor-1.0.3")):
+        monkeypatch.setenv("MURMUR_DATA", str(base))
+        if base.is_dir():
+            with pytest.raises(
+                MurmurError, match=rf"^MURMUR_DATA: {base} is the folder of circor itself; name"
+            ):
+                lent()
+
+
+def test_a_copy_one_folder_too_deep(lent, tmp_path):
+    (tmp_path / "circor").rename(tmp_path / "whole")
+    (tmp_path / "circor").mkdir()
+    (tmp_path / "whole").rename(tmp_path / "circor/1.0.3")
+    words = rf"training_data\.csv: cannot .*; it is in {tmp_path}/circor/1\.0\.3: move what is there to"
+    with pytest.raises(MurmurError, match=words):
+        lent()

@@ -147,7 +147,10 @@ def test_what_is_only_unusual_is_taken(project, samples, how, expected):
     [
         ({"download.folder.path": "ow"}, "download.folder.path: no folder ow; name the folder"),
         ({"download.folder.csv": "table.csv"}, r"own/table\.csv: cannot be read .*; save it as CSV"),
-        ({"download.folder.csw": "a"}, "download.folder: unknown key csw; known here: csv, path"),
+        (
+            {"download.folder.csw": "a"},
+            "download.folder: unknown key csw; known here: csv, may_be_passed_on, path",
+        ),
         ({"download.limt": 3}, "params.yaml: unknown key download.limt; known are limit"),
         ({"dataset": "folders"}, "dataset: no data set 'folders'; there are .*folder, pascal, synthetic"),
         ({"dataset": "circor.x"}, "dataset: not a name: .* .it is 'circor.x'"),

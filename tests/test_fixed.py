@@ -102,6 +102,11 @@ def changed(**cells):
         (changed(run=""), "row 3: run is empty"),
         (changed(run="first"), "row 3: run is not a number from 0"),
         (changed(patient_id="1"), "row 3: patient_id has a role in this run and fold already"),
+        (changed(patient_id="02"), "row 3: patient_id '02' is '2' in the data set; write it so"),
+        (changed(patient_id="2.0"), "row 3: patient_id '2.0' is '2' in the data set"),
+        (changed(patient_id="#N/A"), "row 3: patient_id is #N/A, a spreadsheet's error"),
+        (changed(patient_id="x" * 5000), "row 3: patient_id has 5000 characters"),
+        (changed(run="9" * 40), "row 3: run is not a number from 0"),
         (changed(run=1), "run 0, fold 0 has no train part"),
         ([row | {"run": 4} for row in GOOD], "has no run 0; it has 4: name those in split.runs"),
         (
@@ -119,6 +124,12 @@ def test_a_wrong_row_is_named(tmp_path, rows, words):
     path = write(tmp_path / "split.csv", rows)
     with pytest.raises(MurmurError, match=rf"split\.csv: .*{words}"):
         fixed.read(path, people(), [0])
+
+
+def test_cells_are_read_without_the_space_around_them(tmp_path):
+    rows = [{f"{k} ": f"\u00a0{v}\t" for k, v in row.items()} for row in GOOD]
+    found = fixed.read(write(tmp_path / "split.csv", rows), people(), [0])
+    assert set(found["role"]) == {"train", "test"}
 
 
 def test_no_file_is_told(tmp_path):

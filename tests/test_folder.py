@@ -1,7 +1,13 @@
 """A folder of one's own, as people really write them."""
 
+import os
+import re
+import shutil
+
 import pytest
 
+from murmur import download as front_door
+from murmur import tables
 from murmur.datasets import folder
 from murmur.errors import MurmurError
 from tests import made
@@ -29,7 +35,8 @@ def read(root):
 def test_the_table_however_it_was_saved(tmp_path, style):
     table = read(made.folder(tmp_path, **style))
     assert list(table["path"]) == ["a.wav", "b.wav", "c.wav", "d.wav"]
-    assert list(table["recording_id"]) == list(table["patient_id"]) == list(table["person_id"]) == [*"abcd"]
+    assert list(table["recording_id"]) == list(table["patient_id"]) == [*"abcd"]
+    assert table["person_id"].isna().all(), "no column names a person"
     assert list(table["label"]) == list(table["patient_label"]) == ["ill", "well"] * 2
     assert set(table["site"]) == {"unspecified"} and table[["role", "sex", "age_group"]].isna().all(axis=None)
 
@@ -39,11 +46,17 @@ def test_every_column_is_used_and_gaps_are_filled(tmp_path):
     rows = [
         row("one/a.wav", "well", **known, sex="F", age_group="old"),
         row("one/./b.flac", "well", **known, sex="F", age_group="old"),
-        row("./c.wav", "ill", **{k: "nan" for k in known}, sex="", age_group=""),
+        row(
+            "./c.wav",
+            "ill",
+            **dict.fromkeys(known, "nan") | {"patient_id": "p3", "person_id": "Eve"},
+            sex="",
+            age_group="",
+        ),
         row(
             "d.wav",
             "well",
-            **dict.fromkeys(known, "") | {"patient_id": "p4", "role": "test"},
+            **dict.fromkeys(known, "") | {"patient_id": "p4", "person_id": "Dan", "role": "test"},
             sex="",
             age_group="",
         ),
@@ -51,8 +64,8 @@ def test_every_column_is_used_and_gaps_are_filled(tmp_path):
     table = read(made.folder(tmp_path, rows))
     assert list(table["recording_id"]) == ["one/a", "one/b", "c", "d"]
     assert list(table["path"]) == ["one/a.wav", "one/b.flac", "c.wav", "d.wav"]
-    assert list(table["patient_id"]) == ["p1", "p1", "c", "p4"]
-    assert list(table["person_id"]) == ["Ann", "Ann", "c", "p4"]
+    assert list(table["patient_id"]) == ["p1", "p1", "p3", "p4"]
+    assert list(table["person_id"]) == ["Ann", "Ann", "Eve", "Dan"]
     assert list(table["patient_label"]) == ["ill", "ill", "ill", "well"]
     assert list(table["role"].fillna("-")) == ["train", "train", "-", "test"]
     assert list(table["sex"].fillna("-")) == ["F", "F", "-", "-"]
@@ -76,7 +89,9 @@ def test_blank_rows_are_passed_over_and_lines_are_counted_with_them(tmp_path):
         ("file,label\na.wav,ill\n", r"no column path; .*\(it is 'file, label'\)"),
         ("path;label\na.wav;ill\n", "no column path, label; .* commas between .*'path;label'"),
         ("path,label,lable\na.wav,ill,x\n", "unknown column lable; known are path, label, patient_id"),
-        ("path,label,label\na.wav,ill,x\n", "unknown column label.1"),
+        ("path,label,label\na.wav,ill,x\n", "the column label is there twice; keep one"),
+        ("path,label,label \na.wav,ill,x\n", "the column label is there twice; keep one"),
+        ("path,label,\na.wav,ill,x\n", "column 3 has no name"),
         ("path,label\na.wav,ill\n,well\n", "row 3: path is empty"),
         ("path,label\na.wav,nan\n", "row 2: label is empty"),
         ("path,label\na.wav,ill\nb.wav,ill\na.wav,well\n", "row 4: recording a is named twice; keep one row"),
@@ -89,10 +104,20 @@ def test_blank_rows_are_passed_over_and_lines_are_counted_with_them(tmp_path):
         ("path,label,quality\na.wav,ill,poor\nb.wav,ill,bad\n", "row 3: quality is not good or poor; write"),
         ("path,label,patient_id\na.wav,ill,1\nb.wav,well,1\n", "row 2: .* patient 1 differ .*patient_label"),
         ("path,label,patient_id,patient_label\na,x,1,x\nb,x,2,x\nc,y,2,y\n", "row 3: .* patient 2 differ"),
-        ("path,label,patient_id,person_id\na,x,1,A\nb,x,1,\n", "row 2: patient 1 is more than one person"),
-        ("path,label\na.wav,ill,\nb.wav,ill,\n", "a row has more fields than the first line"),
-        ("path,label\na.wav,ill\nb.wav,ill,7\n", "cannot be read .*line 3.*"),
-        ("path,label\n", "names no recording"),
+        ("path,label,patient_id,person_id\na,x,1,A\nb,x,1,B\n", "row 2: patient 1 is more than one person"),
+        ("path,label,patient_id,person_id\na,x,1,A\nb,x,1,\n", "row 3: person_id is empty; write the id in"),
+        ("path,label,patient_id\na,x,1\nb,x,\nc,y,2\n", "row 3: patient_id is empty; .*cells were merged"),
+        ("path,label,patient_id\na,x,1\nb,x,nan\nc,y,2\n", "row 3: patient_id is empty"),
+        ("path,label,patient_id\na,x,1\nb,x,N/A\n", "row 3: patient_id is 'N/A', which names no one; write"),
+        ("path,label,patient_id\na,x,1\nb,x,#N/A\n", "row 3: patient_id is #N/A, a spreadsheet's error; wri"),
+        ("path,label\na,#REF!\n", "row 2: label is #REF!, a spreadsheet's error"),
+        ("path,label\na.wav,ill,\nb.wav,ill,\n", "a row has too many fields: row 2 has 3, not 2; quote what"),
+        ("path,label\na.wav,ill\nb.wav,ill,7\n", "a row has too many fields: row 3 has 3, not 2"),
+        ('path,label\n"a.wav,ill\nb.wav,ill\n', "cannot be read .line 3: unexpected end"),
+        ("path\tlabel\na\tx\n", "no column path, label; .*commas"),
+        (f"path,label\n{'a' * 5000}.wav,ill\n", r"row 2: path has 5004 characters \(a+…\), more than 1000"),
+        ("path,label\na\x07.wav,ill\n", "row 2: path holds a control character"),
+        ("path,label\n", "names nothing"),
         ("", "cannot be read"),
         ("path,label\na.wav,sténose\n", "cannot be read .*; save it as CSV in UTF-8"),
     ],
@@ -138,3 +163,167 @@ def test_a_missing_file_is_an_error_even_under_murmur_data(tmp_path, monkeypatch
         MurmurError, match=r"own/c\.wav: the table names it, but it is not there \(1 missing\); put it"
     ):
         made.download("folder", tmp_path / "out", options={"path": str(root)}, positive=["ill"])
+
+
+def table_of(root, column, *values, **more):
+    """A folder whose table has these values in one column, a recording each."""
+    base = [row(f"{k}.wav", "ill" if k % 2 else "well") | more | {column: v} for k, v in enumerate(values)]
+    return made.folder(root, base)
+
+
+@pytest.mark.parametrize("column", ["patient_id", "label", "site", "sex"])
+@pytest.mark.parametrize(
+    "spelt", ["p1 ", " p1", "p1\u00a0", "\u200bp1", "\ufeffp1", "p1\t", "\u3000p1\u2009"]
+)
+def test_white_space_at_the_ends_of_a_cell_tells_nothing_apart(tmp_path, column, spelt):
+    table = read(table_of(tmp_path, column, "p1", spelt, **{"patient_label": "x"}))
+    assert list(table[column]) == ["p1", "p1"]
+
+
+def test_inner_white_space_and_accents_have_one_form(tmp_path):
+    table = read(table_of(tmp_path, "site", "upper  left", "upper\u00a0left", "e\u0301", "\u00e9"))
+    assert list(table["site"]) == ["upper left"] * 2 + ["\u00e9"] * 2
+
+
+@pytest.mark.parametrize(
+    "one, other",
+    [
+        *[("p1", "P1"), ("1", "1.0"), ("7", "007"), ("12", "12."), ("p 1", "p1"), ("Stra\u00dfe", "STRASSE")],
+        *[("1000", "1e3"), ("1", "\uff11"), ("p-1", "p\u20131"), ("xy", "x\u200cY")],
+    ],
+)
+@pytest.mark.parametrize("column", ["patient_id", "person_id", "label", "patient_label", "sex"])
+def test_names_that_are_almost_alike_are_refused(tmp_path, column, one, other):
+    more = {} if column == "patient_label" else {"patient_label": "x"}
+    root = table_of(tmp_path, column, one, "q", other, **more)
+    words = (
+        f"recordings.csv: row 4: {column} {other!r} differs from {one!r} of row 2 only in how it is written"
+    )
+    with pytest.raises(MurmurError, match=re.escape(words)):
+        read(root)
+
+
+@pytest.mark.parametrize("names", [("p1", "p10"), ("1.1", "1.10"), ("1 1", "11"), ("a", "b"), ("1", "2")])
+def test_names_that_differ_stay_apart(tmp_path, names):
+    assert list(read(table_of(tmp_path, "patient_id", *names))["patient_id"]) == list(names)
+
+
+def test_a_label_is_compared_with_the_patients_labels(tmp_path):
+    rows = [row("a.wav", "ill", patient_label="ill"), row("b.wav", "ill", patient_label="Ill")]
+    with pytest.raises(MurmurError, match="row 3: patient_label 'Ill' differs from 'ill' of row 2"):
+        read(made.folder(tmp_path, rows))
+
+
+def test_a_column_of_ids_that_is_wholly_empty_is_as_if_it_were_not_there(tmp_path):
+    table = read(table_of(tmp_path, "patient_id", "", "", person_id=""))
+    assert list(table["patient_id"]) == ["0", "1"] and table["person_id"].isna().all()
+
+
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        ("path,label\na.wav,ill\n".encode("utf-16"), "UTF-16"),
+        (b"PK\x03\x04", "a ZIP archive or a workbook"),
+        ("path,label\na.wav,ill\n".encode("utf-16-le"), "NUL"),
+    ],
+)
+def test_other_files_than_csv_in_utf8_are_named(tmp_path, content, words):
+    (tmp_path / "recordings.csv").write_bytes(content)
+    with pytest.raises(MurmurError, match=rf"recordings\.csv: cannot be read \(.*{words}.*save it as CSV"):
+        read(tmp_path)
+
+
+def test_file_names_are_found_whatever_their_accents_and_spaces(tmp_path):
+    made.audio(tmp_path / "e\u0301  1.wav")
+    made.write_csv(tmp_path / "recordings.csv", [row("\u00e9 1.wav")])
+    assert list(read(tmp_path)["path"]) == ["e\u0301  1.wav"]
+    made.audio(tmp_path / "\u00e9 1.wav")
+    with pytest.raises(MurmurError, match=r"row 2: path \S 1\.wav is one of .*give the files other names"):
+        read(tmp_path)
+
+
+def test_a_table_one_folder_deeper_is_found(tmp_path):
+    made.folder(tmp_path / "deep")
+    with pytest.raises(
+        MurmurError, match=rf"recordings\.csv: cannot .*; it is in {tmp_path}/deep: move what"
+    ):
+        read(tmp_path)
+
+
+def download(root, out, **options):
+    keys = {"options": {"path": str(root)} | options, "positive": ["ill"]}
+    return made.download("folder", out, **keys)
+
+
+def test_links_behind_which_dvc_sees_nothing_are_refused(tmp_path):
+    root = made.folder(tmp_path / "own", [row("deep/a.wav"), row("deep/b.wav", "well")])
+    download(root, tmp_path / "out")
+    (root / "deep").rename(tmp_path / "elsewhere")
+    (root / "deep").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(MurmurError, match=rf"own/deep: a link to a folder, .*name {tmp_path}/elsewhere$"):
+        download(root, tmp_path / "out")
+    (root / "deep").unlink()
+    (root / "deep").mkdir()
+    (root / "deep/a.wav").symlink_to(tmp_path / "elsewhere/a.wav")  # what such a link names is hashed
+    (root / "deep/b.wav").hardlink_to(tmp_path / "elsewhere/b.wav")
+    (tmp_path / "link").symlink_to(root)
+    assert len(download(tmp_path / "link", tmp_path / "out")[0]) == 2
+    (root / ".dvcignore").write_text("*.wav")
+    with pytest.raises(MurmurError, match=r"own/\.dvcignore: hides recordings from DVC; take it away"):
+        download(root, tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["../recordings.csv", "/tmp/recordings.csv", ".git/recordings.csv"])
+def test_a_table_out_of_the_folder_is_refused(tmp_path, name):
+    with pytest.raises(MurmurError, match=r"download\.folder\.csv: \S+ is not in the folder .*put the table"):
+        download(made.folder(tmp_path / "own"), tmp_path / "out", csv=name)
+
+
+def test_own_recordings_are_passed_on_only_if_their_owner_says_so(tmp_path):
+    root = made.folder(tmp_path / "own")
+    _, card, _ = download(root, tmp_path / "out")
+    assert not card.shareable and "owner" in card.licence
+    keys = {"options": {"path": str(root)}, "positive": ["ill"], "remote": None}
+    with pytest.raises(MurmurError, match=r"^download\.remote: .*may_be_passed_on=true$"):
+        made.download("folder", tmp_path / "out", **keys)
+    keys["options"]["may_be_passed_on"] = True
+    assert made.download("folder", tmp_path / "out", **keys)[1].shareable
+
+
+def test_unknown_persons_are_counted(tmp_path):
+    _, card, _ = download(made.folder(tmp_path / "own"), tmp_path / "out")
+    assert card.unknown_persons == 4 and "each recording counts as a person" in card.persons
+    rows = [made_row | {"patient_id": str(k)} for k, made_row in enumerate(made.OWN)]
+    _, card, _ = download(made.folder(tmp_path / "own", rows), tmp_path / "out")
+    assert card.leak_free and card.persons == "each patient_id of recordings.csv is a person"
+
+
+def test_a_name_that_is_not_utf8_is_listed(tmp_path):
+    root = made.folder(tmp_path / "own")
+    shutil.copy(root / "a.wav", os.fsencode(root) + b"/Aufnahme_\xe4.wav")
+    shutil.copy(root / "a.wav", root / "new\nline.wav")
+    _, _, left_out = download(root, tmp_path / "out")
+    tables.write(left_out, tmp_path / "left_out.parquet", tables.LEFT_OUT)
+    assert sorted(left_out["item"]) == [r"Aufnahme_\udce4.wav", r"new\nline.wav"]
+
+
+def test_none_of_the_files_is_there(tmp_path):
+    root = made.folder(tmp_path / "own")
+    (root / "own").mkdir()
+    for name in "abcd":
+        (root / f"{name}.wav").rename(root / f"own/{name}.wav")
+    words = rf"own/a\.wav: none of the 4 files .* is there; expected at {root}; .*\(4 in {root}/own\): move"
+    with pytest.raises(MurmurError, match=words):
+        download(root, tmp_path / "out")
+
+
+def test_a_rate_that_tells_the_class_is_noted(tmp_path):
+    root = made.folder(tmp_path / "own")
+    assert len(front_door.in_words(*download(root, tmp_path / "out"))) == 1
+    for name in "ac":
+        made.audio(root / f"{name}.wav", rate=1000)
+    assert front_door.in_words(*download(root, tmp_path / "out")) == [
+        "4 recordings, all of unknown persons; 0 left out",
+        "note: recorded rates differ by class: ill 1000 Hz (2); well 4000 Hz (2); answers by the rate alone "
+        "would have an unweighted average recall of 1.00 (0.50 by chance)",
+    ]

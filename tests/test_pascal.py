@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from murmur import download as front_door
 from murmur.datasets import pascal
 from murmur.errors import MurmurError
 from tests import made
@@ -49,17 +50,17 @@ def test_every_recording_has_its_file(tree):
         "set_a/Aunlabelledtest__201102010000.wav": "has no label",
         "set_b/Bunlabelledtest__190_130600_C1.wav": "has no label",
     }
-    assert set(table["site"]) == {"unspecified"} and (table["person_id"] == table["patient_id"]).all()
+    named = table[table["person_id"].notna()]
+    assert set(table["site"]) == {"unspecified"} and (named["person_id"] == named["patient_id"]).all()
 
 
-def test_persons_are_numbers_in_b_and_time_stamps_in_a(tree):
+def test_persons_are_numbers_in_b_and_unknown_in_a(tree):
     table = read(tree).recordings.set_index("recording_id")["person_id"]
     assert (
         table["set_b/normal__100_1306000000000_A"] == table["set_b/normal_noisynormal_100_1306000000000_B1"]
     )
     assert table["set_b/normal__100_1306000000000_A"] == "b_100"
-    assert table["set_a/normal__201101010000"] == "a_201101010000"
-    assert table.nunique() == 12 + 16
+    assert table[table.index.str.startswith("set_a")].isna().all() and table.nunique() == 12
 
 
 def test_a_task_leaves_other_labels_out(tree):
@@ -188,11 +189,11 @@ def test_a_part_comes_through_the_door(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "task, sets, labels, persons, there, left_out",
     [
-        ("murmur", ["a"], {"murmur": 34, "normal": 31}, 64, 65, 767),
+        ("murmur", ["a"], {"murmur": 34, "normal": 31}, 0, 65, 767),
         ("murmur", ["b"], {"normal": 320, "murmur": 95}, 160, 415, 324),
-        ("murmur", ["a", "b"], {"normal": 351, "murmur": 129}, 224, 480, 352),
+        ("murmur", ["a", "b"], {"normal": 351, "murmur": 129}, 160, 480, 352),
         ("sound", ["b"], {"normal": 320, "murmur": 95, "extrastole": 46}, 165, 461, 278),
-        ("sound", ["a"], {"artifact": 40, "murmur": 34, "normal": 31, "extrahls": 19}, 122, 77, 708),
+        ("sound", ["a"], {"artifact": 40, "murmur": 34, "normal": 31, "extrahls": 19}, 0, 77, 708),
     ],
 )
 def test_the_real_recordings(task, sets, labels, persons, there, left_out):
@@ -210,3 +211,69 @@ def test_every_real_file_is_accounted_for(tmp_path):
     assert recordings["person_id"].nunique() == 224
     assert "no table names this file" not in set(left_out["reason"])
     assert len(recordings) + len(left_out) == 176 + 656
+
+
+def test_a_patients_label_comes_from_the_recordings_that_are_there(tmp_path, monkeypatch):
+    monkeypatch.setenv("MURMUR_DATA", str(tmp_path))
+    rows = [("Btraining_extrastole_127_13_A", None, "extrastole"), ("normal__127_13_B",) * 2 + ("normal",)]
+    rows += [(f"{label}__{k}_13_A",) * 2 + (label,) for k, label in ((128, "murmur"), (129, "normal"))]
+    root = set_b(tmp_path / "pascal", *rows)
+    table = read(root, sets=["b"]).recordings.set_index("recording_id")
+    assert table["patient_label"]["set_b/normal__127_13_B"] == "normal"
+    keys = {"task": "sound", "options": {"sets": ["b"]}}
+    out = dict.fromkeys(("extrahls", "artifact"))
+    with pytest.raises(
+        MurmurError, match=r"no recording of class extrastole is left; .*1 x the file is not th"
+    ):
+        made.download("pascal", tmp_path / "out", class_map=out, **keys)
+    recordings, card, left_out = made.download(
+        "pascal", tmp_path / "out", class_map=out | {"extrastole": None}, **keys
+    )
+    assert len(recordings) == 3 and card.leak_free and "set A" not in card.persons and len(left_out) == 1
+
+
+def test_a_patients_label_does_not_come_from_a_broken_recording(tmp_path, monkeypatch):
+    monkeypatch.setenv("MURMUR_DATA", str(tmp_path))
+    rows = [("murmur", 1), ("normal", 1), ("murmur", 2), ("normal", 3)]
+    names = [(f"{label}__10{k}_13_A", label) for label, k in rows]
+    root = set_b(tmp_path / "pascal", *((name, name, label) for name, label in names))
+    made.cut(root / "set_b/murmur__101_13_A.wav")
+    keys = {"options": {"sets": ["b"]}, "on_bad": "leave_out", "class_map": {"murmur": "ill"}}
+    recordings, *_ = made.download("pascal", tmp_path / "out", **keys)
+    assert list(recordings["label"]) == list(recordings["patient_label"]) == ["normal", "ill", "normal"]
+
+
+def test_set_a_is_marked_as_unknown_persons(tmp_path, monkeypatch):
+    monkeypatch.setenv("MURMUR_DATA", str(tmp_path))
+    made.pascal(tmp_path / "pascal", without=["set_a/normal__201101010000.wav"])
+    found = made.download("pascal", tmp_path / "out")
+    assert found[1].unknown_persons == 7 and "set A names no person" in found[1].persons
+    assert front_door.in_words(*found)[:4] == [
+        "23 recordings, 7 of unknown persons; 19 left out",
+        "left out: 2 x has no label",
+        "left out: 4 x label extrahls is no class of task murmur",
+        "left out: 4 x label artifact is no class of task murmur",
+    ]
+
+
+def test_an_archive_that_was_unpacked_one_folder_too_deep(tmp_path, monkeypatch):
+    monkeypatch.setenv("MURMUR_DATA", str(tmp_path))
+    made.pascal(tmp_path / "pascal/set_a.zip/x")
+    root = tmp_path / "pascal"
+    with pytest.raises(
+        MurmurError, match=rf"pascal/set_a: no such folder; it is in {root}/set_a\.zip/x: move"
+    ):
+        made.download("pascal", tmp_path / "out")
+    (root / "set_a.zip/x").rename(tmp_path / "whole")
+    root.rename(tmp_path / "empty")
+    (tmp_path / "whole").rename(root)
+    for name in ("set_a", "set_b"):
+        (root / name).rename(tmp_path / "inner")
+        (root / name).mkdir()
+        (tmp_path / "inner").rename(root / name / name)
+    words = rf"none of the \d+ files .*expected at {root}/set_a; .* in {root}/set_b/set_b.*unpacked too deep"
+    with pytest.raises(MurmurError, match=words):
+        made.download("pascal", tmp_path / "out")
+    monkeypatch.setenv("MURMUR_DATA", str(root))
+    with pytest.raises(MurmurError, match=rf"^MURMUR_DATA: {root} is the folder of pascal itself; name the"):
+        made.download("pascal", tmp_path / "out")

@@ -27,7 +27,7 @@ from tests import made
 ROOT = made.ROOT
 STAGES = ("download", "duplicates", "clean", "segment", "mel", "split", "train", "evaluate")
 TINY = {
-    "download": {"synthetic": {"patients": 14}},
+    "download": {"synthetic": {"patients": 14}, "remote": None},
     "segment": {"overlap": 0.0},
     "split": {"runs": [0, 1], "folds": 2},
     "train": {"epochs": 1, "model": {"width": 4}, "keep_weights": "best"},
@@ -37,7 +37,7 @@ TINY = {
 M2D = {"embed.models": ["m2d"], "mel.scale": "ln_plus", "mel.edges": "reflect"}
 OF_OTHER_DATA_SETS = [
     *("download.circor.recording_label", "download.cinc2016.sets", "download.pascal.sets"),
-    *("download.bmd_hs", "download.yaseen", "download.folder.csv"),
+    *("download.bmd_hs", "download.yaseen", "download.folder.csv", "download.folder.may_be_passed_on"),
 ]
 # Which stages read a parameter themselves. A key that is not named here is read by the stage of its name.
 READERS = {
@@ -176,7 +176,15 @@ def test_what_may_not_be_passed_on_is_pushed_to_a_remote_of_its_own_or_nowhere(p
     assert repro(folder) == ["download"]
     with pytest.raises(AssertionError, match="remote 'private' doesn't exist"):
         run(folder, "dvc", "push")
-    run(folder, "dvc", "remote", "add", "private", str(private))
+    own = (ROOT / ".dvc/config").read_text()
+    with (folder / ".dvc/config").open("a") as config:
+        config.write(own[own.index("['remote \"private\"']") :])
+    with pytest.raises(AssertionError, match="Not a directory: '/dev/null/private-has-no-address-see-README"):
+        run(folder, "dvc", "push")
+    run(folder, "dvc", "push", "-r", "store")
+    run(folder, "dvc", "checkout")
+    run(folder, "dvc", "data", "status")
+    run(folder, "dvc", "remote", "add", "--local", "private", str(private))
     run(folder, "dvc", "push")
     assert not store.exists() and any(private.rglob("*"))
 

@@ -1,5 +1,6 @@
 """Yaseen's layout, in folders and in ZIP files, named in all the ways they are."""
 
+import os
 import shutil
 import zipfile
 from collections import Counter
@@ -89,23 +90,31 @@ def test_a_bad_archive_is_named(lent, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_what_is_missing_or_twice_is_named(tmp_path):
-    root = made.yaseen(tmp_path / "yaseen", n=2, seconds=0.05)
+def test_what_is_missing_or_twice_is_named(lent, tmp_path):
+    root = tmp_path / "yaseen"
     made.audio(root / "N/New_AS_009.wav")
     assert read(root).left_out == [("N/New_AS_009.wav", "its name is not New_N_ and a number")]
     made.audio(root / "N/again/New_N_001.wav")
     with pytest.raises(MurmurError, match=r"New_N_001\.wav: is there twice; take one away"):
         read(root)
+    shutil.rmtree(root / "N/again")
     shutil.rmtree(root / "MVP")
     (root / "MVP").mkdir()
-    with pytest.raises(MurmurError, match=r"yaseen/MVP: holds no New_MVP_001\.wav or the like; get it"):
-        read(root)
+    words = r"yaseen/MVP: holds no New_MVP_001\.wav or the like; get it"
+    with pytest.raises(MurmurError, match=words):
+        lent()
     (root / "MVP").rmdir()
-    (root / "MVP_New_3주기.rar").touch()
     with pytest.raises(
         MurmurError, match=r"yaseen/MVP: no such folder; get it from .*unpack a \.rar yourself"
     ):
-        read(root)
+        lent()
+    (root / "MVP_New_3주기.rar").touch()
+    with pytest.raises(
+        MurmurError, match=r"MVP_New_3주기\.rar: is not unpacked here; unpack it to a folder MVP"
+    ):
+        lent()
+    recordings, card, _ = lent(class_map={"MVP": None})
+    assert len(recordings) == 8 and card.classes == ("N", "AS", "MR", "MS")
 
 
 def test_it_is_not_passed_on_and_not_fetched(lent, tmp_path):
@@ -123,3 +132,24 @@ def test_a_split_of_it_is_always_marked_leaky(lent):
     split, segment = params.load("split", "segment", path=made.ROOT / "params.yaml").__dict__.values()
     found = evaluate.protocol(split, segment, card, folds=5)
     assert found["leaky"] and found["flaws"] == "data set"
+
+
+def test_a_class_that_is_left_out_needs_no_archive_beside_others(lent, tmp_path):
+    root = tmp_path / "yaseen"
+    shutil.rmtree(root / "AS")
+    pack(root / "MS")
+    (root / "AS.rar").touch()
+    assert len(lent(class_map={"AS": None})[0]) == 8
+    with pytest.raises(MurmurError, match=rf"^{root}/AS\.rar: is not unpacked here"):
+        lent()
+
+
+def test_folders_whose_names_are_not_utf8_are_read(lent, tmp_path):
+    root = os.fsencode(tmp_path / "yaseen")
+    os.rename(root + b"/N", root + b"/N_New_3\xc1\xd6\xb1\xe2")
+    recordings, *_ = lent()
+    assert len(recordings) == 10 and set(recordings["path"].str[:4]) >= {"N/Ne"}
+    os.mkdir(root + b"/AS/\xc1")
+    os.rename(root + b"/AS/New_AS_001.wav", root + b"/AS/\xc1/New_AS_001.wav")
+    with pytest.raises(MurmurError, match=r"AS/\\udcc1/New_AS_001\.wav: not a name in UTF-8, .*rename the"):
+        lent()

@@ -49,6 +49,8 @@ def _remotes(repo: Any) -> str:
     own = {out.remote for stage in repo.index.stages for out in stage.outs}
     names = sorted({*own, repo.config["core"].get("remote")} - {None})
     urls = [repo.config["remote"].get(name, {}).get("url", "not configured") for name in names]
+    if all(url.startswith("/dev/null/") for url in urls):  # private, as long as it has no address
+        return ""
     return " and ".join(f"`{n}` ({re.sub('//[^/]*@', '//', u)})" for n, u in zip(names, urls, strict=True))
 
 

@@ -4,6 +4,7 @@ import importlib
 import shutil
 from collections import Counter
 from functools import partial
+from os.path import isfile
 from pathlib import Path
 from types import ModuleType
 
@@ -11,11 +12,12 @@ import pandas as pd
 from pydantic import BaseModel
 
 from murmur import audio, fetch, params, workers
-from murmur.datasets import Reading, Task
+from murmur.datasets import Reading, Task, worst_labels
 from murmur.errors import MurmurError
 from murmur.tables import RECORDINGS, Card
 
 AUDIO = {".wav", ".flac"}
+TELLING = 0.05  # unweighted average recall above chance
 SAYS = "mend the files, or set download.on_bad: leave_out to go on without them"
 
 
@@ -52,12 +54,16 @@ def download(
     """
     source = reader(dataset)
     options = _options(source, dataset, download)
-    _check_remote(source, dataset, download.remote)
+    shareable = getattr(options, "may_be_passed_on", getattr(source, "MAY_BE_PASSED_ON", True))
+    if not shareable and download.remote is None:
+        raise MurmurError(_remote_needed(source, dataset))
     if source.TASKS and task not in source.TASKS:
         raise MurmurError(f"task: {dataset} has no task {task!r}; it has {', '.join(source.TASKS)}")
     raw.mkdir(parents=True)
     root = source.fetch(options, raw, download.limit)
     reading: Reading = source.read(root, options, task)
+    if absent := [why for name, why in reading.absent.items() if class_map.get(name, name) is not None]:
+        raise MurmurError(absent[0])
     left_out = reading.left_out + _unnamed(root, reading)
     table, dropped = _first_patients(reading.recordings, download.limit)
     left_out += dropped
@@ -67,18 +73,23 @@ def download(
     left_out += dropped
     table, dropped = _inspect(table, root, reading.checksums, download.on_bad)
     left_out += dropped
+    if reading.severity and dropped:
+        kept = reading.recordings.set_index("recording_id").loc[table["recording_id"]]
+        worst = worst_labels(kept, reading.severity)
+        table["patient_label"] = [class_map.get(label, label) for label in worst]
     _check_classes(table, classes, left_out)
     if root != raw:
         workers.threads(partial(_copy, root, raw), table["path"], f"copying to {raw.stem}")
     for path in set(raw.rglob("*.wav")) - {raw / path for path in table["path"]}:
         path.unlink()
     card = Card(
-        *(dataset, task, *classes, source.PERSONS, source.LICENCE),
-        shareable=getattr(source, "MAY_BE_PASSED_ON", True),
+        *(dataset, task, *classes, reading.persons or source.PERSONS, source.LICENCE),
+        shareable=shareable,
         unknown_persons=int(table["person_id"].isna().sum()),
     )
     table["person_id"] = table["person_id"].fillna(table["patient_id"])
-    gone = pd.DataFrame(left_out, columns=["item", "reason"]).assign(stage="download")
+    shown = [(_printable(item), reason) for item, reason in left_out]
+    gone = pd.DataFrame(shown, columns=["item", "reason"]).assign(stage="download")
     given = {"source": table.get("source", dataset), "quality": table.get("quality")}
     return table.assign(**given)[RECORDINGS.names], card, gone
 
@@ -90,13 +101,41 @@ def _options(source: ModuleType, dataset: str, section: params.Download) -> Base
     return params.check(source.Options, given, f"params.yaml: download.{dataset}")
 
 
-def _check_remote(source: ModuleType, dataset: str, remote: str | None) -> None:
-    if remote is None and not getattr(source, "MAY_BE_PASSED_ON", True):
-        raise MurmurError(
-            f"download.remote: {dataset}'s licence ({source.LICENCE}) does not let its data be passed on: "
-            "name a DVC remote that is yours alone (-S download.remote=private); where there is none of that "
-            "name, `dvc push` refuses"
-        )
+def _remote_needed(source: ModuleType, dataset: str) -> str:
+    owner = "; if their owner lets others have them: -S download.folder.may_be_passed_on=true"
+    return (
+        f"download.remote: {dataset}'s licence ({source.LICENCE}) does not let its data be passed on: "
+        "name a DVC remote that is yours alone (-S download.remote=private); until it has an address, "
+        f"`dvc push` refuses{owner if dataset == 'folder' else ''}"
+    )
+
+
+def in_words(recordings: pd.DataFrame, card: Card, left_out: pd.DataFrame) -> list[str]:
+    """What there is, what is left out and why, in lines for the console."""
+    n, unknown = len(recordings), card.unknown_persons
+    some = f", {'all' if unknown == n else unknown} of unknown persons"
+    persons = some if unknown else f" of {recordings['person_id'].nunique()} persons"
+    lines = [f"{n} recordings{persons}; {len(left_out)} left out"]
+    reasons = left_out["reason"].where(~left_out["reason"].str.contains(": "), "cannot be used")
+    lines += [f"left out: {n} x {why}" for why, n in reasons.value_counts(sort=False).items()]
+    return lines + _rates_by_class(recordings)
+
+
+def _rates_by_class(recordings: pd.DataFrame) -> list[str]:
+    """A note where the recorded rate tells the classes apart: models may answer by its traces."""
+    shares = pd.crosstab(recordings["label"], recordings["sample_rate"], normalize="index")
+    recall = shares.max().sum() / len(shares)  # the best that answers by the rate alone can reach
+    if recall - 1 / len(shares) <= TELLING:
+        return []
+    counts = recordings.groupby(["label", "sample_rate"]).size()
+    rates = [
+        f"{label} {', '.join(f'{rate} Hz ({n})' for rate, n in counts[label].items())}"
+        for label in shares.index
+    ]
+    return [
+        f"note: recorded rates differ by class: {'; '.join(rates)}; answers by the rate alone would have an "
+        f"unweighted average recall of {recall:.2f} ({1 / len(shares):.2f} by chance)"
+    ]
 
 
 def _first_patients(table: pd.DataFrame, limit: int | None) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
@@ -140,8 +179,25 @@ def _merge_weights(
     return tuple(sum(w for name, w in old.items() if mapping[name] == c) for c in classes)
 
 
+def _audio(root: Path) -> list[Path]:
+    return [path for path in root.rglob("*") if path.suffix.lower() in AUDIO]
+
+
+def _where_audio_is(root: Path) -> str:
+    folders = Counter(path.parent for path in _audio(root)).most_common()
+    if not folders:
+        return "; there is no WAV or FLAC file in that data set's folder: put the recordings there"
+    listed = ", ".join(f"{n} in {folder}" for folder, n in folders[:3])
+    return f"; there are other audio files ({listed}): move them if an archive was unpacked too deep"
+
+
+def _printable(name: str) -> str:
+    """A file's name with what cannot be printed, such as bytes that are not UTF-8, as escapes."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in name)
+
+
 def _unnamed(root: Path, reading: Reading) -> list[tuple[str, str]]:
-    found = {p.relative_to(root).as_posix() for p in root.rglob("*") if p.suffix.lower() in AUDIO}
+    found = {path.relative_to(root).as_posix() for path in _audio(root)}
     known = {*reading.recordings["path"], *(item for item, _ in reading.left_out)}
     return [(path, "no table names this file") for path in sorted(found - known)]
 
@@ -149,7 +205,12 @@ def _unnamed(root: Path, reading: Reading) -> list[tuple[str, str]]:
 def _without_missing(
     table: pd.DataFrame, root: Path, allowed: bool
 ) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
-    there = pd.Series([(root / path).is_file() for path in table["path"]], index=table.index, dtype=bool)
+    there = pd.Series([isfile(root / path) for path in table["path"]], index=table.index, dtype=bool)
+    if len(table) and not there.any():
+        raise MurmurError(
+            f"{root / table['path'].iloc[0]}: none of the {len(table)} files that the table names is there; "
+            f"expected at {(root / table['path'].iloc[0]).parent}{_where_audio_is(root)}"
+        )
     if not there.all() and not allowed:
         names = table["path"][~there]
         raise MurmurError(
@@ -182,11 +243,14 @@ def _inspect(
 
 
 def _check_classes(table: pd.DataFrame, task: Task, left_out: list[tuple[str, str]]) -> None:
-    if gone := [c for c in task.classes if c not in {*table["label"], *table["patient_label"]}]:
+    if gone := [c for c in task.classes if c not in {*table["label"]}]:
+        only = int(table.loc[table["patient_label"] == gone[0], "patient_id"].nunique())
+        also = f" ({gone[0]} is only the patient_label of {only})" if only else ""
         reasons = Counter(reason for _, reason in left_out).most_common(3)
+        why_gone = "; ".join(f"{n} x {why}" for why, n in reasons) or "nothing"
         raise MurmurError(
-            f"class_map: no recording of class {', '.join(gone)} is left; leave it out ({gone[0]}: null) or "
-            f"raise download.limit. Left out: {'; '.join(f'{n} x {why}' for why, n in reasons) or 'nothing'}"
+            f"class_map: no recording of class {', '.join(gone)} is left{also}; leave it out "
+            f"({gone[0]}: null) or raise download.limit. Left out: {why_gone}"
         )
 
 

@@ -5,11 +5,9 @@ import os
 import re
 import zipfile
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
-import pandas as pd
 import pooch
 from rich.console import Console
 
@@ -23,30 +21,50 @@ def named(name: str) -> Path | None:
     return Path(base) / name if (base := os.environ.get("MURMUR_DATA")) else None
 
 
-def local(name: str) -> Path | None:
-    """The folder `$MURMUR_DATA/<name>`, or None, with a word about it, where it is not there."""
+def local(name: str, *marks: str) -> Path | None:
+    """The folder `$MURMUR_DATA/<name>`, or None, with a word about it, where it is not there.
+
+    Raises
+    ------
+    MurmurError
+        If MURMUR_DATA is the data set's own folder, as its name or one of the files `marks` in it tells.
+    """
     folder = named(name)
     if folder and not folder.is_dir():
+        _check_above(folder, marks)
         Console(stderr=True).print(f"MURMUR_DATA has no folder {name}: fetching it instead", soft_wrap=True)
         return None
     return folder
 
 
-def by_hand(name: str, page: str, layout: str) -> Path:
+def by_hand(name: str, page: str, layout: str, *marks: str) -> Path:
     """The folder `$MURMUR_DATA/<name>` of a data set that people fetch by hand from `page`.
 
     Raises
     ------
     MurmurError
-        If it is not there: where to get the files, where to put them, and in what layout.
+        If it is not there: where to get the files, where to put them, and in what layout; or as in `local`.
     """
     folder = named(name)
     if folder and folder.is_dir():
         return folder
+    if folder:
+        _check_above(folder, marks)
     raise MurmurError(
         f"{folder or f'$MURMUR_DATA/{name}'}: no such folder, and {name} cannot be fetched by a program: get "
         f"it from {page} and put it there: {layout}" + ("" if folder else "; then set MURMUR_DATA")
     )
+
+
+def _check_above(folder: Path, marks: Iterable[str]) -> None:
+    base = folder.parent
+    if base.is_dir() and (
+        base.absolute().name == folder.name or any((base / mark).exists() for mark in marks)
+    ):
+        raise MurmurError(
+            f"MURMUR_DATA: {base} is the folder of {folder.name} itself; name the folder above, in which it "
+            f"is called {folder.name}"
+        )
 
 
 def kept(name: str) -> Path:
@@ -147,45 +165,3 @@ def unzip(archive: Path, folder: Path) -> None:
                     pack.extract(member, part)
     except (OSError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise MurmurError(f"{archive}: cannot be unpacked ({error}); delete it, fetch it again") from error
-
-
-def read_csv(
-    path: Path,
-    columns: Sequence[str],
-    *,
-    header: bool = True,
-    remedy: str = "fetch the data set's own table",
-) -> pd.DataFrame:
-    """A data set's or a user's CSV as text, None where a cell is empty; the index is the line in the file.
-
-    `columns` must be there, the first of them never empty; without a `header` they name the fields. `remedy`:
-    what the user is to do if it is not so.
-
-    Raises
-    ------
-    MurmurError
-        Naming the file and the line or column: not readable, no such column, too many fields, no row.
-    """
-    style: dict[str, Any] = {"dtype": str, "na_values": ["nan", ""], "keep_default_na": False}
-    try:
-        table = pd.read_csv(
-            path, names=None if header else columns, skip_blank_lines=False, encoding="utf-8-sig", **style
-        )
-    except (OSError, ValueError) as error:
-        raise MurmurError(f"{path}: cannot be read ({error}); {remedy}") from error
-    if missing := [column for column in columns if column not in table]:
-        raise MurmurError(f"{path}: no column {', '.join(missing)}; {remedy}")
-    if not isinstance(table.index, pd.RangeIndex):
-        raise MurmurError(f"{path}: a row has too many fields; {remedy}")
-    table.index += 1 + header
-    table = table.dropna(how="all")
-    if table.empty:
-        raise MurmurError(f"{path}: names nothing; {remedy}")
-    check_rows(path, table[columns[0]].isna(), f"{columns[0]} is empty; fill it in or take the row out")
-    return table.astype(object).where(table.notna(), None)
-
-
-def check_rows(path: Path, wrong: pd.Series, words: str) -> None:
-    """Raise a MurmurError that names the first line marked `wrong`, if there is one."""
-    if wrong.any():
-        raise MurmurError(f"{path}: row {wrong.idxmax()}: {words}")

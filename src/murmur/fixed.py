@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from murmur import fetch
+from murmur import csvs
 from murmur.errors import MurmurError
 from murmur.tables import ROLES
 
@@ -25,7 +25,7 @@ def read(path: str | Path, recordings: pd.DataFrame, runs: Iterable[int]) -> pd.
         the data set has not, an id given twice, a run that is asked for but not there.
     """
     path = Path(path)
-    header = fetch.read_csv(path, ["run", "role"], remedy=REMEDY)
+    header = csvs.read(path, ["run", "role"], remedy=REMEDY)
     ids = [column for column in ("recording_id", "patient_id") if column in header]
     if not ids:
         raise MurmurError(f"{path}: no column patient_id or recording_id; {REMEDY}")
@@ -45,19 +45,20 @@ def read(path: str | Path, recordings: pd.DataFrame, runs: Iterable[int]) -> pd.
 
 def _checked(path: Path, table: pd.DataFrame, key: str, recordings: pd.DataFrame) -> pd.DataFrame:
     table = table if "fold" in table else table.assign(fold="0")
-    fetch.check_rows(path, table[key].isna(), f"{key} is empty; fill it in or take the row out")
+    csvs.check_filled(path, table, key)
+    csvs.check_known(path, table[key], recordings[key])
     for column in ("run", "fold"):
-        odd = ~table[column].astype(str).str.fullmatch(r"\d+")
-        fetch.check_rows(path, odd, f"{column} is not a number from 0; mend it")
+        odd = ~table[column].astype(str).str.fullmatch(r"\d{1,9}")
+        csvs.check_rows(path, odd, f"{column} is not a number from 0; mend it")
     odd = ~table["role"].isin(ROLES)
-    fetch.check_rows(path, odd, f"role is not {', '.join(ROLES[:-1])} or {ROLES[-1]}; fill it in")
+    csvs.check_rows(path, odd, f"role is not {', '.join(ROLES[:-1])} or {ROLES[-1]}; fill it in")
     unknown = ~table[key].isin(recordings[key])
-    fetch.check_rows(
+    csvs.check_rows(
         path, unknown, f"the data set has no such {key} ({unknown.sum()} such rows); take them out"
     )
     table = table.astype({"run": int, "fold": int})
     twice = table.duplicated(["run", "fold", key])
-    fetch.check_rows(path, twice, f"{key} has a role in this run and fold already; keep one row")
+    csvs.check_rows(path, twice, f"{key} has a role in this run and fold already; keep one row")
     return table
 
 

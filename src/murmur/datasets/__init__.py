@@ -3,7 +3,7 @@
 - `Options`: a pydantic model of its own section `download.<name>` in params.yaml;
 - `TASKS`: for each task, its classes in order and the positive ones; empty: the labels found are the classes;
 - `PERSONS`, `LICENCE`: a sentence each, what person_id is and under what terms the data stand;
-- `MAY_BE_PASSED_ON = False`, where the licence forbids it (or none is stated);
+- `MAY_BE_PASSED_ON = False`, where the licence forbids it (or none is stated) and no option allows it;
 - `fetch(options, folder, limit) -> Path`: where the files lie. `folder` is an empty one it may fill;
 - `read(root, options, task) -> Reading`: the table of recordings, without what only the audio can tell.
 """
@@ -36,9 +36,22 @@ class Reading:
     left_out: (item, reason) of each thing the reader passes over.
     checksums: path -> sha256, where the data set publishes them.
     in_parts: a file that the table names may be missing, since people hold parts of public data sets.
+    persons: what person_id is in what was read, where `PERSONS` says it for the whole data set.
+    absent: class -> why it has no recordings; an error unless the class is left out.
+    severity: labels in an order; a patient's label is the last one that his recordings have. () where the
+        patient has a label of his own.
     """
 
     recordings: pd.DataFrame
     left_out: list[tuple[str, str]] = field(default_factory=list)
     checksums: dict[str, str] = field(default_factory=dict)
     in_parts: bool = False
+    persons: str | None = None
+    absent: dict[str, str] = field(default_factory=dict)
+    severity: tuple[str, ...] = ()
+
+
+def worst_labels(table: pd.DataFrame, severity: tuple[str, ...]) -> pd.Series:
+    """For each recording the last label in the order of `severity` that its patient's recordings have."""
+    rank = table["label"].map(severity.index).groupby(table["patient_id"]).transform("max")
+    return rank.map(dict(enumerate(severity)))

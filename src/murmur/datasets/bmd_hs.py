@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 from pydantic import BaseModel
 
+from murmur import csvs
 from murmur import fetch as files
 from murmur.datasets import Reading, Task
 
@@ -27,7 +28,7 @@ class Options(BaseModel, extra="forbid"):
 
 def fetch(options: Options, folder: Path, limit: int | None) -> Path:
     """The folder `$MURMUR_DATA/bmd_hs`: a MurmurError says where to get the files if it is not there."""
-    return files.by_hand("bmd_hs", PAGE, LAYOUT)
+    return files.by_hand("bmd_hs", PAGE, LAYOUT, "train.csv")
 
 
 def read(root: Path, options: Options, task: str) -> Reading:
@@ -43,15 +44,17 @@ def read(root: Path, options: Options, task: str) -> Reading:
     """
     where = root / "train.csv"
     names = [f"recording_{k}" for k in range(1, 9)]
-    patients = files.read_csv(where, ["patient_id", *DISEASES, "N", *names])
-    files.check_rows(where, patients["patient_id"].duplicated(), "the patient stands in two rows; keep one")
+    patients = csvs.read(where, ["patient_id", *DISEASES, "N", *names])
+    csvs.check_rows(where, patients["patient_id"].duplicated(), "the patient stands in two rows; keep one")
+    csvs.check_ids(where, patients["patient_id"])
     patients["label"] = _labels(patients, where)
     table = patients.melt(["patient_id", "label"], names, value_name="recording_id", ignore_index=False)
     table = table.dropna(subset="recording_id").sort_index(kind="stable")
     _check_names(table["recording_id"], patients, where)
     table["path"] = [_path(root, name) for name in table["recording_id"]]
     table["site"] = table["recording_id"].str.extract(NAME, expand=False).map(SITES)
-    table = table.merge(_metadata(root / "additional_metadata.csv"), how="left", on="patient_id")
+    metadata = _metadata(root / "additional_metadata.csv", patients["patient_id"])
+    table = table.merge(metadata, how="left", on="patient_id")
     table = table.astype(object).where(table.notna(), None)
     table = table.assign(person_id=table["patient_id"], patient_label=table["label"], role=None)
     return Reading(table.drop(columns="variable"), in_parts=True)
@@ -60,19 +63,19 @@ def read(root: Path, options: Options, task: str) -> Reading:
 def _labels(patients: pd.DataFrame, where: Path) -> pd.Series:
     flags = patients[[*DISEASES, "N"]]
     wrong = ~flags.isin(["0", "1"]).all(axis=1)
-    files.check_rows(where, wrong, f"one of {', '.join(flags)} is not 0 or 1; mend the row or take it out")
+    csvs.check_rows(where, wrong, f"one of {', '.join(flags)} is not 0 or 1; mend the row or take it out")
     ill, well = flags[[*DISEASES]].eq("1").sum(axis=1), flags["N"] == "1"
-    files.check_rows(where, (ill == 0) & ~well, "no disease and no N is 1; mend the row or take it out")
-    files.check_rows(where, (ill > 0) & well, "N is 1 beside a disease; mend the row or take it out")
+    csvs.check_rows(where, (ill == 0) & ~well, "no disease and no N is 1; mend the row or take it out")
+    csvs.check_rows(where, (ill > 0) & well, "N is 1 beside a disease; mend the row or take it out")
     return flags.eq("1").idxmax(axis=1).where(ill < 2, "MD")
 
 
 def _check_names(names: pd.Series, patients: pd.DataFrame, where: Path) -> None:
     none = ~patients.index.to_series().isin(names.index)
-    files.check_rows(where, none, "names no recording; name one or take the row out")
+    csvs.check_rows(where, none, "names no recording; name one or take the row out")
     odd = ~names.str.fullmatch(NAME)
-    files.check_rows(where, odd, "a recording is not named XX_NNN_sup_Mit or the like; mend the name")
-    files.check_rows(where, names.duplicated(), "a recording is named a second time; take one out")
+    csvs.check_rows(where, odd, "a recording is not named XX_NNN_sup_Mit or the like; mend the name")
+    csvs.check_rows(where, names.duplicated(), "a recording is named a second time; take one out")
 
 
 def _path(root: Path, name: str) -> str:
@@ -83,16 +86,17 @@ def _path(root: Path, name: str) -> str:
     return f"train/{name}.wav"
 
 
-def _metadata(where: Path) -> pd.DataFrame:
-    """patient_id, sex and age_group, as far as they are known."""
+def _metadata(where: Path, patients: pd.Series) -> pd.DataFrame:
+    """patient_id, sex and age_group of the `patients`, as far as they are known."""
     if not where.is_file():
         return pd.DataFrame(columns=["patient_id", "sex", "age_group"], dtype=object)
-    table = files.read_csv(where, ["patient_id", "Age", "Gender"])
-    files.check_rows(where, table["patient_id"].duplicated(), "the patient stands in two rows; keep one")
+    table = csvs.read(where, ["patient_id", "Age", "Gender"])
+    csvs.check_rows(where, table["patient_id"].duplicated(), "the patient stands in two rows; keep one")
+    csvs.check_known(where, table["patient_id"], patients)
     known = table["Gender"].isna() | table["Gender"].isin(SEXES)
-    files.check_rows(where, ~known, "Gender is not M or F; mend it or leave it empty")
+    csvs.check_rows(where, ~known, "Gender is not M or F; mend it or leave it empty")
     age = pd.to_numeric(table["Age"], errors="coerce")
-    files.check_rows(
+    csvs.check_rows(
         where, table["Age"].notna() & ~(age >= 0), "Age is no number of years; mend it or leave it empty"
     )
     decade = (age // 10 * 10).astype("Int64")

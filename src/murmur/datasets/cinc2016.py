@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, Field
 
+from murmur import csvs
 from murmur import fetch as files
 from murmur.datasets import Reading, Task
 from murmur.errors import MurmurError
@@ -21,9 +22,10 @@ TASKS = {"abnormal": Task(("abnormal", "normal"), ("abnormal",))}
 LABELS = {"1": "abnormal", "-1": "normal"}
 QUALITIES = {"1": "good", "0": "poor"}  # poor: the challenge's "unsure"
 PERSONS = (
-    f"sets a, b, c and most of e: the subject that the original name in {APPENDIX} tells, where that file is "
-    "there; otherwise, and in sets d and f, nobody is named and each recording counts as a person"
+    f"the subject that the original name in {APPENDIX} tells, in sets a, b, c and most of e; otherwise no "
+    "person is named and each recording counts as a person"
 )
+COPIES = "validation/ holds copies of training recordings"
 LICENCE = "ODC-By 1.0"
 SUBJECTS = {
     "a": r"(C\d+)S\d",
@@ -40,7 +42,7 @@ class Options(BaseModel, extra="forbid"):
 
 def fetch(options: Options, folder: Path, limit: int | None) -> Path:
     """`$MURMUR_DATA/cinc2016`, else the wanted sets, fetched and unpacked: each comes whole or not at all."""
-    if root := files.local("cinc2016"):
+    if root := files.local("cinc2016", *(f"training-{name}" for name in SETS)):
         return root
     root = files.kept("cinc2016")
     files.fetch(ADDRESS, {"SHA256SUMS.txt": None}, root)
@@ -70,23 +72,51 @@ def read(root: Path, options: Options, task: str) -> Reading:
     """
     table = pd.concat([_read_set(root, name) for name in sorted(set(options.sets))], ignore_index=True)
     persons = _persons(root)
-    table["person_id"] = [persons.get(name, name) for name in table["recording_id"]]
+    table["person_id"] = [persons.get(name) for name in table["recording_id"]]
     table = table.assign(patient_id=table["recording_id"], patient_label=table["label"])
     table = table.assign(site="unspecified", role=None, sex=None, age_group=None)
-    others = [f"training-{name}" for name in SETS if name not in options.sets]
     return Reading(
         table,
-        files.unasked(root, others, "download.cinc2016.sets"),
+        _not_read(root, table, options),
         files.read_checksums(root / "SHA256SUMS.txt"),
         in_parts=root == files.named("cinc2016"),
+        persons=_persons_in_words(table, bool(persons)),
     )
+
+
+def _not_read(root: Path, table: pd.DataFrame, options: Options) -> list[tuple[str, str]]:
+    """What lies beside the recordings of the sets and is none of them, with the reason."""
+    others = [f"training-{name}" for name in SETS if name not in options.sets]
+    left_out = files.unasked(root, others, "download.cinc2016.sets")
+    left_out += [
+        (p.relative_to(root).as_posix(), COPIES) for p in sorted((root / "validation").rglob("*.wav"))
+    ]
+    known = {*table["path"]}
+    for name in sorted(set(options.sets)):
+        paths = [
+            f"training-{name}/{p.name}" for p in sorted((root / f"training-{name}").glob(f"{name}*.wav"))
+        ]
+        left_out += [(p, f"training-{name}/REFERENCE.csv has no row for it") for p in paths if p not in known]
+    return left_out
+
+
+def _persons_in_words(table: pd.DataFrame, appendix: bool) -> str:
+    if not appendix:
+        return f"{APPENDIX} is not there, so no person is named: each recording counts as one"
+    named = table["person_id"].notna().groupby(table["source"].str[-1])
+    some, unnamed = named.any(), ~named.all()
+    told = [f"the subject that the original name in {APPENDIX} tells (set {', '.join(some.index[some])})"]
+    partly = [f"part of {name}" if some[name] else name for name in unnamed.index[unnamed]]
+    without = [f"no person is named and each recording counts as one (set {', '.join(partly)})"]
+    return "; ".join(told * int(some.any()) + without * int(unnamed.any()))
 
 
 def _read_set(root: Path, name: str) -> pd.DataFrame:
     folder = root / f"training-{name}"
     if not folder.is_dir():
         raise MurmurError(
-            f"{folder}: no such folder; put it there or take {name} out of download.cinc2016.sets"
+            f"{folder}: no such folder{csvs.place_found(folder)}; put it there or take {name} out of "
+            "download.cinc2016.sets"
         )
     table = _read_labels(folder / "REFERENCE.csv", name)
     table["path"] = [f"{folder.name}/{recording}.wav" for recording in table["recording_id"]]
@@ -96,12 +126,12 @@ def _read_set(root: Path, name: str) -> pd.DataFrame:
 
 def _read_labels(where: Path, name: str, *more: str) -> pd.DataFrame:
     """recording_id, label and, as text, the columns `more`."""
-    table = files.read_csv(where, ["recording_id", "value", *more], header=False)
+    table = csvs.read(where, ["recording_id", "value", *more], header=False)
     odd = ~table["recording_id"].str.fullmatch(rf"{name}\d+")
-    files.check_rows(where, odd, f"the name is not {name} and a number; fetch the set's own table")
-    files.check_rows(where, table["recording_id"].duplicated(), "the recording stands twice; keep one row")
+    csvs.check_rows(where, odd, f"the name is not {name} and a number; fetch the set's own table")
+    csvs.check_rows(where, table["recording_id"].duplicated(), "the recording stands twice; keep one row")
     table["label"] = table["value"].map(LABELS)
-    files.check_rows(where, table["label"].isna(), "the value is not 1 (abnormal) or -1 (normal); mend it")
+    csvs.check_rows(where, table["label"].isna(), "the value is not 1 (abnormal) or -1 (normal); mend it")
     return table.drop(columns="value")
 
 
@@ -111,10 +141,14 @@ def _qualities(where: Path, name: str, table: pd.DataFrame) -> np.ndarray | None
         return None
     flags = _read_labels(where, name, "flag")
     flags["quality"] = flags["flag"].map(QUALITIES)
-    files.check_rows(where, flags["quality"].isna(), "the flag is not 1 (good) or 0 (poor); mend it")
+    csvs.check_rows(where, flags["quality"].isna(), "the flag is not 1 (good) or 0 (poor); mend it")
     both = table.merge(flags, "left", "recording_id", suffixes=("", "_there"))
     if other := (both["label_there"].fillna(both["label"]) != both["label"]).sum():
         print(f"note: {where}: {other} labels differ from those of REFERENCE.csv, which are used")
+    if none := both["quality"].isna().sum():
+        print(
+            f"note: {where}: no quality flag for {none} of {len(both)} recordings; they are read all the same"
+        )
     return both["quality"].to_numpy()
 
 
@@ -124,7 +158,7 @@ def _persons(root: Path) -> dict[str, str]:
     if not where.is_file():
         return {}
     columns = ["Challenge record name", "Original record name", "# Raw record"]
-    table = files.read_csv(where, columns)[columns].fillna("")
+    table = csvs.read(where, columns)[columns].fillna("")
     found = {name: _person(name, original, raw) for name, original, raw in table.itertuples(index=False)}
     return {name: person for name, person in found.items() if person}
 

@@ -7,6 +7,7 @@ from typing import Literal
 import pandas as pd
 from pydantic import BaseModel
 
+from murmur import csvs
 from murmur import fetch as files
 from murmur.datasets import MURMUR, Reading, Task
 from murmur.errors import MurmurError
@@ -29,7 +30,7 @@ class Options(BaseModel, extra="forbid"):
 
 def fetch(options: Options, folder: Path, limit: int | None) -> Path:
     """The data set's root: `$MURMUR_DATA/circor`, else the files of the first `limit` patients, fetched."""
-    if root := files.local("circor"):
+    if root := files.local("circor", "training_data.csv", "training_data"):
         return root
     root = files.kept("circor")
     files.fetch(ADDRESS, {"SHA256SUMS.txt": None}, root)
@@ -75,12 +76,17 @@ def read(root: Path, options: Options, task: str) -> Reading:
 
 def _read_patients(root: Path) -> pd.DataFrame:
     path = root / "training_data.csv"
-    table = files.read_csv(path, ["Patient ID"]).rename(columns={"Recording locations:": "Locations"})
+    table = csvs.read(path, ["Patient ID"]).rename(columns={"Recording locations:": "Locations"})
     needed = ["Locations", "Age", "Sex", "Murmur", "Murmur locations", "Additional ID"]
     if missing := [column for column in needed if column not in table]:
         raise MurmurError(f"{path}: no column {', '.join(missing)}; fetch the data set's own table")
-    files.check_rows(path, table["Locations"].isna(), "Locations is empty; fill it in or take the row out")
-    files.check_rows(path, table["Patient ID"].duplicated(), "the patient stands in two rows; keep one")
+    csvs.check_filled(path, table, "Locations")
+    for column in ("Patient ID", "Additional ID"):
+        odd = table[column].notna() & ~table[column].str.fullmatch(r"\d+(\.0)?").eq(True)
+        csvs.check_rows(path, odd, f"{column} is not a whole number; fetch the data set's own table")
+        table[column] = table[column].str.removesuffix(".0")  # a column with gaps, once saved as floats
+    csvs.check_rows(path, table["Patient ID"].duplicated(), "the patient stands in two rows; keep one")
+    csvs.check_spelling(path, table["Patient ID"], table["Additional ID"])
     return table
 
 
@@ -113,7 +119,6 @@ def _persons(patients: pd.DataFrame) -> dict[str, str]:
     person = {i: i for i in patients["Patient ID"]}
     for one, other in zip(patients["Patient ID"], patients["Additional ID"], strict=True):
         if other is not None:
-            other = other.removesuffix(".0")  # a column with gaps, once saved as floats
             linked = {person[one], person.setdefault(other, other)}
             smallest = min(linked, key=lambda i: (len(i), i))
             person = {i: smallest if p in linked else p for i, p in person.items()}

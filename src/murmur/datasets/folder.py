@@ -4,36 +4,55 @@ The CSV has the columns `path,label` and, as far as they are known, `patient_id,
 patient_label, role, sex, age_group, source, quality`; `path` lies in the folder and is relative to it.
 """
 
+import os
 from pathlib import Path
 
 import pandas as pd
 from pydantic import BaseModel
 
-from murmur import fetch as files
+from murmur import csvs
 from murmur.datasets import Reading, Task
 from murmur.errors import MurmurError
 
 TASKS: dict[str, Task] = {}  # any task: the classes are the labels that the CSV has
-PERSONS = "person_id of the CSV; without it each patient_id, or else each recording, counts as a person"
-LICENCE = "the owner's"
-OPTIONAL = (
-    *("patient_id", "person_id", "site", "patient_label", "role"),
-    *("sex", "age_group", "source", "quality"),
-)
+PERSONS = "person_id of the CSV, or else its patient_id; without both each recording counts as a person"
+LICENCE = "none stated; the recordings are their owner's"
+MAY_BE_PASSED_ON = False  # unless the owner says so: download.folder.may_be_passed_on
+IDS = ("patient_id", "person_id")
+OPTIONAL = (*IDS, "site", "patient_label", "role", "sex", "age_group", "source", "quality")
 ALLOWED = {"role": ("train", "test"), "quality": ("good", "poor")}
+ONE_SPELLING = ("source", "sex", "age_group")
+HIDDEN = {".git", ".hg", ".dvc"}  # folders that DVC passes over
+REMEDY = (
+    "save it as CSV in UTF-8; the first line names the columns, with commas between them: path,label and, "
+    f"where known, {','.join(OPTIONAL)}"
+)
 
 
 class Options(BaseModel, extra="forbid"):
-    """`path`: the folder; `csv`: the table in it."""
+    """`path`: the folder; `csv`: the table in it; `may_be_passed_on`: its owner lets others have it."""
 
     path: str = "data/folder"
     csv: str = "recordings.csv"
+    may_be_passed_on: bool = False
 
 
 def fetch(options: Options, folder: Path, limit: int | None) -> Path:
-    """The user's folder."""
+    """The user's folder.
+
+    Raises
+    ------
+    MurmurError
+        If it is not there, or DVC would not see all that is in it.
+    """
     if not (root := Path(options.path)).is_dir():
         raise MurmurError(f"download.folder.path: no folder {root}; name the folder that holds {options.csv}")
+    if _leads_out(options.csv):
+        raise MurmurError(
+            f"download.folder.csv: {options.csv} is not in the folder {root}, and DVC would not see a change "
+            "of it; put the table there and give its name"
+        )
+    _check_links(root)
     return root
 
 
@@ -43,73 +62,99 @@ def read(root: Path, options: Options, task: str) -> Reading:
     Raises
     ------
     MurmurError
-        Naming the file and the row: a column missing or unknown, an empty path or label, a path out of the
-        folder, a recording named twice, a role or quality that is none, a patient of two persons,
-        recordings of one patient that differ without a patient_label.
+        Naming the file and the row: a column missing or unknown, an empty path, label or id, a path out of
+        the folder, a recording named twice, a role or quality that is none, ids or labels that differ only in
+        their spelling, a patient of two persons, recordings of one patient that differ without a
+        patient_label.
     """
     where = root / options.csv
-    table = _read_csv(where)
+    table = csvs.read(where, ["path", "label"], remedy=REMEDY)
+    table = _known_columns(table, where)
+    csvs.check_filled(where, table, "label")
     _check_paths(table, where)
-    table["path"] = [Path(path).as_posix() for path in table["path"]]  # ./a.wav is a.wav
-    table["recording_id"] = [Path(path).with_suffix("").as_posix() for path in table["path"]]
+    table["path"] = _paths_on_disk(root, table["path"], where)
     _each_once(table, where)
+    given = [column for column in IDS if table[column].notna().any()]
+    for column in given:
+        csvs.check_ids(where, table[column])
+    for column in ONE_SPELLING:
+        csvs.check_spelling(where, table[column])
+    csvs.check_spelling(where, table["label"], table["patient_label"])
     table["patient_id"] = table["patient_id"].fillna(table["recording_id"])
-    table["person_id"] = table["person_id"].fillna(table["patient_id"])
+    if given:
+        table["person_id"] = table["person_id"].fillna(table["patient_id"])
     table["site"] = table["site"].fillna("unspecified")
     table["source"] = table["source"].fillna("folder")
     for column, words in ALLOWED.items():
         odd = table[column].notna() & ~table[column].isin(words)
-        files.check_rows(where, odd, f"{column} is not {' or '.join(words)}; write one of them, or nothing")
+        csvs.check_rows(where, odd, f"{column} is not {' or '.join(words)}; write one of them, or nothing")
     _check_persons(table, where)
     table["patient_label"] = _patient_labels(table, where)
-    return Reading(table)
+    return Reading(table, persons=_persons_in_words(given, options.csv))
 
 
-def _read_csv(where: Path) -> pd.DataFrame:
-    style = {"dtype": str, "na_values": ["nan", ""], "keep_default_na": False, "skipinitialspace": True}
-    try:
-        table = pd.read_csv(where, skip_blank_lines=False, **style)  # so that the index counts the lines
-    except (OSError, ValueError) as error:
-        raise MurmurError(f"{where}: cannot be read ({error}); save it as CSV in UTF-8") from error
-    if missing := [column for column in ("path", "label") if column not in table]:
-        raise MurmurError(
-            f"{where}: no column {', '.join(missing)}; the first line names the columns, with commas between "
-            f"them: path,label (it is {', '.join(table)!r})"
-        )
+def _persons_in_words(given: list[str], name: str) -> str:
+    if given:
+        return f"each {given[-1]} of {name} is a person"
+    return f"{name} has neither person_id nor patient_id: each recording counts as a person"
+
+
+def _known_columns(table: pd.DataFrame, where: Path) -> pd.DataFrame:
     if unknown := sorted(set(table) - {"path", "label", *OPTIONAL}):
         known = ", ".join(("path", "label", *OPTIONAL))
         raise MurmurError(f"{where}: unknown column {', '.join(unknown)}; known are {known}")
-    if not isinstance(table.index, pd.RangeIndex):
-        raise MurmurError(f"{where}: a row has more fields than the first line; quote what holds a comma")
-    table.index += 2  # the line in the file
-    table = table.dropna(how="all")
-    if table.empty:
-        raise MurmurError(f"{where}: names no recording; give each a row")
-    for column in ("path", "label"):
-        files.check_rows(where, table[column].isna(), f"{column} is empty; fill it in or take the row out")
-    return table.reindex(columns=["path", "label", *OPTIONAL]).astype(object).where(table.notna(), None)
+    table = table.reindex(columns=["path", "label", *OPTIONAL]).astype(object)
+    return table.where(table.notna(), None)
+
+
+def _check_links(root: Path) -> None:
+    """Refuse what DVC passes over in a folder that a stage depends on."""
+    for folder, folders, names in os.walk(root):
+        if links := [path for name in sorted(folders) if (path := Path(folder, name)).is_symlink()]:
+            raise MurmurError(
+                f"{links[0]}: a link to a folder, behind which DVC sees no change; put the recordings "
+                f"themselves there (cp -rL), or let download.folder.path name {os.path.realpath(links[0])}"
+            )
+        if ".dvcignore" in names:
+            raise MurmurError(f"{Path(folder, '.dvcignore')}: hides recordings from DVC; take it away")
+
+
+def _leads_out(path: str) -> bool:
+    parts = Path(path).parts
+    return Path(path).is_absolute() or ".." in parts or not parts or not HIDDEN.isdisjoint(parts)
 
 
 def _check_paths(table: pd.DataFrame, where: Path) -> None:
-    paths = [Path(path) for path in table["path"]]
-    out = pd.Series([p.is_absolute() or ".." in p.parts or not p.name for p in paths], index=table.index)
+    out = table["path"].map(_leads_out)
     words = (
         "is not a path inside the folder; put the file there, or let download.folder.path name the one above"
     )
-    files.check_rows(where, out, f"{_first(table, out, 'path')} {words}")
+    csvs.check_rows(where, out, f"{_first(table, out, 'path')} {words}")
+    table["path"] = [Path(path).as_posix() for path in table["path"]]  # ./a.wav is a.wav
+    table["recording_id"] = [Path(path).with_suffix("").as_posix() for path in table["path"]]
+
+
+def _paths_on_disk(root: Path, paths: pd.Series, where: Path) -> list[str]:
+    """The names as the disk has them, which may differ in white space and in the form of accented letters."""
+    there: dict[str, list[str]] = {}
+    for path in sorted(root.rglob("*")):
+        name = path.relative_to(root).as_posix()
+        there.setdefault(csvs.tidied(name), []).append(name)
+    several = paths.map(lambda path: len(there.get(path, [])) > 1)
+    name = next(iter(paths[several]), "")
+    csvs.check_rows(where, several, f"path {name} is one of {there.get(name)}; give the files other names")
+    return [there.get(path, [path])[0] for path in paths]
 
 
 def _each_once(table: pd.DataFrame, where: Path) -> None:
     twice = table["recording_id"].duplicated()
     words = "keep one row, or rename a file: endings do not tell recordings apart"
-    files.check_rows(
-        where, twice, f"recording {_first(table, twice, 'recording_id')} is named twice; {words}"
-    )
+    csvs.check_rows(where, twice, f"recording {_first(table, twice, 'recording_id')} is named twice; {words}")
 
 
 def _check_persons(table: pd.DataFrame, where: Path) -> None:
     differ = table["person_id"].groupby(table["patient_id"]).transform("nunique") > 1
-    files.check_rows(
+    csvs.check_rows(
         where, differ, f"patient {_first(table, differ)} is more than one person; give his rows one person_id"
     )
 
@@ -118,7 +163,7 @@ def _patient_labels(table: pd.DataFrame, where: Path) -> pd.Series:
     labels = table["patient_label"].fillna(table["label"])
     differ = labels.groupby(table["patient_id"]).transform("nunique") > 1
     words = "differ in their label; say the patient's own in a column patient_label"
-    files.check_rows(where, differ, f"the recordings of patient {_first(table, differ)} {words}")
+    csvs.check_rows(where, differ, f"the recordings of patient {_first(table, differ)} {words}")
     return labels
 
 

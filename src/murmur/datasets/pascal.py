@@ -1,14 +1,16 @@
 """PASCAL Classifying Heart Sounds Challenge 2011 (Bentley et al.), on Kaggle as "Heartbeat Sounds"."""
 
 import re
+from os.path import isfile
 from pathlib import Path
 from typing import Annotated, Literal
 
 import pandas as pd
 from pydantic import BaseModel, Field
 
+from murmur import csvs
 from murmur import fetch as files
-from murmur.datasets import Reading, Task
+from murmur.datasets import Reading, Task, worst_labels
 from murmur.errors import MurmurError
 
 PAGE = "http://www.peterjbentley.com/heartchallenge/ or kaggle.com/datasets/kinguistics/heartbeat-sounds"
@@ -20,10 +22,11 @@ TASKS = {
     ),
 }
 BY_SEVERITY = ("artifact", "normal", "extrastole", "extrahls", "murmur")
-PERSONS = (
-    "set B: the three-digit number in the file's name, taken as the person though nobody documents it; "
-    "set A names nobody: each time stamp counts as a person"
-)
+PERSONS_OF = {
+    "a": "set A names no person: each recording counts as one",
+    "b": "set B: the three-digit number in the file's name, which is taken as the person though undocumented",
+}
+PERSONS = "; ".join(PERSONS_OF.values())
 LICENCE = "CC0, as stated by its mirrors"
 
 
@@ -35,11 +38,11 @@ class Options(BaseModel, extra="forbid"):
 
 def fetch(options: Options, folder: Path, limit: int | None) -> Path:
     """The folder `$MURMUR_DATA/pascal`: a MurmurError says where to get the files if it is not there."""
-    return files.by_hand("pascal", PAGE, LAYOUT)
+    return files.by_hand("pascal", PAGE, LAYOUT, "set_a.csv", "set_b.csv", "set_a", "set_b")
 
 
 def read(root: Path, options: Options, task: str) -> Reading:
-    """Read set_a.csv and set_b.csv; the patient's label is the most pathological of his recordings.
+    """Read set_a.csv and set_b.csv; a patient's label is that of the most pathological recording there is.
 
     From murmur over extrahls, extrastole and normal to artifact. Recordings without a label, or with one
     that is no class of the task, are left out.
@@ -59,11 +62,16 @@ def read(root: Path, options: Options, task: str) -> Reading:
     others = [f"set_{name}" for name in "ab" if name not in options.sets]
     left_out = [*zip(rest["path"], why, strict=True), *files.unasked(root, others, "download.pascal.sets")]
     table = table[wanted].reset_index(drop=True)
-    severity = table["label"].map(BY_SEVERITY.index).groupby(table["patient_id"]).transform("max")
-    table["patient_label"] = severity.map(dict(enumerate(BY_SEVERITY)))
-    table["person_id"] = table["patient_id"]
-    table = table.assign(site="unspecified", role=None, sex=None, age_group=None)
-    return Reading(table, left_out, in_parts=True)
+    table["patient_label"] = _patient_labels(table, root)
+    persons = [patient if patient.startswith("b") else None for patient in table["patient_id"]]
+    table = table.assign(person_id=persons, site="unspecified", role=None, sex=None, age_group=None)
+    persons_text = "; ".join(PERSONS_OF[name] for name in sorted(set(options.sets)))
+    return Reading(table, left_out, in_parts=True, persons=persons_text, severity=BY_SEVERITY)
+
+
+def _patient_labels(table: pd.DataFrame, root: Path) -> pd.Series:
+    there = pd.Series([isfile(root / path) for path in table["path"]], table.index)
+    return worst_labels(table[there], BY_SEVERITY).reindex(table.index).fillna(table["label"])
 
 
 def _read_set(root: Path, name: str) -> pd.DataFrame:
@@ -71,9 +79,10 @@ def _read_set(root: Path, name: str) -> pd.DataFrame:
     where, folder = root / f"set_{name}.csv", root / f"set_{name}"
     if not folder.is_dir():
         raise MurmurError(
-            f"{folder}: no such folder; put it there or take {name} out of download.pascal.sets"
+            f"{folder}: no such folder{csvs.place_found(folder)}; put it there or take {name} out of "
+            "download.pascal.sets"
         )
-    table = files.read_csv(where, ["fname", "label"])
+    table = csvs.read(where, ["fname", "label"])
     keys = pd.Series([_key(Path(fname).stem) for fname in table["fname"]], table.index)
     _check_rows(where, table["label"], keys, name)
     there = {_key(path.stem): path.name for path in sorted(folder.glob("*.wav"))}
@@ -98,9 +107,9 @@ def _key(stem: str) -> tuple[str, ...]:
 def _check_rows(where: Path, labels: pd.Series, keys: pd.Series, name: str) -> None:
     known, form = ", ".join(BY_SEVERITY), {"a": r"\d+", "b": r"\d{3}_\w+"}[name]
     unknown = labels.notna() & ~labels.isin(BY_SEVERITY)
-    files.check_rows(where, unknown, f"the label is not one of {known}; mend it or take the row out")
+    csvs.check_rows(where, unknown, f"the label is not one of {known}; mend it or take the row out")
     odd = ~keys.str[-1].str.fullmatch(form)
-    files.check_rows(where, odd, "fname does not end in a recording's id; mend it or take the row out")
+    csvs.check_rows(where, odd, "fname does not end in a recording's id; mend it or take the row out")
     differ = labels.fillna("") != [key[0] if len(key) > 1 else "" for key in keys]
-    files.check_rows(where, differ, "fname and label disagree; mend one or take the row out")
-    files.check_rows(where, keys.duplicated(), "the recording is named twice; keep one row")
+    csvs.check_rows(where, differ, "fname and label disagree; mend one or take the row out")
+    csvs.check_rows(where, keys.duplicated(), "the recording is named twice; keep one row")

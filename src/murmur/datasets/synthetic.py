@@ -16,6 +16,7 @@ import soundfile
 from numpy.random import Generator
 from pydantic import BaseModel, Field
 
+from murmur import csvs
 from murmur.datasets import MURMUR, Reading, Task
 from murmur.errors import MurmurError
 
@@ -116,8 +117,8 @@ def read(root: Path, options: Options, task: str) -> Reading:
     path = root / RECORDINGS
     if not path.is_file():
         raise MurmurError(f"{path}: not found; run the download stage again")
-    frame = pd.read_csv(path, dtype=str, keep_default_na=False)
     columns = ["recording_id", "path", "patient_id", "person_id", "site", "sex", "age_group"]
+    frame = csvs.read(path, [*columns, task], remedy="run the download stage again")
     return Reading(frame[columns].assign(label=frame[task], patient_label=frame[task], role=None))
 
 
