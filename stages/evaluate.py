@@ -20,7 +20,7 @@ def main() -> None:
     history_paths = evaluate.run_files("data/history", p.split.runs, ".csv")
     stages = ("download", "segment")
     left_out = pd.concat([tables.read(f"data/left_out/{stage}.parquet", tables.LEFT_OUT) for stage in stages])
-    audit = pd.read_csv("metrics/audit.csv")
+    audit = tables.read_csv("metrics/audit.csv")
 
     results = evaluate.evaluate(
         recordings,
@@ -28,7 +28,7 @@ def main() -> None:
         segments,
         folds={run: tables.read(f"data/folds/run_{run}.parquet", tables.FOLDS) for run in p.split.runs},
         predictions={r: tables.read(path, schema) for r, path in paths.items()},
-        histories={run: pd.read_csv(path) for run, path in history_paths.items()},
+        histories={run: tables.read_csv(path) for run, path in history_paths.items()},
         options=p.evaluate,
         seed=p.seed,
         notes=[tables.read_note(path) for path in paths.values()],

@@ -284,6 +284,15 @@ def test_files_of_another_version_are_refused(path, change, message):
         compare.parse("old", given)
 
 
+def test_a_word_among_the_numbers_is_named():
+    given = texts()
+    lines = given[compare.FOLDS].splitlines()
+    given[compare.FOLDS] = "\n".join([*lines[:3], lines[3].replace("0.5", "half"), *lines[4:]])
+    message = r"HEAD: metrics/folds.csv: row 4, column brier: 'half' is not a number"
+    with pytest.raises(MurmurError, match=message):
+        compare.parse("HEAD", given)
+
+
 def test_tables_for_people():
     result = compare.compare(experiment("HEAD", A), experiment("workspace", A + 3 * UP + 0.1), rope=0.02)
     lines = compare.in_words(result).splitlines()

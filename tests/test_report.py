@@ -206,6 +206,36 @@ def test_answers_are_counted_with_shares_and_no_answer(page):
     assert table[3][1:] == ["0 0.000", "0 0.000", "2 1.000", "0 0.000"]
 
 
+@pytest.mark.parametrize(
+    "names", [("0", "1"), ("True", "False"), ("1.0", "2.0"), ("nan", "None"), ("-1", "1e5")]
+)
+def test_classes_and_recordings_that_look_like_numbers_stay_what_they_are(tmp_path, undrawn, names):
+    answers = pd.DataFrame({"actual": names * 2, "predicted": [*names, *names[::-1]]})
+    runs = RUNS.assign(**{f"{k}_{c}": 0.5 for k in ("precision", "recall", "f1") for c in names})
+    items = LEFT_OUT.assign(item=["0000", "0001"])
+    counts = {name: {"recordings": 2, "patients": 2, "persons": 2} for name in names}
+    details = changed({"data.classes": list(names), "data.positive": [names[1]], "data.counts": counts})
+    found = Page(written(tmp_path, details, confusion=answers, runs=runs, left_out=items))
+    (table,) = (rows for name, rows in found.tables.items() if name.startswith("Test answers"))
+    assert table[0][1:] == list(names)
+    assert [row[1:] for row in table[1:]] == [["1 0.500", "1 0.500"]] * 2
+    assert [row[1] for row in found.tables["Each item"][1:]] == ["0000", "0001"]
+
+
+@pytest.mark.parametrize("name", ["folds", "runs", "calibration", "audit", "subgroups", "score_per_fold"])
+def test_a_word_among_the_numbers_is_named(tmp_path, undrawn, name):
+    experiment(tmp_path)
+    (path,) = tmp_path.glob(f"*/{name}.csv")
+    head, first, *rest = path.read_text().splitlines()
+    column = next(c for c in reversed(head.split(",")) if c not in tables.WORDS)
+    cells = dict(zip(head.split(","), first.split(","), strict=True)) | {column: "high"}
+    path.write_text("\n".join([head, ",".join(cells.values()), *rest]))
+    with pytest.raises(
+        MurmurError, match=rf"{name}.csv: row 2, column {column}: 'high' is not a .*dvc repro"
+    ):
+        again(tmp_path)
+
+
 def test_the_page_holds_all_it_shows(page, tmp_path):
     assert len(page.links) > 20
     for tag, name, value in page.links:

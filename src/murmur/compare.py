@@ -5,7 +5,6 @@ persons again. A plain paired t-test takes fifty folds for fifty experiments and
 often. Both tests here widen its standard error by what the folds share (see `paired_test`).
 """
 
-import io
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -14,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from murmur import words
+from murmur import tables, words
 from murmur.errors import MurmurError
 
 FOLDS, AUDIT, DETAILS = FILES = ("metrics/folds.csv", "metrics/audit.csv", "metrics/details.json")
@@ -47,8 +46,8 @@ def parse(name: str, texts: Mapping[str, str]) -> Experiment:
         Naming the experiment and what is missing, if a file is not as this version writes it.
     """
     try:
-        scores = pd.read_csv(io.StringIO(texts[FOLDS])).set_index(["level", "run", "fold"])
-        audit = pd.read_csv(io.StringIO(texts[AUDIT]), dtype={"test_sha256": str}).set_index(["run", "fold"])
+        scores, audit = (tables.parse_csv(texts[path], f"{name}: {path}") for path in (FOLDS, AUDIT))
+        scores, audit = scores.set_index(["level", "run", "fold"]), audit.set_index(["run", "fold"])
         folds = scores.join(audit[["n_train", "n_validation", "n_test", "test_sha256"]])
         if lost := folds.index[folds["test_sha256"].isna()].tolist():
             raise ValueError(f"audit.csv lacks run {lost[0][1]}, fold {lost[0][2]}")

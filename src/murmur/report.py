@@ -7,7 +7,7 @@ import base64
 import hashlib
 import io
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from murmur import cards
+from murmur import cards, tables
 from murmur.cards import Table, figure, label
 from murmur.errors import MurmurError
 from murmur.files import write_text
@@ -76,7 +76,7 @@ def write(folder: Path, out: Path) -> None:
     details = _json(folder / DETAILS)
     if missing := [key for key in KEYS if key not in details]:
         raise MurmurError(f"{folder / DETAILS}: no {', '.join(missing)}; make it anew: dvc repro evaluate")
-    tables = {path: _csv(folder / path, columns) for path, columns in COLUMNS.items()}
+    read = {path: _csv(folder / path, columns) for path, columns in COLUMNS.items()}
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
@@ -84,11 +84,11 @@ def write(folder: Path, out: Path) -> None:
         cards=cards,
         details=details,
         experiment=experiment(folder),
-        confusion=_confusion(tables["plots/confusion.csv"], details["data"]["classes"]),
-        tables=_tables(tables, details),
-        figures=_figures(tables, details),
+        confusion=_confusion(read["plots/confusion.csv"], details["data"]["classes"]),
+        tables=_tables(read, details),
+        figures=_figures(read, details),
         pictures=[_uri(_bytes(folder / path), "png") for path in PICTURES],
-        cards_html=[_markdown(_bytes(folder / path).decode()) for path in CARDS],
+        cards_html=[_markdown(_text(folder / path)) for path in CARDS],
         **_if_there(folder, details),
     )
     write_text(out, page)
@@ -101,18 +101,25 @@ def _bytes(path: Path) -> bytes:
         raise MurmurError(f"{path}: cannot be read; make it: dvc repro evaluate") from error
 
 
-def _csv(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    names = {"test_sha256": str, "value": str, "experiment": str}
-    table = pd.read_csv(io.BytesIO(_bytes(path)), dtype=names, na_values=[""], keep_default_na=False)
-    if missing := [name for name in columns if name not in table]:
-        raise MurmurError(f"{path}: no column {', '.join(missing)}; make it anew: dvc repro evaluate")
-    counts = {name: int for name in table if name == "n" or name.startswith(("n_", "shared_"))}
-    return table.astype(counts)
+def _text(path: Path) -> str:
+    try:
+        return _bytes(path).decode()
+    except UnicodeDecodeError as error:
+        raise MurmurError(f"{path}: is not UTF-8 ({error}); make it anew: dvc repro evaluate") from error
+
+
+def _csv(
+    path: Path,
+    columns: Sequence[str],
+    words: Collection[str] = tables.WORDS,
+    again: str = "dvc repro evaluate",
+) -> pd.DataFrame:
+    return tables.parse_csv(_text(path), path, columns, words=words, again=again)
 
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(_bytes(path))
+        return json.loads(_text(path))
     except ValueError as error:
         raise MurmurError(f"{path}: is not JSON ({error}); make it anew: dvc repro evaluate") from error
 
@@ -137,23 +144,23 @@ def _plain(table: pd.DataFrame) -> Table:
     )
 
 
-def _tables(tables: Mapping[str, pd.DataFrame], details: Mapping[str, Any]) -> dict[str, Any]:
-    level, runs = details["level"], tables["metrics/runs.csv"]
+def _tables(read: Mapping[str, pd.DataFrame], details: Mapping[str, Any]) -> dict[str, Any]:
+    level, runs = details["level"], read["metrics/runs.csv"]
     names = list(details["headline"])
     return {
         "results": cards.results(details),
         "counts": cards.counts(details),
-        "audit": _plain(tables["metrics/audit.csv"]),
+        "audit": _plain(read["metrics/audit.csv"]),
         "runs": _plain(_shown(runs, ["run"], level, names)),
-        "folds": _plain(_shown(tables[FOLDS], ["run", "fold"], level, names)),
+        "folds": _plain(_shown(read[FOLDS], ["run", "fold"], level, names)),
         "levels": _levels(runs, names),
         "classes": _by_class(runs[runs["level"] == level], details["data"]["classes"]),
-        "operating_points": cards.operating_points(tables["metrics/operating_points.csv"]),
-        "subgroups": cards.subgroups(tables["metrics/subgroups.csv"]),
+        "operating_points": cards.operating_points(read["metrics/operating_points.csv"]),
+        "subgroups": cards.subgroups(read["metrics/subgroups.csv"]),
         "calibration": cards.calibration(runs, level),
-        "temperatures": _plain(tables["metrics/calibration.csv"].query("level == @level")),
-        "left_out": cards.left_out(tables["metrics/left_out.csv"]),
-        "items_left_out": _plain(tables["metrics/left_out.csv"]),
+        "temperatures": _plain(read["metrics/calibration.csv"].query("level == @level")),
+        "left_out": cards.left_out(read["metrics/left_out.csv"]),
+        "items_left_out": _plain(read["metrics/left_out.csv"]),
     }
 
 
@@ -206,19 +213,19 @@ def _colours(share: float) -> dict[str, str]:
     return {"back": "#{:02x}{:02x}{:02x}".format(*back), "ink": "#fff" if full > 0.9 else "#000"}
 
 
-def _figures(tables: Mapping[str, pd.DataFrame], details: Mapping[str, Any]) -> dict[str, Any]:
+def _figures(read: Mapping[str, pd.DataFrame], details: Mapping[str, Any]) -> dict[str, Any]:
     """Each as a data URI of SVG."""
-    answers = tables["plots/confusion.csv"]
+    answers = read["plots/confusion.csv"]
     positive = float(answers["actual"].isin(details["data"]["positive"]).mean())
-    curves = tables["plots/learning_curves.csv"]
+    curves = read["plots/learning_curves.csv"]
     panel = curves["curve"].str.replace(r"^(train|validation) ", "", regex=True)
     return {
-        "roc": _svg(lambda ax: _roc(ax, tables["plots/roc.csv"])),
+        "roc": _svg(lambda ax: _roc(ax, read["plots/roc.csv"])),
         "precision_recall": _svg(
-            lambda ax: _precision_recall(ax, tables["plots/precision_recall.csv"], positive)
+            lambda ax: _precision_recall(ax, read["plots/precision_recall.csv"], positive)
         ),
-        "reliability": _svg(lambda ax: _reliability(ax, tables["plots/reliability.csv"])),
-        "scores": _svg(lambda ax: _scores(ax, tables["plots/score_per_fold.csv"], details), width=7.2),
+        "reliability": _svg(lambda ax: _reliability(ax, read["plots/reliability.csv"])),
+        "scores": _svg(lambda ax: _scores(ax, read["plots/score_per_fold.csv"], details), width=7.2),
         "curves": {
             name: _svg(lambda ax, name=name, part=part: _curves(ax, part, name))  # type: ignore[misc]
             for name, part in curves.groupby(panel, sort=False)
@@ -314,9 +321,10 @@ def _if_there(folder: Path, details: Mapping[str, Any]) -> dict[str, Any]:
         else:
             foreign[path.relative_to(folder).as_posix()] = f"murmur evaluate-on {dataset}"
     if (folder / ROBUSTNESS).exists():
-        table = _csv(folder / ROBUSTNESS, ("disturbance", "value", "unit", "metric", "mean", "low", "high"))
+        columns = ("disturbance", "value", "unit", "metric", "mean", "low", "high")
+        words = tables.WORDS - {"value"}
+        table = _csv(folder / ROBUSTNESS, columns, words, "murmur robustness")
         if "experiment" in table and (table["experiment"] == this).all():
-            table = table.astype({"value": float})
             robustness, curves = _robustness_table(table), _robustness_curves(table, details)
         else:
             foreign[ROBUSTNESS] = "murmur robustness"
