@@ -34,12 +34,21 @@ DETAILS = {
         },
         **{"sites": {"AV": 450, "PV": 452}, "sex": {"Female": 140, "Male": 132}, "age_group": {"Child": 272}},
         "source": {"CC2014": 400, "CC2015": 502},
+        "unknown_persons": 0,
+        "sample_rates": {"4000": {"Present": 391, "Unknown": 71, "Absent": 440}},
     },
     "protocol": {
         **{"method": "kfold", "folds": 2, "runs": 2, "group_by": "person", "validate_on": "validation"},
         **{"merge_near_duplicates": True, "on_leak": "error", "person": "Linked ids are one person."},
         **{"leaky": False, "flaws": "none", "shared_persons": 0, "shared_audio": 0, "shared_near": 0},
+        **{"select_on": "loss", "stops": "none"},
     },
+    "scored": {
+        **{"units": 272, "of": 272, "least_runs": 2, "most_runs": 2, "in_parts": False},
+        "lowest_level": "segment",
+    },
+    "resampled": {"groups": 253, "persons": 253},
+    "parts": {"folds": 4, "without_validation": 0, "test_parts": 4},
     **{"device": "cpu", "precision": "float32", "versions": {"python": "3.11.7", "torch": "2.11.0"}},
 }
 RUNS = pd.DataFrame(
@@ -162,7 +171,7 @@ def test_the_data_card_says_who_is_there_and_what_is_not():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"protocol.leaky": True, "protocol.flaws": "validate_on"}, "Flaw: the test part stops the training"),
+        ({"protocol.leaky": True, "protocol.flaws": "validate_on"}, "Flaw: the test part selects the epoch"),
         ({"protocol.leaky": True, "protocol.shared_near": 3}, "worst fold shares 3 near-duplicates"),
         ({"data.counts.Unknown.persons": 29}, "Few: class Unknown"),
         ({"data.dataset": "synthetic"}, "The data are simulated"),
@@ -190,10 +199,9 @@ def test_every_protocol_has_words(method, rule):
     assert "2" in said and "fitted for unweighted average recall (UAR) on each validation part" in said
 
 
-def test_the_test_part_that_stops_the_training_is_named():
-    assert "In each fold the test part stops" in " ".join(
-        cards.protocol(changed({"protocol.validate_on": "test"}))
-    )
+def test_the_test_part_that_selects_the_epoch_is_named():
+    tested = changed({"protocol.validate_on": "test", "parts.without_validation": 4})
+    assert "In each fold the test part selects the epoch" in " ".join(cards.protocol(tested))
 
 
 def test_a_bar_or_a_new_line_in_a_name_breaks_no_table():

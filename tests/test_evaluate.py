@@ -253,7 +253,7 @@ def test_leaky_if_said_so_or_if_the_audit_finds_it(made, said, shared, leaky):
 )
 def test_the_protocol_names_what_leaks_whatever_the_audit_finds(made, changes, leaky, flaws):
     checked = params.check(params.Params, changed(changes), where="params.yaml")
-    protocol = evaluate.protocol(checked.split, checked.segment, CARD, folds=5)
+    protocol = evaluate.protocol(checked.split, checked.segment, checked.train, CARD, folds=5)
     assert (protocol["leaky"], protocol["flaws"], protocol["folds"]) == (leaky, flaws, 5)
     assert protocol["validate_on"] == checked.split.validate_on and protocol["person"] == "made up"
     nothing = made["audit"].assign(shared_persons=0)

@@ -282,7 +282,7 @@ def test_a_leak_stands_in_a_box_above_the_figures(tmp_path, undrawn):
     text = written(tmp_path, leaky)
     box = text.index('<div class="leaky"')
     assert (
-        box < text.index("weighted accuracy") and "the test part stops the training" in text[box : box + 600]
+        box < text.index("weighted accuracy") and "the test part selects the epoch" in text[box : box + 600]
     )
     assert "7 persons" in text[box : box + 600]
     assert '<div class="leaky"' not in written(tmp_path)

@@ -22,7 +22,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from murmur import cards, tables
+from murmur import cards, tables, words
 from murmur.cards import Table, figure, label
 from murmur.errors import MurmurError
 from murmur.files import write_text
@@ -46,7 +46,7 @@ COLUMNS = {  # what is read, and the columns that must be there
     ),
     "metrics/operating_points.csv": ("chosen_on", "figure", "mean", "sd", "low", "high"),
     "metrics/calibration.csv": ("run", "fold", "level", "temperature"),
-    "metrics/left_out.csv": ("stage", "item", "reason"),
+    "metrics/left_out.csv": ("stage", "reason"),
     "plots/confusion.csv": ("actual", "predicted"),
     "plots/roc.csv": ("fpr", "tpr", "low", "high"),
     "plots/precision_recall.csv": ("recall", "precision", "low", "high"),
@@ -55,7 +55,10 @@ COLUMNS = {  # what is read, and the columns that must be there
     "plots/score_per_fold.csv": ("run", "fold"),
 }
 DETAILS, PICTURES = "metrics/details.json", ("plots/errors.png", "plots/gallery.png")
-KEYS = ("level", "rule", "headline", "baseline", "no_answer", "data", "protocol")
+KEYS = (
+    *("level", "rule", "headline", "baseline", "no_answer", "data", "protocol", "scored", "resampled"),
+    "parts",
+)
 CARDS = ("metrics/model_card.md", "metrics/data_card.md")
 ROBUSTNESS = "plots/robustness.csv"
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -83,6 +86,8 @@ def write(folder: Path, out: Path) -> None:
     page = environment.get_template("report.html.j2").render(
         cards=cards,
         details=details,
+        leak=words.leak_mark(details),
+        given=words.GIVEN,
         experiment=experiment(folder),
         confusion=_confusion(read["plots/confusion.csv"], details["data"]["classes"]),
         tables=_tables(read, details),
@@ -111,10 +116,10 @@ def _text(path: Path) -> str:
 def _csv(
     path: Path,
     columns: Sequence[str],
-    words: Collection[str] = tables.WORDS,
+    texts: Collection[str] = tables.WORDS,
     again: str = "dvc repro evaluate",
 ) -> pd.DataFrame:
-    return tables.parse_csv(_text(path), path, columns, words=words, again=again)
+    return tables.parse_csv(_text(path), path, columns, words=texts, again=again)
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -160,8 +165,14 @@ def _tables(read: Mapping[str, pd.DataFrame], details: Mapping[str, Any]) -> dic
         "calibration": cards.calibration(runs, level),
         "temperatures": _plain(read["metrics/calibration.csv"].query("level == @level")),
         "left_out": cards.left_out(read["metrics/left_out.csv"]),
-        "items_left_out": _plain(read["metrics/left_out.csv"]),
+        "items_left_out": _items(read["metrics/left_out.csv"]),
+        "sample_rates": cards.sample_rates(details),
     }
+
+
+def _items(left_out: pd.DataFrame) -> Table:
+    """Each item that was left out; empty where none is named."""
+    return _plain(left_out if "item" in left_out else left_out[:0])
 
 
 def _shown(table: pd.DataFrame, keys: list[str], level: str, names: Iterable[str]) -> pd.DataFrame:
@@ -236,10 +247,11 @@ def _figures(read: Mapping[str, pd.DataFrame], details: Mapping[str, Any]) -> di
 def _svg(draw: Callable[[Axes], None], width: float = 4.2, height: float = 3.8) -> str:
     """One pair of axes, drawn on; the same data give the same bytes."""
     picture = Figure(figsize=(width, height), layout="constrained")
-    ax = picture.subplots()
-    ax.grid(color="#dddddd", linewidth=0.6)
-    ax.set_axisbelow(True)
-    draw(ax)
+    with rc_context({"text.parse_math": False}):  # a class may be named $x$
+        ax = picture.subplots()
+        ax.grid(color="#dddddd", linewidth=0.6)
+        ax.set_axisbelow(True)
+        draw(ax)
     content = io.BytesIO()
     with rc_context({"svg.hashsalt": "murmur"}):
         FigureCanvasSVG(picture).print_svg(content, metadata={"Date": None, "Creator": None})
@@ -301,7 +313,7 @@ def _scores(ax: Axes, folds: pd.DataFrame, details: Mapping[str, Any]) -> None:
     ax.scatter([], [], s=9, color=OKABE_ITO[0], label="a fold")
     ax.errorbar(
         *(place + 0.2, mean, [mean - low, high - mean]), fmt="o", color=OKABE_ITO[1], capsize=4,
-        label="mean over runs, 95 % interval over persons",
+        label=f"mean over runs, 95 % interval over {cards.over(details)}",
     )  # fmt: skip
     constant = np.array([always[n] for n in names], float)
     ax.scatter(place + 0.35, constant, marker="_", s=120, color="black", label=f"always {always['answer']}")
@@ -322,8 +334,7 @@ def _if_there(folder: Path, details: Mapping[str, Any]) -> dict[str, Any]:
             foreign[path.relative_to(folder).as_posix()] = f"murmur evaluate-on {dataset}"
     if (folder / ROBUSTNESS).exists():
         columns = ("disturbance", "value", "unit", "metric", "mean", "low", "high")
-        words = tables.WORDS - {"value"}
-        table = _csv(folder / ROBUSTNESS, columns, words, "murmur robustness")
+        table = _csv(folder / ROBUSTNESS, columns, tables.WORDS - {"value"}, "murmur robustness")
         if "experiment" in table and (table["experiment"] == this).all():
             robustness, curves = _robustness_table(table), _robustness_curves(table, details)
         else:
