@@ -218,8 +218,12 @@ def test_the_order_of_the_rows_does_not_matter():
 def test_a_leaky_side_is_told_loudly():
     result = compare.compare(experiment("a"), experiment("b", B, leaky=True, flaws="validate_on"))
     assert result["b"]["leaky"] and not result["a"]["leaky"]
-    told = "WARNING: B (b) is LEAKY (flaws: validate_on)"
+    told = "WARNING: B (b) is LEAKY (the test part selects the epoch)"
     assert told in compare.in_words(result) and told in compare.as_markdown(result)
+    assert any(
+        line.split()[:4] == ["metric", "A", "B", "(LEAKY)"] for line in compare.in_words(result).split("\n")
+    )
+    assert "| metric | A | B (LEAKY) |" in compare.as_markdown(result)
     found = compare.compare(experiment("a", leaky=True), experiment("b", B))
     assert "WARNING: A (a) is LEAKY (test and training parts share something" in found["notes"][0]
 

@@ -241,7 +241,8 @@ def _limits_of_protocol(details: Mapping[str, Any]) -> Iterable[str]:
     elif details["parts"]["test_parts"] < details["parts"]["folds"]:
         yield "Runs share their test parts: the SD over runs tells of seeds, not of other persons tested."
     if n := details["scored"]["of"] - details["scored"]["units"]:
-        yield f"{n} of {details['scored']['of']} {details['level']}s are never tested: unknown how it fares."
+        of, level = details["scored"]["of"], details["level"]
+        yield f"{n} of {of} {level}s are in no test part: the figures say nothing of them."
     for level, n in details["no_answer"].items():
         if n:
             yield f"{n} {level}s have no usable segment; such a unit {_silent(details)}."

@@ -189,8 +189,17 @@ def unnamed(left_out: pd.DataFrame) -> pd.DataFrame:
 
     For data that may not be passed on, since git passes metrics/ on.
     """
-    kinds = [next((kind for kind in REASONS if kind in why), "another reason") for why in left_out["reason"]]
-    return left_out.assign(reason=kinds).groupby(["stage", "reason"]).size().reset_index(name="n_items")
+    return (
+        left_out.assign(reason=kinds(left_out["reason"]))
+        .groupby(["stage", "reason"])
+        .size()
+        .reset_index(name="n_items")
+    )
+
+
+def kinds(reasons: Iterable[str]) -> list[str]:
+    """The kind of each reason, without what is particular to an item."""
+    return [next((kind for kind in REASONS if kind in why), "another reason") for why in reasons]
 
 
 def run_files(folder: str | Path, runs: Iterable[int], suffix: str = ".parquet") -> dict[int, Path]:

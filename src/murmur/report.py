@@ -351,10 +351,11 @@ def _elsewhere(found: Mapping[str, Any], details: Mapping[str, Any]) -> dict[str
         for name, row in found["headline"].items()
     ]
     counts = ", ".join(f"{n} {name}" for name, n in data["counts"].items())
+    at_most = "at most " * bool(data.get("unknown_persons"))
     classes = [f"{name}: {to or 'left out'}" for name, to in found["class_map"].items() if name != to]
     return {
         "table": Table(("figure", "here", "there", "95 % interval", f"always {always['answer']}"), rows),
-        "who": f"{data['units']} {found['level']}s ({counts}) of {data['persons']} persons.",
+        "who": f"{data['units']} {found['level']}s ({counts}) of {at_most}{data['persons']} persons.",
         "classes": "; ".join(classes),
         "unasked": ", ".join(found["left_unasked"]),
         "seen": found["seen_in_training"],
