@@ -31,9 +31,7 @@ CALIBRATED = (
     "Lower is better. Calibrated: by one temperature a fold, fitted on its validation part (Guo et al., ICML "
     "2017)."
 )
-UNCALIBRATED = (
-    "Lower is better. Not calibrated: there are folds without a validation part to fit a temperature on."
-)
+UNCALIBRATED = "Lower is better. Not calibrated: no fold has a validation part to fit a temperature on."
 NOT_NAMED = (
     "The data may not be passed on, so that no item is named here: data/left_out/download.parquet and "
     "segment.parquet name each with its reason."
@@ -174,7 +172,7 @@ def _selection(details: Mapping[str, Any]) -> str:
     if 0 < without < parts["folds"]:
         where = f"the test part ({without} of {parts['folds']} folds) or the split's own validation part"
     stops = (
-        "" if split["stops"] == "none" else f" and stops the training ({split['stops'].replace('_', ' ')})"
+        "" if split["stops"] == "none" else f", and stops the training ({split['stops'].replace('_', ' ')})"
     )
     no_rule = "" if stops else "; no rule stops the training early"
     return f"In each fold {where} selects the epoch, by {SELECTIONS[split['select_on']]}{stops}{no_rule}."
@@ -326,8 +324,16 @@ def operating_rule(details: Mapping[str, Any]) -> str:
 
 
 def calibration_rule(details: Mapping[str, Any]) -> str:
-    """How the probabilities are calibrated, if they are."""
-    return UNCALIBRATED if details["parts"]["without_validation"] else CALIBRATED
+    """How the probabilities are calibrated, and in which folds."""
+    without, folds = (details["parts"][name] for name in ("without_validation", "folds"))
+    if without == folds:
+        return UNCALIBRATED
+    if not without:
+        return CALIBRATED
+    return (
+        f"{CALIBRATED} {without} of {folds} folds have no validation part: their units are left out of the "
+        "calibrated figures."
+    )
 
 
 def calibration(runs: pd.DataFrame, level: str) -> Table:
