@@ -288,6 +288,50 @@ def test_a_leak_stands_in_a_box_above_the_figures(tmp_path, undrawn):
     assert '<div class="leaky"' not in written(tmp_path)
 
 
+def test_every_table_and_drawing_of_leaky_figures_is_marked(tmp_path, undrawn):
+    experiment(tmp_path, changed({"protocol.leaky": True, "protocol.flaws": "validate_on"}))
+    others(tmp_path, report.experiment(tmp_path))
+    found = Page(again(tmp_path))
+    facts = (
+        "Classes",
+        "Rates at",
+        "What each test part",
+        "What the rules",
+        "Each item",
+        "Model card",
+        "Data card",
+    )
+    figures = [name for name in found.tables if not name.startswith(facts)]
+    assert len(figures) > 10 and all(name.startswith("LEAKY: ") for name in figures), figures
+    assert not [name for name in written(tmp_path).split("<") if name.startswith("caption>LEAKY")]
+
+
+def test_what_the_intervals_leave_out_stands_below_them(page):
+    assert page.text.count(cards.words.GIVEN) == 3, "results, operating points, subgroups"
+
+
+def test_items_of_private_data_are_counted_and_not_named(tmp_path, undrawn):
+    counted = pd.DataFrame({"stage": ["segment"], "reason": ["too short for a segment"], "n_items": [7]})
+    found = Page(written(tmp_path, left_out=counted))
+    assert found.tables["What the rules left out"][1:] == [["segment", "too short for a segment", "7"]]
+    assert "Each item" not in found.tables and cards.NOT_NAMED in found.text
+
+
+def test_a_class_named_like_a_formula_is_drawn_as_it_is(tmp_path):
+    details = changed({"baseline.answer": r"$\frac{a$"})
+    assert r"always $\frac{a$" in Page(written(tmp_path, details)).text
+
+
+def test_persons_there_that_are_unknown_are_told(tmp_path, undrawn):
+    experiment(tmp_path)
+    others(tmp_path, report.experiment(tmp_path))
+    path = tmp_path / "metrics/elsewhere_cinc2016.json"
+    there = json.loads(path.read_text())
+    there["data"]["unknown_persons"] = 40
+    path.write_text(json.dumps(there))
+    assert "40 patients (10 Present, 30 Absent) of at most 39 persons" in Page(again(tmp_path)).text
+
+
 def test_what_is_undefined_is_said_with_its_reason_and_never_zero(tmp_path):
     nothing = {"mean": None, "sd": None, "low": None, "high": None}
     runs = RUNS.assign(roc_auc=RUNS["roc_auc"].where(RUNS["run"] == 0))
