@@ -379,5 +379,13 @@ def test_a_bar_or_a_new_line_in_a_name_breaks_no_table():
     assert "| A\\|V x | 3 |" in text
 
 
+def test_names_of_the_data_are_neither_html_nor_links():
+    details = changed({"data.sites": {"<b>x": 3, "![i](http://x)": 2}, "data.source": {"[l](http://x)": 2}})
+    details["data"]["counts"]["<i>"] = {"recordings": 1, "patients": 1, "persons": 1}
+    text = cards.data_card(details, AUDIT, LEFT_OUT)
+    assert "<b>" not in text and "<i>" not in text and "](" not in text.replace("\\](", "")
+    assert "| &lt;b>x | 3 |" in text and "Few: class &lt;i> has 1 persons" in text
+
+
 def test_without_subgroups_the_card_says_so():
     assert cards.NO_SUBGROUPS in model_card(subgroups=SUBGROUPS[:0])

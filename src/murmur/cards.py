@@ -500,7 +500,9 @@ def _tallies(data: Mapping[str, Any]) -> list[Table]:
 
 
 def _card(title: str, parts: Mapping[str, str]) -> str:
-    return "\n\n".join([f"# {title}", *(f"## {name}\n\n{text}" for name, text in parts.items())]) + "\n"
+    texts = {name: text if "```" in text else words.inert(text) for name, text in parts.items()}
+    sections = (f"## {name}\n\n{text}" for name, text in texts.items())
+    return "\n\n".join([f"# {words.inert(title)}", *sections]) + "\n"
 
 
 def _markdown(table: Table) -> str:

@@ -1,6 +1,7 @@
 """Figures, tables and what is wrong with them as text, for a terminal and in Markdown."""
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -59,7 +60,7 @@ def flaws(details: Mapping[str, Any]) -> list[str]:
 
 def leak(details: Mapping[str, Any]) -> str:
     """Why the figures of an experiment (metrics/details.json) are leaky; empty where they are not."""
-    if not details["protocol"].get("leaky"):
+    if not details["protocol"]["leaky"]:
         return ""
     found = shared(details["protocol"])
     clauses = [f"the worst fold shares {', '.join(found)}"] * bool(found) + flaws(details)
@@ -93,8 +94,13 @@ def aligned(rows: Rows) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
+def inert(text: str) -> str:
+    """A text for Markdown in which names of the data are neither HTML nor links nor images."""
+    return re.sub(r"\](?=\()", r"\\]", re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text))
+
+
 def markdown(rows: Rows) -> str:
     """A table in Markdown, its head first."""
-    cells = [[" ".join(cell.split()).replace("|", "\\|") for cell in row] for row in rows]
+    cells = [[inert(" ".join(cell.split())).replace("|", "\\|") for cell in row] for row in rows]
     lines = [cells[0], ["---"] * len(cells[0]), *cells[1:]]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
