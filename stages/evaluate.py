@@ -13,6 +13,7 @@ from murmur.files import write_text
 def main() -> None:
     p = params.load("evaluate", "clean", "segment", "mel", "split", "train", "seed")
     recordings = tables.read("data/recordings.parquet", tables.RECORDINGS)
+    groups = tables.read("data/folds/groups.parquet", tables.GROUPS)
     card = tables.read_card("data/recordings.parquet")
     schema = tables.predictions_schema(card.classes)
     segments = tables.read("data/segments.parquet", tables.SEGMENTS)
@@ -20,28 +21,34 @@ def main() -> None:
     history_paths = evaluate.run_files("data/history", p.split.runs, ".history.csv")
     stages = ("download", "segment")
     left_out = pd.concat([tables.read(f"data/left_out/{stage}.parquet", tables.LEFT_OUT) for stage in stages])
-    audit = pd.read_csv("metrics/audit.csv")
+    audit = tables.read_csv("metrics/audit.csv")
+
+    folds = {run: tables.read(f"data/folds/run_{run}.parquet", tables.FOLDS) for run in p.split.runs}
+    has_validation = evaluate.has_validation(folds)
 
     results = evaluate.evaluate(
-        recordings,
+        recordings.merge(groups, on="recording_id", validate="1:1"),
         card,
         segments,
-        folds={run: tables.read(f"data/folds/run_{run}.parquet", tables.FOLDS) for run in p.split.runs},
+        folds=folds,
         predictions={r: tables.read(path, schema) for r, path in paths.items()},
-        histories={run: pd.read_csv(path) for run, path in history_paths.items()},
+        histories={run: tables.read_csv(path) for run, path in history_paths.items()},
         options=p.evaluate,
         seed=p.seed,
         notes=[tables.read_note(path) for path in paths.values()],
         audit=audit,
-        protocol=evaluate.protocol(p.split, p.segment, card, audit["fold"].nunique()),
+        protocol=evaluate.protocol(
+            p.split, p.segment, p.train, card, audit["fold"].nunique(), has_validation
+        ),
         left_out=len(left_out),
     )
     _pictures(p, card, recordings, segments, results)
     evaluate.write(results, "metrics", "plots")
-    tables.write_csv(left_out, "metrics/left_out.csv")
+    listed = left_out if card.shareable else evaluate.unnamed(left_out)
+    tables.write_csv(listed, "metrics/left_out.csv")
     subgroups, points, runs = (results.tables[name] for name in ("subgroups", "operating_points", "runs"))
     write_text("metrics/model_card.md", cards.model_card(results.details, p, subgroups, points, runs))
-    write_text("metrics/data_card.md", cards.data_card(results.details, audit, left_out))
+    write_text("metrics/data_card.md", cards.data_card(results.details, audit, listed))
     print(evaluate.in_words(results.details))
 
 

@@ -1,4 +1,4 @@
-"""Decide, for every run, who is trained on, who stops the training and who is tested."""
+"""Decide, for every run, who is trained on, who validates and who is tested."""
 
 import pandas as pd
 
@@ -10,16 +10,19 @@ from murmur.files import beside
 def main() -> None:
     p = params.load("split", "seed")
     recordings = tables.read("data/recordings.parquet", tables.RECORDINGS)
+    card = tables.read_card("data/recordings.parquet")
     duplicates = tables.read("data/duplicates.parquet", tables.DUPLICATES)
     segments = tables.read("data/segments.parquet", tables.SEGMENTS)
     runs = split.split(recordings, segments, duplicates, p.split, p.seed)
     folds = pd.concat(runs.values())
     audit = split.audit(folds, recordings, duplicates)
     tables.write_csv(audit, "metrics/audit.csv")  # first, so that whoever is refused can look at it
-    print(split.check(audit, folds, recordings, duplicates, p.split.on_leak))
+    found = (audit, folds, recordings, duplicates, p.split.on_leak)
+    print(split.check(*found, method=p.split.method, unknown_persons=card.unknown_persons))
     with beside("data/folds") as folder:
         for run, table in runs.items():
             tables.write(table, folder / f"run_{run}.parquet", tables.FOLDS)
+        tables.write(split.groups(recordings, duplicates), folder / "groups.parquet", tables.GROUPS)
 
 
 if __name__ == "__main__":

@@ -34,12 +34,21 @@ DETAILS = {
         },
         **{"sites": {"AV": 450, "PV": 452}, "sex": {"Female": 140, "Male": 132}, "age_group": {"Child": 272}},
         "source": {"CC2014": 400, "CC2015": 502},
+        "unknown_persons": 0,
+        "sample_rates": {"4000": {"Present": 391, "Unknown": 71, "Absent": 440}},
     },
     "protocol": {
         **{"method": "kfold", "folds": 2, "runs": 2, "group_by": "person", "validate_on": "validation"},
         **{"merge_near_duplicates": True, "on_leak": "error", "person": "Linked ids are one person."},
         **{"leaky": False, "flaws": "none", "shared_persons": 0, "shared_audio": 0, "shared_near": 0},
+        **{"select_on": "loss", "stops": "none"},
     },
+    "scored": {
+        **{"units": 272, "of": 272, "least_runs": 2, "most_runs": 2, "in_parts": False},
+        "lowest_level": "segment",
+    },
+    "resampled": {"groups": 253, "persons": 253},
+    "parts": {"folds": 4, "without_validation": 0, "test_parts": 4},
     **{"device": "cpu", "precision": "float32", "versions": {"python": "3.11.7", "torch": "2.11.0"}},
 }
 RUNS = pd.DataFrame(
@@ -162,7 +171,7 @@ def test_the_data_card_says_who_is_there_and_what_is_not():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"protocol.leaky": True, "protocol.flaws": "validate_on"}, "Flaw: the test part stops the training"),
+        ({"protocol.leaky": True, "protocol.flaws": "validate_on"}, "Flaw: the test part selects the epoch"),
         ({"protocol.leaky": True, "protocol.shared_near": 3}, "worst fold shares 3 near-duplicates"),
         ({"data.counts.Unknown.persons": 29}, "Few: class Unknown"),
         ({"data.dataset": "synthetic"}, "The data are simulated"),
@@ -190,15 +199,192 @@ def test_every_protocol_has_words(method, rule):
     assert "2" in said and "fitted for unweighted average recall (UAR) on each validation part" in said
 
 
-def test_the_test_part_that_stops_the_training_is_named():
-    assert "In each fold the test part stops" in " ".join(
-        cards.protocol(changed({"protocol.validate_on": "test"}))
+def test_the_test_part_that_selects_the_epoch_is_named():
+    tested = changed({"protocol.validate_on": "test", "parts.without_validation": 4})
+    assert "In each fold the test part selects the epoch" in " ".join(cards.protocol(tested))
+
+
+SPLITS = [  # protocol, parts and scored in the details; what is stated; what is not
+    (
+        {},
+        [
+            "dealt by person, with merging",
+            "a validation part of its own selects the epoch, by the least loss",
+            "no rule stops the training early",
+            "272 of 272 patients are scored, each in every run",
+        ],
+        [],
+    ),
+    (
+        {"protocol.runs": 1, "scored.least_runs": 1, "scored.most_runs": 1},
+        ["2-fold cross-validation, once"],
+        [],
+    ),
+    (
+        {"protocol.group_by": "segment", "scored.in_parts": True},
+        ["dealt by segment.", "a patient that several test parts share is scored in each"],
+        ["merging"],
+    ),
+    ({"protocol.merge_near_duplicates": False}, ["dealt by person, without merging"], []),
+    (
+        {"protocol.method": "holdout", "scored.units": 99, "scored.least_runs": 1},
+        [
+            "2 times one test part, drawn anew, dealt by person",
+            "99 of 272 patients are scored, each in 1 to 2 of 2",
+        ],
+        ["in every run"],
+    ),
+    (
+        {"protocol.method": "role", "scored.units": 40, "parts.folds": 2, "parts.test_parts": 1},
+        [
+            "training and test part, trained on 2 times.",
+            "40 of 272 patients are scored, each in every run",
+            "a validation part, drawn from the training part by person, with merging",
+        ],
+        ["part of its own", "dealt"],
+    ),
+    (
+        {"protocol.method": "role", "protocol.group_by": "segment"},
+        ["a validation part, drawn from the training part by segment, selects"],
+        ["merging", "dealt"],
+    ),
+    (
+        {"protocol.method": "file", "scored.units": 40, "parts.folds": 3},
+        [
+            "a published split from a file, 2 runs, 3 folds in all.",
+            "40 of 272 patients",
+            "a validation part, the split's own or else drawn from the training part by person, with",
+        ],
+        ["dealt"],
+    ),
+    (
+        {"protocol.method": "file", "protocol.validate_on": "test"},
+        ["In each fold the split's own validation part selects the epoch"],
+        ["the test part selects", "merging"],
+    ),
+    (
+        {"protocol.method": "file", "protocol.validate_on": "test", "parts.without_validation": 1},
+        ["the test part (1 of 4 folds) or the split's own validation part selects the epoch"],
+        ["merging", "dealt"],
+    ),
+    (
+        {"protocol.validate_on": "test", "parts.without_validation": 4, "protocol.stops": "patience 3"},
+        [
+            "In each fold the test part selects the epoch, by the least loss",
+            "and stops the training (patience 3)",
+        ],
+        ["validation part", "no rule"],
+    ),
+    (
+        {"protocol.stops": "patience 3, stop_accuracy 0.9", "protocol.select_on": "uar"},
+        ["by the greatest UAR, and stops the training (patience 3, stop accuracy 0.9)"],
+        ["no rule"],
+    ),
+    (
+        {"scored.lowest_level": "patient"},
+        ["The model answers for a patient as a whole; the likeliest"],
+        ["its parts"],
+    ),
+    (
+        {"resampled": {"groups": 233, "persons": 1000}, "data.unknown_persons": 902},
+        ["resamples 233 groups of at most 1000 persons (who share near-identical audio are one group)"],
+        [],
+    ),
+]
+
+
+@pytest.mark.parametrize(("changes", "stated", "others"), SPLITS)
+def test_every_sentence_on_the_protocol_is_true_for_every_split(changes, stated, others):
+    details = changed(changes)
+    text = " ".join(cards.protocol(details))
+    assert not [words for words in stated if words.lower() not in text.lower()], text
+    assert not [words for words in others if words in text], text
+    assert "every patient is scored" not in text and "  " not in text and ".." not in text
+    limits = "\n".join(cards.limits(details))
+    unscored = details["scored"]["of"] - details["scored"]["units"]
+    assert (f"{unscored} of 272 patients are in no test part" in limits) == (unscored > 0)
+    assert ("Runs share their test parts" in limits) == ("parts.test_parts" in changes)
+
+
+def test_leaky_figures_are_marked_wherever_they_are_shown():
+    leaky = changed({"protocol.leaky": True, "protocol.flaws": "validate_on", "protocol.shared_persons": 7})
+    text = model_card(leaky)
+    why = "the worst fold shares 7 persons; the test part selects the epoch"
+    mark = f"**LEAKY, the figures may flatter: {why}.**"
+    sections = {part.partition("\n")[0]: part for part in text.split("\n## ")}
+    for name in ("Results", "Operating points", "Calibration", "Factors: subgroups"):
+        assert mark in sections[name], name
+        assert "LEAKY" not in model_card() and "flatter" not in model_card()
+    for name in ("Results", "Operating points", "Factors: subgroups"):
+        assert cards.words.GIVEN in sections[name], "what the intervals leave out"
+
+
+def test_without_a_validation_part_nothing_is_chosen_or_calibrated():
+    text = model_card(changed({"protocol.validate_on": "test", "parts.without_validation": 4}))
+    assert "Chosen on validation: undefined, since there are folds without a validation part" in text
+    assert cards.UNCALIBRATED in text and "fitted on its validation part" not in text
+    some = model_card(changed({"parts.without_validation": 1}))
+    assert "1 of 4 folds have no validation part: their units are left out of the calibrated figures" in some
+
+
+def test_unknown_persons_are_told_with_their_number_and_never_as_clean():
+    details = changed(
+        {
+            **{"data.unknown_persons": 902, "protocol.leaky": True, "protocol.flaws": "data set"},
+            **{"data.persons": 902, "resampled": {"groups": 902, "persons": 902}},
+        }
     )
+    unknown = (
+        "the persons of 902 of 902 recordings are unknown: no split of these data can be shown to be free"
+    )
+    for text in (model_card(details), cards.data_card(details, AUDIT, LEFT_OUT)):
+        assert unknown in text and "nothing that is known is shared, in any fold. Flaw:" in text
+        assert "nothing is shared" not in text and "at most 902 persons" in text
+        assert "| class | recordings | patients | persons, at most |" in text
+
+
+@pytest.mark.parametrize(
+    ("rates", "alone"),
+    [
+        ({"4000": {"Present": 391, "Unknown": 71, "Absent": 440}}, []),
+        (
+            {"1000": {"Present": 391}, "4000": {"Unknown": 71, "Absent": 440}},
+            ["Present was recorded at 1000 Hz (391"],
+        ),
+        (
+            {"1000": {"Present": 390}, "4000": {"Present": 1, "Absent": 511}},
+            ["Present was recorded at 1000 Hz (390"],
+        ),
+        ({"1000": {"Present": 1, "Absent": 2}, "4000": {"Present": 1, "Absent": 511}}, []),
+    ],
+)
+def test_rates_are_told_by_class_and_one_that_a_single_class_has(rates, alone):
+    full = {rate: {c: row.get(c, 0) for c in CLASSES} for rate, row in rates.items()}
+    text = cards.data_card(changed({"data.sample_rates": full}), AUDIT, LEFT_OUT)
+    assert "| recorded at, Hz | Present | Unknown | Absent |" in text
+    for rate, row in full.items():
+        assert f"| {rate} | {row['Present']} | {row['Unknown']} | {row['Absent']} |" in text
+    assert text.count("Only class") == len(alone) and all(words in text for words in alone)
+
+
+def test_what_is_left_out_of_private_data_is_counted_without_names():
+    counted = pd.DataFrame({"stage": ["segment"], "reason": ["too short for a segment"], "n_items": [7]})
+    text = cards.data_card(DETAILS, AUDIT, counted)
+    assert "| segment | too short for a segment | 7 |" in text and cards.NOT_NAMED in text
+    assert cards.NOT_NAMED not in cards.data_card(DETAILS, AUDIT, LEFT_OUT)
 
 
 def test_a_bar_or_a_new_line_in_a_name_breaks_no_table():
     text = cards.data_card(changed({"data.sites": {"A|V\nx": 3}}), AUDIT, LEFT_OUT)
     assert "| A\\|V x | 3 |" in text
+
+
+def test_names_of_the_data_are_neither_html_nor_links():
+    details = changed({"data.sites": {"<b>x": 3, "![i](http://x)": 2}, "data.source": {"[l](http://x)": 2}})
+    details["data"]["counts"]["<i>"] = {"recordings": 1, "patients": 1, "persons": 1}
+    text = cards.data_card(details, AUDIT, LEFT_OUT)
+    assert "<b>" not in text and "<i>" not in text and "](" not in text.replace("\\](", "")
+    assert "| &lt;b>x | 3 |" in text and "Few: class &lt;i> has 1 persons" in text
 
 
 def test_without_subgroups_the_card_says_so():

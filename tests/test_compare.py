@@ -218,8 +218,12 @@ def test_the_order_of_the_rows_does_not_matter():
 def test_a_leaky_side_is_told_loudly():
     result = compare.compare(experiment("a"), experiment("b", B, leaky=True, flaws="validate_on"))
     assert result["b"]["leaky"] and not result["a"]["leaky"]
-    told = "WARNING: B (b) is LEAKY (flaws: validate_on)"
+    told = "WARNING: B (b) is LEAKY (the test part selects the epoch)"
     assert told in compare.in_words(result) and told in compare.as_markdown(result)
+    assert any(
+        line.split()[:4] == ["metric", "A", "B", "(LEAKY)"] for line in compare.in_words(result).split("\n")
+    )
+    assert "| metric | A | B (LEAKY) |" in compare.as_markdown(result)
     found = compare.compare(experiment("a", leaky=True), experiment("b", B))
     assert "WARNING: A (a) is LEAKY (test and training parts share something" in found["notes"][0]
 
@@ -282,6 +286,15 @@ def test_files_of_another_version_are_refused(path, change, message):
     given[path] = given[path].replace(*change)
     with pytest.raises(MurmurError, match=rf"^old: its files in metrics/ do not fit .*{message}.*dvc repro"):
         compare.parse("old", given)
+
+
+def test_a_word_among_the_numbers_is_named():
+    given = texts()
+    lines = given[compare.FOLDS].splitlines()
+    given[compare.FOLDS] = "\n".join([*lines[:3], lines[3].replace("0.5", "half"), *lines[4:]])
+    message = r"HEAD: metrics/folds.csv: row 4, column brier: 'half' is not a number"
+    with pytest.raises(MurmurError, match=message):
+        compare.parse("HEAD", given)
 
 
 def test_tables_for_people():

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
-from murmur import elsewhere, params, runs, tables
+from murmur import elsewhere, params, runs, tables, words
 from murmur.elsewhere import Heard, Models
 from murmur.errors import MurmurError
 from tests import made
@@ -311,10 +311,20 @@ def test_in_words_what_is_here_stands_beside_what_is_there():
         ("uar", "0.900", "0.800", "-", "0.700-0.900", "0.500"),
         ("f1", "-", "0.800", "-", "-", "-"),
     ]
-    assert said == [
+    assert said[:-1] == [
         "3 units (1 Present, 2 Absent) of 2 persons, 5 models",
         "Unknown: not there, so not among the choices, neither there nor here",
         "without a usable segment: 1 units",
         "left out: 4 x has no label",
         "6 recordings are of persons whose audio is in the experiment: left out (a, b, c, d, e, …)",
     ]
+    assert said[-1] == f"{elsewhere.INTERVAL} {words.GIVEN}"
+    result |= {"leak": "LEAKY: x.", "seen": []}
+    result["data"] |= {"unknown_persons": 3}
+    _, said = elsewhere.in_words(result)
+    assert said[:2] == ["LEAKY: x.", "3 units (1 Present, 2 Absent) of at most 2 persons, 5 models"]
+    assert "the persons of 3 recordings there are unknown: some may be in the experiment too" in said
+    assert (
+        "6 recordings are of persons whose audio is in the experiment: left out (not named: private data)"
+        in said
+    )

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -13,7 +14,7 @@ import pytest
 import torch
 import yaml
 
-from murmur import cli
+from murmur import cli, elsewhere, files, tables, words
 from murmur import project as workplace
 from murmur.errors import MurmurError
 from tests import made
@@ -124,7 +125,10 @@ def test_robustness_begins_with_the_experiments_own_figures_and_ends_in_silence(
     heard = table.query("disturbance == 'length' and value == 5 and metric == 'uar'")["mean"].item()
     assert heard != pytest.approx(1 / 3, abs=1e-6)
     said = capsys.readouterr().out.splitlines()
-    assert said[0].startswith("disturbance  value   weighted_accuracy_official") and len(said) == 1 + 6 + 5
+    assert (
+        said[0].startswith("disturbance  value   weighted_accuracy_official") and len(said) == 1 + 6 + 5 + 1
+    )
+    assert said[-1] == words.GIVEN
 
 
 def test_robustness_of_one_run_is_the_same_however_many_workers(project, capsys, monkeypatch):
@@ -205,3 +209,88 @@ def test_the_limit_of_the_experiment_does_not_hold_elsewhere(project):
     change(download__limit=3)
     assert cli._content_for("pascal", [])["download"]["limit"] is None
     assert cli._content_for("pascal", ["download.limit=5"])["download"]["limit"] == 5
+
+
+def replaced(path):
+    """Write a file again, as a repro does."""
+    content = path.read_bytes()
+    path.unlink()
+    path.write_bytes(content)
+
+
+def test_files_replaced_meanwhile_are_refused_and_nothing_is_written(project, monkeypatch):
+    path, ask = Path("models/run_1/fold_0.safetensors"), elsewhere.figures
+
+    def figures(*arguments, **options):
+        replaced(path)
+        return ask(*arguments, **options)
+
+    monkeypatch.setattr(elsewhere, "figures", figures)
+    monkeypatch.setattr("murmur.disturb.figures", figures)
+    targets = (Path("plots/robustness.csv"), Path("metrics/elsewhere_synthetic.json"))
+    for target in targets:
+        target.unlink(missing_ok=True)
+    with pytest.raises(MurmurError, match=rf"{path} was replaced while this ran .*nothing is written"):
+        cli.robustness(runs="1", disturb="gain")
+    with pytest.raises(MurmurError, match=rf"{path} was replaced while this ran .*nothing is written"):
+        cli.evaluate_on("synthetic", [], ["download.synthetic.patients=30"])
+    assert not any(target.exists() for target in targets)
+
+
+@pytest.mark.parametrize(
+    "name", ["metrics/folds.csv", "data/recordings.parquet", "data/folds/run_0.parquet", "dvc.lock"]
+)
+def test_each_file_of_the_experiment_counts(project, name):
+    before = workplace.state()
+    workplace.check_state(before)
+    files.write_text("metrics/elsewhere_x.json", "{}")
+    workplace.check_state(before)
+    Path("metrics/elsewhere_x.json").unlink()
+    replaced(Path(name))
+    with pytest.raises(MurmurError, match=f"{name} was replaced while this ran"):
+        workplace.check_state(before)
+
+
+def test_beside_a_repro_at_work_nothing_is_scored(project):
+    notes = Path(".dvc/tmp/rwlock")
+    before = notes.read_text() if notes.exists() else "{}"
+    writes = {str(Path("models/run_0").resolve()): {"pid": os.getpid(), "cmd": "dvc repro"}}
+    notes.write_text(json.dumps({"write": writes}))
+    try:
+        with pytest.raises(MurmurError, match=rf"`dvc repro` is running here \(process {os.getpid()}\)"):
+            cli.robustness(disturb="gain")
+        other = {str(Path("metrics/elsewhere_x.json").resolve()): writes.popitem()[1]}
+        notes.write_text(json.dumps({"write": other}))
+        workplace.state()
+        notes.write_text('{"write": {"')  # cut by a kill
+        workplace.state()
+    finally:
+        notes.write_text(before)
+
+
+@pytest.fixture
+def leaky(project):
+    path = Path("metrics/details.json")
+    before = path.read_text()
+    details = json.loads(before)
+    details["protocol"] |= {"leaky": True, "flaws": "validate_on"}
+    path.write_text(json.dumps(details))
+    yield
+    path.write_text(before)
+
+
+def test_robustness_of_a_leaky_experiment_is_marked(leaky, capfd):
+    cli.robustness(runs="1", disturb="gain", md=True)
+    assert capfd.readouterr().out.startswith("LEAKY, the figures may flatter: the test part selects the")
+
+
+def test_a_leaky_experiment_is_marked_elsewhere_and_private_names_are_not_written(leaky, monkeypatch, capfd):
+    read = tables.read_card
+    monkeypatch.setattr(tables, "read_card", lambda path: replace(read(path), shareable=False))
+    cli.evaluate_on("synthetic", [], ["download.synthetic.patients=30"], md=True)
+    out, text = capfd.readouterr().out, Path("metrics/elsewhere_synthetic.json").read_text()
+    assert "- LEAKY, the figures may flatter: the test part selects the epoch." in out
+    got = json.loads(text)
+    assert got["leak"].startswith("LEAKY") and got["seen"] == [] and got["seen_in_training"] > 0
+    names = pd.read_parquet("data/recordings.parquet")["recording_id"]
+    assert not [name for name in names if name in text or name in out]

@@ -1,13 +1,14 @@
 """Evaluation on small made tables: what is in the results, and what is written of them."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
-from murmur import evaluate, params, pictures, scores
+from murmur import answers, download, evaluate, metrics, params, pictures, scores, tables, words
 from murmur.errors import MurmurError
 from murmur.tables import LEVELS
 from tests.experiment import CARD, CLASSES, RUNS, experiment, options, said, silenced, two_classes
@@ -253,13 +254,176 @@ def test_leaky_if_said_so_or_if_the_audit_finds_it(made, said, shared, leaky):
 )
 def test_the_protocol_names_what_leaks_whatever_the_audit_finds(made, changes, leaky, flaws):
     checked = params.check(params.Params, changed(changes), where="params.yaml")
-    protocol = evaluate.protocol(checked.split, checked.segment, CARD, folds=5)
+    protocol = evaluate.protocol(checked.split, checked.segment, checked.train, CARD, folds=5)
     assert (protocol["leaky"], protocol["flaws"], protocol["folds"]) == (leaky, flaws, 5)
     assert protocol["validate_on"] == checked.split.validate_on and protocol["person"] == "made up"
     nothing = made["audit"].assign(shared_persons=0)
     made |= {"audit": nothing, "protocol": protocol, "options": options(draws=0)}
     found = evaluate.evaluate(**made).details["protocol"]
     assert (found["leaky"], found["flaws"]) == (leaky, flaws)
+
+
+def renamed(made, names):
+    """The same experiment with other names of its three classes."""
+    to = dict(zip(CLASSES, names, strict=True))
+    recordings = made["recordings"].replace({"label": to, "patient_label": to})
+    columns = {f"p_{c}": f"p_{name}" for c, name in to.items()}
+    predictions = {run: t.rename(columns=columns) for run, t in made["predictions"].items()}
+    card = replace(made["card"], classes=tuple(names), positive=(names[0],))
+    return made | {"recordings": recordings, "predictions": predictions, "card": card}
+
+
+def test_every_name_of_a_class_that_a_fixed_column_has_too_is_refused(made):
+    one = renamed(made | {"options": options(draws=0)}, ("Qx", "Qy", "Qz"))
+    found = evaluate.evaluate(**one).tables | dict(enumerate(said(one)[1].values()))
+    columns = {c for table in found.values() for c in table} | {*tables.predictions_schema(["Qx"]).names}
+    for classes in (CLASSES, ("Abnormal", "Normal")):
+        columns |= set(metrics.from_confusion(np.zeros((len(classes),) * 2), classes, classes[:1]))
+    prefixes = {c.removesuffix("Qx") for c in columns if c.endswith("Qx")}
+    assert prefixes == {"p_", "q_", "precision_", "recall_", "f1_", "weight_"}
+    fixed = {c for c in columns if not c.endswith(("Qx", "Qy", "Qz"))}
+    collide = {c.removeprefix(p) for c in fixed for p in prefixes if c.startswith(p)} - {
+        *CLASSES,
+        "Abnormal",
+        "Normal",
+    }
+    assert collide == {"macro"}
+    for name in (*collide, answers.NO_ANSWER, *LEVELS, "Macro", "No_Answer"):
+        with pytest.raises(MurmurError, match=r"has a meaning of its own .*class_map renames"):
+            download._check_names(("ill", name))
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (("ill", ""), "class '' has a meaning of its own"),
+        (("ill", "null"), "class 'null' has a meaning of its own"),
+        (("Ill", "ill"), "class 'ill' differs from 'Ill' only in case"),
+        (("a  b", "A b"), "class 'A b' differs from 'a  b' only in case, spaces"),
+        (("\uff21", "A"), "class 'A' differs from '\uff21' only in case, spaces or the form of its letters"),
+        (("ill", "x\ny"), r"class 'x\\ny' has a space at an end or a character that cannot be printed"),
+        (("ill", "x "), "class 'x ' has a space"),
+        (("ill", "../../x"), "class '../../x' would be a folder elsewhere"),
+        (("ill", "/x"), "class '/x' would be a folder elsewhere"),
+        (("ill", ".."), "would be a folder elsewhere"),
+    ],
+)
+def test_names_of_classes_that_cannot_be_told_apart_are_refused(names, words):
+    with pytest.raises(MurmurError, match=words):
+        download._check_names(names)
+
+
+ODD = [("0", "1", "2"), ("True", "False", "None"), ("1.0", "2.0", "nan"), ("-1", "2024-01-02", "1e5")]
+ODD += [("a,b", 'a"b', "a|b"), ("<b>", "$x$", "a/b"), ("uar", "calibrated", "auc")]
+
+
+@pytest.mark.parametrize("names", ODD)
+def test_classes_of_odd_names_have_the_same_figures(made, names, tmp_path):
+    made["options"] = options(draws=5)
+    download._check_names(names)
+    plain = evaluate.evaluate(**renamed(made, ("Qx", "Qy", "Qz")))
+    found = evaluate.evaluate(**renamed(made, names))
+    assert found.summary == pytest.approx(plain.summary)
+    evaluate.write(found, tmp_path, tmp_path)
+    runs, expected = tables.read_csv(tmp_path / "runs.csv"), plain.tables["runs"].round(6)
+    for kind in ("precision", "recall", "f1"):
+        for name, other in zip(names, ("Qx", "Qy", "Qz"), strict=True):
+            assert runs[f"{kind}_{name}"].tolist() == pytest.approx(expected[f"{kind}_{other}"].tolist())
+    confusion = tables.read_csv(tmp_path / "confusion.csv")
+    assert set(confusion["actual"]) == set(names) and len(confusion) == len(plain.plots["confusion"])
+
+
+def test_the_interval_resamples_the_groups_of_who_share_audio(made):
+    made["recordings"]["group"] = made["recordings"]["person_id"]
+    alone = evaluate.evaluate(**made).details
+    assert alone["resampled"] == {"groups": 22, "persons": 22}
+    without = evaluate.evaluate(**made | {"recordings": made["recordings"].drop(columns="group")}).details
+    assert without["headline"] == alone["headline"], "nobody shares audio: persons"
+    number = made["recordings"]["person_id"].str[1:].astype(int)
+    made["recordings"]["group"] = "g" + (number // 4).astype(str)
+    merged = evaluate.evaluate(**made)
+    groups = made["recordings"]["group"].nunique()
+    assert merged.details["resampled"] == {"groups": groups, "persons": 22}
+    assert set(merged.tables["runs"]["n_persons"]) == {22}
+    assert f"resamples {groups} groups of 22 persons" in evaluate.in_words(merged.details)
+    lead, one = (next(iter(d["headline"].values())) for d in (merged.details, alone))
+    assert lead["mean"] == one["mean"] and (lead["low"], lead["high"]) != (one["low"], one["high"])
+
+
+def test_unknown_persons_are_a_flaw_with_its_number(made):
+    n = len(made["recordings"])
+    card = replace(CARD, unknown_persons=n)
+    checked = params.check(params.Params, changed({}), where="params.yaml")
+    protocol = evaluate.protocol(checked.split, checked.segment, checked.train, card, folds=3)
+    nothing = made["audit"].assign(shared_persons=0)
+    made |= {"card": card, "audit": nothing, "protocol": protocol, "options": options(draws=5)}
+    results = evaluate.evaluate(**made)
+    assert results.summary["leaky"] is True and results.details["protocol"]["flaws"] == "data set"
+    first, *_, last = evaluate.in_words(results.details).splitlines()
+    assert first == f"LEAKY, the figures may flatter: {words.unknown_persons(n, n)}."
+    assert f"the persons of {n} of {n} recordings are unknown: no split of these data can be" in first
+    assert "resamples at most 22 persons" in last and words.GIVEN in last
+
+
+def test_a_table_of_leaky_figures_says_so_first_and_another_does_not(made):
+    made["options"] = options(draws=5)
+    leaky = evaluate.in_words(evaluate.evaluate(**made).details)
+    assert leaky.startswith("LEAKY, the figures may flatter: the worst fold shares 2 persons.\n")
+    made["audit"] = made["audit"].assign(shared_persons=0)
+    assert "LEAKY" not in evaluate.in_words(evaluate.evaluate(**made).details)
+
+
+@pytest.mark.parametrize(("given", "flaws"), [(True, "none"), (False, "validate_on")])
+def test_a_validation_part_of_a_published_split_selects_whatever_validate_on_says(given, flaws):
+    checked = params.check(params.Params, changed({"split.validate_on": "test"}), where="params.yaml")
+    found = evaluate.protocol(checked.split, checked.segment, checked.train, CARD, 1, has_validation=given)
+    assert found["flaws"] == flaws and found["leaky"] is not given
+
+
+def test_how_many_are_scored_and_by_which_parts(made):
+    made["options"] = options(draws=5)
+    whole = evaluate.evaluate(**made).details
+    assert whole["scored"] == {
+        **{"units": 24, "of": 24, "least_runs": 2, "most_runs": 2, "in_parts": False},
+        "lowest_level": "segment",
+    }
+    assert whole["parts"] == {"folds": 6, "without_validation": 0, "test_parts": 6}
+    for name in ("folds", "predictions"):  # one fold of run 0 and two of run 3, one without validation
+        made[name] = {r: t[t["fold"] >= 2 - (r > 0)].copy() for r, t in made[name].items()}
+        made[name][0] = made[name][0][made[name][0]["role"] != "validation"]
+    part = evaluate.evaluate(**made).details
+    tested = {
+        r: set(t.query("role == 'test'")["recording_id"].str.split("_").str[0])
+        for r, t in made["folds"].items()
+    }
+    assert part["scored"]["units"] == len(tested[0] | tested[3]) < part["scored"]["of"] == 24
+    assert (part["scored"]["least_runs"], part["scored"]["most_runs"]) == (1, 2)
+    assert part["parts"] == {"folds": 3, "without_validation": 1, "test_parts": 3}
+    assert not evaluate.has_validation(made["folds"])
+
+
+def test_what_is_left_out_of_private_data_is_counted_and_not_named():
+    reasons = ["/data/own/Ann Smith/1.wav: is cut short", "last piece of 0.52 s is too short for a segment"]
+    reasons += ["last piece of 0.61 s is too short for a segment", "class ill is left out by class_map"]
+    table = pd.DataFrame({"stage": "download", "item": ["Ann", "b", "c", "d"], "reason": reasons})
+    found = evaluate.unnamed(table)
+    assert sorted(found.itertuples(index=False, name=None)) == [
+        ("download", "another reason", 1),
+        ("download", "left out by class_map", 1),
+        ("download", "too short for a segment", 2),
+    ]
+    assert evaluate.unnamed(table[:0]).empty
+
+
+def test_recorded_rates_are_counted_by_class(made):
+    ill = made["recordings"]["label"] == "Present"
+    made["recordings"]["sample_rate"] = np.where(ill, 1000, 4000)
+    rates = evaluate.evaluate(**made | {"options": options(draws=0)}).details["data"]["sample_rates"]
+    counts = made["recordings"]["label"].value_counts()
+    assert rates == {
+        "1000": {"Present": counts["Present"], "Unknown": 0, "Absent": 0},
+        "4000": {"Present": 0, "Unknown": counts["Unknown"], "Absent": counts["Absent"]},
+    }
 
 
 def with_copies(made):

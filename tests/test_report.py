@@ -206,6 +206,36 @@ def test_answers_are_counted_with_shares_and_no_answer(page):
     assert table[3][1:] == ["0 0.000", "0 0.000", "2 1.000", "0 0.000"]
 
 
+@pytest.mark.parametrize(
+    "names", [("0", "1"), ("True", "False"), ("1.0", "2.0"), ("nan", "None"), ("-1", "1e5")]
+)
+def test_classes_and_recordings_that_look_like_numbers_stay_what_they_are(tmp_path, undrawn, names):
+    answers = pd.DataFrame({"actual": names * 2, "predicted": [*names, *names[::-1]]})
+    runs = RUNS.assign(**{f"{k}_{c}": 0.5 for k in ("precision", "recall", "f1") for c in names})
+    items = LEFT_OUT.assign(item=["0000", "0001"])
+    counts = {name: {"recordings": 2, "patients": 2, "persons": 2} for name in names}
+    details = changed({"data.classes": list(names), "data.positive": [names[1]], "data.counts": counts})
+    found = Page(written(tmp_path, details, confusion=answers, runs=runs, left_out=items))
+    (table,) = (rows for name, rows in found.tables.items() if name.startswith("Test answers"))
+    assert table[0][1:] == list(names)
+    assert [row[1:] for row in table[1:]] == [["1 0.500", "1 0.500"]] * 2
+    assert [row[1] for row in found.tables["Each item"][1:]] == ["0000", "0001"]
+
+
+@pytest.mark.parametrize("name", ["folds", "runs", "calibration", "audit", "subgroups", "score_per_fold"])
+def test_a_word_among_the_numbers_is_named(tmp_path, undrawn, name):
+    experiment(tmp_path)
+    (path,) = tmp_path.glob(f"*/{name}.csv")
+    head, first, *rest = path.read_text().splitlines()
+    column = next(c for c in reversed(head.split(",")) if c not in tables.WORDS)
+    cells = dict(zip(head.split(","), first.split(","), strict=True)) | {column: "high"}
+    path.write_text("\n".join([head, ",".join(cells.values()), *rest]))
+    with pytest.raises(
+        MurmurError, match=rf"{name}.csv: row 2, column {column}: 'high' is not a .*dvc repro"
+    ):
+        again(tmp_path)
+
+
 def test_the_page_holds_all_it_shows(page, tmp_path):
     assert len(page.links) > 20
     for tag, name, value in page.links:
@@ -252,10 +282,54 @@ def test_a_leak_stands_in_a_box_above_the_figures(tmp_path, undrawn):
     text = written(tmp_path, leaky)
     box = text.index('<div class="leaky"')
     assert (
-        box < text.index("weighted accuracy") and "the test part stops the training" in text[box : box + 600]
+        box < text.index("weighted accuracy") and "the test part selects the epoch" in text[box : box + 600]
     )
     assert "7 persons" in text[box : box + 600]
     assert '<div class="leaky"' not in written(tmp_path)
+
+
+def test_every_table_and_drawing_of_leaky_figures_is_marked(tmp_path, undrawn):
+    experiment(tmp_path, changed({"protocol.leaky": True, "protocol.flaws": "validate_on"}))
+    others(tmp_path, report.experiment(tmp_path))
+    found = Page(again(tmp_path))
+    facts = (
+        "Classes",
+        "Rates at",
+        "What each test part",
+        "What the rules",
+        "Each item",
+        "Model card",
+        "Data card",
+    )
+    figures = [name for name in found.tables if not name.startswith(facts)]
+    assert len(figures) > 10 and all(name.startswith("LEAKY: ") for name in figures), figures
+    assert not [name for name in written(tmp_path).split("<") if name.startswith("caption>LEAKY")]
+
+
+def test_what_the_intervals_leave_out_stands_below_them(page):
+    assert page.text.count(cards.words.GIVEN) == 3, "results, operating points, subgroups"
+
+
+def test_items_of_private_data_are_counted_and_not_named(tmp_path, undrawn):
+    counted = pd.DataFrame({"stage": ["segment"], "reason": ["too short for a segment"], "n_items": [7]})
+    found = Page(written(tmp_path, left_out=counted))
+    assert found.tables["What the rules left out"][1:] == [["segment", "too short for a segment", "7"]]
+    assert "Each item" not in found.tables and cards.NOT_NAMED in found.text
+
+
+def test_a_class_named_like_a_formula_is_drawn_as_it_is(tmp_path):
+    details = changed({"baseline.answer": r"$\frac{a$"})
+    assert r"always $\frac{a$" in Page(written(tmp_path, details)).text
+
+
+def test_persons_there_that_are_unknown_are_told(tmp_path, undrawn):
+    experiment(tmp_path)
+    others(tmp_path, report.experiment(tmp_path))
+    path = tmp_path / "metrics/elsewhere_cinc2016.json"
+    there = json.loads(path.read_text())
+    there["data"]["unknown_persons"] = 40
+    path.write_text(json.dumps(there))
+    assert "40 patients (10 Present, 30 Absent) of at most 39 persons" in Page(again(tmp_path)).text
 
 
 def test_what_is_undefined_is_said_with_its_reason_and_never_zero(tmp_path):

@@ -65,6 +65,22 @@ def with_copies(segments):
     return pd.concat([segments, copies], ignore_index=True)
 
 
+def test_a_validation_part_without_a_usable_segment_does_not_leave_the_choice_to_the_test_part(
+    made, tmp_path
+):
+    run, segments, folds = made
+    validation = folds.query("fold == 1 and role == 'validation'")["recording_id"]
+    fewer = segments[~segments["recording_id"].isin(validation)].reset_index(drop=True)
+    recordings = pd.DataFrame(
+        {"recording_id": [f"r{k}" for k in range(12)], "label": ["Present", "Absent"] * 6}
+    )
+    with pytest.raises(
+        MurmurError, match="train: run 7, fold 1: no recording of the validation part has a us"
+    ):
+        runs.prepare(recordings, fewer, folds, CARD, tmp_path / "mel.npy", OPTIONS, seed=0)
+    assert (run.roles[1] == "validation").any()
+
+
 def test_a_mirrored_copy_only_trains(made):
     _, segments, folds = made
     for fold, table in folds.groupby("fold"):

@@ -25,7 +25,7 @@ def units(truth, person=None, **facts):
     truth = np.asarray(truth)
     person = np.arange(len(truth)) if person is None else np.asarray(person)
     names = pd.Index([f"u{k}" for k in range(len(truth))])
-    return answers.Units(names, truth, person, person, pd.DataFrame(facts, index=range(len(truth))))
+    return answers.Units(names, truth, person, person, person, pd.DataFrame(facts, index=range(len(truth))))
 
 
 def table(p, answer=None, run=0, fold=0, card=TWO):

@@ -247,6 +247,42 @@ def test_a_leak_is_refused_or_told():
     assert len(persons) == 2 and persons["person_id"].nunique() == 1
 
 
+def test_unknown_persons_are_never_told_as_clean():
+    table = people()
+    found = deal(table)
+    known = (split.audit(found, table, NO_PAIRS), found, table, NO_PAIRS)
+    n, unknown = len(table), {"unknown_persons": len(table)}
+    assert split.check(*known, "error", **unknown) == (
+        f"warning: 5 folds share nothing that is known, but the persons of {n} of {n} recordings are "
+        "unknown: no split of these data can be shown to be free of leaks"
+    )
+    leaky = deal(table, group_by="patient")
+    said = split.check(split.audit(leaky, table, NO_PAIRS), *(leaky, table, NO_PAIRS), "warn", **unknown)
+    assert "5 of 5 folds leak" in said and f"the persons of {n} of {n} recordings are unknown" in said
+
+
+@pytest.mark.parametrize(
+    ("method", "words"),
+    [("kfold", "Split.group_by: person and"), ("file", "Correct the roles in split.file"),
+     ("role", "The data set's own split shares them: split.method kfold or holdout avoids it")],
+)  # fmt: skip
+def test_what_avoids_a_leak_depends_on_the_method(method, words):
+    table = people()
+    found = deal(table, group_by="patient")
+    with pytest.raises(MurmurError, match=words):
+        split.check(split.audit(found, table, NO_PAIRS), *(found, table, NO_PAIRS), "error", method=method)
+
+
+def test_groups_are_the_persons_with_those_who_share_audio_as_one():
+    table = people()
+    alone = split.groups(table, NO_PAIRS)
+    assert alone["group"].tolist() == table["person_id"].tolist()
+    merged = split.groups(table, chain(table))
+    assert merged["group"].nunique() == table["person_id"].nunique() - 2
+    of_patient = merged.groupby(table["patient_id"].to_numpy())["group"].first()
+    assert of_patient["20"] == of_patient["21"] == of_patient["22"]
+
+
 @pytest.mark.parametrize("method", ["kfold", "holdout"])
 @pytest.mark.parametrize("group_by", ["person", "segment"])
 def test_validation_on_the_test_part_sets_nothing_else_aside(method, group_by):

@@ -157,3 +157,55 @@ def test_beside_is_whole_or_nothing(tmp_path, folder, old):
     with files.beside(out) as part:
         fill(part, "new")
     assert there(out) == ["out"] and now() == (["new.txt"] if folder else ["new"])
+
+
+NAMES = [
+    "0000",
+    "1e5",
+    "True",
+    "1.0",
+    "nan",
+    "None",
+    "-1",
+    "2024-01-02",
+    "a,b",
+    'a"b',
+    "a\nb",
+    "a|b",
+    "<b>",
+    "NA",
+]
+
+
+def test_names_in_a_csv_stay_text_and_figures_are_numbers(tmp_path):
+    frame = pd.DataFrame({"item": NAMES, "actual": NAMES[::-1], "run": range(len(NAMES)), "uar": 0.5})
+    frame.loc[3, "uar"] = np.nan
+    tables.write_csv(frame, tmp_path / "x.csv")
+    found = tables.read_csv(tmp_path / "x.csv")
+    assert found["item"].tolist() == NAMES and found["actual"].tolist() == NAMES[::-1]
+    assert found["run"].dtype == "int64" and found["uar"].dtype == float and found["uar"].isna().sum() == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("run,uar\n0,.5\n1,high\n", "x.csv: row 3, column uar: 'high' is not a number; make it again: dvc r"),
+        ("run,uar\n0,.5\n,.5\n", "x.csv: row 3, column run: '' is not a whole number"),
+        ("run,uar\n0.5,.5\n", "x.csv: row 2, column run: '0.5' is not a whole number"),
+        ("uar,n_units\n0,ten\n", "x.csv: row 2, column n_units: 'ten' is not a whole number"),
+        ("run,uar\n0,True\n", "x.csv: row 2, column uar: 'True' is not a number"),
+        ("run,uar\n0,inf\n", "x.csv: row 2, column uar: 'inf' is not a number"),
+        ("run,uar\n0,nan\n", "x.csv: row 2, column uar: 'nan' is not a number"),
+        ("run,uar\n0,1e999\n", "x.csv: row 2, column uar: '1e999' is not a number"),
+        ("run,uar\n" + "9" * 30 + ",1\n", "x.csv: row 2, column run: '9+' is not a whole number"),
+        ("run,uar\n0,1,2\n", "x.csv: a row has too many fields"),
+        ("run,uar\n0,1\n0,1,2\n", "x.csv: cannot be read as CSV"),
+        ("run\n0\n", "x.csv: no column uar; make it anew"),
+        ("", "x.csv: cannot be read as CSV"),
+        ("run,uar\n0,\xff\n", "x.csv: cannot be read"),
+    ],
+)
+def test_a_word_among_the_numbers_is_named_with_its_row_and_column(tmp_path, text, message):
+    (tmp_path / "x.csv").write_bytes(text.encode("latin-1"))
+    with pytest.raises(MurmurError, match=message):
+        tables.read_csv(tmp_path / "x.csv", ["uar"])

@@ -19,11 +19,15 @@ FACTS = ("site", "source", "quality", "sex", "age_group")
 
 
 class Units(NamedTuple):
-    """All units of a level, numbered by their place: names, class, person, unit of the level above, facts."""
+    """All units of a level, numbered by their place: names, class, person, unit of the level above, facts.
+
+    group: the number of the group that the bootstrap resamples; the person's, where groups are not known.
+    """
 
     names: pd.Index
     truth: np.ndarray
     person: np.ndarray
+    group: np.ndarray
     parent: np.ndarray
     facts: pd.DataFrame
 
@@ -33,11 +37,13 @@ def number_units(
 ) -> dict[str, Units]:
     """The units of every level; segments and recordings carry `label`, patients carry `patient_label`.
 
-    A patient's facts are those of the first recording; the site is a recording's alone.
+    A patient's facts are those of the first recording; the site is a recording's alone. `recordings` may have
+    a column group (`tables.GROUPS`).
     """
     names, of_classes = pd.Index(recordings["recording_id"]), pd.Index(classes)
     recording = _places(names, segments["recording_id"])
     person = pd.factorize(recordings["person_id"])[0]
+    group = pd.factorize(recordings.get("group", recordings["person_id"]))[0]
     patient, patients = pd.factorize(recordings["patient_id"])
     first = np.unique(patient, return_index=True)[1]
     truth = of_classes.get_indexer(pd.Index(recordings["label"]))
@@ -45,12 +51,11 @@ def number_units(
     facts = recordings[list(FACTS)].reset_index(drop=True)
     of_first = facts.iloc[first].drop(columns="site").reset_index(drop=True)
     none = pd.DataFrame(index=range(len(segments)))
+    pieces, own = pd.Index(segments["segment_id"]), np.arange(len(first))
     return {
-        "segment": Units(
-            pd.Index(segments["segment_id"]), truth[recording], person[recording], recording, none
-        ),
-        "recording": Units(names, truth, person, patient, facts),
-        "patient": Units(pd.Index(patients), of_patient, person[first], np.arange(len(first)), of_first),
+        "segment": Units(pieces, truth[recording], person[recording], group[recording], recording, none),
+        "recording": Units(names, truth, person, group, patient, facts),
+        "patient": Units(pd.Index(patients), of_patient, person[first], group[first], own, of_first),
     }
 
 

@@ -31,6 +31,11 @@ CALIBRATED = (
     "Lower is better. Calibrated: by one temperature a fold, fitted on its validation part (Guo et al., ICML "
     "2017)."
 )
+UNCALIBRATED = "Lower is better. Not calibrated: no fold has a validation part to fit a temperature on."
+NOT_NAMED = (
+    "The data may not be passed on, so that no item is named here: data/left_out/download.parquet and "
+    "segment.parquet name each with its reason."
+)
 NO_SUBGROUPS = "None: the data state no site, source, quality, sex or age group of more than one value."
 LABELS = {
     "weighted_accuracy_official": "weighted accuracy, official mix",
@@ -59,13 +64,15 @@ METHODS = {
     "kfold": "{folds}-fold cross-validation, repeated {runs} times",
     "holdout": "{runs} times one test part, drawn anew",
     "role": "the data set's own training and test part, trained on {runs} times",
-    "file": "a published split from a file: {runs} runs of {folds} folds",
+    "file": "a published split from a file, {runs} runs, {all_folds} folds in all",
 }
-LEAKS = {
-    "validate_on": "the test part stops the training",
-    "data set": "the data set does not tell who was recorded",
-    "first_of": "the label decides which segments are kept",
+ONE_RUN = {
+    "kfold": "{folds}-fold cross-validation, once",
+    "holdout": "one test part, drawn once",
+    "role": "the data set's own training and test part, trained on once",
+    "file": "a published split from a file, one run, folds: {all_folds}",
 }
+SELECTIONS = {"loss": "the least loss", "uar": "the greatest UAR", "accuracy": "the greatest accuracy"}
 
 
 class Table(NamedTuple):
@@ -111,28 +118,88 @@ def headline(details: Mapping[str, Any]) -> str:
     always = details["baseline"]
     return (
         f"{_capital(label(name))} by {details['level']}: {figure(row['mean'])} (95 % interval over "
-        f"persons {interval(row)}); always answering {always['answer']} gives {figure(always[name])}."
+        f"{over(details)} {interval(row)}); always answering {always['answer']} gives {figure(always[name])}."
     )
 
 
+def over(details: Mapping[str, Any]) -> str:
+    """What an interval is over: persons, or groups of them."""
+    counts = details["resampled"]
+    return "persons" if counts["groups"] == counts["persons"] else f"{counts['groups']} groups of persons"
+
+
 def protocol(details: Mapping[str, Any]) -> list[str]:
-    """How was split, stopped and scored, in sentences."""
-    split, rule = details["protocol"], details["rule"]
-    merged = "with" if split["merge_near_duplicates"] else "without"
-    stopped = "a validation part of its own" if split["validate_on"] == "validation" else "the test part"
-    threshold = "the likeliest class answers"
+    """How was split, selected, stopped and scored, in sentences."""
+    return [
+        _method(details),
+        f"Who is a person: {details['protocol']['person']}",
+        f"{_selection(details)} {_scored(details)}",
+        _rule(details),
+        f"Means and SD are over runs; the 95 % interval resamples {words.resampled(details)} (bootstrap).",
+    ]
+
+
+def _method(details: Mapping[str, Any]) -> str:
+    split = details["protocol"]
+    known = ONE_RUN if split["runs"] == 1 else METHODS
+    text = _capital(known[split["method"]].format(**split, all_folds=details["parts"]["folds"]))
+    if split["method"] in ("kfold", "holdout"):
+        text += f", dealt by {split['group_by']}{_merging(split)}"
+    return f"{text}."
+
+
+def _merging(split: Mapping[str, Any]) -> str:
+    if split["group_by"] == "segment":
+        return ""
+    return (
+        f", {'with' if split['merge_near_duplicates'] else 'without'} merging who shares near-identical audio"
+    )
+
+
+def _selection(details: Mapping[str, Any]) -> str:
+    """Which part of a fold selects the epoch, and whether it stops the training."""
+    split, parts = details["protocol"], details["parts"]
+    drawn = f"drawn from the training part by {split['group_by']}{_merging(split)}"
+    own = {
+        "role": f"a validation part, {drawn},",
+        "file": f"a validation part, the split's own or else {drawn},",
+    }
+    if split["validate_on"] == "test":
+        own["file"] = "the split's own validation part"
+    where = own.get(split["method"], "a validation part of its own")
+    if without := parts["without_validation"]:
+        where = "the test part"
+    if 0 < without < parts["folds"]:
+        where = f"the test part ({without} of {parts['folds']} folds) or the split's own validation part"
+    stops = (
+        "" if split["stops"] == "none" else f", and stops the training ({split['stops'].replace('_', ' ')})"
+    )
+    no_rule = "" if stops else "; no rule stops the training early"
+    return f"In each fold {where} selects the epoch, by {SELECTIONS[split['select_on']]}{stops}{no_rule}."
+
+
+def _scored(details: Mapping[str, Any]) -> str:
+    """How many units of how many are scored, in how many runs."""
+    scored, level, runs = details["scored"], details["level"], details["protocol"]["runs"]
+    least, most = scored["least_runs"], scored["most_runs"]
+    times = f"{least}" if least == most else f"{least} to {most}"
+    in_runs = "each in every run" if least == runs else f"each in {times} of {runs} runs"
+    text = (
+        f"{scored['units']} of {scored['of']} {level}s are scored, {in_runs}, by a model for which it is test"
+    )
+    if scored["in_parts"]:
+        text += f"; a {level} that several test parts share is scored in each, by its part there"
+    return f"{text}."
+
+
+def _rule(details: Mapping[str, Any]) -> str:
+    rule, threshold = details["rule"], "the likeliest class answers"
     if rule["thresholds"]:
         threshold = f"class weights fitted for {label(rule['thresholds'])} on each validation part decide"
-    return [
-        f"{_capital(METHODS[split['method']].format(**split))}, dealt by {split['group_by']}, "
-        f"{merged} merging who shares near-identical audio.",
-        f"Who is a person: {split['person']}",
-        f"In each fold {stopped} stops the training; every {details['level']} is scored by a model for which "
-        "it is test.",
-        f"A recording or patient has {RULES[rule['rule']]}; {threshold}. A unit without a usable segment "
-        f"{_silent(details)}.",
-        "Means and SD are over runs; the 95 % interval resamples persons (bootstrap).",
-    ]
+    pooled = f"A recording or patient has {RULES[rule['rule']]}"
+    if details["scored"]["lowest_level"] == "patient":
+        pooled = "The model answers for a patient as a whole"
+    return f"{pooled}; {threshold}. A unit without a usable segment {_silent(details)}."
 
 
 def _silent(details: Mapping[str, Any]) -> str:
@@ -142,12 +209,11 @@ def _silent(details: Mapping[str, Any]) -> str:
 
 def audit_in_words(details: Mapping[str, Any]) -> str:
     """What test parts share with the training, at most, and what else makes the protocol leaky."""
-    split = details["protocol"]
-    shared = {label(name): n for name, n in split.items() if name.startswith("shared_")}
-    found = [f"{n} {name.removeprefix('shared ')}" for name, n in shared.items() if n]
-    said = f"the worst fold shares {', '.join(found)}" if found else "nothing is shared, in any fold"
-    flaws = [LEAKS.get(flaw, flaw) for flaw in split["flaws"].split(", ") if flaw != "none"]
-    return f"Between a test part and the training {said}." + "".join(f" Flaw: {flaw}." for flaw in flaws)
+    found = words.shared(details["protocol"])
+    nothing = "nothing that is known" if details["data"]["unknown_persons"] else "nothing"
+    said = f"the worst fold shares {', '.join(found)}" if found else f"{nothing} is shared, in any fold"
+    flaws = "".join(f" Flaw: {flaw}." for flaw in words.flaws(details))
+    return f"Between a test part and the training {said}.{flaws}"
 
 
 def limits(details: Mapping[str, Any]) -> list[str]:
@@ -163,13 +229,18 @@ def limits(details: Mapping[str, Any]) -> list[str]:
 def _limits_of_protocol(details: Mapping[str, Any]) -> Iterable[str]:
     name, row = next(iter(details["headline"].items()))
     if details["protocol"]["leaky"]:
-        yield f"The protocol leaks, so the figures flatter. {audit_in_words(details)}"
+        yield f"The protocol is leaky, the figures may flatter. {audit_in_words(details)}"
     if interval(row) == UNDEFINED:
         yield f"{_capital(label(name))} has no interval: how far it may be off is unknown."
     elif row["high"] - row["low"] > WIDE:
         yield f"Wide interval: {label(name)} may lie anywhere in {interval(row)}."
     if details["protocol"]["runs"] == 1:
         yield "One run: how much the luck of the split matters is unknown."
+    elif details["parts"]["test_parts"] < details["parts"]["folds"]:
+        yield "Runs share their test parts: the SD over runs tells of seeds, not of other persons tested."
+    if n := details["scored"]["of"] - details["scored"]["units"]:
+        of, level = details["scored"]["of"], details["level"]
+        yield f"{n} of {of} {level}s are in no test part: the figures say nothing of them."
     for level, n in details["no_answer"].items():
         if n:
             yield f"{n} {level}s have no usable segment; such a unit {_silent(details)}."
@@ -180,15 +251,32 @@ def _limits_of_protocol(details: Mapping[str, Any]) -> Iterable[str]:
 def _limits_of_data(data: Mapping[str, Any]) -> Iterable[str]:
     if data["dataset"] == "synthetic":
         yield "The data are simulated: the figures show that the pipeline works and mean nothing clinically."
+    if n := data["unknown_persons"]:
+        yield (
+            f"{_capital(words.unknown_persons(n, data['recordings']))}. The interval takes each of these for "
+            "a person of its own: it may be too narrow."
+        )
+    at_most = "at most " * bool(data["unknown_persons"])
     for name, n in data["counts"].items():
         if n["persons"] < FEW:
-            yield f"Few: class {name} has {n['persons']} persons; its figures say little of others."
+            yield f"Few: class {name} has {at_most}{n['persons']} persons; its figures say little of others."
+    yield from _limits_of_rates(data["sample_rates"])
     for key, what in (("sites", "auscultation site"), ("source", "source")):
         if len(_stated(data[key])) == 1:
             yield f"One {what} only, {_stated(data[key])[0]}: nothing is known of any other."
     for key, what in (("sites", "auscultation sites"), ("sex", "sex"), ("age_group", "age groups")):
         if not _stated(data[key]):
             yield f"Not stated: {what}; whether the figures hold alike for all is unknown."
+
+
+def _limits_of_rates(rates: Mapping[str, Mapping[str, int]]) -> Iterable[str]:
+    for rate, row in rates.items():
+        found = [name for name, n in row.items() if n]
+        if len(found) == 1 and len(rates) > 1 and len(row) > 1:
+            yield (
+                f"Only class {found[0]} was recorded at {rate} Hz ({row[found[0]]} recordings): a model may "
+                "learn the device, not the sound."
+            )
 
 
 def _stated(values: Mapping[str, int]) -> list[str]:
@@ -208,8 +296,9 @@ def results(details: Mapping[str, Any]) -> Table:
 def counts(details: Mapping[str, Any]) -> Table:
     """Recordings, patients and persons of each class."""
     units = ("recordings", "patients", "persons")
-    by_class = details["data"]["counts"].items()
-    return Table(("class", *units), [(c, *(figure(n[unit]) for unit in units)) for c, n in by_class])
+    by_class, unknown = details["data"]["counts"].items(), details["data"]["unknown_persons"]
+    header = ("class", *units[:2], "persons, at most" if unknown else "persons")
+    return Table(header, [(c, *(figure(n[unit]) for unit in units)) for c, n in by_class])
 
 
 def operating_points(points: pd.DataFrame) -> Table:
@@ -224,11 +313,26 @@ def operating_points(points: pd.DataFrame) -> Table:
 def operating_rule(details: Mapping[str, Any]) -> str:
     """What the operating points are required to reach, and how they are chosen."""
     rule = details["rule"]
+    chosen = f"each validation part gives the threshold, and its test part is scored. {words.GIVEN}"
+    if details["parts"]["without_validation"]:
+        chosen = "undefined, since there are folds without a validation part to choose on."
     return (
         f"Required sensitivity {figure(rule['sensitivity'])}; predictive values at a prevalence of "
-        f"{figure(rule['prevalence'])}. Chosen on validation: each validation part gives the threshold, and "
-        "its test part is scored. Chosen on the curve: read off the test curve, as nobody could beforehand, "
-        "so without an interval."
+        f"{figure(rule['prevalence'])}. Chosen on validation: {chosen} Chosen on the curve: read off the "
+        "test curve, as nobody could beforehand, so without an interval."
+    )
+
+
+def calibration_rule(details: Mapping[str, Any]) -> str:
+    """How the probabilities are calibrated, and in which folds."""
+    without, folds = (details["parts"][name] for name in ("without_validation", "folds"))
+    if without == folds:
+        return UNCALIBRATED
+    if not without:
+        return CALIBRATED
+    return (
+        f"{CALIBRATED} {without} of {folds} folds have no validation part: their units are left out of the "
+        "calibrated figures."
     )
 
 
@@ -263,9 +367,20 @@ def _with_interval(row: Mapping[str, Any]) -> str:
 
 def left_out(table: pd.DataFrame) -> Table:
     """How many items each rule of metrics/left_out.csv left out."""
-    tally = table.groupby(["stage", "reason"]).size().reset_index(name="items")
+    tally = (
+        table if "n_items" in table else table.groupby(["stage", "reason"]).size().reset_index(name="n_items")
+    )
+    rows = [tuple(map(figure, row)) for row in tally[["stage", "reason", "n_items"]].itertuples(index=False)]
+    return Table(("stage", "reason", "items"), rows)
+
+
+def sample_rates(details: Mapping[str, Any]) -> Table:
+    """Recordings of each class at each rate at which they were recorded."""
+    classes = details["data"]["classes"]
+    rows = details["data"]["sample_rates"].items()
     return Table(
-        ("stage", "reason", "items"), [tuple(map(figure, row)) for row in tally.itertuples(index=False)]
+        ("recorded at, Hz", *classes),
+        [(rate, *(figure(row.get(c, 0)) for c in classes)) for rate, row in rows],
     )
 
 
@@ -286,15 +401,18 @@ def model_card(
     """
     by_group = [f"{name}:\n\n{_markdown(table)}" for name, table in subgroups(subgroup_table).items()]
     calibrated = _markdown(calibration(runs, details["level"]))
+    mark = f"**{leak}**\n\n" if (leak := words.leak_mark(details)) else ""
     parts = {
         "Model details": f"{_markdown(_made_of(details, params))}\n\n{_parameters(params)}",
         "Intended use": f"To compare methods of heart-murmur classification. {NOT_FOR_DIAGNOSIS}",
         "Training and evaluation data": f"{_markdown(counts(details))}\n\n{licence(details)}",
         "Protocol": _list([*protocol(details), audit_in_words(details)]),
-        "Results": f"{headline(details)}\n\n{_markdown(results(details))}",
-        "Operating points": f"{operating_rule(details)}\n\n{_markdown(operating_points(points))}",
-        "Calibration": f"{CALIBRATED}\n\n{calibrated}",
-        "Factors: subgroups": "\n\n".join(by_group) or NO_SUBGROUPS,
+        "Results": f"{mark}{headline(details)}\n\n{_markdown(results(details))}\n\n{words.GIVEN}",
+        "Operating points": f"{mark}{operating_rule(details)}\n\n{_markdown(operating_points(points))}",
+        "Calibration": f"{mark}{calibration_rule(details)}\n\n{calibrated}",
+        "Factors: subgroups": mark + "\n\n".join(by_group) + f"\n\n{words.GIVEN}"
+        if by_group
+        else NO_SUBGROUPS,
         "Limits": _list(limits(details)),
     }
     return _card(f"Model card: {params.train.model.name} on {details['data']['dataset']}", parts)
@@ -306,7 +424,7 @@ def data_card(details: Mapping[str, Any], audit: pd.DataFrame, left_out_table: p
     Parameters
     ----------
     details: as in metrics/details.json.
-    audit, left_out_table: as in metrics/audit.csv, left_out.csv.
+    audit, left_out_table: as in metrics/audit.csv, left_out.csv (see `evaluate.unnamed`).
     """
     data = details["data"]
     sizes = [audit[f"n_{part}"] for part in ("train", "validation", "test")]
@@ -314,10 +432,13 @@ def data_card(details: Mapping[str, Any], audit: pd.DataFrame, left_out_table: p
     parts = {
         "Motivation": f"Task {data['task']} of {data['dataset']}. Who made it, and why: see its publication.",
         "Composition": "\n\n".join(
-            [amount(details) + ".", *map(_markdown, (counts(details), *_tallies(data)))]
+            [
+                amount(details) + ".",
+                *map(_markdown, (counts(details), *_tallies(data), sample_rates(details))),
+            ]
         ),
         "Who is a person": details["protocol"]["person"],
-        "Left out": _markdown(left_out(left_out_table)) if len(left_out_table) else "Nothing.",
+        "Left out": _left_out(left_out_table),
         "Split": f"{len(audit)} folds; recordings in training, validation and test part: {spread}. "
         + audit_in_words(details),
         "Uses": f"Research on classification. {NOT_FOR_DIAGNOSIS}",
@@ -328,12 +449,18 @@ def data_card(details: Mapping[str, Any], audit: pd.DataFrame, left_out_table: p
     return _card(f"Data card: {data['dataset']}, {data['task']}", parts)
 
 
+def _left_out(table: pd.DataFrame) -> str:
+    if table.empty:
+        return "Nothing."
+    return _markdown(left_out(table)) + (f"\n\n{NOT_NAMED}" if "n_items" in table else "")
+
+
 def amount(details: Mapping[str, Any]) -> str:
     """How much was recorded, and of how many."""
     data = details["data"]
     return (
         f"{data['recordings']} recordings ({figure(data['hours'])} h, {data['segments']} segments) of "
-        f"{data['patients']} patients, {data['persons']} persons"
+        f"{data['patients']} patients, {'at most ' * bool(data['unknown_persons'])}{data['persons']} persons"
     )
 
 
@@ -373,7 +500,9 @@ def _tallies(data: Mapping[str, Any]) -> list[Table]:
 
 
 def _card(title: str, parts: Mapping[str, str]) -> str:
-    return "\n\n".join([f"# {title}", *(f"## {name}\n\n{text}" for name, text in parts.items())]) + "\n"
+    texts = {name: text if "```" in text else words.inert(text) for name, text in parts.items()}
+    sections = (f"## {name}\n\n{text}" for name, text in texts.items())
+    return "\n\n".join([f"# {words.inert(title)}", *sections]) + "\n"
 
 
 def _markdown(table: Table) -> str:

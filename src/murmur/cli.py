@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from copy import deepcopy
-from io import StringIO
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Annotated, Any
@@ -154,8 +154,10 @@ def evaluate_on(
     """
     from murmur import elsewhere, evaluate  # import torch
 
+    before = project.state()
     with redirect_stdout(sys.stderr):
         result = _elsewhere(dataset, mapped, settings, task)
+    project.check_state(before)
     text = evaluate.as_json(result)
     write_text(f"metrics/elsewhere_{dataset}.json", text)
     if as_json:
@@ -187,6 +189,7 @@ def robustness(
         )
     if runs and not all(run.isdigit() for run in runs.split(",")):
         raise MurmurError(f"--runs {runs}: expected numbers of runs, such as 0,1")
+    before = project.state()
     with redirect_stdout(sys.stderr):
         e = _experiment([int(run) for run in runs.split(",")] if runs else None)
         found = disturbing.robustness(
@@ -195,12 +198,16 @@ def robustness(
     lead = found["metric"].iloc[0]
     found = found.sort_values(["disturbance", "value", "metric"], na_position="first", ignore_index=True)
     found.insert(0, "experiment", report.experiment(Path()))
+    project.check_state(before)
     tables.write_csv(found, "plots/robustness.csv")
     if as_json:
         print(found.to_json(orient="records", indent=2, double_precision=6))
     else:
         rows = disturbing.curves(found, lead)
+        if mark := words.leak_mark(_details(Path())):
+            print(mark + "\n" * md)
         print(words.markdown(rows) if md else words.aligned(rows))
+        print("\n" * md + words.GIVEN)
 
 
 @app.command()
@@ -245,8 +252,6 @@ def _experiment(chosen: Sequence[int] | None = None) -> SimpleNamespace:
     MurmurError
         If a part of it is missing, or params.yaml is not what it was made with.
     """
-    import pandas as pd
-
     from murmur import elsewhere, tables  # imports torch
 
     p = params.load(*(name for name in params.Params.model_fields if name != "published"))
@@ -255,14 +260,14 @@ def _experiment(chosen: Sequence[int] | None = None) -> SimpleNamespace:
     trained = [f"train@{run}" for run in runs]
     _check_as_run(["download", "clean", "segment", "mel", *embedded, *trained, "evaluate"])
     _, texts = project.at("workspace", ["metrics/calibration.csv"])
-    fitted = pd.read_csv(StringIO(texts["metrics/calibration.csv"]))
+    fitted = tables.parse_csv(texts["metrics/calibration.csv"], "metrics/calibration.csv")
     weights = elsewhere.kept(Path("models"), fitted, runs)
     card = tables.read_card("data/recordings.parquet")
     return SimpleNamespace(
         p=p,
         card=card,
         models=elsewhere.Models(weights, card.classes, fitted, p.train, p.evaluate, p.seed),
-        home=_heard(Path(), p),
+        home=_with_groups(_heard(Path(), p)),
         folds={run: tables.read(f"data/folds/run_{run}.parquet", tables.FOLDS) for run in runs},
     )
 
@@ -273,6 +278,18 @@ def _heard(folder: Path, p: SimpleNamespace) -> Any:
     recordings = tables.read(folder / "data/recordings.parquet", tables.RECORDINGS)
     segments = tables.read(folder / "data/segments.parquet", tables.SEGMENTS)
     return elsewhere.Heard(recordings, segments, folder / "data" / p.train.features)
+
+
+def _with_groups(heard: Any) -> Any:
+    """With the groups that the bootstrap resamples."""
+    from murmur import tables
+
+    groups = tables.read("data/folds/groups.parquet", tables.GROUPS)
+    return replace(heard, recordings=heard.recordings.merge(groups, on="recording_id", validate="1:1"))
+
+
+def _details(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "metrics/details.json").read_text(encoding="utf-8"))
 
 
 def _check_as_run(stages: Sequence[str]) -> None:
@@ -300,10 +317,9 @@ def _elsewhere(
     dataset: str, mapped: Sequence[str], settings: Sequence[str], task: str | None
 ) -> dict[str, Any]:
     """What `evaluate_on` writes; the data set is prepared in a folder of its own that shares the cache."""
-    from murmur import elsewhere, report, tables
+    from murmur import elsewhere, evaluate, report, tables
 
-    e = _experiment()
-    _, texts = project.at("workspace", ["metrics/details.json"])
+    e, details = _experiment(), _details(Path())
     content = _content_for(dataset, settings)
     section = params.check(params.Download, content["download"], "params.yaml: download")
     task, labels = elsewhere.labels(dataset, task, e.p.task, section)
@@ -316,13 +332,18 @@ def _elsewhere(
     ) as folder:
         result = elsewhere.elsewhere(e.models, e.home.recordings, _heard(folder, e.p), card)
         left_out = tables.read(folder / "data/left_out/download.parquet", tables.LEFT_OUT)
+        there = tables.read_card(folder / "data/recordings.parquet")
+    if not (there.shareable and e.card.shareable):  # the file is for git
+        left_out, result["seen"] = left_out.assign(reason=evaluate.kinds(left_out["reason"])), []
     result["data"]["left_out"] = left_out["reason"].value_counts().to_dict()
+    result["data"]["unknown_persons"] = there.unknown_persons
     if result["left_unasked"]:
         here = elsewhere.at_home(e.models, e.home, e.folds, card)["headline"]
     else:
-        here = json.loads(texts["metrics/details.json"])["headline"]
+        here = details["headline"]
     asked = {"dataset": dataset, "task": task, "class_map": class_map}
-    return {"experiment": report.experiment(Path()), **asked, **result, "here": here}
+    leak = words.leak_mark(details)
+    return {"experiment": report.experiment(Path()), "leak": leak, **asked, **result, "here": here}
 
 
 def _content_for(dataset: str, settings: Sequence[str]) -> dict[str, Any]:
@@ -371,12 +392,16 @@ def _put(content: dict[str, Any], key: str, value: Any) -> None:
 def _run(content: Mapping[str, Any], what: str) -> dict[str, Any]:
     """The details of a run with these parameters, in a folder of its own that shares the cache."""
     with project.made(content, what) as folder:
-        return json.loads((folder / "metrics/details.json").read_text(encoding="utf-8"))
+        return _details(folder)
 
 
 def _print_gap(honest: dict[str, Any], flawed: dict[str, Any], *, md: bool) -> None:
     always = [f"always {run['baseline']['answer']} ({how})" for run, how in ((honest, "h."), (flawed, "p."))]
-    rows = [("", "honest", "as published", "gap", *always)]
+    heads = [
+        f"{how}{' (LEAKY)' * bool(run['protocol']['leaky'])}"
+        for run, how in ((honest, "honest"), (flawed, "as published"))
+    ]
+    rows = [("", *heads, "gap", *always)]
     for name, one in honest["headline"].items():
         other = flawed["headline"].get(name, {})
         gap = words.shown((other.get("mean") or 0) - one["mean"], "+") if _known(one, other) else "-"
@@ -395,9 +420,13 @@ def _print_gap(honest: dict[str, Any], flawed: dict[str, Any], *, md: bool) -> N
     ):
         rows.append((fact, str(honest["protocol"][fact]), str(flawed["protocol"][fact]), "", "", ""))
     if not md:
-        what = "mean over runs [95 % interval over persons]; h.: honest, p.: as published"
+        what = "mean over runs [95 % interval]; h.: honest, p.: as published"
         print(f"{honest['level']} level: {what}")
     print(words.markdown(rows) if md else words.aligned(rows))
+    for run, how in ((honest, "honest"), (flawed, "as published")):
+        if mark := words.leak_mark(run):
+            print("\n" * md + f"{how}: {mark}")
+    print("\n" * md + words.GIVEN)
 
 
 def _known(*rows: Mapping[str, Any]) -> bool:

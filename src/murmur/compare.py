@@ -5,7 +5,6 @@ persons again. A plain paired t-test takes fifty folds for fifty experiments and
 often. Both tests here widen its standard error by what the folds share (see `paired_test`).
 """
 
-import io
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -14,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from murmur import words
+from murmur import tables, words
 from murmur.errors import MurmurError
 
 FOLDS, AUDIT, DETAILS = FILES = ("metrics/folds.csv", "metrics/audit.csv", "metrics/details.json")
@@ -47,16 +46,16 @@ def parse(name: str, texts: Mapping[str, str]) -> Experiment:
         Naming the experiment and what is missing, if a file is not as this version writes it.
     """
     try:
-        scores = pd.read_csv(io.StringIO(texts[FOLDS])).set_index(["level", "run", "fold"])
-        audit = pd.read_csv(io.StringIO(texts[AUDIT]), dtype={"test_sha256": str}).set_index(["run", "fold"])
+        scores, audit = (tables.parse_csv(texts[path], f"{name}: {path}") for path in (FOLDS, AUDIT))
+        scores, audit = scores.set_index(["level", "run", "fold"]), audit.set_index(["run", "fold"])
         folds = scores.join(audit[["n_train", "n_validation", "n_test", "test_sha256"]])
         if lost := folds.index[folds["test_sha256"].isna()].tolist():
             raise ValueError(f"audit.csv lacks run {lost[0][1]}, fold {lost[0][2]}")
         names = [column for column in scores if not column.startswith("n_")]
         details = json.loads(texts[DETAILS])
         data = {key: details["data"][key] for key in ("dataset", "task", "sha256")}
-        flaws, level = _flaws(details["protocol"]), details["level"]
-        return Experiment(name, folds, names, data, flaws, level, list(details["headline"]))
+        headline = list(details["headline"])
+        return Experiment(name, folds, names, data, words.leak(details), details["level"], headline)
     except (KeyError, TypeError, ValueError) as error:
         what = f"{type(error).__name__}: {error}"
         raise MurmurError(f"{name}: its files in metrics/ do not fit together ({what}); {AGAIN}") from error
@@ -166,24 +165,20 @@ def verdict(name: str, row: Mapping[str, Any], rope: float) -> str:
 
 def in_words(result: Mapping[str, Any]) -> str:
     """`compare`'s result for a terminal: the verdict, the notes, a row a metric."""
-    rows = [HEADER, *(_cells(name, row) for name, row in result["metrics"].items())]
-    return "\n".join([result["verdict"], *_about(result), *result["notes"], "", words.aligned(rows)])
+    return "\n".join([result["verdict"], *_about(result), *result["notes"], "", words.aligned(_rows(result))])
 
 
 def as_markdown(result: Mapping[str, Any]) -> str:
     """`compare`'s result for a pull request."""
-    rows = [HEADER, *(_cells(name, row) for name, row in result["metrics"].items())]
     notes = [f"- {note}" for note in (*_about(result), *result["notes"])]
-    return "\n".join([f"**{result['verdict']}**", "", words.markdown(rows), "", *notes])
+    return "\n".join([f"**{result['verdict']}**", "", words.markdown(_rows(result)), "", *notes])
 
 
-def _flaws(protocol: Mapping[str, Any]) -> str:
-    """Why the scores are leaky, in words; empty where they are not."""
-    if not protocol["leaky"]:
-        return ""
-    if protocol["flaws"] == "none":
-        return "test and training parts share something, see metrics/audit.csv"
-    return f"flaws: {protocol['flaws']}"
+def _rows(result: Mapping[str, Any]) -> words.Rows:
+    """The table of `compare`'s result, its head first; a leaky side is marked there."""
+    marks = {side: f"{side} (LEAKY)" for side in "AB" if result[side.lower()]["leaky"]}
+    head = tuple(marks.get(name, name) for name in HEADER)
+    return [head, *(_cells(name, row) for name, row in result["metrics"].items())]
 
 
 def _check_data(a: Experiment, b: Experiment) -> None:
@@ -264,7 +259,7 @@ def _notes(
 ) -> list[str]:
     """What a reader of the figures must know, the gravest first."""
     notes = [
-        f"WARNING: {side} ({e.name}) is LEAKY ({e.flaws}): its scores flatter, and so may the difference"
+        f"WARNING: {side} ({e.name}) is LEAKY ({e.flaws}): its scores may flatter, and so may the difference"
         for side, e in (("A", a), ("B", b))
         if e.flaws
     ]

@@ -1,7 +1,9 @@
 """From a data set, wherever it lies, to data/raw and one table of its recordings."""
 
 import importlib
+import re
 import shutil
+import unicodedata
 from collections import Counter
 from functools import partial
 from os.path import isfile
@@ -14,8 +16,15 @@ from pydantic import BaseModel
 from murmur import audio, fetch, params, workers
 from murmur.datasets import Reading, Task, worst_labels
 from murmur.errors import MurmurError
-from murmur.tables import RECORDINGS, Card
+from murmur.tables import LEVELS, RECORDINGS, Card
 
+RESERVED = {
+    "macro",
+    "no answer",
+    "null",
+    "undefined",
+    *LEVELS,
+}  # f1_macro; --map X=null; words beside classes
 AUDIO = {".wav", ".flac"}
 TELLING = 0.05  # unweighted average recall above chance
 SAYS = "mend the files, or set download.on_bad: leave_out to go on without them"
@@ -152,6 +161,7 @@ def _map_classes(
         raise MurmurError(f"class_map: no class {', '.join(unknown)}; there are {', '.join(names)}")
     mapping = {name: class_map.get(name, name) for name in names}
     classes = tuple(dict.fromkeys(c for c in mapping.values() if c is not None))
+    _check_names(classes)
     if len(classes) < 2:
         raise MurmurError(f"class_map: {len(classes)} class is left ({', '.join(classes)}); a task needs two")
     found = positive if positive is not None else [mapping[c] for c in (task.positive if task else ())]
@@ -168,6 +178,25 @@ def _map_classes(
     said = [(i, f"class {c} is left out by class_map") for i, c in items]
     mapped = table.assign(**{column: table[column].map(mapping) for column in ("label", "patient_label")})
     return mapped[~gone], Task(classes, wanted, _merge_weights(task, mapping, classes)), said
+
+
+def _check_names(classes: tuple[str, ...]) -> None:
+    """Refuse names of classes that tables and commands cannot tell from other words or from each other."""
+    known: dict[str, str] = {}
+    for name in classes:
+        folded = " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+        fault = ""
+        if not folded or folded.replace("_", " ") in RESERVED:
+            fault = "has a meaning of its own in tables and commands"
+        elif name != name.strip() or not name.isprintable():
+            fault = "has a space at an end or a character that cannot be printed"
+        elif name.startswith(("/", "\\")) or {".", ".."} & {*re.split(r"[/\\]", name)}:
+            fault = "would be a folder elsewhere"
+        elif folded in known:
+            fault = f"differs from {known[folded]!r} only in case, spaces or the form of its letters"
+        if fault:
+            raise MurmurError(f"class {name!r} {fault}; class_map renames or merges it (OLD: NEW)")
+        known[folded] = name
 
 
 def _merge_weights(

@@ -20,6 +20,10 @@ from murmur.models import build, check_keys, read_weights
 from murmur.params import Evaluate, Train
 from murmur.tables import Card
 
+INTERVAL = (
+    "The 95 % interval resamples the persons there. Only recordings with exactly the same audio are found in "
+    "both; near-identical ones are not searched for."
+)
 AGAIN = "make them with train.keep_weights: best and `dvc repro`"
 Weights = Mapping[tuple[int, int], Path]
 Folds = Mapping[int, pd.DataFrame]
@@ -295,7 +299,10 @@ def at_home(models: Models, home: Heard, folds: Folds, card: Card) -> dict[str, 
 
 
 def in_words(result: Mapping[str, Any]) -> tuple[Sequence[tuple[str, ...]], list[str]]:
-    """The figures here and there as the rows of a table, its head first, and remarks in sentences."""
+    """The figures here and there as the rows of a table, its head first, and remarks in sentences.
+
+    If the experiment is leaky, the first remark says why.
+    """
     here, baseline, facts = result["here"], result["baseline"], result["data"]
     head = (
         f"{result['level']} level",
@@ -311,15 +318,22 @@ def in_words(result: Mapping[str, Any]) -> tuple[Sequence[tuple[str, ...]], list
         always = words.shown(baseline[name])
         rows.append((name, *map(words.shown, values), words.interval(there), always))
     counts = ", ".join(f"{n} {c}" for c, n in facts["counts"].items())
-    said = [f"{facts['units']} units ({counts}) of {facts['persons']} persons, {result['models']} models"]
+    unknown = facts.get("unknown_persons", 0)
+    persons = f"{'at most ' * bool(unknown)}{facts['persons']} persons"
+    said = [result["leak"]] if result.get("leak") else []
+    said.append(f"{facts['units']} units ({counts}) of {persons}, {result['models']} models")
+    if unknown:
+        said.append(
+            f"the persons of {unknown} recordings there are unknown: some may be in the experiment too"
+        )
     if names := result["left_unasked"]:
         said.append(f"{', '.join(names)}: not there, so not among the choices, neither there nor here")
     if facts["no_answer"]:
         said.append(f"without a usable segment: {facts['no_answer']} units")
     said += [f"left out: {n} x {reason}" for reason, n in facts.get("left_out", {}).items()]
     if n := result["seen_in_training"]:
-        names = [*result["seen"][:5], *["…"] * (n > 5)]
+        names = [*result["seen"][:5], *["…"] * (n > 5)] if result["seen"] else ["not named: private data"]
         said.append(
             f"{n} recordings are of persons whose audio is in the experiment: left out ({', '.join(names)})"
         )
-    return rows, said
+    return rows, [*said, f"{INTERVAL} {words.GIVEN}"]

@@ -18,9 +18,18 @@ import pandas as pd
 from murmur import answers, plots, scores, words
 from murmur.errors import MurmurError
 from murmur.files import write_text
-from murmur.params import Evaluate, Segment, Split
+from murmur.params import Evaluate, Segment, Split, Train
 from murmur.plots import Mistake
 from murmur.tables import Card, Note, csv_text
+
+REASONS = (  # kinds of reasons for which items are left out; none holds a name
+    "too short for a segment",
+    "segments after the first",
+    "beyond download.limit",
+    "left out by class_map",
+    "no table names this file",
+    "the file is not there",
+)
 
 
 @dataclass(frozen=True)
@@ -56,7 +65,8 @@ def evaluate(
 
     Parameters
     ----------
-    recordings, card, segments: as in `murmur.tables`.
+    recordings, card, segments: as in `murmur.tables`; recordings with the column group of `tables.GROUPS`,
+        without which persons are resampled.
     folds, predictions, histories: by run; a history has a row per fold and epoch.
     options: `level` of the headline figures, their interval and the plots, and how answers are found.
     notes: of the runs' predictions, on what they were trained.
@@ -95,6 +105,9 @@ def evaluate(
         "baseline": scores.constant_answer(said[level]["unit"].to_numpy(), units[level], card, names),
         "no_answer": _unanswered(recordings, segments),
         "absent": _absent(by_fold, level, card.classes),
+        "scored": _scored(said, units, segments, level),
+        "resampled": _resampled(said[level]["unit"], units[level]),
+        "parts": _parts(folds),
         "data": _data(recordings, segments, card) | {"left_out": left_out},
         "protocol": {**protocol, "runs": len(folds), **_leaks(audit, protocol)},
         **_trained_on(notes),
@@ -111,14 +124,22 @@ def evaluate(
     return Results(_summary(details), details, tables, curves, mistakes)
 
 
-def protocol(split: Split, segment: Segment, card: Card, folds: int) -> dict[str, Any]:
-    """How the recordings were split, what the data set takes for a person, and what makes it `leaky`.
+def protocol(
+    split: Split, segment: Segment, train: Train, card: Card, folds: int, has_validation: bool = False
+) -> dict[str, Any]:
+    """How the recordings were split, what selects and stops, who is a person, and what makes it `leaky`.
 
-    Leaky, whatever the audit finds: the test part stops the training, the label decides what is cut, the
-    data set itself cannot be split without leaks.
+    Leaky, whatever the audit finds: the test part selects the epoch, the label decides what is cut, the
+    data set does not name the person of each recording.
+
+    Parameters
+    ----------
+    has_validation: every fold has a validation part, as a published split may give it.
     """
+    rules = train.model_dump(include={"patience", "stop_accuracy", "stop_one_class"})
+    stops = [f"{name} {value}" for name, value in rules.items() if value is not None and value is not False]
     flaws = {
-        "validate_on": split.validate_on == "test",
+        "validate_on": split.validate_on == "test" and not has_validation,
         "data set": not card.leak_free,
         "first_of": bool(segment.first and segment.first_of),
     }
@@ -129,6 +150,8 @@ def protocol(split: Split, segment: Segment, card: Card, folds: int) -> dict[str
         "merge_near_duplicates": split.merge_near_duplicates,
         "on_leak": split.on_leak,
         "validate_on": split.validate_on,
+        "select_on": train.select_on,
+        "stops": ", ".join(stops) or "none",
         "person": card.persons,
         "leaky": any(flaws.values()),
         "flaws": ", ".join(name for name, there in flaws.items() if there) or "none",
@@ -136,9 +159,13 @@ def protocol(split: Split, segment: Segment, card: Card, folds: int) -> dict[str
 
 
 def in_words(details: Mapping[str, Any]) -> str:
-    """The headline figures as a table of text, each beside the constant answer's; a dash where undefined."""
+    """The headline figures as a table of text, each beside the constant answer's; a dash where undefined.
+
+    The first line says why they are leaky, if they are.
+    """
     baseline = details["baseline"]
-    lines = [f"{details['level'] + ' level':28}  mean     SD  95 % interval  always {baseline['answer']}"]
+    lines = [words.leak_mark(details)] if words.leak(details) else []
+    lines += [f"{details['level'] + ' level':28}  mean     SD  95 % interval  always {baseline['answer']}"]
     for name, row in details["headline"].items():
         mean, sd, always = map(words.shown, (row["mean"], row["sd"], baseline[name]))
         lines.append(f"  {name:26} {mean:>5}  {sd:>5}  {words.interval(row):>13}  {always:>5}")
@@ -148,7 +175,31 @@ def in_words(details: Mapping[str, Any]) -> str:
     for name, n in details["absent"].items():
         where = f"{n} folds have no {name} in their test part"
         lines.append(f"{where}: what needs it is undefined there (-), not 0")
+    lines.append(f"The 95 % interval resamples {words.resampled(details)}. {words.GIVEN}")
     return "\n".join(lines)
+
+
+def has_validation(folds: Mapping[int, pd.DataFrame]) -> bool:
+    """Whether every fold of every run has a validation part."""
+    return _parts(folds)["without_validation"] == 0
+
+
+def unnamed(left_out: pd.DataFrame) -> pd.DataFrame:
+    """stage, reason, n_items: how many items were left out for each kind of reason, without a name or a path.
+
+    For data that may not be passed on, since git passes metrics/ on.
+    """
+    return (
+        left_out.assign(reason=kinds(left_out["reason"]))
+        .groupby(["stage", "reason"])
+        .size()
+        .reset_index(name="n_items")
+    )
+
+
+def kinds(reasons: Iterable[str]) -> list[str]:
+    """The kind of each reason, without what is particular to an item."""
+    return [next((kind for kind in REASONS if kind in why), "another reason") for why in reasons]
 
 
 def run_files(folder: str | Path, runs: Iterable[int], suffix: str = ".parquet") -> dict[int, Path]:
@@ -208,6 +259,39 @@ def _absent(folds: pd.DataFrame, level: str, classes: Sequence[str]) -> dict[str
     return {c: n for c, n in missing.items() if n}
 
 
+def _scored(
+    said: Mapping[str, pd.DataFrame], units: Mapping[str, answers.Units], segments: pd.DataFrame, level: str
+) -> dict[str, Any]:
+    """How many units are scored of how many, each in how many runs, and whether folds cut through them."""
+    tested = said[level][["run", "unit"]]
+    in_runs = tested.drop_duplicates()["unit"].value_counts()
+    unasked = 0
+    if level == "segment":  # mirrored copies train only
+        unasked = int((segments["reversed"].to_numpy() & ~segments.index.isin(in_runs.index)).sum())
+    return {
+        "units": len(in_runs),
+        "of": len(units[level].names) - unasked,
+        "least_runs": int(in_runs.min()),
+        "most_runs": int(in_runs.max()),
+        "in_parts": bool(tested.duplicated().any()),
+        "lowest_level": next(iter(said)),
+    }
+
+
+def _resampled(unit: pd.Series, units: answers.Units) -> dict[str, int]:
+    """How many groups the bootstrap of these units resamples, and of how many persons."""
+    return {"groups": len(np.unique(units.group[unit])), "persons": len(np.unique(units.person[unit]))}
+
+
+def _parts(folds: Mapping[int, pd.DataFrame]) -> dict[str, int]:
+    """How many folds there are in all, without a validation part, and with different test parts."""
+    parts = [fold for run in folds.values() for _, fold in run.groupby("fold")]
+    names = [part["segment_id"].fillna("") + "@" + part["recording_id"] for part in parts]
+    tests = {frozenset(n[part["role"] == "test"]) for n, part in zip(names, parts, strict=True)}
+    without = sum("validation" not in set(part["role"]) for part in parts)
+    return {"folds": len(parts), "without_validation": without, "test_parts": len(tests)}
+
+
 def _data(recordings: pd.DataFrame, segments: pd.DataFrame, card: Card) -> dict[str, Any]:
     known = recordings[["recording_id", "audio_sha256", "label", "patient_label"]].sort_values("recording_id")
     patients = recordings.drop_duplicates("patient_id")
@@ -227,11 +311,13 @@ def _data(recordings: pd.DataFrame, segments: pd.DataFrame, card: Card) -> dict[
         "recordings": len(recordings),
         "patients": len(patients),
         "persons": recordings["person_id"].nunique(),
+        "unknown_persons": card.unknown_persons,
         "segments": len(segments),
         "hours": float((recordings["n_samples"] / recordings["sample_rate"]).sum() / 3600),
         "counts": by_class,
         "sites": _tally(recordings["site"]),
         "source": _tally(recordings["source"]),
+        "sample_rates": _sample_rates(recordings, card.classes),
         "sex": _tally(patients["sex"]),
         "age_group": _tally(patients["age_group"]),
         "licence": card.licence,
@@ -245,6 +331,12 @@ def _tally(values: pd.Series) -> dict[str, int]:
     if values.isna().all():
         return {}
     return {str(k): int(n) for k, n in values.fillna("not stated").value_counts().sort_index().items()}
+
+
+def _sample_rates(recordings: pd.DataFrame, classes: Sequence[str]) -> dict[str, dict[str, int]]:
+    """How many recordings of each class were recorded at each rate, Hz."""
+    found = pd.crosstab(recordings["sample_rate"], recordings["label"]).reindex(columns=classes, fill_value=0)
+    return {str(rate): {c: int(n) for c, n in row.items()} for rate, row in found.sort_index().iterrows()}
 
 
 def _leaks(audit: pd.DataFrame, protocol: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The project as git and DVC have it: files of any revision or experiment, runs in a folder of their own."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 from rich.console import Console
 
 from murmur import params
@@ -75,6 +77,58 @@ def uncommitted(path: Path) -> bool:
         return True
     done = subprocess.run(["git", "show", f"HEAD:./{path}"], capture_output=True)
     return done.returncode != 0 or done.stdout != path.read_bytes()
+
+
+EXPERIMENT = (
+    *("dvc.lock", "params.yaml", "metrics", "models", "data/folds", "data/mel", "data/embedding"),
+    *("data/*.parquet", "data/*.npy"),
+)
+
+
+def state() -> dict[str, tuple[int, ...]]:
+    """The files of the experiment in place, each with what changes when it is written again.
+
+    Raises
+    ------
+    MurmurError
+        If `dvc repro` is at work on them.
+    """
+    if pids := _at_work():
+        raise MurmurError(
+            f"`dvc repro` is running here (process {pids[0]}) and replaces files: wait until it has ended"
+        )
+    places = [path for pattern in EXPERIMENT for path in Path().glob(pattern)]
+    files = [file for place in places for file in (place.rglob("*") if place.is_dir() else [place])]
+    own = [file for file in files if file.is_file() and not file.name.startswith("elsewhere_")]
+    facts = {file.as_posix(): file.stat() for file in own}
+    return {path: (fact.st_ino, fact.st_size, fact.st_mtime_ns) for path, fact in facts.items()}
+
+
+def check_state(before: Mapping[str, tuple[int, ...]]) -> None:
+    """Refuse to go on if the files of the experiment are no longer those of `before`, a `state`."""
+    now = state()
+    if changed := sorted(path for path in {*before, *now} if before.get(path) != now.get(path)):
+        raise MurmurError(
+            f"{changed[0]} was replaced while this ran ({len(changed)} such files): the figures would be of "
+            "two experiments, so nothing is written; run it again"
+        )
+
+
+def _at_work() -> list[int]:
+    """The processes, still running, that DVC notes as writing files of the experiment."""
+    try:
+        notes = json.loads(Path(".dvc/tmp/rwlock").read_text(encoding="utf-8"))
+        pids = {int(note["pid"]) for path, note in notes.get("write", {}).items() if _is_part(path)}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # none, or cut when DVC was killed
+        return []
+    return sorted(pid for pid in pids if psutil.pid_exists(pid))
+
+
+def _is_part(path: str) -> bool:
+    folders = ("data", "models", "metrics")
+    return (
+        any(Path(path).is_relative_to(Path(name).resolve()) for name in folders) and "elsewhere_" not in path
+    )
 
 
 @contextmanager

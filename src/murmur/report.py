@@ -7,7 +7,7 @@ import base64
 import hashlib
 import io
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from murmur import cards
+from murmur import cards, tables, words
 from murmur.cards import Table, figure, label
 from murmur.errors import MurmurError
 from murmur.files import write_text
@@ -46,7 +46,7 @@ COLUMNS = {  # what is read, and the columns that must be there
     ),
     "metrics/operating_points.csv": ("chosen_on", "figure", "mean", "sd", "low", "high"),
     "metrics/calibration.csv": ("run", "fold", "level", "temperature"),
-    "metrics/left_out.csv": ("stage", "item", "reason"),
+    "metrics/left_out.csv": ("stage", "reason"),
     "plots/confusion.csv": ("actual", "predicted"),
     "plots/roc.csv": ("fpr", "tpr", "low", "high"),
     "plots/precision_recall.csv": ("recall", "precision", "low", "high"),
@@ -55,7 +55,10 @@ COLUMNS = {  # what is read, and the columns that must be there
     "plots/score_per_fold.csv": ("run", "fold"),
 }
 DETAILS, PICTURES = "metrics/details.json", ("plots/errors.png", "plots/gallery.png")
-KEYS = ("level", "rule", "headline", "baseline", "no_answer", "data", "protocol")
+KEYS = (
+    *("level", "rule", "headline", "baseline", "no_answer", "data", "protocol", "scored", "resampled"),
+    "parts",
+)
 CARDS = ("metrics/model_card.md", "metrics/data_card.md")
 ROBUSTNESS = "plots/robustness.csv"
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -76,19 +79,21 @@ def write(folder: Path, out: Path) -> None:
     details = _json(folder / DETAILS)
     if missing := [key for key in KEYS if key not in details]:
         raise MurmurError(f"{folder / DETAILS}: no {', '.join(missing)}; make it anew: dvc repro evaluate")
-    tables = {path: _csv(folder / path, columns) for path, columns in COLUMNS.items()}
+    read = {path: _csv(folder / path, columns) for path, columns in COLUMNS.items()}
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     page = environment.get_template("report.html.j2").render(
         cards=cards,
         details=details,
+        leak=words.leak_mark(details),
+        given=words.GIVEN,
         experiment=experiment(folder),
-        confusion=_confusion(tables["plots/confusion.csv"], details["data"]["classes"]),
-        tables=_tables(tables, details),
-        figures=_figures(tables, details),
+        confusion=_confusion(read["plots/confusion.csv"], details["data"]["classes"]),
+        tables=_tables(read, details),
+        figures=_figures(read, details),
         pictures=[_uri(_bytes(folder / path), "png") for path in PICTURES],
-        cards_html=[_markdown(_bytes(folder / path).decode()) for path in CARDS],
+        cards_html=[_markdown(_text(folder / path)) for path in CARDS],
         **_if_there(folder, details),
     )
     write_text(out, page)
@@ -101,18 +106,25 @@ def _bytes(path: Path) -> bytes:
         raise MurmurError(f"{path}: cannot be read; make it: dvc repro evaluate") from error
 
 
-def _csv(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    names = {"test_sha256": str, "value": str, "experiment": str}
-    table = pd.read_csv(io.BytesIO(_bytes(path)), dtype=names, na_values=[""], keep_default_na=False)
-    if missing := [name for name in columns if name not in table]:
-        raise MurmurError(f"{path}: no column {', '.join(missing)}; make it anew: dvc repro evaluate")
-    counts = {name: int for name in table if name == "n" or name.startswith(("n_", "shared_"))}
-    return table.astype(counts)
+def _text(path: Path) -> str:
+    try:
+        return _bytes(path).decode()
+    except UnicodeDecodeError as error:
+        raise MurmurError(f"{path}: is not UTF-8 ({error}); make it anew: dvc repro evaluate") from error
+
+
+def _csv(
+    path: Path,
+    columns: Sequence[str],
+    texts: Collection[str] = tables.WORDS,
+    again: str = "dvc repro evaluate",
+) -> pd.DataFrame:
+    return tables.parse_csv(_text(path), path, columns, words=texts, again=again)
 
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(_bytes(path))
+        return json.loads(_text(path))
     except ValueError as error:
         raise MurmurError(f"{path}: is not JSON ({error}); make it anew: dvc repro evaluate") from error
 
@@ -137,24 +149,30 @@ def _plain(table: pd.DataFrame) -> Table:
     )
 
 
-def _tables(tables: Mapping[str, pd.DataFrame], details: Mapping[str, Any]) -> dict[str, Any]:
-    level, runs = details["level"], tables["metrics/runs.csv"]
+def _tables(read: Mapping[str, pd.DataFrame], details: Mapping[str, Any]) -> dict[str, Any]:
+    level, runs = details["level"], read["metrics/runs.csv"]
     names = list(details["headline"])
     return {
         "results": cards.results(details),
         "counts": cards.counts(details),
-        "audit": _plain(tables["metrics/audit.csv"]),
+        "audit": _plain(read["metrics/audit.csv"]),
         "runs": _plain(_shown(runs, ["run"], level, names)),
-        "folds": _plain(_shown(tables[FOLDS], ["run", "fold"], level, names)),
+        "folds": _plain(_shown(read[FOLDS], ["run", "fold"], level, names)),
         "levels": _levels(runs, names),
         "classes": _by_class(runs[runs["level"] == level], details["data"]["classes"]),
-        "operating_points": cards.operating_points(tables["metrics/operating_points.csv"]),
-        "subgroups": cards.subgroups(tables["metrics/subgroups.csv"]),
+        "operating_points": cards.operating_points(read["metrics/operating_points.csv"]),
+        "subgroups": cards.subgroups(read["metrics/subgroups.csv"]),
         "calibration": cards.calibration(runs, level),
-        "temperatures": _plain(tables["metrics/calibration.csv"].query("level == @level")),
-        "left_out": cards.left_out(tables["metrics/left_out.csv"]),
-        "items_left_out": _plain(tables["metrics/left_out.csv"]),
+        "temperatures": _plain(read["metrics/calibration.csv"].query("level == @level")),
+        "left_out": cards.left_out(read["metrics/left_out.csv"]),
+        "items_left_out": _items(read["metrics/left_out.csv"]),
+        "sample_rates": cards.sample_rates(details),
     }
+
+
+def _items(left_out: pd.DataFrame) -> Table:
+    """Each item that was left out; empty where none is named."""
+    return _plain(left_out if "item" in left_out else left_out[:0])
 
 
 def _shown(table: pd.DataFrame, keys: list[str], level: str, names: Iterable[str]) -> pd.DataFrame:
@@ -206,19 +224,19 @@ def _colours(share: float) -> dict[str, str]:
     return {"back": "#{:02x}{:02x}{:02x}".format(*back), "ink": "#fff" if full > 0.9 else "#000"}
 
 
-def _figures(tables: Mapping[str, pd.DataFrame], details: Mapping[str, Any]) -> dict[str, Any]:
+def _figures(read: Mapping[str, pd.DataFrame], details: Mapping[str, Any]) -> dict[str, Any]:
     """Each as a data URI of SVG."""
-    answers = tables["plots/confusion.csv"]
+    answers = read["plots/confusion.csv"]
     positive = float(answers["actual"].isin(details["data"]["positive"]).mean())
-    curves = tables["plots/learning_curves.csv"]
+    curves = read["plots/learning_curves.csv"]
     panel = curves["curve"].str.replace(r"^(train|validation) ", "", regex=True)
     return {
-        "roc": _svg(lambda ax: _roc(ax, tables["plots/roc.csv"])),
+        "roc": _svg(lambda ax: _roc(ax, read["plots/roc.csv"])),
         "precision_recall": _svg(
-            lambda ax: _precision_recall(ax, tables["plots/precision_recall.csv"], positive)
+            lambda ax: _precision_recall(ax, read["plots/precision_recall.csv"], positive)
         ),
-        "reliability": _svg(lambda ax: _reliability(ax, tables["plots/reliability.csv"])),
-        "scores": _svg(lambda ax: _scores(ax, tables["plots/score_per_fold.csv"], details), width=7.2),
+        "reliability": _svg(lambda ax: _reliability(ax, read["plots/reliability.csv"])),
+        "scores": _svg(lambda ax: _scores(ax, read["plots/score_per_fold.csv"], details), width=7.2),
         "curves": {
             name: _svg(lambda ax, name=name, part=part: _curves(ax, part, name))  # type: ignore[misc]
             for name, part in curves.groupby(panel, sort=False)
@@ -229,10 +247,11 @@ def _figures(tables: Mapping[str, pd.DataFrame], details: Mapping[str, Any]) -> 
 def _svg(draw: Callable[[Axes], None], width: float = 4.2, height: float = 3.8) -> str:
     """One pair of axes, drawn on; the same data give the same bytes."""
     picture = Figure(figsize=(width, height), layout="constrained")
-    ax = picture.subplots()
-    ax.grid(color="#dddddd", linewidth=0.6)
-    ax.set_axisbelow(True)
-    draw(ax)
+    with rc_context({"text.parse_math": False}):  # a class may be named $x$
+        ax = picture.subplots()
+        ax.grid(color="#dddddd", linewidth=0.6)
+        ax.set_axisbelow(True)
+        draw(ax)
     content = io.BytesIO()
     with rc_context({"svg.hashsalt": "murmur"}):
         FigureCanvasSVG(picture).print_svg(content, metadata={"Date": None, "Creator": None})
@@ -294,7 +313,7 @@ def _scores(ax: Axes, folds: pd.DataFrame, details: Mapping[str, Any]) -> None:
     ax.scatter([], [], s=9, color=OKABE_ITO[0], label="a fold")
     ax.errorbar(
         *(place + 0.2, mean, [mean - low, high - mean]), fmt="o", color=OKABE_ITO[1], capsize=4,
-        label="mean over runs, 95 % interval over persons",
+        label=f"mean over runs, 95 % interval over {cards.over(details)}",
     )  # fmt: skip
     constant = np.array([always[n] for n in names], float)
     ax.scatter(place + 0.35, constant, marker="_", s=120, color="black", label=f"always {always['answer']}")
@@ -314,9 +333,9 @@ def _if_there(folder: Path, details: Mapping[str, Any]) -> dict[str, Any]:
         else:
             foreign[path.relative_to(folder).as_posix()] = f"murmur evaluate-on {dataset}"
     if (folder / ROBUSTNESS).exists():
-        table = _csv(folder / ROBUSTNESS, ("disturbance", "value", "unit", "metric", "mean", "low", "high"))
+        columns = ("disturbance", "value", "unit", "metric", "mean", "low", "high")
+        table = _csv(folder / ROBUSTNESS, columns, tables.WORDS - {"value"}, "murmur robustness")
         if "experiment" in table and (table["experiment"] == this).all():
-            table = table.astype({"value": float})
             robustness, curves = _robustness_table(table), _robustness_curves(table, details)
         else:
             foreign[ROBUSTNESS] = "murmur robustness"
@@ -332,10 +351,11 @@ def _elsewhere(found: Mapping[str, Any], details: Mapping[str, Any]) -> dict[str
         for name, row in found["headline"].items()
     ]
     counts = ", ".join(f"{n} {name}" for name, n in data["counts"].items())
+    at_most = "at most " * bool(data.get("unknown_persons"))
     classes = [f"{name}: {to or 'left out'}" for name, to in found["class_map"].items() if name != to]
     return {
         "table": Table(("figure", "here", "there", "95 % interval", f"always {always['answer']}"), rows),
-        "who": f"{data['units']} {found['level']}s ({counts}) of {data['persons']} persons.",
+        "who": f"{data['units']} {found['level']}s ({counts}) of {at_most}{data['persons']} persons.",
         "classes": "; ".join(classes),
         "unasked": ", ".join(found["left_unasked"]),
         "seen": found["seen_in_training"],

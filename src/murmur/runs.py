@@ -59,7 +59,8 @@ def prepare(
     Raises
     ------
     MurmurError
-        If a model that speaks of patients finds none of its sites, or folds that cut through a patient.
+        If a model that speaks of patients finds none of its sites, or folds that cut through a patient; or
+        no unit of a validation part can be used, since the test part would then select the epoch.
     """
     facts = segments.merge(recordings, on="recording_id", how="left")
     roles = {int(fold): _roles(segments, table) for fold, table in folds.groupby("fold")}
@@ -68,6 +69,7 @@ def prepare(
         check_together(facts, roles)
         facts, bags = bags_of(facts, options.model.options.get("sites", []))
         roles = {fold: role[facts.index] for fold, role in roles.items()}
+    _check_validation(folds, roles)
     label = "patient_label" if level == "patient" else "label"
     labels = pd.Index(card.classes).get_indexer(pd.Index(facts[label]))
     return Run(
@@ -83,6 +85,15 @@ def prepare(
         options=options,
         seed=seed,
     )
+
+
+def _check_validation(folds: pd.DataFrame, roles: dict[int, np.ndarray]) -> None:
+    for fold, table in folds.groupby("fold"):
+        if (table["role"] == "validation").any() and not (roles[int(fold)] == "validation").any():
+            raise MurmurError(
+                f"train: run {table['run'].iloc[0]}, fold {fold}: no recording of the validation part has a "
+                "usable segment, so nothing selects the epoch; lower segment.min_length, or split otherwise"
+            )
 
 
 def _roles(segments: pd.DataFrame, table: pd.DataFrame) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Figures of the answers: by fold, run and subgroup, with intervals over persons."""
+"""Figures of the answers: by fold, run and subgroup, with intervals over groups of persons."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -58,24 +58,25 @@ def headline_names(runs: pd.DataFrame) -> list[str]:
 def bootstrap(
     scores: pd.DataFrame, units: Units, card: Card, names: Sequence[str], draws: int, seed: int
 ) -> dict[str, np.ndarray]:
-    """Draw persons with replacement, the same persons in every run: each figure [draws, runs].
+    """Draw groups of persons with replacement, the same in every run: each figure [draws, runs].
 
-    Persons, not units, since those of one person resemble each other; not runs, since the spread over runs
-    is only the luck of the split: more runs narrow it, more patients do not (Efron & Tibshirani, An
-    Introduction to the Bootstrap, 1993, chapter 8). A figure is NaN in a draw that lacks a class it needs.
+    Groups (`Units.group`), not units, since those of one person resemble each other, and those of persons who
+    share audio; not runs, since the spread over runs is only the luck of the split: more runs narrow it, more
+    patients do not (Efron & Tibshirani, An Introduction to the Bootstrap, 1993, chapter 8). The models are
+    taken as given. A figure is NaN in a draw that lacks a class it needs.
     """
-    persons, person = np.unique(units.person[scores["unit"]], return_inverse=True)
+    groups, group = np.unique(units.group[scores["unit"]], return_inverse=True)
     runs, run = np.unique(scores["run"], return_inverse=True)
-    n, r = len(persons), len(runs)
+    n, r = len(groups), len(runs)
     weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=draws).astype(float)
-    counts = _counts(scores, units, card, person * r + run, n * r)
+    counts = _counts(scores, units, card, group * r + run, n * r)
     shape = (r, *counts.shape[1:])
     figures = _of_counts((weights @ counts.reshape(n, -1)).reshape(draws, *shape), units, card)
     if "roc_auc" in names:
         truth, p, _ = _truth_and_p(scores, units, card.classes)
         members = [np.flatnonzero(run == k) for k in range(r)]
         areas = [
-            metrics.weighted_roc_auc(truth[m], p[m], weights, card.classes, card.positive, person[m])
+            metrics.weighted_roc_auc(truth[m], p[m], weights, card.classes, card.positive, group[m])
             for m in members
         ]
         figures["roc_auc"] = np.stack(areas, axis=1)

@@ -10,6 +10,7 @@ from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import BaseCrossValidator, StratifiedKFold
 
 from murmur import fixed as fixed_splits
+from murmur import words
 from murmur.errors import MurmurError
 from murmur.params import Split
 from murmur.tables import ROLES
@@ -97,9 +98,20 @@ def split(
     """
     units = _units(recordings, segments, options.group_by)
     if options.merge_near_duplicates and options.group_by != "segment":
-        units["group"] = _merged(units, duplicates)
+        n, units["group"] = units["group"].nunique(), _merged(units, duplicates)
+        if options.method in ("kfold", "holdout") and (merged := units["group"].nunique()) < n:
+            print(f"note: {n} groups are dealt as {merged}: some share near-identical audio")
     fixed = fixed_splits.read(options.file, recordings, options.runs) if options.method == "file" else None
     return {run: _run(units, fixed, options, seed, run) for run in options.runs}
+
+
+def groups(recordings: pd.DataFrame, duplicates: pd.DataFrame) -> pd.DataFrame:
+    """recording_id, group: the persons, those who share near-identical audio as one group.
+
+    They are what the bootstrap resamples, however the folds were made: copies are no independent evidence.
+    """
+    persons = recordings[["recording_id"]].assign(group=recordings["person_id"])
+    return persons.assign(group=_merged(persons, duplicates)).reset_index(drop=True)
 
 
 def _units(recordings: pd.DataFrame, segments: pd.DataFrame, group_by: str) -> pd.DataFrame:
@@ -119,9 +131,7 @@ def _merged(units: pd.DataFrame, duplicates: pd.DataFrame) -> np.ndarray:
     of_recording = pd.Series(group, units["recording_id"])
     one, other = (of_recording[duplicates[column]].to_numpy() for column in ("recording_id", "twin_id"))
     edges = coo_array((np.ones(len(one)), (one, other)), shape=(len(names),) * 2)
-    n, together = connected_components(edges, directed=False)
-    if n < len(names):
-        print(f"note: {len(names)} groups are dealt as {n}: some share near-identical audio")
+    together = connected_components(edges, directed=False)[1]
     first = np.unique(together, return_index=True)[1]
     return names[first[together]][group]
 
@@ -192,6 +202,10 @@ SHARED = {
     "audio": "audio_sha256",
 }
 
+CURES = {
+    "role": "the data set's own split shares them: split.method kfold or holdout avoids it",
+    "file": "correct the roles in split.file",
+}
 WORDS = {
     "persons": "persons",
     "patients": "patients",
@@ -241,8 +255,16 @@ def check(
     recordings: pd.DataFrame,
     duplicates: pd.DataFrame,
     on_leak: str,
+    *,
+    method: str = "kfold",
+    unknown_persons: int = 0,
 ) -> str:
     """The audit in a sentence; with `on_leak: error` a leak is refused.
+
+    Parameters
+    ----------
+    method: as in the section split, for the advice.
+    unknown_persons: recordings whose person the data set does not name (`tables.Card`).
 
     Raises
     ------
@@ -252,6 +274,9 @@ def check(
     shared = audit[[f"shared_{name}" for name in WORDS]]
     worst = audit.loc[shared.sum(axis=1).idxmax()]
     found = [f"{n} {word}" for name, word in WORDS.items() if (n := worst[f"shared_{name}"])]
+    unknown = words.unknown_persons(unknown_persons, len(recordings)) if unknown_persons else ""
+    if not found and unknown:
+        return f"warning: {len(audit)} folds share nothing that is known, but {unknown}"
     if not found:
         return f"{len(audit)} folds; nothing is shared between a test part and the training"
     leaky = int((shared.sum(axis=1) > 0).sum())
@@ -259,11 +284,11 @@ def check(
     said = (
         f"{leaky} of {len(audit)} folds leak; run {worst['run']}, fold {worst['fold']} has on both sides "
         f"{', '.join(found)}, such as {_example(fold, recordings, duplicates)}"
-    )
+    ) + (f"; {unknown}" if unknown else "")
     if on_leak == "error":
+        cure = CURES.get(method, "split.group_by: person and split.merge_near_duplicates: true avoid it")
         raise MurmurError(
-            f"split: {said}; metrics/audit.csv has every fold. split.group_by: person and "
-            "split.merge_near_duplicates: true cure it (a fixed split must be mended in its file); "
+            f"split: {said}; metrics/audit.csv has every fold. {cure[:1].upper()}{cure[1:]}; "
             "split.on_leak: warn goes on, marked leaky"
         )
     return f"warning: {said}"

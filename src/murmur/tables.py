@@ -1,7 +1,8 @@
 """The tables that pass between stages: one declared Arrow schema each, checked on write and on read."""
 
+import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -53,10 +54,18 @@ SEGMENTS = _schema(
     {"segment_id": text, "recording_id": text, "start": whole, "n_samples": whole, "reversed": pa.bool_()}
 )
 FOLDS = _schema({"run": whole, "fold": whole, "recording_id": text, "role": text}, {"segment_id": text})
+GROUPS = _schema({"recording_id": text, "group": text})  # what the bootstrap resamples as one
 LEFT_OUT = _schema({"stage": text, "item": text, "reason": text})
 
 ROLES = ("train", "validation", "test")
 LEVELS = ("segment", "recording", "patient")
+WORDS = frozenset(  # the columns of CSV files that hold text; all others hold numbers
+    {
+        *("level", "group", "value", "metric", "figure", "chosen_on", "stage", "item", "reason", "curve"),
+        *("kind", "actual", "predicted", "disturbance", "unit", "experiment", "test_sha256"),
+    }
+)
+NUMBER = r"[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]{1,2})?"
 
 
 def predictions_schema(classes: Sequence[str]) -> pa.Schema:
@@ -126,6 +135,65 @@ def write_csv(frame: pd.DataFrame, path: str | Path) -> None:
 def csv_text(frame: pd.DataFrame) -> str:
     """A table as CSV: six digits after the point, the same bytes on every system."""
     return frame.round(6).to_csv(index=False, lineterminator="\n")
+
+
+def read_csv(path: str | Path, columns: Sequence[str] = (), *, again: str = "dvc repro") -> pd.DataFrame:
+    """Read a table that `write_csv` wrote; see `parse_csv`."""
+    try:
+        text = Path(path).read_bytes().decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise MurmurError(f"{path}: cannot be read ({error}); make it again: {again}") from error
+    return parse_csv(text, path, columns, again=again)
+
+
+def parse_csv(
+    text: str,
+    name: str | Path,
+    columns: Sequence[str] = (),
+    *,
+    words: Collection[str] = WORDS,
+    again: str = "dvc repro",
+) -> pd.DataFrame:
+    """A table from its CSV text: `words` as they are written, counts as whole numbers, the rest as floats.
+
+    Ids, labels and other names stay text whatever they look like (`0001`, `True`, `nan`).
+
+    Parameters
+    ----------
+    name, again: the file, and the command that makes it, for messages.
+    columns: those that must be there.
+
+    Raises
+    ------
+    MurmurError
+        Naming the file, the row and the column, if a cell is not the number that it must be.
+    """
+    try:
+        table = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False, na_values=[""])
+    except ValueError as error:
+        raise MurmurError(f"{name}: cannot be read as CSV ({error}); make it again: {again}") from error
+    if not isinstance(table.index, pd.RangeIndex):
+        raise MurmurError(f"{name}: a row has too many fields; make it again: {again}")
+    if missing := [column for column in columns if column not in table]:
+        raise MurmurError(f"{name}: no column {', '.join(missing)}; make it anew: {again}")
+    numbers = [column for column in table if column not in words]
+    try:
+        return table.assign(**{column: _numbers(table[column]) for column in numbers})
+    except ValueError as error:
+        raise MurmurError(f"{name}: {error}; make it again: {again}") from None
+
+
+def _numbers(cells: pd.Series) -> pd.Series:
+    """The numbers in a column of text: whole where it counts or numbers something, else NaN where empty."""
+    column = str(cells.name)
+    whole = column in ("run", "fold", "epoch", "n") or column.startswith(("n_", "shared_"))
+    texts = cells.fillna("").astype(object)
+    good = texts.str.fullmatch("[0-9]{1,15}" if whole else f"({NUMBER})?").astype(bool)
+    if not good.all():
+        row = int(good.to_numpy().argmin())
+        what = "a whole number" if whole else "a number"
+        raise ValueError(f"row {row + 2}, column {column}: {texts.iloc[row]!r} is not {what}")
+    return texts.astype("int64") if whole else texts.replace("", "nan").astype(float)
 
 
 def read(path: str | Path, schema: pa.Schema) -> pd.DataFrame:
