@@ -28,8 +28,8 @@ ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069]")  # control, direction of writing
 ACTS = re.compile(
     r"(?P<code>(?<!`)(?P<ticks>`+)(?!`).+?(?<!`)(?P=ticks)(?!`))"
-    r"|(?P<markup>[\\`*\[\]<>&~$]|(?<![^\W_])_|_(?![^\W_]))"
-    r"|@|#(?=\d)|\bGH-|:(?=//)|(?i:\bwww)(?=\.)"  # a mention, an issue, an address
+    r"|(?P<markup>[\\`*\[\]<>&$]|~(?!\d[^~]*$)|(?<![^\W_])_|_(?![^\W_]))"
+    r"|@|#(?=\d)|\bGH-|(?i:https?|ftp)(?=://)|(?i:\bwww)(?=\.)"  # a mention, an issue, an address
 )
 
 
