@@ -1,4 +1,4 @@
-"""A checkout in other surroundings: shells, line ends, left-over files, a git that refuses, make's environment."""
+"""A checkout in other surroundings: shells, line ends, left-over files, a git that refuses, an environment."""
 
 import os
 import shutil
