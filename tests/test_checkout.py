@@ -1,4 +1,4 @@
-"""A checkout in other surroundings: shells, line ends, left-over files, a git that refuses, an environment."""
+"""A checkout in other surroundings: shells, line ends, left-over files, a git that refuses, environments."""
 
 import os
 import shutil

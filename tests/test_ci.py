@@ -236,6 +236,13 @@ def test_actions_are_pinned_and_what_writes_runs_nothing_of_the_pull_request():
     assert not any("run" in step for step in steps)
 
 
+def test_on_gitlab_no_job_has_a_token_and_the_merge_request_links_to_the_comment():
+    jobs = yaml.safe_load((made.ROOT / ".gitlab-ci.yml").read_text())
+    assert "TOKEN" not in str(jobs) and "curl" not in str(jobs)
+    left = jobs[".pipeline"]["artifacts"]
+    assert left["when"] == "always" and left["expose_as"] and left["paths"] == ["comment.md"]
+
+
 POSTED = r"""
 const fs = require('fs')
 const [script, comments] = JSON.parse(fs.readFileSync(0, 'utf8'))
