@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -141,11 +142,24 @@ def test_remarks_on_the_remote():
     assert note.startswith(
         "No DVC remote is set of the name `private`, which outputs have: what ran had nothing"
     )
-    assert note.endswith("nothing is pushed. To share it: `dvc remote add private URL`.")
+    assert note.endswith("nothing is pushed. To share it: `dvc remote add --force private URL`.")
     assert "lacked a, b, c, d, e, f and 2 more," in comment.remarks("`s`", list("abcdefgh"), None)[0]
     problem = comment.out_of_reach("`s` (s3://x)", 3, "no route")
     assert problem.title == "the DVC remote `s` (s3://x) is out of reach, tried 3 x: no route"
     assert comment.remarks("`s`", [], problem)[0].startswith(f"{problem.title}. Went on without it")
+
+
+def test_a_remote_without_an_address_is_none():
+    outs = [SimpleNamespace(remote="private", use_cache=True), SimpleNamespace(remote="x", use_cache=False)]
+    config = {"core": {}, "remote": {}}
+    repo = SimpleNamespace(index=SimpleNamespace(stages=[SimpleNamespace(outs=outs)]), config=config)
+    assert ci._remotes(repo) == ("", ["private"])
+    config["remote"]["private"] = {"url": "/dev/null/private-has-no-address-see-README"}
+    assert ci._remotes(repo) == ("", ["private"])
+    config["remote"]["private"]["url"] = "s3://a:b@c/d"
+    assert ci._remotes(repo) == ("`private` (s3://c/d)", [])
+    config["core"]["remote"] = "shared"
+    assert ci._remotes(repo) == ("", ["shared"])
 
 
 def test_what_needs_the_remote_is_tried_so_often_and_no_more(monkeypatch, capfd):

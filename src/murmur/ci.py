@@ -13,6 +13,8 @@ from typing import Any
 from murmur import comment, project
 from murmur.errors import MurmurError
 
+NOWHERE = "/dev/null/"  # how the address of a remote begins that has none yet
+
 
 def bring_up_to_date(
     tries: int, optional_remote: bool
@@ -45,13 +47,13 @@ def bring_up_to_date(
 
 
 def _remotes(repo: Any) -> tuple[str, list[str]]:
-    """The DVC remotes of the pipeline's outputs in words, and the names of which none is configured.
+    """The DVC remotes of the pipeline's outputs in words, and the names of which none has an address.
 
-    Where one is not configured there are none in words: DVC then neither fetches nor pushes anything.
+    Where one has no address there are none in words: DVC then neither fetches nor pushes anything.
     """
     names = sorted({*(out.remote for out in _cached(repo)), repo.config["core"].get("remote")} - {None})
-    urls = {name: repo.config["remote"].get(name, {}).get("url") for name in names}
-    if unknown := [name for name, url in urls.items() if url is None]:
+    urls = {name: repo.config["remote"].get(name, {}).get("url", NOWHERE) for name in names}
+    if unknown := [name for name, url in urls.items() if url.startswith(NOWHERE)]:
         return "", unknown
     return " and ".join(f"{comment.code(n)} ({re.sub('//[^/]*@', '//', u)})" for n, u in urls.items()), []
 

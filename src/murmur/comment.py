@@ -200,10 +200,10 @@ def remarks(
 ) -> list[str]:
     """What a reader of the stages must know of the remote: that there is none, or what it does not have.
 
-    unknown: remotes that outputs name and DVC's configuration does not have.
+    unknown: remotes that outputs name and DVC's configuration has no address of.
     """
     if unknown:
-        add = code(f"dvc remote add {unknown[0]} URL")
+        add = code(f"dvc remote add --force {unknown[0]} URL")
         return [
             f"No DVC remote is set of the name {' and '.join(map(code, unknown))}, which outputs have: what "
             "ran had nothing but this machine's own cache, and stays there; nothing is pushed. To share it: "
