@@ -4,19 +4,43 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+# DVC runs stages with it, and a login shell may be none (nologin)
+export SHELL := /bin/sh
 
-.PHONY: setup repro report test check lock
+# Where pip and uv fetch from is as the environment says; into what they install, and which versions, is not.
+unexport PYTHONHOME PYTHONPATH PIP_USER PIP_TARGET PIP_PREFIX PIP_ROOT PIP_PYTHON PIP_DRY_RUN PIP_NO_DEPS PIP_CONSTRAINT
+unexport PIP_REQUIREMENT PIP_REQUIRE_HASHES PIP_NO_BINARY UV_PYTHON UV_SYSTEM_PYTHON UV_CONSTRAINT UV_OVERRIDE
+unexport UV_EXCLUDE UV_EXCLUDE_NEWER UV_RESOLUTION UV_PRERELEASE UV_REQUIRE_HASHES UV_NO_BINARY UV_NO_BUILD UV_TORCH_BACKEND
+
+IS_LOCKED := import sys; sys.exit(sys.version_info[:2] != (3, 11))
+IS_OURS := $(BIN)/python -I -c '$(IS_LOCKED)' && grep -qF '$(CURDIR)/.venv' $(BIN)/activate
+# a .venv of another Python, or made in another folder, is made anew
+ifneq (yes,$(shell { $(IS_OURS); } 2>/dev/null && echo yes))
+.PHONY: .venv/ready
+endif
+
+.PHONY: repository setup repro report test check lock
 
 setup: .venv/ready
 
 .venv/ready: requirements.txt pyproject.toml
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet uv
+	@test -w . || { echo "error: $(CURDIR) is read-only: copy it to where you may write" >&2; exit 1; }
+	@"$(PYTHON)" -I -c '$(IS_LOCKED)' 2>/dev/null || { echo "error: $(PYTHON) is not there or not Python 3.11,\
+	 which requirements.txt is made for: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	"$(PYTHON)" -m venv --clear .venv
+	$(BIN)/python -m pip install --no-user --quiet uv
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -r requirements.txt
 	$(BIN)/uv pip install --quiet --no-deps --python $(BIN)/python --editable .  # the command `murmur`
 	touch $@
 
-repro: setup
+# DVC needs a git repository, and says so only after the set-up
+repository:
+	@grep -qs '^ *no_scm *= *[Tt]rue' .dvc/config.local || \
+	! LC_ALL=C git rev-parse 2>&1 | grep -q '^fatal: not a git repository' || { printf '%s\n' \
+	"error: $(CURDIR) is not a git repository, which DVC needs: git init && git add --all && git commit -m start" \
+	"or, without dvc exp, murmur compare and ci: printf '[core]\n    no_scm = true\n' > .dvc/config.local" >&2; exit 1; }
+
+repro: repository setup
 	dvc repro
 
 report: setup

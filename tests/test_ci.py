@@ -138,10 +138,28 @@ def test_metrics_are_folded_and_counted():
 def test_remarks_on_the_remote():
     assert comment.remarks("`s`", [], None) == []
     assert comment.remarks("", [], None)[0].startswith("No DVC remote is set")
+    (note,) = comment.remarks("", [], None, ["private"])
+    assert note.startswith(
+        "No DVC remote is set of the name `private`, which outputs have: what ran had nothing"
+    )
+    assert note.endswith("nothing is pushed. To share it: `dvc remote add --force private URL`.")
     assert "lacked a, b, c, d, e, f and 2 more," in comment.remarks("`s`", list("abcdefgh"), None)[0]
     problem = comment.out_of_reach("`s` (s3://x)", 3, "no route")
     assert problem.title == "the DVC remote `s` (s3://x) is out of reach, tried 3 x: no route"
     assert comment.remarks("`s`", [], problem)[0].startswith(f"{problem.title}. Went on without it")
+
+
+def test_a_remote_without_an_address_is_none():
+    outs = [SimpleNamespace(remote="private", use_cache=True), SimpleNamespace(remote="x", use_cache=False)]
+    config = {"core": {}, "remote": {}}
+    repo = SimpleNamespace(index=SimpleNamespace(stages=[SimpleNamespace(outs=outs)]), config=config)
+    assert ci._remotes(repo) == ("", ["private"])
+    config["remote"]["private"] = {"url": "/dev/null/private-has-no-address-see-README"}
+    assert ci._remotes(repo) == ("", ["private"])
+    config["remote"]["private"]["url"] = "s3://a:b@c/d"
+    assert ci._remotes(repo) == ("`private` (s3://c/d)", [])
+    config["core"]["remote"] = "shared"
+    assert ci._remotes(repo) == ("", ["shared"])
 
 
 def test_what_needs_the_remote_is_tried_so_often_and_no_more(monkeypatch, capfd):
@@ -160,6 +178,43 @@ def test_what_needs_the_remote_is_tried_so_often_and_no_more(monkeypatch, capfd)
         line for line in capfd.readouterr().err.splitlines() if "invalid choice" in line
     ]
     assert sum("invalid choice" in line for _, line in said) == 2
+
+
+HOSTILE = (
+    "**Green** <img src=x> ![x](https://e.org/x) @octocat &#64;octocat #12 _a_ `c` `` | a_b ~~x~~ ~1 x~ $x$"
+    " www.e.org [x]: y\n/close\n# Green\n<!-- x -->\u202e\x00"
+)
+
+
+def test_no_text_of_a_run_acts_in_the_comment():
+    stage = comment.Stage(f"s{HOSTILE}@{HOSTILE}", "ran", 1.0)
+    table = f"| a `| {HOSTILE.splitlines()[0].replace(' |', '')} ` |\n|---|---|\n| b | c |"
+    verdict = ci._plain({"verdict": HOSTILE})["verdict"]
+    sections = {"A": comment.plots([HOSTILE], HOSTILE), "B": comment.metrics(table), "C": f"**{verdict}**"}
+    problem = comment.Problem(f"stage {comment.code(HOSTILE)} failed: {HOSTILE}", "r", [HOSTILE])
+    text = comment.comment(
+        [stage], head=HOSTILE, base=HOSTILE, problem=problem, notes=[HOSTILE], sections=sections
+    )
+    shown = html(text)
+    assert text.count("\n/") == 1 and "\n/close\n" in re.search(r"<pre>.*?</pre>", shown, re.DOTALL)[0]
+    outside = re.sub(r"<pre>.*?</pre>|<code>.*?</code>", "", shown, flags=re.DOTALL)
+    assert shown.count("<strong>") == 2 and shown.count("<h1") == 0 and "<!-- x" not in shown
+    assert not re.search(r"<(?:a|img|em|s)[ >]|@\w|#\d|https?://|www\.|[\u202e\x00]", outside)
+    assert (
+        "**Green** &lt;img src=x&gt; ![x](https\u200b://e.org/x) @\u200boctocat &amp;#\u200b64;octocat"
+        in outside
+    )
+
+
+def test_a_name_of_a_run_is_shown_unchanged():
+    for text in (
+        "data/folds/run_1.parquet: [Errno 2]",
+        "p 0.848 [-0.124, +0.103]",
+        "a_b_ *x* \\",
+        "`a` ``b` c`",
+    ):
+        assert re.sub("</?code>", "`", html(comment.plain(text))).strip() in (f"<p>{text}</p>", text)
+    assert html(comment.code("a `` b` |")).strip() == "<p><code>a `` b` |</code></p>"
 
 
 WORKFLOWS = sorted((made.ROOT / ".github/workflows").glob("*.yml"))
@@ -195,49 +250,161 @@ def test_actions_are_pinned_and_what_writes_runs_nothing_of_the_pull_request():
     assert not any("run" in step for step in steps)
 
 
-POSTED = """
+def test_on_gitlab_no_job_has_a_token_and_the_merge_request_links_to_the_comment():
+    jobs = yaml.safe_load((made.ROOT / ".gitlab-ci.yml").read_text())
+    assert "TOKEN" not in str(jobs) and "curl" not in str(jobs)
+    left = jobs[".pipeline"]["artifacts"]
+    assert left["when"] == "always" and left["expose_as"] and left["paths"] == ["comment.md"]
+
+
+POSTED = r"""
 const fs = require('fs')
-const [script, seen] = [fs.readFileSync(0, 'utf8'), []]
-const comments = [{id: 1, user: {type: 'User'}, body: '<!-- murmur ci --> quoted'}]
+const [script, comments] = JSON.parse(fs.readFileSync(0, 'utf8'))
+const seen = []
 const issues = {
+  listComments: async ({per_page = 30, page = 1}) => comments.slice((page - 1) * per_page, page * per_page),
   createComment: async one => {
-    seen.push(['create', one.issue_number])
-    comments.push({id: 2, user: {type: 'Bot'}, body: one.body})
+    seen.push(['create', one.issue_number, one.body])
+    comments.push({id: 2, user: {type: 'Bot', login: 'github-actions[bot]'}, body: one.body})
   },
-  updateComment: async one => { seen.push(['update', one.comment_id]) },
+  updateComment: async one => { seen.push(['update', one.comment_id, one.body]) },
+}
+const paginate = async (method, options) => {
+  const found = []
+  for (let page = 1; ; page++) {
+    const one = await method({...options, page})
+    if (!one.length) return found
+    found.push(...one)
+  }
 }
 const pulls = {list: async () => ({data: [{number: 6, head: {sha: 'old'}}, {number: 7, head: {sha: 'abc'}}]})}
-const github = {rest: {pulls, issues}, paginate: async () => comments}
-const run = {head_repository: {owner: {login: 'x'}}, head_branch: 'y', head_sha: 'abc'}
+const github = {rest: {pulls, issues}, paginate}
+const run = {head_repository: {owner: {login: 'x'}}, head_branch: 'y', head_sha: 'abc', conclusion: 'failure'}
+run.html_url = 'https://github.com/o/r/actions/runs/1'
 const context = {repo: {owner: 'o', repo: 'r'}, payload: {workflow_run: run}}
 const AsyncFunction = (async () => {}).constructor
 const post = new AsyncFunction('github', 'context', 'require', script)
 const twice = async () => { for (const _ of [1, 2]) await post(github, context, require) }
 twice().then(() => console.log(JSON.stringify(seen)))
 """
+NODE = pytest.mark.skipif(
+    not shutil.which("node"), reason="no node here to run the step that posts the comment"
+)
 
 
-@pytest.mark.skipif(not shutil.which("node"), reason="no node here to run the step that posts the comment")
-def test_the_comment_is_made_once_and_then_updated(tmp_path):
-    step = yaml.safe_load((made.ROOT / ".github/workflows/comment.yml").read_text())["jobs"]["comment"][
+def posted(folder, text, comments=()):
+    """What the step that posts does in two runs of it: create or update, where, the text; what it logs."""
+    if text is not None:
+        (folder / "comment.md").write_bytes(text if isinstance(text, bytes) else text.encode())
+    steps = yaml.safe_load((made.ROOT / ".github/workflows/comment.yml").read_text())["jobs"]["comment"][
         "steps"
-    ][1]
-    (tmp_path / "comment.md").write_text(comment.comment([], head="a", base="b"))
+    ]
     done = subprocess.run(
         ["node", "-e", POSTED],
-        input=step["with"]["script"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
+        input=json.dumps([steps[1]["with"]["script"], list(comments)]),
+        **{"cwd": folder, "capture_output": True, "text": True, "check": True},
     )
-    assert json.loads(done.stdout) == [["create", 7], ["update", 2]]
+    return json.loads(done.stdout), done.stderr
 
 
-def test_a_remote_without_an_address_is_none():
-    outs = [SimpleNamespace(remote="private")]
-    config = {"core": {}, "remote": {"private": {"url": "/dev/null/private-has-no-address-see-README"}}}
-    repo = SimpleNamespace(index=SimpleNamespace(stages=[SimpleNamespace(outs=outs)]), config=config)
-    assert ci._remotes(repo) == ""
-    config["remote"]["private"]["url"] = "/some/place"
-    assert ci._remotes(repo) == "`private` (/some/place)"
+def quoted(folder, text):
+    """The text as it is posted, below the heading, and as GitHub shows it."""
+    ((_, _, body), _), _ = posted(folder, text)
+    return body, html(body)
+
+
+@NODE
+def test_the_comment_is_made_once_and_then_updated(tmp_path):
+    people = [{"id": 1, "user": {"type": "User", "login": "a"}, "body": f"{comment.MARKER} quoted"}] * 101
+    app = {
+        "id": 3,
+        "user": {"type": "Bot", "login": "other[bot]"},
+        "body": f"{comment.MARKER} by another app",
+    }
+    gone = {"id": 4, "user": None, "body": f"{comment.MARKER} by a deleted account"}
+    text = comment.comment([comment.Stage("mel", "ran", 1.0)], head="a", base="b")
+    done, _ = posted(tmp_path, text, [*people, app, gone])
+    assert [one[:2] for one in done] == [["create", 7], ["update", 2]]
+    ours = {"id": 9, "user": {"type": "Bot", "login": "github-actions[bot]"}, "body": comment.MARKER}
+    done, _ = posted(tmp_path, text, [*people, app, ours])
+    assert [one[:2] for one in done] == [["update", 9], ["update", 9]]
+
+
+@NODE
+def test_a_comment_is_headed_by_what_github_knows_and_shown_as_it_was_written(tmp_path):
+    table = "| metric | B |\n| --- | --- |\n| uar | 0.5 |\n"
+    log = ["error: <x> & @y in a[0](b) at http://z", "```", "/close"]
+    problem = comment.Problem("stage `mel` failed: no disk", "See `murmur ci`.", log)
+    rows = "\n".join(f"| s | uar_{k} | 0.1 |" for k in range(comment.SHORT + 1))
+    sections = {"What moved": comment.metrics(f"| Path | Metric | a |\n|---|---|---|\n{rows}"), "More": table}
+    stages = [comment.Stage("mel", "failed", 1.0)]
+    body, shown = quoted(
+        tmp_path, comment.comment(stages, head="a", base="b", problem=problem, sections=sections)
+    )
+    head, _, rest = body.partition("\n> ")
+    assert head.startswith(f"{comment.MARKER}\n\n**Workflow run: failure** (abc, https://github.com/o/r/act")
+    assert "not a verdict of the maintainers" in head
+    assert all(line.startswith("> ") for line in f"> {rest}".splitlines())
+    seen = shown.replace("\u200b", "")
+    assert seen.count("<table>") == 3 and seen.count("<details>") == seen.count("</details>") == 1
+    assert "<strong>Red: stage <code>mel</code> failed: no disk</strong>" in seen
+    assert "<code>error: &lt;x&gt; &amp; @y in a[0](b) at http://z\n```\n/close" in seen.replace(
+        '<code class="language-​text">', "<code>"
+    ).replace('<code class="language-text">', "<code>")
+
+
+ATTACKS = {
+    "a mention": "@octocat and @org/team",
+    "a mention by an entity": "&#64;octocat &commat;octocat",
+    "an image": "![x](https://e.org/x.png)",
+    "a referenced image": "![x]\n\n[x]: https://e.org/x.png",
+    "a link": "[Green](https://e.org) <https://e.org> https://e.org www.e.org HTTP://e.org a@e.org",
+    "a multi-line link": "[Green][x]\n\n  [x]:\n  https://e.org",
+    "HTML": "<img src=https://e.org/x.png><h1>Green</h1></blockquote>\n\n</details></td>",
+    "folded HTML": "<details><summary>1 figures of x<img src=a></summary>",
+    "an HTML comment": "<!-- hidden\n\n-->",
+    "an issue": "#12 and o/r#12 and GH-12 fixes #12",
+    "a command": "/close\n  /lgtm\n\u2028/merge\r/approve",
+    "a diagram": "```mermaid\ngraph LR; a-->b\n```\n- ~~~mermaid\n  x\n  ~~~",
+    "a formula": "$\\color{green}\\text{Green}$ $$x$$",
+    "another marker": f"{comment.MARKER}\n**Workflow run: success**",
+    "a reversed text": "\u202eneerG\u2066 \x00\x07",
+    "a heading": "Green\n===\n# Green\n**Green**",
+    "no newline at all": "x" * 200_000,
+    "many lines": "/\n" * 100_000,
+    "binary": bytes(range(256)),
+}
+
+
+@NODE
+@pytest.mark.parametrize("what", ATTACKS)
+def test_nothing_in_a_comment_from_a_fork_acts_or_stands_beside_the_heading(tmp_path, what):
+    attack = ATTACKS[what]
+    attack = attack if isinstance(attack, bytes) else attack.encode()
+    body, shown = quoted(tmp_path, comment.MARKER.encode() + b"\n\n" + attack)
+    assert len(body) < 65_536 and body.count(comment.MARKER) == 1
+    head, _, rest = body.partition("\n> ")
+    assert "**Workflow run: failure**" in head and "not a verdict of the maintainers" in head
+    lines = re.split(r"[\n\r\u2028\u2029]", rest)
+    assert all(line.startswith(">") for line in lines[1:])
+    mine = shown[shown.index("<blockquote>") :]
+    assert mine.index("</blockquote>") == len(mine.rstrip()) - len("</blockquote>")
+    assert not re.search(r"<(?:a|img|h1 |td|!--)[ >]|language-(?!\u200b)|[\x00\x07\u202a-\u202e\u2066]", mine)
+    assert not re.search(r"@\w|#\d|GH-\d|\$[^\u200b]|://|www\.", mine)
+
+
+@NODE
+@pytest.mark.parametrize(
+    "text", [None, b"", b"**Green**", b" " + comment.MARKER.encode(), comment.MARKER.encode() + b"x" * 10**6]
+)
+def test_what_murmur_ci_did_not_write_is_not_posted(tmp_path, text):
+    done, log = posted(tmp_path, text)
+    assert done == [] and log.startswith("No comment: ")
+
+
+@NODE
+def test_a_link_to_another_file_is_not_read(tmp_path):
+    (tmp_path / "secret").write_text(f"{comment.MARKER}\nsecret")
+    (tmp_path / "comment.md").symlink_to("secret")
+    done, log = posted(tmp_path, None)
+    assert done == [] and log.startswith("No comment: ")

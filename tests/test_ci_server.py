@@ -295,7 +295,11 @@ def test_what_may_not_be_passed_on_goes_to_its_own_remote_only(team, tmp_path, s
     folder = changed(team, "own", {"remote": "private", "train": {"lr": 8}})
     before = stored(s3)
     code, text, _, _ = review(folder, "--push")
-    assert code == 1 and "remote 'private' doesn't exist" in text and stored(s3) == before
+    assert code == 1 and "- No DVC remote is set of the name `private`, which outputs have: " in text
+    assert "Red: not committed" in text and stored(s3) == before
+    commit(folder, push=None)
+    code, text, ran, _ = review(folder, "--push")
+    assert (code, ran) == (0, []) and "nothing is pushed" in text and stored(s3) == before
     run(folder, "dvc", "remote", "add", "--local", "private", str(tmp_path / "private"))
     review(folder, "--push")
     stored_there = {p.parent.name + p.name for p in (tmp_path / "private").rglob("*") if p.is_file()}

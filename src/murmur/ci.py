@@ -13,6 +13,8 @@ from typing import Any
 from murmur import comment, project
 from murmur.errors import MurmurError
 
+NOWHERE = "/dev/null/"  # how the address of a remote begins that has none yet
+
 
 def bring_up_to_date(
     tries: int, optional_remote: bool
@@ -24,14 +26,14 @@ def bring_up_to_date(
     logging.getLogger("dvc").setLevel(logging.WARNING)  # it would say on stdout that it skips stages
     try:
         with Repo() as repo:
-            remotes, is_same = _remotes(repo), _is_same(repo)
+            (remotes, unknown), is_same = _remotes(repo), _is_same(repo)
             plan = [comment.Stage(stage.addressing, "reused", 0.0) for stage in repo.index.stages]
             lacking, how, problem = _fetched(repo, remotes, is_same, tries)
     except DvcException as error:
         return [], [], comment.unreadable(str(error))
     if problem and not optional_remote:
         return [], [], problem
-    notes = comment.remarks(remotes, lacking, problem)
+    notes = comment.remarks(remotes, lacking, problem, unknown)
     if is_same and not lacking:
         return plan, notes, None
     done, said = _said("repro", *how, tries=tries if how else 1)
@@ -44,14 +46,21 @@ def bring_up_to_date(
     return stages, notes, comment.out_of_reach(remotes, tries, comment.reason(said))
 
 
-def _remotes(repo: Any) -> str:
-    """The DVC remotes of the pipeline's outputs in words; empty if it has none."""
-    own = {out.remote for stage in repo.index.stages for out in stage.outs}
-    names = sorted({*own, repo.config["core"].get("remote")} - {None})
-    urls = [repo.config["remote"].get(name, {}).get("url", "not configured") for name in names]
-    if all(url.startswith("/dev/null/") for url in urls):  # private, as long as it has no address
-        return ""
-    return " and ".join(f"`{n}` ({re.sub('//[^/]*@', '//', u)})" for n, u in zip(names, urls, strict=True))
+def _remotes(repo: Any) -> tuple[str, list[str]]:
+    """The DVC remotes of the pipeline's outputs in words, and the names of which none has an address.
+
+    Where one has no address there are none in words: DVC then neither fetches nor pushes anything.
+    """
+    names = sorted({*(out.remote for out in _cached(repo)), repo.config["core"].get("remote")} - {None})
+    urls = {name: repo.config["remote"].get(name, {}).get("url", NOWHERE) for name in names}
+    if unknown := [name for name, url in urls.items() if url.startswith(NOWHERE)]:
+        return "", unknown
+    return " and ".join(f"{comment.code(n)} ({re.sub('//[^/]*@', '//', u)})" for n, u in urls.items()), []
+
+
+def _cached(repo: Any) -> list[Any]:
+    """The outputs of the pipeline that DVC keeps, not git."""
+    return [out for stage in repo.index.stages for out in stage.outs if out.use_cache]
 
 
 def _is_same(repo: Any) -> bool:
@@ -82,7 +91,7 @@ def _fetched(
         return lacking, ["--pull"], None
     stages = repo.index.stages
     read = {Path(dep.fs_path) for stage in stages for dep in stage.deps}
-    outs = [out for stage in stages for out in stage.outs if out.use_cache and out.hash_info]
+    outs = [out for out in _cached(repo) if out.hash_info]
     shared = [os.path.relpath(out.fs_path) for out in outs if Path(out.fs_path).parent in read]
     if shared and not is_same:
         _, problem = _tried(tries, remotes, repo.pull, shared, allow_missing=True)
@@ -123,19 +132,28 @@ def moved(base: str) -> dict[str, str]:
     """What differs from the base, in Markdown by title: metrics, whether it means anything, plots."""
     changed = (project.git("diff", "--name-only", base, "--", "metrics", "plots") or "").splitlines()
     if not changed:
-        return {"What moved": f"Nothing: metrics and plots are those of {base}."}
+        return {"What moved": f"Nothing: metrics and plots are those of {comment.plain(base)}."}
     from murmur import compare as comparison  # imports scipy
 
     command = [sys.executable, "-m", "dvc", "metrics", "diff", base, "--md"]
     figures = subprocess.run(command, capture_output=True, text=True, env=project.environment()).stdout
     try:
         sides = [comparison.parse(*project.at(name, comparison.FILES)) for name in (base, "workspace")]
-        meaning = comparison.as_markdown(comparison.compare(*sides))
+        meaning = comparison.as_markdown(_plain(comparison.compare(*sides)))
     except MurmurError as error:
-        meaning = f"No comparison: {error}"
+        meaning = f"No comparison: {comment.plain(str(error))}"
     moved = comment.metrics(figures) or "No figure of metrics/summary.json."
     plots = comment.plots([path for path in changed if path.startswith("plots/")], base)
     return {"Does it mean anything?": meaning, "What moved": moved, "Plots that changed": plots}
+
+
+def _plain(result: Any) -> Any:
+    """A result with every text and name in it as Markdown shows it unchanged."""
+    if isinstance(result, dict):
+        return {_plain(key): _plain(value) for key, value in result.items()}
+    if isinstance(result, list | tuple):
+        return [_plain(value) for value in result]
+    return comment.plain(result) if isinstance(result, str) else result
 
 
 def pushed(tries: int) -> comment.Problem | None:
@@ -145,8 +163,8 @@ def pushed(tries: int) -> comment.Problem | None:
     from dvc.repo import Repo
 
     with Repo() as repo:
-        remotes = _remotes(repo)
-        own = any(out.remote for stage in repo.index.stages for out in stage.outs)
+        remotes, _ = _remotes(repo)
+        own = any(out.remote for out in _cached(repo))
     if not remotes:
         return None
     done, said = _said("push", *([] if own else ["--run-cache"]), tries=tries)

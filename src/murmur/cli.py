@@ -226,7 +226,7 @@ def ci(
     wrote is not what is committed.
     """
     if project.git("rev-parse", "--verify", "--quiet", f"{base}^{{commit}}") is None:
-        raise MurmurError(f"--base {base}: no such git revision here: fetch it, with its history")
+        raise MurmurError(f"--base {base}: no such git revision here: {project.why_unknown()}")
     os.environ.setdefault("AWS_MAX_ATTEMPTS", "1")  # `tries` are counted here
     stages, notes, problem = continuous.bring_up_to_date(tries, optional_remote)
     sections = {} if problem else continuous.moved(base)

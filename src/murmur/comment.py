@@ -25,6 +25,12 @@ MEANING = {
 }
 Said = Sequence[tuple[float, str]]  # lines, each with when it came, in seconds
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069]")  # control, direction of writing
+ACTS = re.compile(
+    r"(?P<code>(?<!`)(?P<ticks>`+)(?!`).+?(?<!`)(?P=ticks)(?!`))"
+    r"|(?P<markup>[\\`*\[\]<>&$]|~(?!\d[^~]*$)|(?<![^\W_])_|_(?![^\W_]))"
+    r"|@|#(?=\d)|\bGH-|(?i:https?|ftp)(?=://)|(?i:\bwww)(?=\.)"  # a mention, an issue, an address
+)
 
 
 class Stage(NamedTuple):
@@ -96,7 +102,7 @@ def broken(found: Sequence[Stage], said: Said) -> Problem:
     log = tail(stage.log)
     told = log[-1].removeprefix("error: ") if len(log) > 1 else reason(said)
     remedy = "Its log ends as below. On your own machine: `murmur ci`."
-    return Problem(f"stage `{stage.name}` failed: {told}", remedy, [*log, f"ERROR: {reason(said)}"])
+    return Problem(f"stage {code(stage.name)} failed: {told}", remedy, [*log, f"ERROR: {reason(said)}"])
 
 
 def not_committed(paths: Sequence[str]) -> Problem:
@@ -131,21 +137,48 @@ def comment(
     notes: remarks, a sentence each.
     sections: Markdown by title, such as what moved; empty ones are left out.
     """
-    verdict = f"Red: {problem.title}" if problem else "Green"
-    parts = [MARKER, f"### Pipeline: {in_short(found)}", f"**{verdict}** ({head}, against {base})"]
+    verdict = f"Red: {plain(problem.title)}" if problem else "Green"
+    sides = f"({plain(head)}, against {plain(base)})"
+    parts = [MARKER, f"### Pipeline: {in_short(found)}", f"**{verdict}** {sides}"]
     if problem:
         parts.append(problem.remedy)
         parts += [_fenced(problem.log)] if problem.log else []
-    parts += ["\n".join(f"- {note}" for note in notes)] if notes else []
+    parts += ["\n".join(f"- {plain(note)}" for note in notes)] if notes else []
     parts += [_table(found)] if found else []
     parts += [f"#### {title}\n\n{text}" for title, text in (sections or {}).items() if text]
-    text = "\n\n".join(parts)
+    text = UNSEEN.sub("", "\n\n".join(parts))
     return (text if len(text) <= LONGEST else text[:LONGEST] + "\n\n… cut here: it is too long") + "\n"
+
+
+def plain(text: str) -> str:
+    """Text of a run in one line, as Markdown that shows it and does nothing; its code spans stay.
+
+    No emphasis, HTML, link or image comes of it. A mention, an issue and an address get a zero-width space,
+    as a backslash does not help there.
+    """
+    return ACTS.sub(_inert, " ".join(text.split()))
+
+
+def _inert(match: re.Match[str]) -> str:
+    if match["code"]:
+        return match[0]
+    return f"\\{match[0]}" if match["markup"] else f"{match[0]}\u200b"
+
+
+def code(text: str) -> str:
+    """Text of a run in one line, as a code span that nothing in it can end."""
+    line = " ".join(text.split())
+    ticks = "`" * (max(map(len, re.findall("`+", line)), default=0) + 1)
+    return f"{ticks} {line} {ticks}" if "`" in line else f"`{line}`"
 
 
 def metrics(md: str) -> str:
     """The table of `dvc metrics diff --md`, folded if it is long; empty if nothing changed."""
-    lines = [line for line in md.splitlines() if line.startswith("|")]
+    lines = [
+        "|".join(ACTS.sub(_inert, cell) for cell in line.split("|"))
+        for line in md.splitlines()
+        if line.startswith("|")
+    ]
     head, rows = lines[:2], lines[2:]
     if not rows:
         return ""
@@ -162,8 +195,20 @@ def tail(log: Sequence[str]) -> list[str]:
     return [line if len(line) <= WIDEST else line[:WIDEST] + " …" for line in lines[-TAIL:]]
 
 
-def remarks(remotes: str, lacking: Sequence[str], problem: Problem | None) -> list[str]:
-    """What a reader of the stages must know of the remote: that there is none, or what it does not have."""
+def remarks(
+    remotes: str, lacking: Sequence[str], problem: Problem | None, unknown: Sequence[str] = ()
+) -> list[str]:
+    """What a reader of the stages must know of the remote: that there is none, or what it does not have.
+
+    unknown: remotes that outputs name and DVC's configuration has no address of.
+    """
+    if unknown:
+        add = code(f"dvc remote add --force {unknown[0]} URL")
+        return [
+            f"No DVC remote is set of the name {' and '.join(map(code, unknown))}, which outputs have: what "
+            "ran had nothing but this machine's own cache, and stays there; nothing is pushed. To share it: "
+            f"{add}."
+        ]
     if problem:
         return [f"{problem.title}. Went on without it: what ran had nothing but this machine's own cache."]
     if not remotes:
@@ -178,8 +223,8 @@ def remarks(remotes: str, lacking: Sequence[str], problem: Problem | None) -> li
 
 def plots(paths: Sequence[str], base: str) -> str:
     """The plots that changed, a line each, and how to look at them; empty if none did."""
-    lines = [f"- `{path}`" for path in paths]
-    return "\n".join([*lines, "", f"To look at them: `dvc plots diff {base}`"]) if lines else ""
+    lines = [f"- {code(path)}" for path in paths]
+    return "\n".join([*lines, "", f"To look at them: {code(f'dvc plots diff {base}')}"]) if lines else ""
 
 
 def _event(line: str) -> tuple[str, str] | None:
@@ -208,7 +253,8 @@ def _names(group: Sequence[Stage]) -> str:
     for stage in group:
         name, _, run = stage.name.partition("@")
         runs.setdefault(name, []).append(run)
-    return "; ".join(f"`{name}` {', '.join(filter(None, run))}".rstrip() for name, run in runs.items())
+    found = (f"{code(name)} {plain(', '.join(filter(None, run)))}".rstrip() for name, run in runs.items())
+    return "; ".join(found).replace("|", "\\|")
 
 
 def _few(names: Sequence[str], n: int = 6) -> str:

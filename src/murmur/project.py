@@ -17,6 +17,7 @@ from rich.console import Console
 from murmur import params
 from murmur.errors import MurmurError
 
+FIRST_COMMIT = "git init && git add --all && git commit -m 'The project as it came'"
 DVC_CONFIG = """\
 [core]
     no_scm = True
@@ -36,7 +37,8 @@ def at(name: str, paths: Sequence[str]) -> tuple[str, dict[str, str]]:
     commit = commit_of(name)
     texts = {}
     for path in paths:
-        text = git("show", f"{commit}:./{path}")
+        blob = git("rev-parse", "--verify", "--quiet", f"{commit}:./{path}")
+        text = git("cat-file", "blob", blob.strip()) if blob else None
         if text is None:
             raise MurmurError(
                 f"{name} ({commit[:7]}): no {path}: run it with this version of murmur and commit metrics/"
@@ -59,24 +61,51 @@ def commit_of(name: str) -> str:
         )
     if not commits:
         known = ", ".join(dict.fromkeys(known for known, _ in named)) or "none"
-        raise MurmurError(f"{name}: neither a git revision nor a DVC experiment; experiments here: {known}")
+        raise MurmurError(
+            f"{name}: neither a git revision nor a DVC experiment; {why_unknown()}; experiments here: {known}"
+        )
     return commits[0]
 
 
 def git(*arguments: str) -> str | None:
-    """What git prints, None if it fails."""
+    """What git prints, None if it finds nothing (exit status 1).
+
+    Raises
+    ------
+    MurmurError
+        If git is not installed or refuses, in git's words: no repository, one of another owner, a bare one.
+    """
     if not shutil.which("git"):
         raise MurmurError("git is not here, and revisions and experiments are git's: install it")
-    done = subprocess.run(["git", *arguments], capture_output=True, text=True, encoding="utf-8")
+    english = os.environ | {"LC_ALL": "C"}
+    how: Any = {"capture_output": True, "text": True, "encoding": "utf-8", "errors": "replace"}
+    done = subprocess.run(["git", *arguments], env=english, **how)
+    if done.returncode > 1 or done.returncode < 0:
+        refusal = " ".join(done.stderr.split()).removeprefix("fatal: ") or f"ended with {done.returncode}"
+        remedy = f"; make one: {FIRST_COMMIT}" if refusal.startswith("not a git repository") else ""
+        raise MurmurError(f"git: {refusal}{remedy}")
     return done.stdout if done.returncode == 0 else None
 
 
+def why_unknown() -> str:
+    """Why git may not know a revision, and what to do."""
+    if git("rev-parse", "--verify", "--quiet", "HEAD^{commit}") is None:
+        return f"nothing is committed here yet: {FIRST_COMMIT}"
+    if (git("rev-parse", "--is-shallow-repository") or "").strip() == "true":
+        return "this clone is shallow: git fetch --unshallow"
+    return "fetch it, with its history"
+
+
 def uncommitted(path: Path) -> bool:
-    """Whether git has not these very bytes; where there is no git or no commit, it has not."""
-    if not shutil.which("git"):
-        return True
-    done = subprocess.run(["git", "show", f"HEAD:./{path}"], capture_output=True)
-    return done.returncode != 0 or done.stdout != path.read_bytes()
+    """Whether git does not have these very bytes in HEAD."""
+    try:
+        committed = git("rev-parse", "--verify", "--quiet", f"HEAD:./{path}")
+    except MurmurError as error:
+        raise MurmurError(
+            f"{path} may have changes that are not committed, which only git can tell. {error}. "
+            f"Or give {path} another name, then try again"
+        ) from error
+    return not committed or git("hash-object", "--no-filters", "--", str(path)) != committed
 
 
 EXPERIMENT = (
@@ -167,7 +196,11 @@ def dvc(folder: Path, *arguments: str) -> None:
 
 
 def environment() -> dict[str, str]:
-    """This process's, where stages find its python first, and MURMUR_DATA from any folder."""
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    """This process's, where stages find its python first, MURMUR_DATA from any folder, and a shell.
+
+    DVC runs a stage with $SHELL, which on a server or in a container may be no shell (nologin).
+    """
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     data = os.environ.get("MURMUR_DATA")
-    return os.environ | {"PATH": path} | ({"MURMUR_DATA": str(Path(data).resolve())} if data else {})
+    own = {"PATH": path, "SHELL": "/bin/sh"}
+    return os.environ | own | ({"MURMUR_DATA": str(Path(data).resolve())} if data else {})

@@ -1,0 +1,247 @@
+"""A checkout in other surroundings: shells, line ends, left-over files, a git that refuses, environments."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from dvc.repo import Repo
+
+from murmur import cli, project
+from murmur.errors import MurmurError
+from tests import made
+
+SHELLS = [shell for name in ("sh", "bash", "dash", "zsh", "tcsh", "fish") if (shell := shutil.which(name))]
+LEFT_OVER = (
+    *(".DS_Store", "._a.wav", "Thumbs.db", "desktop.ini", "a.csv~", ".a.csv.swp", ".#a", "#a#", "~$a.xlsx"),
+    *(".~lock.a.csv#", ".directory", ".idea/a.xml", ".ipynb_checkpoints/a", "@eaDir/a", "__pycache__/a.pyc"),
+)
+
+
+def git(*arguments, check=True):
+    who = [f"user.{key}=a@b" for key in ("name", "email")]
+    options = [part for one in who for part in ("-c", one)]
+    return subprocess.run(["git", *options, *arguments], check=check, capture_output=True, text=True)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    return tmp_path
+
+
+def commands():
+    stages = yaml.safe_load((made.ROOT / "dvc.yaml").read_text())["stages"]
+    return [stage.get("do", stage)["cmd"] for stage in stages.values()]
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_stage_runs_in_any_shell(folder, shell):
+    Path("python").write_text('#!/bin/sh\necho "$PYTHONPATH" "$@"\n')
+    Path("python").chmod(0o755)
+    environment = {"PATH": f"{folder}:{os.environ['PATH']}", "HOME": str(folder)}
+    for command in commands():
+        command = command.replace("${item.run}", "3")
+        said = subprocess.run([shell, "-c", command], env=environment, capture_output=True, text=True)
+        assert said.stdout.startswith("src stages/"), said.stderr
+
+
+def test_murmur_runs_stages_whatever_the_login_shell_is(folder, monkeypatch):
+    Path("dvc.yaml").write_text("stages: {a: {cmd: echo 1 > a, outs: [a]}}")
+    Repo.init(no_scm=True)
+    monkeypatch.setenv("SHELL", "/usr/sbin/nologin")
+    project.dvc(folder, "repro", "--quiet")
+    assert Path("a").read_text() == "1\n"
+
+
+def test_what_file_managers_and_editors_leave_behind_runs_nothing(folder):
+    made.folder(folder / "own")
+    Path("dvc.yaml").write_text("stages: {a: {cmd: cp -r own raw, deps: [own], outs: [raw]}}")
+    Repo.init(no_scm=True)
+    shutil.copy(made.ROOT / ".dvcignore", ".")
+    with Repo() as repo:
+        repo.reproduce()
+    for name in LEFT_OVER:
+        for path in (Path("own", name), Path("raw", name)):
+            path.parent.mkdir(exist_ok=True)
+            path.write_text("x")
+    with Repo() as repo:
+        assert repo.status() == {}
+    made.audio(folder / "own/e.wav")
+    with Repo() as repo:
+        assert list(repo.status()) == ["a"]
+
+
+def test_a_clone_with_other_line_ends_has_the_same_bytes(folder):
+    git("init", "--quiet", "one")
+    os.chdir("one")
+    shutil.copy(made.ROOT / ".gitattributes", ".")
+    files = {
+        "a.py": b"x = 1\n",
+        "a.csv": b"a,b\n1,2\n",
+        "dos.csv": b"a,b\r\n1,2\r\n",
+        "a.png": b"\x89PNG\r\n\n",
+    }
+    for name, content in files.items():
+        Path(name).write_bytes(content)
+    git("-c", "core.autocrlf=true", "add", ".")
+    git("commit", "--quiet", "-m", "all")
+    git("-c", "core.autocrlf=true", "clone", "--quiet", ".", "../two")
+    assert {name: Path("../two", name).read_bytes() for name in files} == files
+
+
+def test_git_is_passed_on_where_it_refuses(folder, monkeypatch):
+    with pytest.raises(
+        MurmurError, match=r"^git: not a git repository .*; make one: git init && git add --all"
+    ):
+        project.commit_of("HEAD")
+    git("init", "--quiet", "one")
+    os.chdir("one")
+    nothing = (
+        r"^HEAD: neither a git revision nor a DVC experiment; nothing is committed here yet: git init &&"
+    )
+    with pytest.raises(MurmurError, match=nothing):
+        project.commit_of("HEAD")
+    for k in "12":
+        Path("a").write_text(k)
+        git("add", "a")
+        git("commit", "--quiet", "-m", k)
+    git("clone", "--quiet", "--depth", "1", f"file://{folder}/one", "../shallow")
+    with pytest.raises(MurmurError, match=r"HEAD~2: neither .* experiment; fetch it, with its history; exp"):
+        project.commit_of("HEAD~2")
+    git("config", "core.bare", "true")
+    with pytest.raises(MurmurError, match=r"^git: this operation must be run in a work tree$"):
+        project.git("status", "--porcelain")
+    git("config", "core.bare", "false")
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
+    monkeypatch.setenv("GIT_CONFIG_SYSTEM", "/dev/null")
+    for call in (lambda: project.at("HEAD", ["a"]), lambda: project.uncommitted(Path("a"))):
+        with pytest.raises(MurmurError, match=r"git: detected dubious ownership .* --add safe.directory "):
+            call()
+    monkeypatch.delenv("GIT_TEST_ASSUME_DIFFERENT_OWNER")
+    os.chdir("../shallow")
+    with pytest.raises(
+        MurmurError, match=r"HEAD~1: neither .* this clone is shallow: git fetch --unshallow; exp"
+    ):
+        project.commit_of("HEAD~1")
+    assert project.at("HEAD", ["a"])[1] == {"a": "2"}
+    with pytest.raises(MurmurError, match=r"HEAD \(\w{7}\): no b: run it with this version of murmur"):
+        project.at("HEAD", ["b"])
+
+
+@pytest.fixture
+def unpacked(folder):
+    """The project as a ZIP has it, without .git; its params.yaml is no recipe's."""
+    for name in ("dvc.yaml", "params.yaml", "Makefile", "requirements.txt", "pyproject.toml"):
+        shutil.copy(made.ROOT / name, ".")
+    shutil.copytree(made.ROOT / "recipes", "recipes")
+    return folder
+
+
+def test_use_without_git_says_that_it_cannot_know_what_is_committed(unpacked):
+    before = Path("params.yaml").read_bytes()
+    words = (
+        "^params.yaml may have changes that are not committed, which only git can tell. git: not a git "
+        "repository .*; make one: git init && .*. Or give params.yaml another name, then try again$"
+    )
+    with pytest.raises(MurmurError, match=words):
+        cli.use("circor_cnn")
+    assert Path("params.yaml").read_bytes() == before
+    git("init")
+    git("add", "--all")
+    git("commit", "-m", "all")
+    cli.use("circor_cnn")
+
+
+STUB = """\
+#!/bin/sh
+# a Python that notes what it is called with and makes what the set-up then calls
+echo "$(basename $0)" "$@" >> calls
+env >> environment
+case "$*" in
+  *"-m venv"*)
+    rm -rf .venv; mkdir -p .venv/bin; cp "$0" .venv/bin/python; echo "$PWD/.venv" > .venv/bin/activate;;
+  *"-m pip"*) cp "$0" .venv/bin/uv;;
+esac
+"""
+MAKE = pytest.mark.skipif(not shutil.which("make"), reason="no make here")
+
+
+def make(*arguments, **environment):
+    """Run make with a stub as Python 3.11: its exit status, what it says, the lines of the stub's calls."""
+    Path("python3.11").write_text(STUB)
+    Path("python3.11").chmod(0o755)
+    for name in ("calls", "environment"):
+        Path(name).write_text("")
+    environment = {"PATH": f"{Path.cwd()}:/usr/bin:/bin"} | environment
+    done = subprocess.run(["make", *arguments], env=environment, capture_output=True, text=True)
+    calls = [line for line in Path("calls").read_text().splitlines() if " -I " not in line]
+    return done.returncode, done.stderr, calls
+
+
+@MAKE
+def test_without_a_git_repository_make_repro_says_so_before_the_set_up(unpacked):
+    code, said, calls = make("repro")
+    assert code and calls == [] and not Path(".venv").exists()
+    assert said.startswith(
+        f"error: {unpacked} is not a git repository, which DVC needs: git init && git add --all"
+    )
+    assert "printf '[core]\\n    no_scm = true\\n' > .dvc/config.local\n" in said
+    assert make("repository")[0] and not make("setup")[0]
+    Path(".dvc").mkdir()
+    Path(".dvc/config.local").write_text("[core]\n    no_scm = true\n")
+    assert not make("repository")[0]
+    shutil.rmtree(".dvc")
+    git("init")
+    assert not make("repository")[0]
+    assert not make("repository", GIT_TEST_ASSUME_DIFFERENT_OWNER="1")[0]  # DVC does not mind
+
+
+@MAKE
+def test_make_sets_up_once_and_anew_where_the_environment_is_not_as_it_made_it(unpacked):
+    code, _, calls = make("setup")
+    assert not code and calls[0] == "python3.11 -m venv --clear .venv" and len(calls) == 4
+    assert calls[1] == "python -m pip install --no-user --quiet uv"
+    assert make("setup")[2] == []
+    Path(".venv/ready").unlink()  # interrupted
+    assert len(make("setup")[2]) == 4 and make("setup")[2] == []
+    other = Path(".venv/bin/python")
+    other.write_text(STUB + "exit 1\n")  # of another version
+    assert len(make("setup")[2]) == 4 and make("setup")[2] == []
+    Path(".venv/bin/activate").write_text("/elsewhere/.venv\n")  # the folder was moved
+    assert len(make("setup")[2]) == 4
+
+
+@MAKE
+def test_make_refuses_another_python_in_one_line(unpacked):
+    Path("other").write_text("#!/bin/sh\nexit 1\n")
+    Path("other").chmod(0o755)
+    for python in (f"{unpacked}/other", "/nix"):
+        code, said, calls = make("setup", f"PYTHON={python}")
+        assert code and calls == [] and not Path(".venv").exists()
+        assert said.splitlines()[0] == (
+            f"error: {python} is not there or not Python 3.11, which requirements.txt is made for: "
+            "make PYTHON=/path/to/python3.11"
+        )
+
+
+@MAKE
+def test_make_takes_of_the_environment_where_to_fetch_from_and_not_where_to_install(unpacked):
+    bad = "PIP_USER PIP_TARGET PYTHONHOME PYTHONPATH UV_PYTHON UV_SYSTEM_PYTHON UV_RESOLUTION"
+    good = "PIP_INDEX_URL UV_INDEX_URL UV_CACHE_DIR HTTPS_PROXY MURMUR_DATA"
+    names = dict.fromkeys([*bad.split(), *good.split()], "1")
+    assert make("setup", SHELL="/usr/sbin/nologin", **names)[0] == 0
+    found = Path("environment").read_text().splitlines()
+    assert not {f"{name}=1" for name in bad.split()} & set(found)
+    assert {"SHELL=/bin/sh", *(f"{name}=1" for name in good.split())} <= set(found)
+
+
+@MAKE
+def test_make_works_in_a_folder_whose_name_has_spaces_and_letters_beyond_ascii(unpacked):
+    shutil.copytree(unpacked, unpacked / "a b ü")
+    os.chdir(unpacked / "a b ü")
+    assert len(make("setup")[2]) == 4 and make("setup")[2] == []
