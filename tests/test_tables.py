@@ -1,5 +1,6 @@
 """Tables and files are whole and as declared, or they are not there."""
 
+import os
 from dataclasses import fields
 
 import numpy as np
@@ -7,7 +8,7 @@ import pandas as pd
 import pytest
 
 from murmur import files, tables
-from murmur.errors import MurmurError
+from murmur.errors import MurmurError, explain
 
 FRAME = pd.DataFrame({"recording_id": ["a", "b"], "offset": [0, 5], "n_samples": [5, 7]})
 CARD = tables.Card("circor", "murmur", ("Present", "Absent"), ("Present",), (5.0, 1.0), "who", "ODC-By")
@@ -146,7 +147,7 @@ def test_beside_is_whole_or_nothing(tmp_path, folder, old):
     if old:
         with files.beside(out) as part:
             fill(part, "old")
-    stale = out.with_name("out.part")  # of a process that was killed
+    stale = out.with_name("out.4194305.part")  # of a process that was killed: no number is as large
     stale.parent.mkdir(exist_ok=True)
     fill(stale, "stale")
     with pytest.raises(ZeroDivisionError), files.beside(out) as part:
@@ -157,3 +158,44 @@ def test_beside_is_whole_or_nothing(tmp_path, folder, old):
     with files.beside(out) as part:
         fill(part, "new")
     assert there(out) == ["out"] and now() == (["new.txt"] if folder else ["new"])
+
+
+def test_two_processes_that_write_one_file_do_not_touch_what_the_other_writes(tmp_path):
+    out, other = tmp_path / "out", tmp_path / f"out.{os.getppid()}.part"
+    other.write_text("another process's")
+    with files.beside(out) as part:
+        assert part.name != other.name
+        part.write_text("ours")
+    assert out.read_text() == "ours" and other.read_text() == "another process's"
+
+
+@pytest.mark.parametrize("where", ["/dev/null", "/dev/stdout", "/proc/self/fd/1", "pipe"])
+def test_a_device_or_pipe_is_never_replaced(tmp_path, where):
+    os.mkfifo(tmp_path / "pipe")
+    before = os.lstat(tmp_path / where)
+    with pytest.raises(
+        MurmurError, match=f"{where}: is a device or a pipe, not an ordinary file; name a file"
+    ):
+        files.write_text(tmp_path / where, "text")
+    assert os.lstat(tmp_path / where).st_mode == before.st_mode
+
+
+def test_a_full_disk_names_the_file_and_leaves_nothing(tmp_path):
+    with pytest.raises(OSError) as caught, files.beside(tmp_path / "out") as part:
+        part.write_text("half")
+        with open("/dev/full", "w") as full:
+            full.write("more")
+    assert (
+        explain(caught.value)
+        == f"{tmp_path}/out: No space left on device; free some space there, then run it again"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "/".join(["y" * 200] * 25)])
+def test_a_name_that_is_too_long_is_told_in_short(tmp_path, name):
+    with pytest.raises(OSError) as caught:
+        files.write_text(tmp_path / name, "text")
+    assert len(explain(caught.value)) < 400
+    assert explain(caught.value).endswith(": File name too long; choose a shorter name")
+    assert list(tmp_path.iterdir()) == []
