@@ -295,7 +295,7 @@ TOO_MUCH = r"1 files of 1000000 bytes are more than such an archive may hold"
         (lambda p: archive(p, [("/a", b"")]), "/a leads out of the folder"),
         (lambda p: archive(p, [(link("a.wav"), b"/etc/passwd")]), r"a\.wav is a link"),
         (lambda p: archive(p, [("set/a.wav", b"1"), ("a.wav", b"2")]), r"a\.wav stands in it twice"),
-        (lambda p: archive(p, [("a", b"1"), ("a/b.wav", b"2")]), "a.*exists|a/b.*directory"),
+        (lambda p: archive(p, [("a", b"1"), ("a/b.wav", b"2")]), "Not a directory.*a/b"),
         (lambda p: archive(p, [("x" * 300, b"1")]), "File name too long"),
         (lambda p: archive(p, BOMB), TOO_MUCH),
         (lambda p: archive(p, [(f"{k}.wav", b"") for k in range(6)]), "6 files of 0 bytes are more"),
@@ -308,8 +308,6 @@ TOO_MUCH = r"1 files of 1000000 bytes are more than such an archive may hold"
 def test_an_archive_that_is_not_unpacked(tmp_path, monkeypatch, make, words):
     monkeypatch.setattr(fetch, "MEMBERS", 5)
     make(tmp_path / "set.zip")
-    with pytest.raises(
-        MurmurError, match=rf"set\.zip: cannot be unpacked \(.*({words}).*\); delete it, fetch it"
-    ):
+    with pytest.raises(MurmurError, match=rf"set\.zip: .*{words}.*; delete it, fetch it again"):
         fetch.unzip(tmp_path / "set.zip", tmp_path / "set")
     assert [p.name for p in tmp_path.iterdir()] == ["set.zip"]
