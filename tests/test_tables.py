@@ -5,6 +5,7 @@ from dataclasses import fields
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from murmur import files, tables
@@ -28,8 +29,9 @@ def test_round_trip(path):
     tables.write(FRAME[["n_samples", "offset", "recording_id"]], path, tables.SIGNALS)
     pd.testing.assert_frame_equal(tables.read(path, tables.SIGNALS), FRAME, check_dtype=False)
     assert there(path) == ["signals.parquet"]
-    tables.write(FRAME[:0], path, tables.SIGNALS)
-    assert len(tables.read(path, tables.SIGNALS)) == 0
+    nothing = pd.DataFrame(columns=tables.LEFT_OUT.names, dtype=str)
+    tables.write(nothing, path, tables.LEFT_OUT)
+    assert len(tables.read(path, tables.LEFT_OUT)) == 0
 
 
 def test_nullable_columns_and_predictions_round_trip(path):
@@ -199,3 +201,55 @@ def test_a_name_that_is_too_long_is_told_in_short(tmp_path, name):
     assert len(explain(caught.value)) < 400
     assert explain(caught.value).endswith(": File name too long; choose a shorter name")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "frame, words",
+    [
+        (FRAME[:0], "it has no row"),
+        (FRAME.assign(recording_id="a"), "row 1 has the recording_id of another row"),
+        (FRAME.assign(offset=[0, -5]), "column offset is below 0 in row 1"),
+    ],
+)
+def test_rows_that_no_stage_writes(path, frame, words):
+    tables.write(frame, path, tables.SIGNALS)
+    with pytest.raises(MurmurError, match=f"signals.parquet: {words}; run its stage again: dvc repro"):
+        tables.read(path, tables.SIGNALS)
+
+
+@pytest.mark.parametrize("note", ["{", "[1]", '{"dataset": "x", "new": 1}', '{"dataset": "x"}'])
+def test_a_note_of_another_version(path, note):
+    tables.write(FRAME, path, tables.SIGNALS)
+    pq.write_table(pq.read_table(path).replace_schema_metadata({"murmur": note}), path)
+    for read in (tables.read_card, tables.read_note):
+        with pytest.raises(
+            MurmurError, match=r"signals.parquet: the note in it is of another version .*dvc r"
+        ):
+            read(path)
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("", "cannot be read .*No columns"),
+        ("a,b\n", "it has no row"),
+        ("a\n1\n", "no column b"),
+        ("a,b\n1,2\nx,3\n", "column a has more than numbers"),
+        ("a,b\n1,2\n1,2,3,4\n", "cannot be read"),
+        ("\0\1\2,\n", "no column a|cannot be read"),
+    ],
+)
+def test_figures_that_no_stage_writes(tmp_path, text, words):
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(MurmurError, match=rf"t\.csv: ({words}).*; run its stage again: dvc repro"):
+        tables.read_csv(tmp_path / "t.csv", ["a", "b"])
+    (tmp_path / "t.csv").write_text("a,b,name\n1,,7f\n")
+    assert len(tables.read_csv(tmp_path / "t.csv", ["a", "b"], texts=["name"])) == 1
+
+
+def test_tables_of_two_runs(path):
+    with pytest.raises(
+        MurmurError, match=r"one: recording b is not in other; they are of two runs: dvc repro"
+    ):
+        tables.check_recordings(FRAME, FRAME[:1], "one", "other")
+    tables.check_recordings(FRAME[:1], FRAME, "one", "other")

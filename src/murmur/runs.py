@@ -33,6 +33,7 @@ class Run:
 
     run: int
     features: Path
+    n_segments: int  # rows of the features
     level: str
     units: np.ndarray  # names
     labels: np.ndarray  # class numbers [units]
@@ -74,6 +75,7 @@ def prepare(
     return Run(
         run=int(folds["run"].iloc[0]),
         features=features,
+        n_segments=len(segments),
         level=level,
         units=facts[f"{level}_id"].to_numpy(str),
         labels=labels.astype(np.int64),
@@ -190,8 +192,10 @@ def fit_fold(run: Run, fold: int, weights: Path) -> Fitted:
     rows = {name: np.flatnonzero(role == name) for name in ROLES}
     stops = rows["validation"] if len(rows["validation"]) else rows["test"]  # split.validate_on: test
     seed = int(np.random.SeedSequence([run.seed, run.run, fold]).generate_state(1)[0])
+    features = mel.read(run.features)
+    mel.check_length(features, run.n_segments, run.features)
     fit = train.fit(
-        mel.read(run.features),
+        features,
         run.labels,
         train.Fold(rows["train"], stops, _predicted(role)),
         run.options,
