@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ REMEDIES = {
     errno.EPERM: "change its permissions, or choose another folder",
     errno.ENAMETOOLONG: "choose a shorter name",
     errno.EISDIR: "a file is expected, not a folder",
+    errno.EEXIST: "choose another name",
     errno.ENOTDIR: "a folder is expected, not a file",
     errno.EMFILE: "raise the number of open files (ulimit -n), or set MURMUR_WORKERS to fewer workers",
 }
@@ -61,7 +63,7 @@ def explain(error: OSError) -> str:
     """An error of the operating system in one line: the file, what is wrong, what to do."""
     if error.errno is None:
         return shorten(str(error), 500)
-    name = str(error.filename or "output")
+    name = re.sub(r"\.\d+\.part\b", "", str(error.filename2 or error.filename or "output"))
     name = name if len(name) <= 300 else f"{name[:140]}...{name[-140:]}"
     remedy = REMEDIES.get(error.errno)
     return f"{name}: {os.strerror(error.errno)}" + (f"; {remedy}" if remedy else "")

@@ -18,6 +18,8 @@ def beside(path: str | os.PathLike[str]) -> Iterator[Path]:
     so that no output is ever half written.
     """
     path = Path(path)
+    if not path.name:
+        raise MurmurError(f"{str(path)!r}: is not the name of a file")
     special = path.parent.resolve() == Path("/dev") or path.parent.resolve().is_relative_to("/proc")
     if special or (path.exists() and not (path.is_file() or path.is_dir())):
         raise MurmurError(f"{path}: is a device or a pipe, not an ordinary file; name a file")

@@ -173,7 +173,9 @@ def read_csv(path: str | Path, columns: Sequence[str], texts: Sequence[str] = ()
     numeric = pd.api.types.is_numeric_dtype
     wrong += [f"column {c} has more than numbers" for c in frame if c not in texts and not numeric(frame[c])]
     if frame.empty or wrong:
-        raise MurmurError(f"{path}: {[*wrong, 'it has no row'][0]}; run its stage again: dvc repro")
+        raise MurmurError(
+            f"{path}: {'it has no row' if frame.empty else wrong[0]}; run its stage again: dvc repro"
+        )
     return frame
 
 
@@ -213,7 +215,8 @@ def _open(how: Callable[[Any], Any], path: str | Path) -> Any:
     try:
         return how(path)
     except (OSError, ValueError, pa.ArrowException) as error:
-        raise MurmurError(f"{path}: cannot be read ({error}); run its stage again: dvc repro") from error
+        reason = " ".join(str(error).split())
+        raise MurmurError(f"{path}: cannot be read ({reason}); run its stage again: dvc repro") from error
 
 
 def _check_column(frame: pd.DataFrame, field: pa.Field, path: str | Path) -> None:
