@@ -9,6 +9,10 @@ from murmur import cards, evaluate, mel, params, pictures, tables
 from murmur.errors import run_stage
 from murmur.files import write_text
 
+SHARED = ("shared_persons", "shared_recordings", "shared_near")
+AUDIT = ("run", "fold", "n_train", "n_validation", "n_test", *SHARED)
+HISTORY = ("fold", "epoch", "train_loss")
+
 
 def main() -> None:
     p = params.load("evaluate", "clean", "segment", "mel", "split", "train", "seed")
@@ -21,7 +25,7 @@ def main() -> None:
     history_paths = evaluate.run_files("data/history", p.split.runs, ".history.csv")
     stages = ("download", "segment")
     left_out = pd.concat([tables.read(f"data/left_out/{stage}.parquet", tables.LEFT_OUT) for stage in stages])
-    audit = tables.read_csv("metrics/audit.csv")
+    audit = tables.read_csv("metrics/audit.csv", AUDIT, may_be_empty=False)
 
     folds = {run: tables.read(f"data/folds/run_{run}.parquet", tables.FOLDS) for run in p.split.runs}
     has_validation = evaluate.has_validation(folds)
@@ -32,7 +36,9 @@ def main() -> None:
         segments,
         folds=folds,
         predictions={r: tables.read(path, schema) for r, path in paths.items()},
-        histories={run: tables.read_csv(path) for run, path in history_paths.items()},
+        histories={
+            run: tables.read_csv(path, HISTORY, may_be_empty=False) for run, path in history_paths.items()
+        },
         options=p.evaluate,
         seed=p.seed,
         notes=[tables.read_note(path) for path in paths.values()],
@@ -65,6 +71,7 @@ def _pictures(
             pictures.notice(f"no pictures: {card.dataset} may not be passed on ({card.licence})", path)
         return
     spectrograms = mel.read("data/mel")
+    mel.check_length(spectrograms, len(segments), "data/mel")
     axes = {"seconds": p.segment.length, "frequencies": mel.frequencies(p.mel)[1:-1]}
     names = segments.loc[~segments["reversed"], "recording_id"]  # the mirrored come after all others
     labels = names.map(recordings.set_index("recording_id")["label"])

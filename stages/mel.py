@@ -11,6 +11,7 @@ def main() -> None:
     p = params.load("mel", "clean.sample_rate", "segment.length", "segment.short")
     signals = tables.read("data/signals.parquet", tables.SIGNALS)
     segments = tables.read("data/segments.parquet", tables.SEGMENTS)
+    tables.check_recordings(segments, signals, "data/segments.parquet", "data/signals.parquet")
     with beside("data/mel") as folder:
         mel.mel(
             signals,

@@ -15,6 +15,8 @@ def main() -> None:
     card = tables.read_card("data/recordings.parquet")
     segments = tables.read("data/segments.parquet", tables.SEGMENTS)
     folds = tables.read(f"data/folds/{name}.parquet", tables.FOLDS)
+    for table, path in ((segments, "data/segments.parquet"), (folds, f"data/folds/{name}.parquet")):
+        tables.check_recordings(table, recordings, path, "data/recordings.parquet")
     features = Path("data", p.train.features)
     run = runs.prepare(recordings, segments, folds, card, features, p.train, p.seed)
     with beside(f"models/{name}.weights") as weights:

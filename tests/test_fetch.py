@@ -1,8 +1,11 @@
 """Fetching from a real server: whole files or none, several at a time, going on where it stopped."""
 
+import errno
 import hashlib
+import stat
 import threading
 import time
+import zipfile
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
@@ -11,8 +14,19 @@ import pytest
 
 from murmur import fetch
 from murmur.datasets import circor
-from murmur.errors import MurmurError
+from murmur.errors import MurmurError, explain
 from tests import made
+
+HEAD = b"HTTP/1.0 200 OK\r\n"
+STREAMS = {  # pieces, one every 50 ms
+    "/silent.bin": [HEAD, *[b""] * 100],
+    "/headers.bin": [HEAD, *(b"X-%d: 0\r\n" % k for k in range(100))],
+    "/drip.bin": [HEAD + b"Content-Length: 1000\r\n\r\n", *[b"."] * 100],
+    "/endless.bin": [HEAD + b"\r\n", *[bytes(100_000)] * 100],
+    "/elsewhere.bin": [b"HTTP/1.0 302 Found\r\nLocation: http://localhost:%d/page.bin\r\n\r\n"],
+    "/loop.bin": [b"HTTP/1.0 302 Found\r\nLocation: /loop.bin\r\n\r\n"],
+    "/odd.bin": [HEAD + b"Content-Length: -7x\r\n\r\nwhole"],
+}
 
 
 class Handler(SimpleHTTPRequestHandler):
@@ -25,6 +39,12 @@ class Handler(SimpleHTTPRequestHandler):
             self.send_header("Content-Length", "1000")
             self.end_headers()
             self.wfile.write(b"ten bytes.")
+            return
+        if self.path in STREAMS:
+            for k, piece in enumerate(STREAMS[self.path]):
+                if self.server.closed.wait(0.05 if k else 0):
+                    break
+                self.wfile.write(piece.replace(b"%d", b"%d" % self.server.server_port))
             return
         if "gate" in self.path:
             self.server.gate.wait(timeout=3)
@@ -44,10 +64,12 @@ def server(tmp_path, monkeypatch):
     handler = partial(Handler, directory=tmp_path / "tree")
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as httpd:
         httpd.asked, httpd.gate, httpd.slept = [], threading.Barrier(4), slept
+        httpd.closed = threading.Event()
         httpd.daemon_threads, httpd.tree = True, tmp_path / "tree"
         httpd.address = f"http://127.0.0.1:{httpd.server_port}/"
         threading.Thread(target=httpd.serve_forever, args=(0.02,), daemon=True).start()
         yield httpd
+        httpd.closed.set()
         httpd.shutdown()
 
 
@@ -119,6 +141,51 @@ def test_a_server_that_is_down_is_told_within_seconds(server, tmp_path):
     assert time.monotonic() - begin + sum(server.slept) < 10
 
 
+@pytest.mark.parametrize(
+    "name, words",
+    [
+        ("silent", "no answer within 0.2 s"),
+        ("headers", "no answer within 0.2 s"),
+        ("drip", r"too slow, \d bytes in 0 s"),
+        ("endless", "more than 150000 bytes and no end"),
+        ("loop", "Exceeded 30 redirects"),
+        ("elsewhere", r"localhost:\d+ answered, not the data set's server"),
+    ],
+)
+def test_time_and_size_of_a_file_are_bounded(server, tmp_path, monkeypatch, name, words):
+    serve(server, ["page.bin"])
+    monkeypatch.setattr(fetch, "LONGEST_WAIT", 0.2)
+    monkeypatch.setattr(fetch, "LARGEST", 150_000)
+    begin = time.monotonic()
+    with pytest.raises(MurmurError, match=rf"^{server.address}{name}\.bin: {words}.*; run again to go on"):
+        fetch.fetch(server.address, {f"{name}.bin": None}, tmp_path / "got")
+    assert time.monotonic() - begin < 3 and there(tmp_path / "got") == []
+
+
+def test_a_redirect_is_followed_where_the_content_is_known(server, tmp_path):
+    known = serve(server, ["page.bin"])["page.bin"]
+    fetch.fetch(server.address, {"elsewhere.bin": known, "odd.bin": None}, tmp_path / "got")
+    assert fetch.file_sha256(tmp_path / "got/elsewhere.bin") == known
+    assert (tmp_path / "got/odd.bin").read_bytes() == b"whole"
+
+
+@pytest.mark.parametrize("name", ["../a.bin", "/tmp/a.bin", "a/../../b.bin"])
+def test_a_name_that_leads_out_is_not_fetched(server, tmp_path, name):
+    with pytest.raises(MurmurError, match=f"{name}: the name leads out of the folder"):
+        fetch.fetch(server.address, {name: None}, tmp_path / "got")
+    assert server.asked == [] and not (tmp_path / "got").exists()
+
+
+def test_a_full_disk_is_not_the_servers_fault(server, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(fetch, "_save", full)
+    with pytest.raises(OSError) as caught:
+        fetch.fetch(server.address, {"a.bin": None}, tmp_path / "got")
+    assert explain(caught.value).startswith(f"{tmp_path}/got: No space left on device; free some")
+
+
 @pytest.fixture
 def published(server, tmp_path, monkeypatch):
     """CirCor put up on the server, nothing of it here; the download stage's work."""
@@ -188,3 +255,59 @@ def test_checksum_files(tmp_path):
         path.write_bytes(f"{one} a.wav\n".encode() + line.encode("latin-1"))
         with pytest.raises(MurmurError, match=r"SHA256SUMS\.txt: line 2 is not 'sha256 name'"):
             fetch.read_checksums(path)
+
+
+def test_a_list_of_checksums_is_bounded(tmp_path, monkeypatch):
+    monkeypatch.setattr(fetch, "LARGEST_TABLE", 70)
+    (tmp_path / "sums").write_text(f"{'a' * 64} long enough\n")
+    with pytest.raises(MurmurError, match="sums: is larger than 70 bytes; delete the file, fetch it again"):
+        fetch.read_checksums(tmp_path / "sums")
+
+
+def archive(path, members, method=zipfile.ZIP_DEFLATED):
+    with zipfile.ZipFile(path, "w", method) as pack:
+        for name, content in members:
+            pack.writestr(name, content)
+    return path
+
+
+def link(name):
+    info = zipfile.ZipInfo(name)
+    info.external_attr = (stat.S_IFLNK | 0o777) << 16
+    return info
+
+
+def encrypted(path):
+    data = archive(path, [("a.wav", b"0")], zipfile.ZIP_STORED).read_bytes()
+    head = data.index(b"PK\x01\x02")
+    path.write_bytes(data[:6] + b"\x01" + data[7 : head + 8] + b"\x01" + data[head + 9 :])
+    return path
+
+
+BOMB = [("a.wav", bytes(10**6))]
+TOO_MUCH = r"1 files of 1000000 bytes are more than such an archive may hold"
+
+
+@pytest.mark.parametrize(
+    "make, words",
+    [
+        (lambda p: archive(p, [("../a", b"")]), r"\.\./a leads out of the folder"),
+        (lambda p: archive(p, [("/a", b"")]), "/a leads out of the folder"),
+        (lambda p: archive(p, [(link("a.wav"), b"/etc/passwd")]), r"a\.wav is a link"),
+        (lambda p: archive(p, [("set/a.wav", b"1"), ("a.wav", b"2")]), r"a\.wav stands in it twice"),
+        (lambda p: archive(p, [("a", b"1"), ("a/b.wav", b"2")]), "Not a directory.*a/b"),
+        (lambda p: archive(p, [("x" * 300, b"1")]), "File name too long"),
+        (lambda p: archive(p, BOMB), TOO_MUCH),
+        (lambda p: archive(p, [(f"{k}.wav", b"") for k in range(6)]), "6 files of 0 bytes are more"),
+        (encrypted, "encrypted"),
+        (lambda p: made.cut(archive(p, [("a.wav", b"1" * 99)])), "not a zip file"),
+        (lambda p: p.mkdir(), "Is a directory"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_an_archive_that_is_not_unpacked(tmp_path, monkeypatch, make, words):
+    monkeypatch.setattr(fetch, "MEMBERS", 5)
+    make(tmp_path / "set.zip")
+    with pytest.raises(MurmurError, match=rf"set\.zip: .*{words}.*; delete it, fetch it again"):
+        fetch.unzip(tmp_path / "set.zip", tmp_path / "set")
+    assert [p.name for p in tmp_path.iterdir()] == ["set.zip"]

@@ -278,3 +278,17 @@ def test_workers_end_with_a_parent_that_was_killed():
         time.sleep(0.1)
     os.kill(worker, 9)
     pytest.fail("the worker outlived its parent")
+
+
+@pytest.mark.parametrize("folder, method", [("/tmp", "forkserver"), ("/tmp/" + "x" * 90, "spawn")])
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it is always spawn")
+def test_workers_start_whatever_the_length_of_tmpdir(monkeypatch, folder, method):
+    monkeypatch.setattr("tempfile.tempdir", folder)
+    assert runs._start_method("cnn").get_start_method() == method
+
+
+def test_an_array_of_other_segments(made, tmp_path, monkeypatch):
+    _, segments, folds = made
+    np.save(tmp_path / "mel.npy", np.zeros((7, 1, 16, 16), "float16"))
+    with pytest.raises(MurmurError, match=r"mel\.npy: is of 7 segments, data/segments\.parquet has 24"):
+        seen_by([], prepare(tmp_path, segments, folds), tmp_path, monkeypatch)

@@ -1,13 +1,15 @@
 """Tables and files are whole and as declared, or they are not there."""
 
+import os
 from dataclasses import fields
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from murmur import files, tables
-from murmur.errors import MurmurError
+from murmur.errors import MurmurError, explain
 
 FRAME = pd.DataFrame({"recording_id": ["a", "b"], "offset": [0, 5], "n_samples": [5, 7]})
 CARD = tables.Card("circor", "murmur", ("Present", "Absent"), ("Present",), (5.0, 1.0), "who", "ODC-By")
@@ -27,8 +29,9 @@ def test_round_trip(path):
     tables.write(FRAME[["n_samples", "offset", "recording_id"]], path, tables.SIGNALS)
     pd.testing.assert_frame_equal(tables.read(path, tables.SIGNALS), FRAME, check_dtype=False)
     assert there(path) == ["signals.parquet"]
-    tables.write(FRAME[:0], path, tables.SIGNALS)
-    assert len(tables.read(path, tables.SIGNALS)) == 0
+    nothing = pd.DataFrame(columns=tables.LEFT_OUT.names, dtype=str)
+    tables.write(nothing, path, tables.LEFT_OUT)
+    assert len(tables.read(path, tables.LEFT_OUT)) == 0
 
 
 def test_nullable_columns_and_predictions_round_trip(path):
@@ -146,7 +149,7 @@ def test_beside_is_whole_or_nothing(tmp_path, folder, old):
     if old:
         with files.beside(out) as part:
             fill(part, "old")
-    stale = out.with_name("out.part")  # of a process that was killed
+    stale = out.with_name("out.4194305.part")  # of a process that was killed: no number is as large
     stale.parent.mkdir(exist_ok=True)
     fill(stale, "stale")
     with pytest.raises(ZeroDivisionError), files.beside(out) as part:
@@ -209,3 +212,93 @@ def test_a_word_among_the_numbers_is_named_with_its_row_and_column(tmp_path, tex
     (tmp_path / "x.csv").write_bytes(text.encode("latin-1"))
     with pytest.raises(MurmurError, match=message):
         tables.read_csv(tmp_path / "x.csv", ["uar"])
+
+
+def test_two_processes_that_write_one_file_do_not_touch_what_the_other_writes(tmp_path):
+    out, other = tmp_path / "out", tmp_path / f"out.{os.getppid()}.part"
+    other.write_text("another process's")
+    with files.beside(out) as part:
+        assert part.name != other.name
+        part.write_text("ours")
+    assert out.read_text() == "ours" and other.read_text() == "another process's"
+
+
+@pytest.mark.parametrize("name", ["", ".", "/"])
+def test_what_is_no_name(name):
+    with pytest.raises(MurmurError, match="is not the name of a file"):
+        files.write_text(name, "text")
+
+
+def test_a_folder_where_a_file_is_written(tmp_path):
+    (tmp_path / "out").mkdir()
+    with pytest.raises(OSError) as caught:
+        files.write_text(tmp_path / "out", "text")
+    assert explain(caught.value) == f"{tmp_path}/out: Is a directory; a file is expected, not a folder"
+    assert there(tmp_path / "out") == ["out"]
+
+
+@pytest.mark.parametrize("where", ["/dev/null", "/dev/stdout", "/proc/self/fd/1", "pipe"])
+def test_a_device_or_pipe_is_never_replaced(tmp_path, where):
+    os.mkfifo(tmp_path / "pipe")
+    before = os.lstat(tmp_path / where)
+    with pytest.raises(
+        MurmurError, match=f"{where}: is a device or a pipe, not an ordinary file; name a file"
+    ):
+        files.write_text(tmp_path / where, "text")
+    assert os.lstat(tmp_path / where).st_mode == before.st_mode
+
+
+def test_a_full_disk_names_the_file_and_leaves_nothing(tmp_path):
+    with pytest.raises(OSError) as caught, files.beside(tmp_path / "out") as part:
+        part.write_text("half")
+        with open("/dev/full", "w") as full:
+            full.write("more")
+    assert (
+        explain(caught.value)
+        == f"{tmp_path}/out: No space left on device; free some space there, then run it again"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "/".join(["y" * 200] * 25)])
+def test_a_name_that_is_too_long_is_told_in_short(tmp_path, name):
+    with pytest.raises(OSError) as caught:
+        files.write_text(tmp_path / name, "text")
+    assert len(explain(caught.value)) < 400
+    assert explain(caught.value).endswith(": File name too long; choose a shorter name")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "frame, words",
+    [
+        (FRAME[:0], "it has no row"),
+        (FRAME.assign(recording_id="a"), "row 1 has the recording_id of another row"),
+        (FRAME.assign(offset=[0, -5]), "column offset is below 0 in row 1"),
+    ],
+)
+def test_rows_that_no_stage_writes(path, frame, words):
+    tables.write(frame, path, tables.SIGNALS)
+    with pytest.raises(MurmurError, match=f"signals.parquet: {words}; run its stage again: dvc repro"):
+        tables.read(path, tables.SIGNALS)
+
+
+@pytest.mark.parametrize("note", ["{", "[1]", '{"dataset": "x", "new": 1}', '{"dataset": "x"}'])
+def test_a_note_of_another_version(path, note):
+    tables.write(FRAME, path, tables.SIGNALS)
+    pq.write_table(pq.read_table(path).replace_schema_metadata({"murmur": note}), path)
+    for read in (tables.read_card, tables.read_note):
+        with pytest.raises(MurmurError, match=r"signals.parquet: the note in it is of another version"):
+            read(path)
+
+
+def test_a_table_of_figures_that_must_have_rows(tmp_path):
+    (tmp_path / "t.csv").write_text("run,uar\n")
+    with pytest.raises(MurmurError, match=r"t\.csv: it has no row; make it again: dvc repro"):
+        tables.read_csv(tmp_path / "t.csv", ["uar"], may_be_empty=False)
+
+
+def test_tables_of_two_runs(path):
+    with pytest.raises(MurmurError, match=r"one: recording b is not in other; they are of two runs"):
+        tables.check_recordings(FRAME, FRAME[:1], "one", "other")
+    tables.check_recordings(FRAME[:1], FRAME, "one", "other")

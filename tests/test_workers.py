@@ -1,5 +1,6 @@
 """Threads work in order, stop at the first error and leave nothing running."""
 
+import math
 import threading
 import time
 
@@ -48,8 +49,45 @@ def test_a_stream_runs_little_ahead(monkeypatch):
     assert len(done) <= 5
 
 
-@pytest.mark.parametrize("value", ["0", "-1", "two", "1.5", ""])
+@pytest.mark.parametrize("value", ["0", "-1", "two", "1.5", "", "²", "٣", "1000", "9" * 5000])
 def test_a_wrong_number_of_workers_is_told(monkeypatch, value):
     monkeypatch.setenv("MURMUR_WORKERS", value)
     with pytest.raises(MurmurError, match="MURMUR_WORKERS: expected a number of workers"):
         workers.count()
+
+
+@pytest.mark.parametrize(
+    "own, files, cpus",
+    [
+        ("0::/", {"cpu.max": "max 100000"}, math.inf),
+        ("0::/", {"cpu.max": "250000 100000"}, 2.5),
+        ("0::/a/b", {"a/cpu.max": "50000 100000", "a/b/cpu.max": "300000 100000"}, 0.5),
+        ("0::/../other", {}, math.inf),
+        (
+            "3:cpu,cpuacct:/docker/1\n0::/",
+            {"cpu/cpu.cfs_quota_us": "150000", "cpu/cpu.cfs_period_us": "100000"},
+            1.5,
+        ),
+        (
+            "3:cpu:/\n1:name=systemd:/a:b",
+            {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"},
+            math.inf,
+        ),
+        ("4:cpuset:/", {"cpuset/cpu.cfs_quota_us": "1", "cpuset/cpu.cfs_period_us": "1"}, math.inf),
+    ],
+)
+def test_a_quota_of_cpus(tmp_path, own, files, cpus):
+    (tmp_path / "cgroup").write_text(own + "\n")
+    for name, text in files.items():
+        (tmp_path / "groups" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "groups" / name).write_text(text + "\n")
+    assert workers.cpu_quota(tmp_path / "cgroup", tmp_path / "groups") == cpus
+    assert workers.cpu_quota(tmp_path / "none", tmp_path) == math.inf
+
+
+@pytest.mark.parametrize("quota, n", [(math.inf, 4), (2.9, 2), (0.1, 1), (64.0, 4)])
+def test_as_many_workers_as_affinity_and_quota_allow(monkeypatch, quota, n):
+    monkeypatch.delenv("MURMUR_WORKERS", raising=False)
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(4)))
+    monkeypatch.setattr(workers, "cpu_quota", lambda: quota)
+    assert workers.count() == n

@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import redirect_stdout
 from functools import partial
-from io import StringIO
+from io import BytesIO, StringIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -87,7 +87,9 @@ def write(
         recording, old, new = place
         samples, rate = audio.load(raw / old)
         changed = change(samples, rate, recording)
-        soundfile.write(out / new, changed, rate, subtype="FLOAT")
+        wav = BytesIO()  # written to a file, libsndfile would hide why it cannot, such as a full disk
+        soundfile.write(wav, changed, rate, format="WAV", subtype="FLOAT")
+        (out / new).write_bytes(wav.getvalue())
         return len(changed)
 
     paths = [f"{k}.wav" for k in range(len(recordings))]

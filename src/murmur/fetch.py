@@ -3,17 +3,36 @@
 import hashlib
 import os
 import re
+import stat
+import threading
+import time
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
+from urllib.parse import urlsplit
 
 import pooch
+import requests
 from rich.console import Console
+from urllib3.exceptions import HTTPError
 
 from murmur import workers
-from murmur.errors import MurmurError
+from murmur.errors import LOCAL, MurmurError, naming
 from murmur.files import beside
+
+LONGEST_WAIT = 60  # s that a server may be silent, and that a file may take beyond its size / SLOWEST
+SLOWEST = 10_000  # bytes/s
+LARGEST = 2**30  # bytes of a file
+LARGEST_TABLE = 2**26  # bytes of a list of checksums
+BLOCK = 2**16
+MEMBERS, UNPACKED, RATIO = 100_000, 2**34, 100  # an archive's files, their bytes, and those per byte of it
+GO_ON = "run again to go on where this stopped, or set MURMUR_DATA to a folder that holds the data set"
+T = TypeVar("T")
 
 
 def named(name: str) -> Path | None:
@@ -76,35 +95,92 @@ def fetch(address: str, files: dict[str, str | None], folder: Path) -> None:
     """Fetch `files` (name under `address` -> sha256, or None where none is published) into `folder`.
 
     A file is moved to its final name only if its hash matches. A file that is there and matches is not
-    fetched again, so that an interrupted fetch goes on where it stopped. Several are fetched at a time.
+    fetched again, so that an interrupted fetch goes on where it stopped. Several are fetched at a time. Time
+    and size of each are bounded: `LONGEST_WAIT`, `SLOWEST`, `LARGEST`.
 
     Raises
     ------
     MurmurError
         Naming the address, if a file cannot be had or does not match.
     """
+    for name in files:
+        if not _is_inside(name):
+            raise MurmurError(
+                f"{address}{name}: the name leads out of the folder; the data set is not as it was"
+            )
     store = pooch.create(folder, address, registry=dict(files), retry_if_failed=2)
     pooch.get_logger().setLevel("WARNING")
-    get = pooch.HTTPDownloader(timeout=60)
     for place in {(folder / name).parent for name in files}:  # two threads of pooch may make one at once
         place.mkdir(parents=True, exist_ok=True)
 
     def one(name: str) -> None:
         try:
-            store.fetch(name, downloader=get)
+            store.fetch(name, downloader=partial(_save, trusted=files[name] is not None))
         except (OSError, ValueError) as error:  # those of requests are OSErrors
-            raise MurmurError(
-                f"{address}{name}: {error}; run again to go on where this stopped, or set MURMUR_DATA "
-                "to a folder that holds the data set"
-            ) from error
+            if getattr(error, "errno", None) in LOCAL:  # this computer's: disk full, permissions
+                raise
+            raise MurmurError(f"{address}{name}: {error}; {GO_ON}") from error
 
-    workers.threads(one, files, f"fetching {folder.name}", n=8)
+    with naming(folder):
+        workers.threads(one, files, f"fetching {folder.name}", n=8)
+
+
+def _save(address: str, out: str, _: object, *, trusted: bool) -> None:
+    """Save what a server sends; `trusted`: whether a published sha256 will tell if it is right.
+
+    Raises
+    ------
+    OSError, ValueError
+        If the server refuses, is silent or breaks off: it is worth another try.
+    MurmurError
+        If it is too slow, sends too much, or a file without a sha256 comes from another host, such as a
+        network's login page.
+    """
+    ask = partial(requests.get, stream=True, timeout=LONGEST_WAIT, headers={"Accept-Encoding": "identity"})
+    begin = time.monotonic()
+    try:
+        with _within(LONGEST_WAIT, partial(ask, address)) as response, open(out, "wb") as file:
+            response.raise_for_status()
+            if not trusted and (host := urlsplit(response.url).netloc) != urlsplit(address).netloc:
+                raise MurmurError(f"{address}: {host} answered, not the data set's server; {GO_ON}")
+            while block := response.raw.read1(BLOCK, decode_content=True):
+                size, seconds = file.tell() + file.write(block), time.monotonic() - begin
+                if size > LARGEST:
+                    raise MurmurError(f"{address}: more than {LARGEST} bytes and no end; {GO_ON}")
+                if seconds > LONGEST_WAIT + size / SLOWEST:
+                    raise MurmurError(f"{address}: too slow, {size} bytes in {seconds:.0f} s; {GO_ON}")
+    except HTTPError as error:
+        raise ValueError(str(error)) from error
+
+
+def _within(seconds: float, work: Callable[[], T]) -> T:
+    """What `work` returns; headers that come byte by byte would outlast the timeout of a socket."""
+    result: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            result.set_result(work())
+        except BaseException as error:
+            result.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        return result.result(seconds)
+    except TimeoutError:
+        raise ValueError(f"no answer within {seconds:g} s") from None
+
+
+def _is_inside(name: str) -> bool:
+    """Whether a name, joined to a folder, lies in it."""
+    return not Path(name).is_absolute() and ".." not in Path(name).parts
 
 
 def read_checksums(path: Path) -> dict[str, str]:
     """A SHA256SUMS file as {path: sha256}; {} where there is none."""
     if not path.exists():
         return {}
+    if path.stat().st_size > LARGEST_TABLE:
+        raise MurmurError(f"{path}: is larger than {LARGEST_TABLE} bytes; delete the file, fetch it again")
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     found = [re.fullmatch(r"([0-9a-f]{64})\s+\*?(.+)", line) for line in lines if line.strip()]
     if None in found:
@@ -151,17 +227,36 @@ def unzip(archive: Path, folder: Path) -> None:
     Raises
     ------
     MurmurError
-        Naming the archive, if it is broken or a name in it leads out of the folder.
+        Naming the archive, if it is broken, a name in it leads out of the folder or stands twice, or it
+        holds links or more than `MEMBERS`, `UNPACKED` and `RATIO` allow.
     """
     try:
         with beside(folder) as part, zipfile.ZipFile(archive) as pack:
             part.mkdir()
-            for member in pack.infolist():
-                path = Path(member.filename)
-                if path.is_absolute() or ".." in path.parts:
-                    raise MurmurError(f"{archive}: {path} leads out of the folder; delete it, fetch it again")
+            for member in (members := pack.infolist()):
                 member.filename = member.filename.removeprefix(f"{folder.name}/")
+            _check_members(members, archive)
+            for member in members:
                 if member.filename:
                     pack.extract(member, part)
     except (OSError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        if getattr(error, "errno", None) in LOCAL:  # this computer's: disk full, permissions
+            raise
         raise MurmurError(f"{archive}: cannot be unpacked ({error}); delete it, fetch it again") from error
+
+
+def _check_members(members: Sequence[zipfile.ZipInfo], archive: Path) -> None:
+    size, most = sum(member.file_size for member in members), RATIO * archive.stat().st_size
+    names = Counter(member.filename.rstrip("/") for member in members)
+    for member in members:
+        if not _is_inside(member.filename):
+            wrong = f"{member.filename} leads out of the folder"
+        elif stat.S_ISLNK(member.external_attr >> 16):
+            wrong = f"{member.filename} is a link"
+        elif names[member.filename.rstrip("/")] > 1:
+            wrong = f"{member.filename} stands in it twice"
+        elif len(members) > MEMBERS or size > min(UNPACKED, most):
+            wrong = f"{len(members)} files of {size} bytes are more than such an archive may hold"
+        else:
+            continue
+        raise MurmurError(f"{archive}: {wrong}; delete it, fetch it again")

@@ -1,10 +1,13 @@
 """Outputs that are either whole or absent."""
 
+import glob
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from murmur.errors import MurmurError, naming
 
 
 @contextmanager
@@ -15,16 +18,40 @@ def beside(path: str | os.PathLike[str]) -> Iterator[Path]:
     so that no output is ever half written.
     """
     path = Path(path)
-    part = path.with_name(path.name + ".part")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    remove(part)
+    if not path.name:
+        raise MurmurError(f"{str(path)!r}: is not the name of a file")
+    special = path.parent.resolve() == Path("/dev") or path.parent.resolve().is_relative_to("/proc")
+    if special or (path.exists() and not (path.is_file() or path.is_dir())):
+        raise MurmurError(f"{path}: is a device or a pipe, not an ordinary file; name a file")
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_left_behind(path)
+        try:
+            yield part
+            if part.is_dir():
+                remove(path)
+            part.replace(path)
+        finally:
+            remove(part)
+
+
+def _remove_left_behind(path: Path) -> None:
+    """Delete what killed processes left of `path`; another process may be writing it at this moment."""
+    for part in path.parent.glob(f"{glob.escape(path.name)}.*.part"):
+        pid = part.name.removesuffix(".part").rpartition(".")[2]
+        if pid.isdecimal() and (int(pid) == os.getpid() or not _is_running(int(pid))):
+            remove(part)
+
+
+def _is_running(pid: int) -> bool:
     try:
-        yield part
-        if part.is_dir():
-            remove(path)
-        part.replace(path)
-    finally:
-        remove(part)
+        os.kill(pid, 0)  # sends nothing
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # of another user
+        return True
+    return True
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

@@ -49,6 +49,7 @@ def mel(
     offsets = signals.set_index("recording_id")["offset"]
     starts = (offsets.loc[segments["recording_id"]].to_numpy() + segments["start"]).to_numpy()
     sizes, backwards = segments["n_samples"].to_numpy(), segments["reversed"].to_numpy()
+    _check_samples(samples, (starts + sizes).max(initial=0))
     to_mel = channels(rate, options)
     shape = (len(segments), *to_mel(np.zeros((1, length), np.float32)).shape[1:])
 
@@ -66,6 +67,12 @@ def mel(
     with writer(out, shape, stored(options)) as write, threadpool_limits(1):
         for batch in workers.stream(one, range(0, len(segments), BATCH), "mel spectrograms"):
             write(batch)
+
+
+def _check_samples(path: Path, needed: int) -> None:
+    flat = _load(path)
+    if flat.ndim != 1 or flat.dtype != np.float32 or len(flat) < needed:
+        raise MurmurError(f"{path}: not the samples that the segments are cut from; dvc repro clean segment")
 
 
 def stored(options: Mel) -> np.dtype:
@@ -245,13 +252,34 @@ def read(path: str | Path) -> np.ndarray:
         Naming the file, if it is missing or not what the mel stage writes.
     """
     path = file_in(path)
+    if path.suffix == ".npy":
+        found = _load(path)
+    else:
+        try:
+            column = pq.read_table(path)["mel"].combine_chunks()
+            flat = column.storage.flatten().to_numpy(zero_copy_only=True)
+            found = flat.reshape(len(column), *column.type.shape)
+        except (OSError, ValueError, KeyError, AttributeError, pa.ArrowException) as error:
+            raise _unreadable(path, error) from error
+    if found.ndim != 4 or (found.dtype.kind != "f" and found.dtype != np.uint8):
+        raise _unreadable(path, f"{found.dtype} numbers in {found.ndim} dimensions")
+    return found
+
+
+def check_length(array: np.ndarray, n: int, path: str | Path) -> None:
+    """Refuse an array that is not of the `n` segments there are."""
+    if len(array) != n:
+        raise MurmurError(f"{path}: is of {len(array)} segments, data/segments.parquet has {n}: dvc repro")
+
+
+def _load(path: Path) -> np.ndarray:
     try:
-        if path.suffix == ".npy":
-            return np.load(path, mmap_mode="r")
-        column = pq.read_table(path)["mel"].combine_chunks()
-        flat = column.storage.flatten().to_numpy(zero_copy_only=True)
-        return flat.reshape(len(column), *column.type.shape)
-    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
-        raise MurmurError(
-            f"{path}: cannot be read ({error}); run the mel stage again: dvc repro mel"
-        ) from error
+        return np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, reason: object) -> MurmurError:
+    name = path.parent.name if path.stem == "array" else path.stem
+    stage = {"signals": "clean", "embedding": "embed"}.get(name, "mel")
+    return MurmurError(f"{path}: cannot be read ({reason}); run the {stage} stage again: dvc repro {stage}")

@@ -144,7 +144,9 @@ def _save(figure: Figure, path: Path) -> None:
 
 def export(images: np.ndarray, segment_ids: Sequence[str], labels: Sequence[str], folder: str | Path) -> None:
     """Write colour images [segments, 3, size, size] uint8 as folder/label/segment.png, low bands below."""
-    for image, segment_id, label in zip(images, segment_ids, labels, strict=True):
-        path = Path(folder, label, f"{segment_id}.png")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.ascontiguousarray(image[:, ::-1].transpose(1, 2, 0))).save(path)
+    with beside(folder) as part:
+        part.mkdir()
+        for image, segment_id, label in zip(images, segment_ids, labels, strict=True):
+            path = part / label / f"{segment_id}.png"
+            path.parent.mkdir(exist_ok=True)
+            Image.fromarray(np.ascontiguousarray(image[:, ::-1].transpose(1, 2, 0))).save(path)

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -19,7 +20,7 @@ from rich.progress import track
 
 from murmur import workers
 from murmur.bags import bags_of, check_together
-from murmur.errors import MurmurError
+from murmur.errors import MurmurError, naming
 from murmur.params import Model, Train
 from murmur.tables import ROLES, Card, Note
 
@@ -32,6 +33,7 @@ class Run:
 
     run: int
     features: Path
+    n_segments: int  # rows of the features
     level: str
     units: np.ndarray  # names
     labels: np.ndarray  # class numbers [units]
@@ -75,6 +77,7 @@ def prepare(
     return Run(
         run=int(folds["run"].iloc[0]),
         features=features,
+        n_segments=len(segments),
         level=level,
         units=facts[f"{level}_id"].to_numpy(str),
         labels=labels.astype(np.int64),
@@ -165,8 +168,11 @@ def _fetch(model: Model) -> None:
 
 
 def _start_method(model: str) -> BaseContext:
-    """Workers that start clean; on Linux they share one import of torch, but none of its threads."""
-    if sys.platform != "linux":
+    """Workers that start clean; on Linux they share one import of torch, but none of its threads.
+
+    A fork server needs a socket in TMPDIR, whose path may have 107 bytes: 32 of them are Python's own.
+    """
+    if sys.platform != "linux" or len(os.fsencode(tempfile.gettempdir())) > 75:
         return multiprocessing.get_context("spawn")
     server = multiprocessing.get_context("forkserver")
     server.set_forkserver_preload(["murmur.train", "murmur.mel", "murmur.runs", f"murmur.models.{model}"])
@@ -188,7 +194,7 @@ def _leave_with_parent() -> None:
 def fit_fold(run: Run, fold: int, weights: Path) -> Fitted:
     """Fit one fold: probabilities [predicted segments, classes], history, device."""
     import torch  # here and not above: the parent of the workers has no use for these
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     from murmur import mel, train
 
@@ -197,8 +203,10 @@ def fit_fold(run: Run, fold: int, weights: Path) -> Fitted:
     rows = {name: np.flatnonzero(role == name) for name in ROLES}
     stops = rows["validation"] if len(rows["validation"]) else rows["test"]  # split.validate_on: test
     seed = int(np.random.SeedSequence([run.seed, run.run, fold]).generate_state(1)[0])
+    features = mel.read(run.features)
+    mel.check_length(features, run.n_segments, run.features)
     fit = train.fit(
-        mel.read(run.features),
+        features,
         run.labels,
         train.Fold(rows["train"], stops, _predicted(role)),
         run.options,
@@ -208,7 +216,8 @@ def fit_fold(run: Run, fold: int, weights: Path) -> Fitted:
         bags=run.bags,
     )
     if run.options.keep_weights == "best":
-        save_file(fit.weights, weights / f"fold_{fold}.safetensors")
+        with naming(weights):  # safetensors' own save_file hides errors of the operating system
+            (weights / f"fold_{fold}.safetensors").write_bytes(save(fit.weights))
     return fit.probabilities, fit.history.assign(fold=fold), fit.device
 
 

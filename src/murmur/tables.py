@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 import pyarrow as pa
@@ -15,9 +15,12 @@ from murmur.errors import MurmurError
 from murmur.files import beside, write_text
 
 
-def _schema(required: dict[str, pa.DataType], nullable: dict[str, pa.DataType] | None = None) -> pa.Schema:
+def _schema(
+    required: dict[str, pa.DataType], nullable: dict[str, pa.DataType] | None = None, key: str = ""
+) -> pa.Schema:
+    """`key`: the columns that no two rows share; a table that has a key has rows."""
     fields = [pa.field(name, kind, nullable=False) for name, kind in required.items()]
-    return pa.schema(fields + [pa.field(name, kind) for name, kind in (nullable or {}).items()])
+    return pa.schema(fields + [pa.field(name, kind) for name, kind in (nullable or {}).items()], {"key": key})
 
 
 text, whole = pa.string(), pa.int64()
@@ -37,6 +40,7 @@ RECORDINGS = _schema(
         "source": text,
     },
     {"role": text, "sex": text, "age_group": text, "quality": text},  # quality: good, poor
+    key="recording_id",
 )
 DUPLICATES = (
     _schema(  # a row a pair; lag: how much later, s, what they share begins in the first than in the second
@@ -49,12 +53,19 @@ DUPLICATES = (
         }
     )
 )
-SIGNALS = _schema({"recording_id": text, "offset": whole, "n_samples": whole})
+SIGNALS = _schema({"recording_id": text, "offset": whole, "n_samples": whole}, key="recording_id")
 SEGMENTS = _schema(
-    {"segment_id": text, "recording_id": text, "start": whole, "n_samples": whole, "reversed": pa.bool_()}
+    {"segment_id": text, "recording_id": text, "start": whole, "n_samples": whole, "reversed": pa.bool_()},
+    key="segment_id",
 )
-FOLDS = _schema({"run": whole, "fold": whole, "recording_id": text, "role": text}, {"segment_id": text})
-GROUPS = _schema({"recording_id": text, "group": text})  # what the bootstrap resamples as one
+FOLDS = _schema(
+    {"run": whole, "fold": whole, "recording_id": text, "role": text},
+    {"segment_id": text},
+    key="run fold recording_id segment_id",
+)
+GROUPS = _schema(
+    {"recording_id": text, "group": text}, key="recording_id"
+)  # what the bootstrap resamples as one
 LEFT_OUT = _schema({"stage": text, "item": text, "reason": text})
 
 ROLES = ("train", "validation", "test")
@@ -70,8 +81,8 @@ NUMBER = r"[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]{1,2})?"
 
 def predictions_schema(classes: Sequence[str]) -> pa.Schema:
     """The schema of a predictions table: one `p_<class>` column (float32) a class, in their order."""
-    fields = _schema({"run": whole, "fold": whole, "role": text, "level": text, "unit_id": text})
-    return pa.schema([*fields, *(pa.field(f"p_{c}", pa.float32(), nullable=False) for c in classes)])
+    fields = {"run": whole, "fold": whole, "role": text, "level": text, "unit_id": text}
+    return _schema(fields | {f"p_{c}": pa.float32() for c in classes}, key="run fold level unit_id")
 
 
 @dataclass(frozen=True)
@@ -101,6 +112,9 @@ class Note:
     device: str
     precision: str
     versions: dict[str, str]
+
+
+N = TypeVar("N", Card, Note)
 
 
 def write(frame: pd.DataFrame, path: str | Path, schema: pa.Schema, note: Card | Note | None = None) -> None:
@@ -137,13 +151,18 @@ def csv_text(frame: pd.DataFrame) -> str:
     return frame.round(6).to_csv(index=False, lineterminator="\n")
 
 
-def read_csv(path: str | Path, columns: Sequence[str] = (), *, again: str = "dvc repro") -> pd.DataFrame:
+def read_csv(
+    path: str | Path, columns: Sequence[str] = (), *, again: str = "dvc repro", may_be_empty: bool = True
+) -> pd.DataFrame:
     """Read a table that `write_csv` wrote; see `parse_csv`."""
     try:
         text = Path(path).read_bytes().decode()
     except (OSError, UnicodeDecodeError) as error:
         raise MurmurError(f"{path}: cannot be read ({error}); make it again: {again}") from error
-    return parse_csv(text, path, columns, again=again)
+    table = parse_csv(text, path, columns, again=again)
+    if table.empty and not may_be_empty:
+        raise MurmurError(f"{path}: it has no row; make it again: {again}")
+    return table
 
 
 def parse_csv(
@@ -202,7 +221,8 @@ def read(path: str | Path, schema: pa.Schema) -> pd.DataFrame:
     Raises
     ------
     MurmurError
-        Naming the file, if it is missing, is not Parquet, or has other columns than `schema`.
+        Naming the file, if it is missing, is not Parquet, has other columns than `schema`, no row where it
+        must have some, a row twice or a number below 0.
     """
     table = _open(pq.read_table, path)
     if not table.schema.remove_metadata().equals(schema.remove_metadata()):
@@ -210,32 +230,49 @@ def read(path: str | Path, schema: pa.Schema) -> pd.DataFrame:
         raise MurmurError(
             f"{path}: not the columns expected: {', '.join(odd) or 'their order'}; run its stage: dvc repro"
         )
-    return table.to_pandas()
+    frame = table.to_pandas()
+    _check_rows(frame, schema, path)
+    return frame
+
+
+def check_recordings(frame: pd.DataFrame, known: pd.DataFrame, path: str | Path, other: str | Path) -> None:
+    """Refuse a table at `path` that names a recording which `known`, the table at `other`, does not have."""
+    unknown = ~frame["recording_id"].isin(known["recording_id"])
+    if unknown.any():
+        name = frame["recording_id"][unknown].iloc[0]
+        raise MurmurError(f"{path}: recording {name} is not in {other}; they are of two runs: dvc repro")
 
 
 def read_card(path: str | Path) -> Card:
     """The data set's card from the metadata of the recordings table at `path`."""
-    fields: Any = {k: tuple(v) if isinstance(v, list) else v for k, v in _read_metadata(path).items()}
-    return Card(**fields)
+    return _read_metadata(path, Card)
 
 
 def read_note(path: str | Path) -> Note:
     """On what the run whose predictions lie at `path` was trained."""
-    return Note(**_read_metadata(path))
+    return _read_metadata(path, Note)
 
 
-def _read_metadata(path: str | Path) -> dict[str, Any]:
+def _read_metadata(path: str | Path, kind: type[N]) -> N:
     metadata = _open(pq.read_schema, path).metadata or {}
     if b"murmur" not in metadata:
         raise MurmurError(f"{path}: no note in its metadata; run the stage that writes it again")
-    return json.loads(metadata[b"murmur"])
+    try:
+        fields: Any = json.loads(metadata[b"murmur"]).items()
+        given: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in fields}
+        return kind(**given)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise MurmurError(
+            f"{path}: the note in it is of another version ({error}); run its stage again: dvc repro"
+        ) from error
 
 
 def _open(how: Callable[[Any], Any], path: str | Path) -> Any:
     try:
         return how(path)
-    except (OSError, pa.ArrowException) as error:
-        raise MurmurError(f"{path}: cannot be read ({error}); run its stage again: dvc repro") from error
+    except (OSError, ValueError, pa.ArrowException) as error:
+        reason = " ".join(str(error).split())
+        raise MurmurError(f"{path}: cannot be read ({reason}); run its stage again: dvc repro") from error
 
 
 def _check_column(frame: pd.DataFrame, field: pa.Field, path: str | Path) -> None:
@@ -243,3 +280,18 @@ def _check_column(frame: pd.DataFrame, field: pa.Field, path: str | Path) -> Non
         raise MurmurError(f"{path}: column {field.name} is missing")
     if not field.nullable and (empty := frame[field.name].isna().to_numpy()).any():
         raise MurmurError(f"{path}: column {field.name} is empty in row {empty.argmax()}")
+
+
+def _check_rows(frame: pd.DataFrame, schema: pa.Schema, path: str | Path) -> None:
+    key = schema.metadata[b"key"].decode().split()
+    wrong = [
+        f"column {field.name} is below 0 in row {(frame[field.name] < 0).to_numpy().argmax()}"
+        for field in schema
+        if field.type == whole and (frame[field.name] < 0).any()
+    ]
+    if key and frame.empty:
+        wrong.append("it has no row")
+    elif key and (twice := frame.duplicated(key)).any():
+        wrong.append(f"row {twice.to_numpy().argmax()} has the {', '.join(key)} of another row")
+    if wrong:
+        raise MurmurError(f"{path}: {wrong[0]}; run its stage again: dvc repro")

@@ -1,9 +1,12 @@
 """How many cores work at once. No result depends on it: it is an environment variable, not a parameter."""
 
+import math
 import os
+import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from rich.progress import track
@@ -15,12 +18,49 @@ B = TypeVar("B")
 
 
 def count() -> int:
-    """MURMUR_WORKERS, or the cores this process may use."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    wanted = os.environ.get("MURMUR_WORKERS", str(cores))
-    if not wanted.isdigit() or int(wanted) < 1:
-        raise MurmurError(f"MURMUR_WORKERS: expected a number of workers, found {wanted!r}")
+    """MURMUR_WORKERS, or the cores this process may use: by its affinity and its control groups' quota."""
+    wanted = os.environ.get("MURMUR_WORKERS")
+    if wanted is None:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return max(1, int(min(cores, cpu_quota())))
+    if not re.fullmatch("0*[1-9][0-9]{0,2}", wanted):
+        raise MurmurError(
+            f"MURMUR_WORKERS: expected a number of workers from 1 to 999, found {wanted[:40]!r}"
+        )
     return int(wanted)
+
+
+def cpu_quota(own: Path = Path("/proc/self/cgroup"), groups: Path = Path("/sys/fs/cgroup")) -> float:
+    """CPUs that this process's control groups (v1, v2), such as a container's, allow; inf: no limit.
+
+    Parameters
+    ----------
+    own: the process's groups, a line `number:controllers:path` each. The quota of a parent holds too.
+    groups: where the groups are mounted.
+    """
+    try:
+        lines = [line.split(":", 2) for line in own.read_text().splitlines()]
+    except OSError:
+        return math.inf
+    quotas = [math.inf]
+    for _, controllers, path in lines:
+        if not controllers or "cpu" in controllers.split(","):
+            place = PurePosixPath(path.lstrip("/"))
+            mount = groups / "cpu" if controllers else groups
+            quotas += [_quota(mount / parent) for parent in (place, *place.parents)]
+    return min(quotas)
+
+
+def _quota(group: Path) -> float:
+    try:
+        if (group / "cpu.max").exists():
+            quota, period = (group / "cpu.max").read_text().split()
+        else:
+            quota, period = ((group / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+        cpus = int(quota) / int(period)
+    except (OSError, ValueError, ZeroDivisionError):  # no such file, or `max`
+        return math.inf
+    return cpus if cpus > 0 else math.inf  # v1 writes -1 for no limit
 
 
 def threads(work: Callable[[A], B], items: Iterable[A], describe: str, n: int | None = None) -> list[B]:

@@ -6,6 +6,7 @@ place are those of the textbooks (Table 1 of https://doi.org/10.1186/s12938-015-
 make them so are this simulator's own. It is for trying the pipeline: a score on it says nothing of patients.
 """
 
+from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -100,7 +101,9 @@ def fetch(options: Options, folder: Path, limit: int | None) -> Path:
         for site in visit.sites:
             row = _row(visit, site)
             samples = record(options.seed, visit, site)
-            soundfile.write(folder / row["path"], samples, SAMPLE_RATE, subtype="PCM_16")
+            wav = BytesIO()  # written to a file, libsndfile would hide why it cannot, such as a full disk
+            soundfile.write(wav, samples, SAMPLE_RATE, format="WAV", subtype="PCM_16")
+            (folder / row["path"]).write_bytes(wav.getvalue())
             rows.append(row)
     pd.DataFrame(rows).to_csv(folder / RECORDINGS, index=False, lineterminator="\n")
     return folder
