@@ -9,10 +9,9 @@ import numpy as np
 import pandas as pd
 import PIL.Image
 import pytest
-import soundfile as sf
 from scipy.signal import butter, sosfiltfilt
 
-from murmur import mel, tables
+from murmur import audio, mel, tables
 from murmur.clean import clean
 from murmur.errors import MurmurError
 from murmur.params import Bandpass, Clean, Image, Mel, Segment
@@ -364,14 +363,7 @@ CIRCOR = Path(os.environ.get("MURMUR_DATA", "nowhere"), "circor", "training_data
 def test_a_real_recording_is_seen_as_by_librosa(tmp_path):
     """From the WAV file to the spectrograms, through the three stages."""
     path = min(CIRCOR.glob("*.wav"))
-    info = sf.info(path)
-    columns = {
-        "recording_id": "r",
-        "path": path.name,
-        "sample_rate": info.samplerate,
-        "n_samples": info.frames,
-    }
-    table = pd.DataFrame([columns])
+    table = pd.DataFrame([audio.inspect(path)]).assign(recording_id="r", path=path.name)
     band = Bandpass(order=4, low=25, high=800)
     cleaning = Clean(sample_rate=2000, denoise=None, bandpass=band, normalise="peak")
     signals = clean(table, CIRCOR, cleaning, tmp_path / "signals.npy")
