@@ -55,6 +55,7 @@ SUBTYPES = {  # libsndfile's name, by format tag and bits a sample
 EXTENSIBLE, SUBFORMAT = 0xFFFE, bytes.fromhex("000000001000800000aa00389b71")
 # Sizes written before the length is known, to a pipe: Python and GStreamer, SoX, arecord, Oboe, ffmpeg.
 UNKNOWN = {0, 0x7FFFF000, 0x7FFFFF00, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF}
+NAME = re.compile(rb"[ -~]{4}")  # of a chunk
 SLACK = 16  # bytes by which writers of a right data size get the size of the RIFF wrong
 FLAC_RATES = (0, 88200, 176400, 192000, 8000, 16000, 22050, 24000, 32000, 44100, 48000, 96000)  # by code
 
@@ -105,9 +106,8 @@ def _other(content: bytes) -> str:
     for magic, (kind, remedy) in OTHERS.items():
         if re.match(magic, content):
             return f"not readable as audio ({kind}); {remedy}"
-    return (
-        f"not readable as audio ({'neither WAV nor FLAC' if content else 'an empty file'}); replace the file"
-    )
+    what = "neither WAV nor FLAC" if content else "an empty file"
+    return f"not readable as audio ({what}); replace the file"
 
 
 def _decode_wav(content: bytes) -> tuple[np.ndarray, int]:
@@ -130,35 +130,44 @@ def locate(content: bytes) -> tuple[Format, int, int]:
     MurmurError
         If they do not, or the samples are coded in a way that is not read.
     """
-    riff, long, form, place = struct.unpack_from("<I", content, 4)[0], None, None, 12
-    while content[place : place + 4] != b"data":
-        if len(content) < place + 8:
-            raise MurmurError(
-                "holds no samples; replace the file"
-                if riff + 8 == place == len(content)
-                else "cut short: it ends before its samples; fetch the file again"
-            )
+    chunks, start = _chunks_before_samples(content)
+    if b"fmt " not in chunks:
+        raise _damaged("its samples are not described before they begin")
+    form = _format(chunks[b"fmt "])
+    riff, size = (struct.unpack_from("<I", content, place)[0] for place in (4, start - 4))
+    if not content.startswith(b"RIFF"):
+        riff, size = _sizes_of_64_bits(chunks.get(b"ds64", b""), size, form.frame)
+    return form, start, _size(content, riff, start, size, form.frame)
+
+
+def _chunks_before_samples(content: bytes) -> tuple[dict[bytes, bytes], int]:
+    """By name, and the place of the first sample."""
+    chunks: dict[bytes, bytes] = {}
+    place = 12
+    while len(content) >= place + 8:
         name, size = struct.unpack_from("<4sI", content, place)
         place += 8
-        if size > len(content) - place:
-            raise MurmurError("cut short or damaged: it ends before its samples; fetch the file again")
-        if name == b"ds64" and size >= 16:  # RF64 (EBU Tech 3306): sizes that 32 bits cannot hold
-            riff, long = struct.unpack_from("<QQ", content, place)
-        if name == b"fmt " and form is not None:
+        if name == b"data":
+            return chunks, place
+        if not NAME.fullmatch(name):
+            raise _damaged("what should be a chunk before its samples is none")
+        if name in chunks and name in (b"fmt ", b"ds64"):
             raise _damaged("its samples are described twice")
-        if name == b"fmt ":
-            form = _format(content[place : place + size])
+        chunks[name] = content[place : place + size]
         place += size + size % 2
-    if len(content) < place + 8:
-        raise MurmurError("cut short: it ends before its samples; fetch the file again")
-    if form is None:
-        raise _damaged("its samples are not described before they begin")
-    size = struct.unpack_from("<I", content, place + 4)[0]
-    if not content.startswith(b"RIFF"):
-        if long is None or size not in (long, 0xFFFFFFFF):
-            raise _damaged("its sizes of 32 and of 64 bits disagree")
-        size = long
-    return form, place + 8, _size(content, riff, place + 8, size, form.frame)
+    if place == len(content) == struct.unpack_from("<I", content, 4)[0] + 8:
+        raise MurmurError("holds no samples; replace the file")
+    raise MurmurError("cut short: it ends before its samples; fetch the file again")
+
+
+def _sizes_of_64_bits(chunk: bytes, size: int, frame: int) -> tuple[int, int]:
+    """The sizes of the whole and of the samples, which 32 bits may not hold (EBU Tech 3306)."""
+    if len(chunk) < 24:
+        raise _damaged("it has no sizes of 64 bits, as an RF64 must")
+    riff, long, samples = struct.unpack_from("<QQQ", chunk)
+    if size not in (long, 0xFFFFFFFF):
+        raise _damaged("its sizes of 32 and of 64 bits disagree")
+    return riff, long - (long == samples * frame + 1)  # ffmpeg counts the byte of padding
 
 
 def _damaged(why: str) -> MurmurError:
@@ -206,10 +215,11 @@ def _size(content: bytes, riff: int, start: int, size: int, frame: int) -> int:
     if size > there:
         raise MurmurError(f"cut short: {words}; fetch the file again")
     if riff + 8 > len(content) + SLACK and riff not in UNKNOWN:
-        raise MurmurError(f"cut short: {len(content)} of {riff + 8} bytes; fetch the file again")
+        raise MurmurError(f"cut short: {len(content)} of {riff + 8} bytes are there; fetch the file again")
     if size % frame:
         raise _damaged(f"{size} bytes of samples are no multiple of {frame}, the bytes of one")
-    if not (_are_chunks(content, end) or _are_chunks(content, end + size % 2)):
+    padded = size % 2 == 1 and content[end : end + 1] == b"\0"
+    if not (_are_chunks(content, end) or (padded and _are_chunks(content, end + 1))):
         closed = riff + 8 in (end, end + size % 2)  # what follows is no part of the RIFF: padding, or a tag
         if not closed or (content[end:].strip(b"\0") and content[end : end + 3] != b"TAG"):
             raise _damaged(words)
@@ -220,7 +230,7 @@ def _are_chunks(content: bytes, place: int) -> bool:
     """Whether only chunks beside the samples follow, to the end."""
     while place + 8 <= len(content):
         name, size = struct.unpack_from("<4sI", content, place)
-        if not re.fullmatch(rb"[ -~]{4}", name) or name in (b"data", b"fmt ", b"RIFF"):
+        if not NAME.fullmatch(name) or name in (b"data", b"fmt ", b"RIFF"):
             return False
         place += 8 + size
         if place < len(content):
@@ -242,18 +252,30 @@ def _decode_flac(content: bytes) -> tuple[np.ndarray, int]:
             "it has no length or no MD5 in its header, as a FLAC from a pipe, so that nothing tells whether "
             "it is whole; encode the file again, for example `ffmpeg -i FILE new.flac`"
         )
-    kind, width = ("int16", 2) if bits == 16 else ("int32", 4)
-    md5, blocks = hashlib.md5(usedforsecurity=False), []
-    with sf.SoundFile(io.BytesIO(content)) as sound:
-        while len(block := sound.read(2**20, dtype=kind, always_2d=True)):  # never what it promises at once
-            md5.update(block.view("u1").reshape(-1, width)[:, width - bits // 8 :].tobytes())
-            blocks.append(block)
-    samples = np.concatenate(blocks) if blocks else np.empty((0, 1), np.int16)
+    if bits not in (8, 16, 24):
+        raise MurmurError(f"not readable as audio: a FLAC of {bits} bits, which is not read; {CONVERT}")
+    try:
+        samples = _all_samples(content, "int16" if bits == 16 else "int32")
+    except sf.LibsndfileError as error:
+        raise MurmurError(
+            f"not readable as audio (damaged or cut short: {error}); replace the file"
+        ) from error
     if len(samples) < promised:
         raise MurmurError(f"cut short: {len(samples)} of {promised} samples; fetch the file again")
-    if md5.digest() != promised_md5:
+    width = samples.itemsize
+    original = samples.view("u1").reshape(-1, width)[:, width - bits // 8 :]
+    if hashlib.md5(original.tobytes(), usedforsecurity=False).digest() != promised_md5:
         raise _damaged("its samples are not those of the MD5 in its header")
     return samples, rate
+
+
+def _all_samples(content: bytes, kind: str) -> np.ndarray:
+    """In blocks: memory is taken for what is there, not for what the header promises."""
+    blocks = []
+    with sf.SoundFile(io.BytesIO(content)) as sound:
+        while len(block := sound.read(2**20, dtype=kind, always_2d=True)):
+            blocks.append(block)
+        return np.concatenate(blocks) if blocks else np.empty((0, sound.channels), kind)
 
 
 def _frame_rate(content: bytes) -> int:
@@ -267,6 +289,5 @@ def _frame_rate(content: bytes) -> int:
     field = head[5 + {6: 1, 7: 2}.get(size, 0) :]  # after the number of the frame, 0, and its length
     if code < len(FLAC_RATES):
         return FLAC_RATES[code]
-    return {12: 1000 * field[0], 13: int.from_bytes(field[:2]), 14: 10 * int.from_bytes(field[:2])}.get(
-        code, -1
-    )
+    number = int.from_bytes(field[:2])
+    return {12: 1000 * field[0], 13: number, 14: 10 * number}.get(code, -1)
