@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from murmur import audio, disturb
+from murmur.errors import MurmurError
 from tests import made
 
 RATE = 4000
@@ -114,6 +115,22 @@ def test_each_recording_is_changed_by_its_own_name_and_its_new_length_is_told(tm
         np.testing.assert_array_equal(
             audio.load(tmp_path / "out" / path)[0], made.noise(1000 + k, seed=k)[: 500 + k // 2]
         )
+
+
+def test_an_exchanged_recording_is_not_disturbed(tmp_path):
+    made.audio(tmp_path / "raw" / "a.wav", made.noise(900))
+    table = described(tmp_path / "raw", ["r"], ["a.wav"])
+    made.audio(tmp_path / "raw" / "a.wav", made.noise(900, seed=1))
+    with pytest.raises(MurmurError, match=r"a\.wav: not the recording that the table describes"):
+        disturb.write(table, tmp_path / "raw", tmp_path / "out", lambda x, rate, recording: x)
+
+
+def test_what_is_disturbed_is_described_anew(tmp_path):
+    made.audio(tmp_path / "raw" / "a.wav", made.noise(900))
+    table = described(tmp_path / "raw", ["r"], ["a.wav"])
+    got = disturb.write(table, tmp_path / "raw", tmp_path / "out", lambda x, rate, recording: 2 * x[:500])
+    (row,) = got.itertuples(index=False)
+    np.testing.assert_array_equal(audio.load_recording(tmp_path / "out", row)[0], 2 * made.noise(900)[:500])
 
 
 def test_a_table_of_one_figure_has_the_undisturbed_point_first():
