@@ -109,7 +109,8 @@ def build(raw: Path, n: int, seconds: float) -> tuple[pd.DataFrame, dict[frozens
             sf.write(raw / f"{k}_copy.wav", *kind(x, rng), subtype="PCM_16")
             planted[frozenset((f"{k}.wav", f"{k}_copy.wav"))] = kind
     names = sorted(path.name for path in raw.glob("*.wav"))
-    return pd.DataFrame({"recording_id": names, "path": names, "audio_sha256": names}), planted
+    facts = pd.DataFrame(audio.inspect(raw / name) for name in names)
+    return facts.assign(recording_id=names, path=names), planted
 
 
 def pieces(n: int, seconds: float) -> Iterator[np.ndarray]:

@@ -19,12 +19,11 @@ from typing import Annotated
 import librosa
 import numpy as np
 import pandas as pd
-import soundfile as sf
 import typer
 from scipy.signal import butter, sosfiltfilt
 from threadpoolctl import threadpool_limits
 
-from murmur import clean, mel, params, segment, workers
+from murmur import audio, clean, mel, params, segment, workers
 from murmur.datasets import synthetic
 
 ALLOWED = {"float16": 0.0625, "float32": 0.001}  # how far two values may lie apart; one step of float16
@@ -138,15 +137,8 @@ def describe(raw: Path) -> pd.DataFrame:
     paths = sorted(path.relative_to(raw).as_posix() for path in raw.rglob("*.wav"))
     if not paths:
         sys.exit(f"error: {raw}: no WAV files")
-    found = [sf.info(raw / path) for path in paths]
-    return pd.DataFrame(
-        {
-            "recording_id": paths,
-            "path": paths,
-            "sample_rate": [info.samplerate for info in found],
-            "n_samples": [info.frames for info in found],
-        }
-    )
+    facts = pd.DataFrame(audio.inspect(raw / path) for path in paths)
+    return facts.assign(recording_id=paths, path=paths)
 
 
 def peak_memory() -> float:

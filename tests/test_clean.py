@@ -7,7 +7,7 @@ import pytest
 import soxr
 from scipy.signal import butter, sosfiltfilt
 
-from murmur import tables
+from murmur import audio, tables
 from murmur.clean import bandpass, clean, clean_one
 from murmur.errors import MurmurError
 from murmur.params import Bandpass, Clean, Denoise
@@ -26,8 +26,9 @@ def record(tmp_path, sounds):
     """Write {name: (samples, rate)} to raw/; return what clean reads of the recordings table."""
     for name, (samples, rate) in sounds.items():
         made.audio(tmp_path / "raw" / f"{name}.wav", samples, rate, subtype="FLOAT")
-    rows = [(name, f"{name}.wav", rate, len(samples)) for name, (samples, rate) in sounds.items()]
-    return pd.DataFrame(rows, columns=["recording_id", "path", "sample_rate", "n_samples"])
+    paths = [f"{name}.wav" for name in sounds]
+    facts = pd.DataFrame(audio.describe(*audio.load(tmp_path / "raw" / path)) for path in paths)
+    return facts.assign(recording_id=list(sounds), path=paths)
 
 
 def with_(**changes):

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from murmur import audio, disturb
+from murmur.errors import MurmurError
 from tests import made
 
 RATE = 4000
@@ -13,6 +14,11 @@ RNG = np.random.default_rng(0)
 
 def sine(hz, seconds=2.0):
     return np.sin(2 * np.pi * hz * np.arange(round(seconds * RATE)) / RATE).astype(np.float32)
+
+
+def described(raw, ids, paths):
+    facts = pd.DataFrame(audio.describe(*audio.load(raw / path)) for path in paths)
+    return facts.assign(recording_id=ids, path=paths)
 
 
 def power(x):
@@ -83,7 +89,7 @@ def test_what_is_not_changed_reads_as_the_same_samples(tmp_path, name, how, work
     samples = made.noise(4001) * np.float32(0.77)
     stereo = np.stack([samples, samples[::-1]], axis=1)
     made.audio(tmp_path / "raw" / name, stereo if how is None else samples, **(how or {}))
-    table = pd.DataFrame({"recording_id": ["r"], "path": [name], "n_samples": [4001]})
+    table = described(tmp_path / "raw", ["r"], [name])
     got = disturb.write(table, tmp_path / "raw", tmp_path / "out", lambda x, rate, recording: x)
     expected, rate = audio.load(tmp_path / "raw" / name)
     found, same_rate = audio.load(tmp_path / "out" / got["path"].iloc[0])
@@ -95,7 +101,7 @@ def test_each_recording_is_changed_by_its_own_name_and_its_new_length_is_told(tm
     ids = [f"r{k}" for k in range(7)]
     for k, name in enumerate(ids):
         made.audio(tmp_path / "raw" / f"{name}.wav", made.noise(1000 + k, seed=k))
-    table = pd.DataFrame({"recording_id": ids, "path": [f"{i}.wav" for i in ids], "n_samples": 0})
+    table = described(tmp_path / "raw", ids, [f"{i}.wav" for i in ids])
     heard = []
 
     def halve(x, rate, recording):
@@ -109,6 +115,22 @@ def test_each_recording_is_changed_by_its_own_name_and_its_new_length_is_told(tm
         np.testing.assert_array_equal(
             audio.load(tmp_path / "out" / path)[0], made.noise(1000 + k, seed=k)[: 500 + k // 2]
         )
+
+
+def test_an_exchanged_recording_is_not_disturbed(tmp_path):
+    made.audio(tmp_path / "raw" / "a.wav", made.noise(900))
+    table = described(tmp_path / "raw", ["r"], ["a.wav"])
+    made.audio(tmp_path / "raw" / "a.wav", made.noise(900, seed=1))
+    with pytest.raises(MurmurError, match=r"a\.wav: not the recording that the table describes"):
+        disturb.write(table, tmp_path / "raw", tmp_path / "out", lambda x, rate, recording: x)
+
+
+def test_what_is_disturbed_is_described_anew(tmp_path):
+    made.audio(tmp_path / "raw" / "a.wav", made.noise(900))
+    table = described(tmp_path / "raw", ["r"], ["a.wav"])
+    got = disturb.write(table, tmp_path / "raw", tmp_path / "out", lambda x, rate, recording: 2 * x[:500])
+    (row,) = got.itertuples(index=False)
+    np.testing.assert_array_equal(audio.load_recording(tmp_path / "out", row)[0], 2 * made.noise(900)[:500])
 
 
 def test_a_table_of_one_figure_has_the_undisturbed_point_first():

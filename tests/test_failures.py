@@ -6,6 +6,7 @@ rule leaves out is listed in a table.
 
 import importlib
 import os
+import shutil
 import subprocess
 import sys
 
@@ -298,6 +299,13 @@ def test_a_recording_that_is_spoilt_between_two_stages(project):
     run("download")
     made.cut(project / "data/raw/6.wav")
     fails(project, "clean", r"data/raw/6\.wav: cut short")
+
+
+@pytest.mark.parametrize("stage", ["clean", "duplicates"])
+def test_a_recording_that_is_exchanged_between_two_stages(project, stage):
+    run("download")
+    shutil.copy(project / "data/raw/1.wav", project / "data/raw/6.wav")
+    fails(project, stage, r"data/raw/6\.wav: not the recording that the table describes: .*dvc repro -f down")
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,9 @@ import numpy as np
 import pandas as pd
 import PIL.Image
 import pytest
-import soundfile as sf
 from scipy.signal import butter, sosfiltfilt
 
-from murmur import mel, tables
+from murmur import audio, mel, tables
 from murmur.clean import clean
 from murmur.errors import MurmurError
 from murmur.params import Bandpass, Clean, Image, Mel, Segment
@@ -112,12 +111,35 @@ def test_values_are_those_of_librosa(rate, changes):
 @pytest.mark.parametrize(
     "changes", [{}, {"scale": "ln"}, {"reference": 1.0}, {"top_db": None}, {"scale": "ln_plus"}]
 )
-def test_silence_is_that_of_librosa(changes):
+def test_silent_frames_are_those_of_librosa(changes):
     x = np.zeros((1, LENGTH), np.float32)
     x[0, :100] = 1  # frames with sound and frames without
-    for row in (x, 0 * x):
-        expected = by_librosa(row[0], 2000, with_(**changes))
-        np.testing.assert_allclose(one_window(2000, with_(**changes))(row)[0], expected, atol=1e-3)
+    expected = by_librosa(x[0], 2000, with_(**changes))
+    np.testing.assert_allclose(one_window(2000, with_(**changes))(x)[0], expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("level", [0, 0.25, 1e-8])
+@pytest.mark.parametrize("edges", ["zeros", "reflect"])
+@pytest.mark.parametrize(
+    ("changes", "floor"),
+    [
+        ({}, -80),
+        ({"top_db": 40}, -40),
+        ({"reference": 1.0}, -100),
+        ({"scale": "ln_plus"}, np.log(2**-23)),
+        ({"scale": "ln", "reference": 1.0}, np.log(1e-10)),
+        ({"scale": "ln"}, None),
+        ({"top_db": None}, None),
+    ],
+)
+def test_a_silent_segment_has_the_lowest_value_of_the_scale(changes, floor, edges, level):
+    loud = np.sign(np.sin(np.arange(LENGTH))).astype(np.float32)
+    loud[LENGTH // 2 :] = 0
+    options = with_(edges=edges, **changes)
+    sound, silence = one_window(2000, options)(np.stack([loud, np.full(LENGTH, level, np.float32)]))
+    assert (silence == silence[0, 0]).all() and silence.max() <= sound.min()
+    assert floor is None or silence[0, 0] == pytest.approx(floor, abs=1e-4)
+    assert (one_window(2000, options)(loud[None])[0] == sound).all()
 
 
 @pytest.mark.parametrize(("rate", "f_min", "f_max", "n_mels"), [(2000, 25, 800, 40), (16000, 0, 8000, 64)])
@@ -168,6 +190,16 @@ def test_each_window_is_a_channel_and_the_shorter_are_filled_up(changes, spare):
             n = log.shape[1]
             np.testing.assert_allclose(channel[:, :n], log, rtol=0, atol=1e-3)
             np.testing.assert_allclose(channel[:, n:], spare(log), rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("fill", ["floor", "max"])
+@pytest.mark.parametrize(
+    ("changes", "floor"), [({}, -80), ({"reference": 1.0}, -100), ({"top_db": None}, None)]
+)
+def test_the_channels_of_a_silent_segment_are_filled_up_with_the_same_value(changes, floor, fill):
+    (silence,) = mel.channels(2000, with_(**WINDOWS, fill=fill, **changes))(np.zeros((1, LENGTH), np.float32))
+    for channel in silence:
+        assert (channel == channel[0, 0]).all() and channel[0, 0] == pytest.approx(floor or channel[0, 0])
 
 
 def test_a_list_of_one_window_is_that_window(tmp_path):
@@ -364,14 +396,7 @@ CIRCOR = Path(os.environ.get("MURMUR_DATA", "nowhere"), "circor", "training_data
 def test_a_real_recording_is_seen_as_by_librosa(tmp_path):
     """From the WAV file to the spectrograms, through the three stages."""
     path = min(CIRCOR.glob("*.wav"))
-    info = sf.info(path)
-    columns = {
-        "recording_id": "r",
-        "path": path.name,
-        "sample_rate": info.samplerate,
-        "n_samples": info.frames,
-    }
-    table = pd.DataFrame([columns])
+    table = pd.DataFrame([audio.inspect(path)]).assign(recording_id="r", path=path.name)
     band = Bandpass(order=4, low=25, high=800)
     cleaning = Clean(sample_rate=2000, denoise=None, bandpass=band, normalise="peak")
     signals = clean(table, CIRCOR, cleaning, tmp_path / "signals.npy")

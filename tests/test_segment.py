@@ -54,14 +54,30 @@ def test_drop_leaves_the_last_piece_out_and_says_so():
     segments, left_out = cut([41, 40, 39], short="drop")
     assert [pieces(segments, name) for name in "abc"] == [[(0, 40)], [(0, 40)], []]
     assert list(left_out["item"]) == ["a", "c"]
-    assert left_out["reason"][0] == "last piece of 2.10 s is too short for a segment"
-    assert left_out["reason"][1] == "whole recording of 3.90 s is too short for a segment"
+    why = "is too short for a segment: segment.length 4 s (short: drop)"
+    assert list(left_out["reason"]) == [f"last piece of 2.10 s {why}", f"whole recording of 3.90 s {why}"]
 
 
 def test_min_length_is_the_shortest_piece_that_stays():
     segments, left_out = cut([10, 9, 50, 49], overlap=0)
     assert [pieces(segments, name) for name in "abcd"] == [[(0, 10)], [], [(0, 40), (40, 10)], [(0, 40)]]
     assert list(left_out["item"]) == ["b", "d"]
+    why = "is too short for a segment: segment.min_length 1 s"
+    assert list(left_out["reason"]) == [f"whole recording of 0.90 s {why}", f"last piece of 0.90 s {why}"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"short": "pad"}, r"segment\.min_length 1 s: the longest recording has 0\.90 s"),
+        ({"short": "wrap"}, r"segment\.min_length 1 s: the longest recording has 0\.90 s"),
+        ({"short": "pad", "min_length": 4}, r"segment\.length 4 s \(short: pad\): the longest recording"),
+        ({"short": "drop"}, r"segment\.length 4 s \(short: drop\): the longest recording has 0\.90 s"),
+    ],
+)
+def test_the_key_that_decides_is_named(changes, words):
+    with pytest.raises(MurmurError, match=words):
+        cut([9, 5], **changes)
 
 
 def test_min_length_beyond_a_segment_asks_for_whole_ones():

@@ -1,13 +1,13 @@
 """Reading a recording, and noticing what is wrong with it before anything is computed from it."""
 
 import hashlib
-import struct
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import soundfile as sf
 
+from murmur import containers
 from murmur.errors import MurmurError
 
 
@@ -27,29 +27,53 @@ def load(path: str | Path) -> tuple[np.ndarray, int]:
     Raises
     ------
     MurmurError
-        If the file is missing, not audio, empty, or shorter than its header promises.
+        If the file is missing, not WAV or FLAC, empty, damaged, or shorter than its header promises.
     """
-    path, promised = Path(path), 0
-    if not path.exists():
-        raise MurmurError(f"{path}: no such file")
+    path = Path(path)
     try:
-        _check_whole(path)
-        with sf.SoundFile(path) as sound:
-            promised = sound.frames
-            kind = "int16" if sound.subtype == "PCM_16" else "float32"
-            samples = sound.read(dtype=kind, always_2d=True)
-            rate = sound.samplerate
-    except (ValueError, MemoryError) as error:  # a FLAC of unknown length claims 2**63 samples
-        raise MurmurError(f"{path}: its header promises {promised} samples; encode the file again") from error
-    except (sf.LibsndfileError, OSError, TypeError) as error:  # TypeError: soundfile takes .raw as headerless
+        if not path.exists():
+            raise MurmurError("no such file")
+        if not path.is_file():  # a named pipe would be waited for
+            raise MurmurError("not readable as audio (not a regular file); replace the file")
+        with path.open("rb") as file:
+            samples, rate = containers.decode(file)
+    except (sf.LibsndfileError, OSError, ValueError, MemoryError) as error:  # ValueError: a null in the name
         raise MurmurError(f"{path}: not readable as audio ({error}); replace the file") from error
+    except MurmurError as error:
+        raise MurmurError(f"{path}: {error}") from error
     if len(samples) == 0:
         raise MurmurError(f"{path}: holds no samples; replace the file")
-    if len(samples) < promised:
-        raise MurmurError(f"{path}: cut short: {len(samples)} of {promised} samples; fetch the file again")
     if samples.dtype == np.int16:  # the same floats as libsndfile's, in a third of its time
         samples = samples * np.float32(2**-15)
+    elif samples.dtype == np.int32:
+        samples = samples.astype(np.float32) * np.float32(2**-31)
     return (samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)), rate
+
+
+def load_recording(raw: Path, recording: Any) -> tuple[np.ndarray, int]:
+    """Read a recording of the table as `load`, and check that it is the one the table describes.
+
+    recording: with the columns `path`, relative to `raw`, and those of `Facts`: a row of `tables.RECORDINGS`.
+
+    Raises
+    ------
+    MurmurError
+        As `load`, and if the rate, the number of samples, or the samples are others.
+    """
+    path = raw / recording.path
+    samples, rate = load(path)
+    found, facts = describe(samples, rate), Facts(*(getattr(recording, name) for name in Facts._fields))
+    if found != facts:
+        raise MurmurError(
+            f"{path}: not the recording that the table describes: there {_told(facts)}, here {_told(found)}; "
+            "run `dvc repro -f download`; if it comes back, the cache is damaged: README.md, Share the cache"
+        )
+    return samples, rate
+
+
+def describe(samples: np.ndarray, rate: int) -> Facts:
+    """What samples [n] float32 at `rate` Hz are. The hash is the same in any container."""
+    return Facts(rate, len(samples), hashlib.sha256(np.ascontiguousarray(samples, "<f4").data).hexdigest())
 
 
 def inspect(path: str | Path) -> Facts:
@@ -68,29 +92,8 @@ def inspect(path: str | Path) -> Facts:
         raise MurmurError(f"{path}: sample {where} is not a finite number; replace the file")
     if samples.max() == samples.min():
         raise MurmurError(f"{path}: silent: all {len(samples)} samples are {samples[0]:g}; replace the file")
-    digest = hashlib.sha256(np.ascontiguousarray(samples, "<f4").tobytes())
-    return Facts(rate, len(samples), digest.hexdigest())
+    return describe(samples, rate)
 
 
-def _check_whole(path: Path) -> None:
-    """Refuse a WAV whose data chunk ends before its header says: libsndfile would read it without a word."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        riff, _, wave = struct.unpack("<4sI4s", file.read(12).ljust(12, b"\0"))
-        if riff not in (b"RIFF", b"RF64") or wave != b"WAVE":
-            return
-        long = 0
-        while len(header := file.read(8)) == 8:
-            name, length = struct.unpack("<4sI", header)
-            if name == b"ds64":  # RF64 (EBU Tech 3306): the length that 32 bits cannot hold
-                _, long = struct.unpack("<QQ", file.read(16).ljust(16, b"\0"))
-                length -= 16
-            if name == b"data":
-                length = long or length
-                if length > size - file.tell():
-                    raise MurmurError(
-                        f"{path}: cut short: its header promises {length} bytes of samples, "
-                        f"{size - file.tell()} are there; fetch the file again"
-                    )
-                return
-            file.seek(max(0, length + length % 2), 1)
+def _told(facts: Facts) -> str:
+    return f"{facts.n_samples} samples at {facts.sample_rate} Hz, SHA-256 {facts.audio_sha256[:8]}"

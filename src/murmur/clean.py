@@ -2,6 +2,7 @@
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,13 +25,18 @@ def clean(recordings: pd.DataFrame, raw: Path, options: Clean, out: Path) -> pd.
     Returns
     -------
     signals: recording_id, offset, n_samples: where each recording's samples lie in the array.
+
+    Raises
+    ------
+    MurmurError
+        As `audio.load_recording`.
     """
     signals = _layout(recordings, options.sample_rate)
-    jobs = list(zip(recordings["path"], signals["n_samples"], strict=True))
+    jobs = list(zip(recordings.itertuples(index=False), signals["n_samples"], strict=True))
 
-    def one(job: tuple[str, int]) -> np.ndarray:
-        path, n_samples = job
-        return clean_one(*audio.load(raw / path), options, n_samples)
+    def one(job: tuple[Any, int]) -> np.ndarray:
+        recording, n_samples = job
+        return clean_one(*audio.load_recording(raw, recording), options, n_samples)
 
     header = {"descr": "<f4", "fortran_order": False, "shape": (int(signals["n_samples"].sum()),)}
     with beside(out) as part, part.open("wb") as file:

@@ -8,7 +8,7 @@ from functools import partial
 from io import BytesIO, StringIO
 from pathlib import Path
 from types import SimpleNamespace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -77,24 +77,25 @@ def disturb(x: np.ndarray, rate: int, kind: str, value: float, seed: int, record
 def write(
     recordings: pd.DataFrame, raw: Path, out: Path, change: Callable[[np.ndarray, int, str], np.ndarray]
 ) -> pd.DataFrame:
-    """Write each recording, changed, into `out` as WAV of float32; the table with its new paths and lengths.
+    """Write each recording, changed, into `out` as WAV of float32; the table with its new paths and facts.
 
     change: from samples [n], Hz and the recording's id to samples.
     """
     out.mkdir()
 
-    def one(place: tuple[str, str, str]) -> int:
-        recording, old, new = place
-        samples, rate = audio.load(raw / old)
-        changed = change(samples, rate, recording)
+    def one(place: tuple[Any, str]) -> audio.Facts:
+        recording, new = place
+        samples, rate = audio.load_recording(raw, recording)
+        changed = change(samples, rate, recording.recording_id)
         wav = BytesIO()  # written to a file, libsndfile would hide why it cannot, such as a full disk
         soundfile.write(wav, changed, rate, format="WAV", subtype="FLOAT")
         (out / new).write_bytes(wav.getvalue())
-        return len(changed)
+        return audio.describe(changed, rate)
 
     paths = [f"{k}.wav" for k in range(len(recordings))]
-    places = zip(recordings["recording_id"], recordings["path"], paths, strict=True)
-    return recordings.assign(path=paths, n_samples=workers.threads(one, places, "disturbing"))
+    places = zip(recordings.itertuples(index=False), paths, strict=True)
+    facts = pd.DataFrame(workers.threads(one, places, "disturbing"), index=recordings.index)
+    return recordings.assign(path=paths, **facts)
 
 
 def hear(recordings: pd.DataFrame, raw: Path, folder: Path, p: SimpleNamespace) -> Heard:

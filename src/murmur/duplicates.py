@@ -72,10 +72,12 @@ def find(recordings: pd.DataFrame, raw: Path, options: Duplicates) -> pd.DataFra
     Raises
     ------
     MurmurError
-        As `audio.load`.
+        As `audio.load_recording`.
     """
     table = recordings.sort_values("recording_id", ignore_index=True)
-    heard = workers.threads(lambda path: _listen(*audio.load(raw / path)), table["path"], "listening")
+    heard = workers.threads(
+        lambda row: _listen(*audio.load_recording(raw, row)), table.itertuples(index=False), "listening"
+    )
     found = {pair: (1.0, 0.0, True) for pair in _identical(table["audio_sha256"])}
     for i, j, correlation, lag in _search(heard, options):
         found.setdefault((i, j), (correlation, lag, False))

@@ -107,7 +107,8 @@ def _lengthen(log: np.ndarray, frames: int, options: Mel) -> np.ndarray:
     value = log.max(axis=(1, 2), keepdims=True)
     if options.fill == "floor":
         top = options.top_db if options.scale == "db" else None
-        value = log.min(axis=(1, 2), keepdims=True) if top is None else value - np.float32(top)
+        low = log.min(axis=(1, 2), keepdims=True)
+        value = low if top is None else np.where(low < value, value - np.float32(top), low)  # low: silence
     spare = np.broadcast_to(value, (*log.shape[:2], frames - log.shape[2]))
     return np.concatenate([log, spare], axis=2)
 
@@ -150,6 +151,9 @@ class LogMel:
     The same as `librosa.feature.melspectrogram` (Slaney's mel scale and normalisation, Hann window,
     centred frames, zeros or a reflection beyond the ends), then `power_to_db` or the natural logarithm;
     `ln_plus` is that of M2D (Niizumi et al. 2023), ln(power + 2^-23).
+
+    Silence has the lowest value, not the highest as in librosa, where the reference is its own maximum:
+    -`top_db`, or without it the floor of the power (10^-10) relative to the highest that [-1, 1] allows.
     """
 
     def __init__(self, rate: int, options: Mel, win_length: int, hop_length: int):
@@ -173,7 +177,9 @@ class LogMel:
         frames = sliding_window_view(np.pad(x, ((0, 0), (half, half)), beyond), self.options.n_fft, axis=1)
         spectrum = rfft(frames[:, :: self.hop] * self.window)[..., self.bins]
         power = np.square(spectrum.real) + np.square(spectrum.imag)
-        return self._log(power @ self.bank).transpose(0, 2, 1)
+        power = power @ self.bank
+        power[x.min(axis=1) == x.max(axis=1)] = 0  # a constant is no sound; its ends would be
+        return self._log(power).transpose(0, 2, 1)
 
     def _log(self, power: np.ndarray) -> np.ndarray:
         o = self.options
@@ -185,7 +191,17 @@ class LogMel:
             log *= np.float32(10 / np.log(10))
             if o.top_db is not None:
                 np.maximum(log, log.max(axis=(1, 2), keepdims=True) - np.float32(o.top_db), out=log)
+        if o.reference == "max":
+            log[reference.ravel() <= AMIN] = self._floor()
         return log
+
+    def _floor(self) -> float:
+        """The lowest value of a scale whose reference is the maximum."""
+        o = self.options
+        if o.scale == "db" and o.top_db is not None:
+            return -o.top_db
+        full_scale = np.square(self.window.sum()) * self.bank.sum(axis=0).max()
+        return float(np.log(AMIN / full_scale) * (10 / np.log(10) if o.scale == "db" else 1))
 
 
 def mel_bank(rate: int, options: Mel) -> np.ndarray:

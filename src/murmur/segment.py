@@ -37,12 +37,14 @@ def segment(
     """
     length = round(options.length * rate)
     least = length if options.short == "drop" else min(length, max(1, round(options.min_length * rate)))
-    kept, gone = _cut(signals, rate, length, least, options.overlap)
+    key = f"segment.min_length {options.min_length:g} s"
+    if least == length:
+        key = f"segment.length {options.length:g} s (short: {options.short})"
+    kept, gone = _cut(signals, rate, length, least, options.overlap, f"is too short for a segment: {key}")
     if not kept:
         longest = signals["n_samples"].max() / rate
         raise MurmurError(
-            f"segment.length {options.length:g} s (short: {options.short}): the longest recording has "
-            f"{longest:.2f} s, a segment needs {least / rate:g} s; shorten it"
+            f"{key}: the longest recording has {longest:.2f} s, too short for a segment; lower it"
         )
     table = pd.DataFrame(kept, columns=["recording_id", "start", "n_samples"])
     table, more = _first(table, labels, options)
@@ -55,9 +57,9 @@ def segment(
 
 
 def _cut(
-    signals: pd.DataFrame, rate: int, length: int, least: int, overlap: float
+    signals: pd.DataFrame, rate: int, length: int, least: int, overlap: float, why: str
 ) -> tuple[list[tuple[str, int, int]], Gone]:
-    """(recording_id, start, size) of each segment of at least `least` samples."""
+    """(recording_id, start, size) of each segment of at least `least` samples; what is left out, and why."""
     step = max(1, round(length * (1 - overlap)))
     kept, gone = [], []
     for recording_id, n in zip(signals["recording_id"], signals["n_samples"], strict=True):
@@ -66,7 +68,7 @@ def _cut(
         kept += [(recording_id, s, m) for s, m in zip(starts, sizes, strict=True) if m >= least]
         if sizes[-1] < least:
             what = "whole recording" if len(starts) == 1 else "last piece"
-            gone.append((recording_id, f"{what} of {sizes[-1] / rate:.2f} s is too short for a segment"))
+            gone.append((recording_id, f"{what} of {sizes[-1] / rate:.2f} s {why}"))
     return kept, gone
 
 
