@@ -28,7 +28,8 @@ def main() -> None:
     audit = tables.read_csv("metrics/audit.csv", AUDIT, may_be_empty=False)
 
     folds = {run: tables.read(f"data/folds/run_{run}.parquet", tables.FOLDS) for run in p.split.runs}
-    has_validation = evaluate.has_validation(folds)
+    n_folds, has_validation = audit["fold"].nunique(), evaluate.has_validation(folds)
+    protocol = evaluate.protocol(p.split, p.segment, card, n_folds, has_validation)
 
     results = evaluate.evaluate(
         recordings.merge(groups, on="recording_id", validate="1:1"),
@@ -43,9 +44,7 @@ def main() -> None:
         seed=p.seed,
         notes=[tables.read_note(path) for path in paths.values()],
         audit=audit,
-        protocol=evaluate.protocol(
-            p.split, p.segment, p.train, card, audit["fold"].nunique(), has_validation
-        ),
+        protocol=protocol | evaluate.selection(p.train),
         left_out=len(left_out),
     )
     _pictures(p, card, recordings, segments, results)

@@ -254,7 +254,7 @@ def test_leaky_if_said_so_or_if_the_audit_finds_it(made, said, shared, leaky):
 )
 def test_the_protocol_names_what_leaks_whatever_the_audit_finds(made, changes, leaky, flaws):
     checked = params.check(params.Params, changed(changes), where="params.yaml")
-    protocol = evaluate.protocol(checked.split, checked.segment, checked.train, CARD, folds=5)
+    protocol = evaluate.protocol(checked.split, checked.segment, CARD, folds=5)
     assert (protocol["leaky"], protocol["flaws"], protocol["folds"]) == (leaky, flaws, 5)
     assert protocol["validate_on"] == checked.split.validate_on and protocol["person"] == "made up"
     nothing = made["audit"].assign(shared_persons=0)
@@ -354,7 +354,7 @@ def test_unknown_persons_are_a_flaw_with_its_number(made):
     n = len(made["recordings"])
     card = replace(CARD, unknown_persons=n)
     checked = params.check(params.Params, changed({}), where="params.yaml")
-    protocol = evaluate.protocol(checked.split, checked.segment, checked.train, card, folds=3)
+    protocol = evaluate.protocol(checked.split, checked.segment, card, folds=3)
     nothing = made["audit"].assign(shared_persons=0)
     made |= {"card": card, "audit": nothing, "protocol": protocol, "options": options(draws=5)}
     results = evaluate.evaluate(**made)
@@ -376,8 +376,24 @@ def test_a_table_of_leaky_figures_says_so_first_and_another_does_not(made):
 @pytest.mark.parametrize(("given", "flaws"), [(True, "none"), (False, "validate_on")])
 def test_a_validation_part_of_a_published_split_selects_whatever_validate_on_says(given, flaws):
     checked = params.check(params.Params, changed({"split.validate_on": "test"}), where="params.yaml")
-    found = evaluate.protocol(checked.split, checked.segment, checked.train, CARD, 1, has_validation=given)
+    found = evaluate.protocol(checked.split, checked.segment, CARD, 1, has_validation=given)
     assert found["flaws"] == flaws and found["leaky"] is not given
+
+
+@pytest.mark.parametrize(
+    ("changes", "stops"),
+    [
+        ({}, "none"),
+        ({"train.patience": 3}, "patience 3"),
+        (
+            {"train.stop_accuracy": 0.9, "train.stop_one_class": True},
+            "stop_accuracy 0.9, stop_one_class True",
+        ),
+    ],
+)
+def test_what_selects_the_epoch_and_what_stops_the_training(changes, stops):
+    train = params.check(params.Params, changed(changes), where="params.yaml").train
+    assert evaluate.selection(train) == {"select_on": "loss", "stops": stops}
 
 
 def test_how_many_are_scored_and_by_which_parts(made):

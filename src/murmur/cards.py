@@ -171,11 +171,9 @@ def _selection(details: Mapping[str, Any]) -> str:
         where = "the test part"
     if 0 < without < parts["folds"]:
         where = f"the test part ({without} of {parts['folds']} folds) or the split's own validation part"
-    stops = (
-        "" if split["stops"] == "none" else f", and stops the training ({split['stops'].replace('_', ' ')})"
-    )
-    no_rule = "" if stops else "; no rule stops the training early"
-    return f"In each fold {where} selects the epoch, by {SELECTIONS[split['select_on']]}{stops}{no_rule}."
+    rules = split["stops"].replace("_", " ").replace(" True", "")
+    stops = f", and stops the training ({rules})" if rules != "none" else "; no rule stops the training early"
+    return f"In each fold {where} selects the epoch, by {SELECTIONS[split['select_on']]}{stops}."
 
 
 def _scored(details: Mapping[str, Any]) -> str:

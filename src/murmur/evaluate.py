@@ -125,9 +125,9 @@ def evaluate(
 
 
 def protocol(
-    split: Split, segment: Segment, train: Train, card: Card, folds: int, has_validation: bool = False
+    split: Split, segment: Segment, card: Card, folds: int, has_validation: bool = False
 ) -> dict[str, Any]:
-    """How the recordings were split, what selects and stops, who is a person, and what makes it `leaky`.
+    """How the recordings were split, what the data set takes for a person, and what makes it `leaky`.
 
     Leaky, whatever the audit finds: the test part selects the epoch, the label decides what is cut, the
     data set does not name the person of each recording.
@@ -136,8 +136,6 @@ def protocol(
     ----------
     has_validation: every fold has a validation part, as a published split may give it.
     """
-    rules = train.model_dump(include={"patience", "stop_accuracy", "stop_one_class"})
-    stops = [f"{name} {value}" for name, value in rules.items() if value is not None and value is not False]
     flaws = {
         "validate_on": split.validate_on == "test" and not has_validation,
         "data set": not card.leak_free,
@@ -150,12 +148,17 @@ def protocol(
         "merge_near_duplicates": split.merge_near_duplicates,
         "on_leak": split.on_leak,
         "validate_on": split.validate_on,
-        "select_on": train.select_on,
-        "stops": ", ".join(stops) or "none",
         "person": card.persons,
         "leaky": any(flaws.values()),
         "flaws": ", ".join(name for name, there in flaws.items() if there) or "none",
     }
+
+
+def selection(train: Train) -> dict[str, str]:
+    """By what the epoch is selected, and which rules stop the training."""
+    rules = train.model_dump(include={"patience", "stop_accuracy", "stop_one_class"})
+    stops = [f"{name} {value}" for name, value in rules.items() if value is not None and value is not False]
+    return {"select_on": train.select_on, "stops": ", ".join(stops) or "none"}
 
 
 def in_words(details: Mapping[str, Any]) -> str:
