@@ -79,7 +79,7 @@ def noisy_part(x: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, int
     noise = noise[: len(part)] / noise.std()
     echo = np.append(np.zeros(60), part[:-60])  # 15 ms later
     return soxr.resample(
-        part + rng.uniform(0.1, 0.4) * (part.std() * noise + echo), RATE, 2 * RATE
+        part + rng.uniform(0.05, 0.25) * (part.std() * noise + echo), RATE, 2 * RATE
     ) / 2, 2 * RATE
 
 
@@ -183,13 +183,14 @@ def plain_way(table: pd.DataFrame, raw: Path) -> tuple[float, float]:
 
 def at_all_lags(raw: Path, options: params.Duplicates, *names: str) -> float:
     """The largest correlation (absolute) of all that two recordings share, of all lags where it is enough."""
-    x, y = (duplicates._listen(*audio.load(raw / name)).signal for name in names)
+    heard = (duplicates._listen(*audio.load(raw / name)).signal for name in names)
+    x, y = (soxr.resample(signal, 1, 2) for signal in heard)  # lags to half a sample
     lags = scipy.signal.correlation_lags(len(x), len(y))
     start, end = np.maximum(0, lags), np.minimum(len(x), len(y) + lags)
     sums = [np.append(0, np.cumsum(np.square(z, dtype=float))) for z in (x, y)]
     energies = (sums[0][end] - sums[0][start]) * (sums[1][end - lags] - sums[1][start - lags])
     c = np.abs(scipy.signal.correlate(x, y, method="fft")) / np.sqrt(energies + 1e-9)
-    least = min(options.overlap * duplicates.RATE, min(len(x), len(y)) / 2)
+    least = min(2 * options.overlap * duplicates.RATE, min(len(x), len(y)) / 2)
     return float(c[end - start >= least].max())
 
 
