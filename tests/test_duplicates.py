@@ -1,11 +1,13 @@
 """Duplicates: every kind of planted copy is found, with its lag; other hearts, clicks and hum are not."""
 
 import os
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.signal
 import soxr
 
 from murmur import audio, duplicates, params, tables
@@ -210,6 +212,59 @@ def test_the_correlation_is_that_of_sines_delayed_by_a_part_of_a_sample(delay):
     shared = np.corrcoef(x[500:2500], noise(y, 0))[0, 1]
     if delay == 0:
         assert duplicates._correlate(x, noise(y, 0), 500)[0] == pytest.approx(abs(shared), abs=0.01)
+
+
+def test_a_top_beyond_the_lags_tried_is_not_extrapolated():
+    x = np.sin(0.2 * np.arange(3000)) + 0.001 * np.arange(3000) % 1
+    for near in range(490, 511):
+        correlation, lag = duplicates._correlate(x, x[500:2500] * 0.5, near)
+        tried = [at_lag(x, x[500:2500], near + k) for k in range(-duplicates.SLACK, duplicates.SLACK + 1)]
+        assert correlation == pytest.approx(max(tried), abs=0.01) and abs(lag - near) <= duplicates.SLACK
+
+
+def test_copies_whose_loudest_moments_differ_are_found(tmp_path):
+    x = heart(0)[1000:13000]  # 3 s
+    loud = duplicates._listen(np.float32(x), RATE)
+    away = np.abs(np.arange(len(x))[:, None] - 2 * loud.anchors[loud.loudest]).min(1) / RATE
+    y = x * (1 - 0.15 * np.exp(-((away / 0.004) ** 2)))  # 15 % softer at them, for a few ms
+    other = duplicates._listen(np.float32(y), RATE)
+    assert at_lag(loud.signal, other.signal, 0) > 0.98
+    assert (loud.snippets[loud.loudest] @ other.snippets[other.loudest].T).max() < 0.8
+    assert named(search(tmp_path, {"a": x, "b": y, "c": heart(1)})) == [("a", "b")]
+
+
+def at_lag(x, y, lag):
+    """The correlation (absolute) of what x [n] and y [m] share at a lag."""
+    start, end = max(0, lag), min(len(x), len(y) + lag)
+    u, v = x[start:end].astype(float), y[start - lag : end - lag].astype(float)
+    return abs(u @ v) / np.sqrt((u @ u) * (v @ v))
+
+
+def best_at_any_lag(x, y, least):
+    """The largest correlation of all that x and y share, over all lags where that is `least` samples."""
+    lags = scipy.signal.correlation_lags(len(x), len(y))
+    start, end = np.maximum(0, lags), np.minimum(len(x), len(y) + lags)
+    sums = [np.append(0, np.cumsum(np.square(z, dtype=float))) for z in (x, y)]
+    energies = (sums[0][end] - sums[0][start]) * (sums[1][end - lags] - sums[1][start - lags])
+    c = np.abs(scipy.signal.correlate(x, y, method="fft")) / np.sqrt(energies + 1e-9)
+    return c[end - start >= least].max()
+
+
+def test_what_the_search_finds_is_what_the_comparison_at_all_lags_finds():
+    options = params.Duplicates(correlation=0.9, overlap=2.0)
+    draw, sounds = np.random.default_rng(3), []
+    for k in range(24):  # 4 s of one, and of the other the last 2 to 3 s of them and 1 s more, under noise
+        x, start = heart(k), 4 * int(draw.integers(RATE // 4, RATE // 2))
+        sounds += [x[: 4 * RATE], noise(x[start : 5 * RATE], draw.uniform(2, 9), seed=k)]
+    heard = [duplicates._listen(np.float32(x), RATE) for x in sounds]
+    truth = {
+        (i, j): best_at_any_lag(heard[i].signal, heard[j].signal, 2000)
+        for i, j in combinations(range(len(sounds)), 2)
+    }
+    found = {(i, j): correlation for i, j, correlation, _ in duplicates._search(heard, options)}
+    copies = {pair for pair, correlation in truth.items() if correlation >= 0.9}
+    assert len(copies) > 12 and set(found) == copies
+    assert all(correlation == pytest.approx(truth[pair], abs=0.02) for pair, correlation in found.items())
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -255,29 +255,126 @@ def test_a_stage_loads_the_parameters_that_dvc_yaml_declares(stage):
     assert loaded == declared
 
 
+# What reads a dependency that the tiny project has no use for.
+ALSO = {
+    "download": {"dataset": "folder", "task": "label", "positive": ["ill"]},
+    "split": {"split": {"method": "file", "file": "data/splits/made.csv", "on_leak": "warn"}},
+}
+# In the folder of one stage: the files opened are listed, and no other `murmur` can be imported.
+WATCH = """
+import atexit, os, pathlib, sys
+
+root = pathlib.Path.cwd()
+paths = map(pathlib.Path, sys.path)
+sys.path[:] = [str(path) for path in paths if path == root / "src" or not (path / "murmur").is_dir()]
+sys.meta_path[:] = [finder for finder in sys.meta_path if "editable" not in getattr(finder, "__module__", "")]
+listed = os.open(root / "opened.txt", os.O_CREAT | os.O_APPEND | os.O_WRONLY)
+
+def watch(event, args):
+    if event == "open" and isinstance(args[0], str | os.PathLike):
+        os.write(listed, f"{os.path.abspath(args[0])}\\n".encode())
+
+def check():
+    for name, module in list(sys.modules.items()):
+        if name.split(".")[0] == "murmur" and not str(module.__file__).startswith(str(root)):
+            print(f"{name} comes from {module.__file__}", file=sys.stderr, flush=True)
+            os._exit(3)
+
+sys.addaudithook(watch)
+atexit.register(check)
+"""
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_runs_with_nothing_but_its_dependencies_and_gives_the_same_bytes(project, tmp_path, stage):
-    alone(project, tmp_path, stage)
+    unread = alone(project, tmp_path / "alone", stage)
+    if stage in ALSO:
+        other = tmp_path / "project"
+        shutil.copytree(project, other, ignore=shutil.ignore_patterns("cache", "tmp"))
+        edit(other, ALSO[stage])
+        persons = pd.read_parquet(other / "data/recordings.parquet")["patient_id"].unique()
+        roles = [{"patient_id": name, "run": str(run), "role": ("train", "test")[k % 2]}
+                 for run in (0, 1) for k, name in enumerate(persons)]  # fmt: skip
+        made.write_csv(other / "data/splits/made.csv", roles)
+        made.folder(other / "data/folder")
+        unread &= alone(other, tmp_path / "also", stage, same=False)
+    order = {Path("data/checked")} if stage == "download" else set()  # an output of check, always the same
+    assert unread == order
 
 
-def alone(project, folder, stage):
-    """Run a stage of the project in a folder that holds its dependencies only, and compare what it writes."""
+def alone(project, folder, stage, *, same=True):
+    """Run a stage of the project in a folder that holds its dependencies only, and compare what it writes.
+
+    Returns the dependencies without which it would have done the same: neither Python opened them nor does it
+    fail when they are taken away (pyarrow and libsndfile open files unseen).
+    """
     with Repo(str(project)) as repo:
         (found, *_) = [s for s in repo.index.stages if s.name.split("@")[0] == stage]
         deps = [dep.fs_path for dep in found.deps if not isinstance(dep, ParamsDependency)]
+        deps = [Path(path).relative_to(project) for path in deps]
         outs = [Path(out.fs_path).relative_to(project) for out in found.outs]
         command = found.cmd
-    for path in [*deps, str(project / "params.yaml")]:
-        target = folder / Path(path).relative_to(project)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        (shutil.copytree if Path(path).is_dir() else shutil.copy)(path, target)
-    run(folder, "sh", "-c", command, MURMUR_WORKERS="1")
-    for out in outs:
+    for path in [*deps, Path("params.yaml")]:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (shutil.copytree if (project / path).is_dir() else shutil.copy)(project / path, folder / path)
+    (folder / "src/sitecustomize.py").write_text(WATCH)
+    run(folder, "sh", "-c", command, MURMUR_WORKERS="1", PYTHONDONTWRITEBYTECODE="1")
+    for out in outs * same:
         assert contents(folder / out) == contents(project / out), out
+    opened = {Path(line) for line in (folder / "opened.txt").read_text().splitlines()}
+    opened |= {parent for path in opened for parent in path.parents}
+    return {path for path in deps if folder / path not in opened and runs_without(path, folder, command)}
+
+
+def imported(path):
+    """The project's files that a module's import statements name, and what these import, itself included."""
+    found, left = set(), [path]
+    while left:
+        found.add(path := left.pop())
+        for node in ast.walk(ast.parse((ROOT / path).read_text())):
+            names = (
+                [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+            )
+            if isinstance(node, ast.ImportFrom):
+                names = [node.module, *(f"{node.module}.{name}" for name in names)]
+            files = [
+                f"src/{name.replace('.', '/')}{end}" for name in names for end in (".py", "/__init__.py")
+            ]
+            left += [file for file in files if (ROOT / file).exists() and file not in found]
+    return found
+
+
+STAGE_DEPS = {
+    name: stage.get("do", stage)["deps"]
+    for name, stage in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].items()
+}
+CHOICES = [
+    (stage, path.relative_to(ROOT).as_posix())
+    for stage, deps in STAGE_DEPS.items()
+    for dep in deps
+    if dep.startswith("src/") and "$" in dep
+    for path in sorted((ROOT / dep).parent.glob("*.py"))
+]
+
+
+@pytest.mark.parametrize(("stage", "module"), CHOICES)
+def test_whatever_module_a_parameter_names_imports_nothing_but_dependencies(stage, module):
+    assert imported(module) - {module} <= set(STAGE_DEPS[stage])
+
+
+def runs_without(path, folder, command):
+    (folder / path).rename(folder / "away")
+    try:
+        run(folder, "sh", "-c", command, MURMUR_WORKERS="1", PYTHONDONTWRITEBYTECODE="1")
+    except AssertionError:
+        return False
+    finally:
+        (folder / "away").rename(folder / path)
+    return True
 
 
 def test_the_check_runs_with_nothing_but_its_dependencies_and_gives_the_same_bytes(project, tmp_path):
-    alone(project, tmp_path, "check")
+    assert not alone(project, tmp_path, "check")
 
 
 @pytest.mark.parametrize("key", KEYS)
@@ -311,7 +408,7 @@ def test_whatever_a_run_is_called_dvc_removes_nothing_but_a_run_s_own_files(open
     assert [ending[-1] for ending in endings] == [".parquet", ".csv", ".weights"]
     assert endings[0][0] == ".predictions" and endings[1][0] == ".history"
     words = shlex.split(stages["train"].cmd)
-    assert words == ["PYTHONPATH=src", "python", "stages/train.py", "--run", str(value)]
+    assert words == ["env", "PYTHONPATH=src", "python", "stages/train.py", "--run", str(value)]
 
 
 def test_no_other_output_path_has_a_parameter_in_it():
@@ -391,7 +488,7 @@ def test_embeddings_are_made_once_and_only_for_who_wants_them(project, tmp_path)
     edit(folder, {"embed": embed, "mel": heard, "train": {"features": "embedding"}})
     assert repro(folder, "train@0", MURMUR_WORKERS="1") == ["mel", "embed@m2d", "train@0"]
     assert np.load(folder / "data/embedding/array.npy").shape[1:] == (1, 960, 1)
-    alone(folder, tmp_path / "alone", "embed")
+    assert not alone(folder, tmp_path / "alone", "embed")
     with Repo(str(folder)) as repo:
         edit(folder, {"train": {"lr": 0.002}})
         assert not changed_stages(repo)[1] & {"mel", "embed"}

@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 import scipy.fft
 import soxr
-from numpy.lib.stride_tricks import sliding_window_view
 from scipy.ndimage import maximum_filter1d, median_filter, uniform_filter1d
 from scipy.signal import butter, sosfiltfilt
 from threadpoolctl import threadpool_limits
@@ -22,9 +21,14 @@ from murmur.params import Duplicates
 
 RATE = 1000  # Hz, of the signals compared; anchors are found at twice that
 BAND = (25, 200)  # Hz
-REACH = 0.5  # s: an anchor is louder than all that lies so near it
-SNIPPET = 0.25  # s, before and after the anchor
-SLACK = 3  # samples at RATE that noise may move an anchor
+REACH = 0.5  # s before and after an anchor, to compare its loudness with
+LOUD = 0.8  # times the largest value within REACH that an anchor has at least; 1: it is the largest
+NEXT = 0.005  # s: an anchor is the largest value so near it
+SNIPPET = 0.75  # s, before and after the anchor
+STEP = 16  # samples at 2 RATE from one sample of a snippet to the next
+AGREE = 0.75  # times the least correlation of two recordings: the least of two snippets of theirs
+SLACK = 5  # samples at RATE that noise may move an anchor
+TOGETHER = 2  # samples at RATE: votes for lags that differ by no more are votes for one lag
 SHORT = 3.0  # s: a shorter overlap may hold one anchor only
 LINE = 8  # times the usual amplitude around a frequency: what stands out more is hum
 SHORTEST = 0.1  # s; what is shorter is compared by its hash only
@@ -38,7 +42,8 @@ class Heard(NamedTuple):
 
     signal: np.ndarray  # [n] float32 at RATE
     anchors: np.ndarray  # [anchors] samples at 2 RATE
-    snippets: np.ndarray  # [anchors, samples] float32 at RATE / 2, of norm 1
+    snippets: np.ndarray  # [anchors, samples] float32, of norm 1
+    loudest: np.ndarray  # [anchors] bool: the largest value within REACH
 
 
 class Block(NamedTuple):
@@ -47,16 +52,19 @@ class Block(NamedTuple):
     owner: np.ndarray
     anchors: np.ndarray
     snippets: np.ndarray
+    loudest: np.ndarray
 
 
 def find(recordings: pd.DataFrame, raw: Path, options: Duplicates) -> pd.DataFrame:
     """Find the pairs of recordings that hold the same audio.
 
     Every recording is reduced to what a copy keeps: its band of 25 to 200 Hz, tilted up and evenly loud, and
-    anchors in it, moments louder than all within 0.5 s. Snippets around the anchors are compared, all with
-    all. Where some agree at the same lag, as in Wang's fingerprints (An industrial-strength audio search
-    algorithm, ISMIR 2003), the whole stretches that the two recordings share at that lag are compared. What
-    two recordings share for less than 2 s may hold no anchor, and is then missed.
+    anchors in it, moments almost as loud as all within 0.5 s. Snippets of 1.5 s around the anchors are
+    compared, the loudest with all. Where some agree at the same lag, as in Wang's fingerprints (An
+    industrial-strength audio search algorithm, ISMIR 2003), the whole stretches that the two recordings share
+    at that lag are compared, and these decide. So no pair below `correlation` is reported. Of pairs that
+    share 2 s or more and correlate at 0.9 or more it finds 99.7 % (made of real recordings, against the
+    comparison at all lags), of those at 0.98 or more all; of pairs that share less, 96 %.
 
     Parameters
     ----------
@@ -93,15 +101,18 @@ def _identical(hashes: pd.Series) -> list[tuple[int, int]]:
 
 def _listen(samples: np.ndarray, rate: int) -> Heard:
     half = round(2 * SNIPPET * RATE)
+    offsets = np.arange(0, 2 * half, STEP)
     if len(samples) < SHORTEST * rate:
-        return Heard(np.zeros(0, np.float32), np.zeros(0, int), np.zeros((0, half // 2), np.float32))
+        none = np.zeros(0, np.float32)
+        return Heard(none, none.astype(int), np.zeros((0, len(offsets)), np.float32), none.astype(bool))
     x = _level(_without_hum(soxr.resample(samples - samples.mean(), rate, 2 * RATE)))
     size = np.abs(x)
-    highest = size == maximum_filter1d(size, round(4 * REACH * RATE) + 1)
-    anchors = np.flatnonzero(highest & (size > np.sqrt(np.mean(size**2))))
-    around = anchors[:, None] + np.arange(0, 2 * half, 4)
-    snippets = np.pad(x, half)[around] * np.sign(x[anchors, None])
-    return Heard(x[::2].copy(), anchors, snippets / np.linalg.norm(snippets, axis=1, keepdims=True))
+    largest = maximum_filter1d(size, round(4 * REACH * RATE) + 1)
+    peak = size == maximum_filter1d(size, round(4 * NEXT * RATE) + 1)
+    anchors = np.flatnonzero(peak & (size >= LOUD * largest) & (size > np.sqrt(np.mean(size**2))))
+    snippets = np.pad(x, half)[anchors[:, None] + offsets] * np.sign(x[anchors, None])
+    snippets /= np.linalg.norm(snippets, axis=1, keepdims=True)
+    return Heard(x[::2].copy(), anchors, snippets, size[anchors] == largest[anchors])
 
 
 def _without_hum(x: np.ndarray) -> np.ndarray:
@@ -137,16 +148,16 @@ def _search(heard: list[Heard], options: Duplicates) -> list[Pair]:
 
 def _stack(heard: list[Heard], rows: np.ndarray) -> Block:
     owner = np.repeat(rows, [len(heard[row].anchors) for row in rows])
-    anchors, snippets = ([getattr(heard[row], name) for row in rows] for name in ("anchors", "snippets"))
-    return Block(owner, np.concatenate(anchors), np.concatenate(snippets))
+    fields = ([getattr(heard[row], name) for row in rows] for name in Block._fields[1:])
+    return Block(owner, *map(np.concatenate, fields))
 
 
 def _compare(
     signals: list[np.ndarray], lengths: np.ndarray, options: Duplicates, blocks: tuple[Block, Block]
 ) -> list[Pair]:
-    i, j, lag, votes = _agreeing(*blocks, options.correlation)
+    i, j, lag, votes = _agreeing(*blocks, AGREE * options.correlation)
     shared = np.minimum(lengths[i], lengths[j] + lag) - np.maximum(0, lag)
-    least = np.minimum(options.overlap * RATE, np.minimum(lengths[i], lengths[j]) / 2)
+    least = np.minimum(options.overlap * RATE, np.minimum(lengths[i], lengths[j]) / 2).clip(3 * SLACK)
     likely = (shared >= least) & ((votes > 1) | (shared < SHORT * RATE))
     best: dict[tuple[int, int], Pair] = {}
     for a, b, near in np.transpose([i, j, lag])[likely].tolist():
@@ -157,31 +168,47 @@ def _compare(
 
 
 def _agreeing(one: Block, other: Block, least: float) -> tuple[np.ndarray, ...]:
-    """Recordings i < j, a lag in samples at RATE, how many of their snippets agree at it: each [found]."""
-    alike = one.snippets @ other.snippets.T >= least
-    a, b = np.divmod(np.flatnonzero(alike), len(other.owner))
-    a, b = a[one.owner[a] < other.owner[b]], b[one.owner[a] < other.owner[b]]
-    lag = np.round((one.anchors[a] - other.anchors[b]) / 4).astype(int) * 2  # to 2 ms: noise moves anchors
-    order = np.lexsort((lag, other.owner[b], one.owner[a]))
-    rows = np.stack([one.owner[a], other.owner[b], lag])[:, order]
-    first = np.flatnonzero(np.any(np.diff(rows, prepend=-1), axis=0))
-    return *rows[:, first], np.diff(first, append=len(order))
+    """Recordings i < j, a lag in samples at RATE, how many of their snippets agree at it: each [found].
+
+    Of two snippets one lies at the loudest moment around; noise may make another moment the loudest.
+    """
+    found = [
+        _alike(one, other, np.flatnonzero(one.loudest), np.arange(len(other.owner)), least),
+        _alike(one, other, np.flatnonzero(~one.loudest), np.flatnonzero(other.loudest), least),
+    ]
+    a, b = np.concatenate(found, axis=1)
+    rows = np.stack([one.owner[a], other.owner[b], one.anchors[a] - other.anchors[b]])
+    rows = rows[:, np.lexsort(rows[::-1])]
+    steps = np.diff(rows, prepend=-1)
+    first = np.flatnonzero((steps[0] != 0) | (steps[1] != 0) | (steps[2] > 2 * TOGETHER))
+    votes = np.diff(first, append=rows.shape[1])
+    i, j, lag = rows[:, first + votes // 2]
+    return i, j, lag // 2, votes
+
+
+def _alike(one: Block, other: Block, rows: np.ndarray, columns: np.ndarray, least: float) -> np.ndarray:
+    """The anchors [2, found] of the two blocks whose snippets correlate, by pairs of `rows` and `columns`."""
+    alike = one.snippets[rows] @ other.snippets[columns].T >= least
+    a, b = np.divmod(np.flatnonzero(alike), len(columns))
+    pair = np.stack([rows[a], columns[b]])
+    return pair[:, one.owner[pair[0]] < other.owner[pair[1]]]
 
 
 def _correlate(x: np.ndarray, y: np.ndarray, lag: int) -> tuple[float, float]:
     """The normalised cross-correlation (absolute) of all that x [n] and y [m] share, and its lag in samples.
 
     The best lag within SLACK of `lag` is taken, to a part of a sample: the top of a parabola through it and
-    its neighbours. Sounds that agree by less than half at `lag` itself are no copies: 0.
+    its neighbours.
     """
     start, end = max(0, lag + SLACK), min(len(x), len(y) + lag - SLACK)
-    u, v = x[start:end], y[start - lag : end - lag]
-    if abs(u @ v) <= 0.5 * np.sqrt((u @ u) * (v @ v)):
-        return 0.0, float(lag)
-    windows = sliding_window_view(y[start - lag - SLACK : end - lag + SLACK], len(u))[::-1]
-    c = np.abs(windows @ u) / np.sqrt(np.einsum("ij,ij->i", windows, windows) * (u @ u))
-    best = int(c[1:-1].argmax()) + 1
-    left, top, right = c[best - 1 : best + 2]
+    u, v = x[start:end], y[start - lag - SLACK : end - lag + SLACK]
+    squares = v.astype(float) ** 2
+    energy = squares[: len(u)].sum() + np.cumsum(np.append(0, squares[len(u) :] - squares[: 2 * SLACK]))
+    c = (np.abs(np.correlate(v, u, "valid")) / np.sqrt((energy * (u @ u)).clip(1e-30)))[::-1]
+    best = int(c.argmax())
+    if best in (0, 2 * SLACK):  # the top lies beyond
+        return float(c[best]), float(lag - SLACK + best)
+    left, top, right = c[best - 1 : best + 2].tolist()
     bend = left - 2 * top + right
     shift = (left - right) / (2 * bend) if bend < 0 else 0.0
-    return min(1.0, float(top - (left - right) * shift / 4)), float(lag - SLACK + best + shift)
+    return min(1.0, top - (left - right) * shift / 4), lag - SLACK + best + shift
