@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 import torch
-from pydantic import ValidationError, validate_call
+from pydantic import ConfigDict, ValidationError, validate_call
 from safetensors.torch import load_file
 from timm.models import adapt_input_conv
 from torch import nn
@@ -55,7 +55,7 @@ def build(model: Model, *, classes: int, channels: int, mels: int, frames: int) 
 def _construct(function: Callable[..., nn.Module], model: Model, shape: dict[str, int]) -> nn.Module:
     """Call `build`, its options checked against its annotations."""
     try:
-        return validate_call(function, config={"strict": True})(**shape, **model.options)
+        return validate_call(config=ConfigDict(strict=True))(function)(**shape, **model.options)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
