@@ -184,6 +184,8 @@ def test_the_bilstm_reads_time_forwards_and_backwards():
         (Model(name="__init__"), "no model"),
         (Model(name="cnn", widht=8), "train.model.widht: cnn takes no such option; it takes"),
         (Model(name="cnn", classes=8), "train.model.classes"),
+        (Model(name="cnn", width=True), "train.model.width: .*valid integer .it is True"),
+        (Model(name="cnn", width=8, dropout="0.2"), "train.model.dropout: .*valid number .it is '0.2'"),
         (
             Model(name="backbone"),
             "train.model.arch: backbone needs this option; it takes .*'dropout', 'weights'",
