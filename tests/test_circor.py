@@ -109,6 +109,9 @@ def test_outcome(tree, tmp_path):
         ([patient("1"), patient("2", Murmur="nan")], "patient 2: Murmur is None, .*; mend the row"),
         ([patient("1"), patient("")], "row 3: Patient ID is empty; fill it in"),
         ([patient("1"), patient("1.0")], "row 3: the patient stands in two rows; keep one"),
+        ([patient("1", "av")], "row 2: Locations is not AV, PV, TV, MV or Phc, joined by"),
+        ([patient("1", "AV+../PV")], "row 2: Locations is not AV, PV"),
+        ([patient("1", **{"Murmur locations": "Av"})], "row 2: Murmur locations is not AV, PV"),
         ([patient("1"), patient("2x")], "row 3: Patient ID is not a whole number; fetch"),
         (
             [patient("12"), linked("3", "012")],

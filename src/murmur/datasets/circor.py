@@ -18,6 +18,7 @@ TASKS = {
     "outcome": Task(("Abnormal", "Normal"), ("Abnormal",)),
 }
 COLUMNS = {"murmur": "Murmur", "outcome": "Outcome"}
+SITE = "(AV|PV|TV|MV|Phc)"
 PERSONS = "patients linked by Additional ID are one person, recorded in two campaigns"
 LICENCE = "ODC-By 1.0"
 
@@ -81,6 +82,11 @@ def _read_patients(root: Path) -> pd.DataFrame:
     if missing := [column for column in needed if column not in table]:
         raise MurmurError(f"{path}: no column {', '.join(missing)}; fetch the data set's own table")
     csvs.check_filled(path, table, "Locations")
+    for column in ("Locations", "Murmur locations"):
+        odd = table[column].notna() & ~table[column].str.fullmatch(rf"{SITE}(\+{SITE})*").eq(True)
+        csvs.check_rows(
+            path, odd, f"{column} is not AV, PV, TV, MV or Phc, joined by +; fetch the data set's own"
+        )
     for column in ("Patient ID", "Additional ID"):
         odd = table[column].notna() & ~table[column].str.fullmatch(r"\d+(\.0)?").eq(True)
         csvs.check_rows(path, odd, f"{column} is not a whole number; fetch the data set's own table")
