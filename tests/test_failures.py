@@ -4,11 +4,13 @@ An error names the file, row or key and says what to do, and no stage leaves any
 rule leaves out is listed in a table.
 """
 
+import errno
 import importlib
 import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,7 +18,7 @@ import pytest
 import yaml
 
 from murmur import tables
-from murmur.errors import MurmurError
+from murmur.errors import MurmurError, run_stage
 from tests import made
 
 ROWS = [{"path": f"{k}.wav", "label": ("ill", "well")[k % 2]} for k in range(8)]
@@ -376,3 +378,66 @@ def test_a_stage_says_it_in_one_line_and_ends_with_1(project):
         and "own/5.wav: cut short" in done.stderr
     )
     assert not (project / "data/raw").exists() and not files(project) & {*OUTS}
+
+
+def no_file():
+    Path("nowhere/x").read_bytes()
+
+
+def disk_full():
+    raise OSError(errno.ENOSPC, "full", "data/mel.npy")
+
+
+def too_large():
+    np.empty((10**9, 10**9))
+
+
+def gpu_full():
+    raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+
+def stopped():
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    "main, words",
+    [
+        (no_file, "nowhere/x: No such file or directory"),
+        (disk_full, "data/mel.npy: No space left on device; free some space there, then run it again"),
+        (too_large, r"the memory is not enough \(Unable to allocate .*\); set MURMUR_WORKERS to fewer"),
+        (gpu_full, r"the memory is not enough \(CUDA out of memory.*\); set MURMUR_WORKERS"),
+        (stopped, "interrupted"),
+    ],
+)
+def test_what_the_computer_refuses_is_one_line(main, words):
+    with pytest.raises(SystemExit, match=f"^error: {words}") as caught:
+        run_stage(main)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_fault_of_the_program_keeps_its_traceback():
+    for error in (RuntimeError("size mismatch"), KeyError("label")):
+        with pytest.raises(type(error)):
+            run_stage(lambda error=error: (_ for _ in ()).throw(error))
+
+
+PRINT = "from murmur.errors import run_stage; run_stage(lambda: print('ÄÖ\\udc80 ' + '─' * 9))"
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_what_the_output_cannot_encode_is_an_escape(encoding):
+    environment = os.environ | {"PYTHONPATH": str(made.ROOT / "src"), "PYTHONIOENCODING": encoding}
+    done = subprocess.run([sys.executable, "-c", PRINT], capture_output=True, env=environment)
+    assert done.returncode == 0 and done.stderr == b"" and rb"\udc80" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "redirected, status", [("| true; exit ${PIPESTATUS[0]}", 1), (">/dev/full", 1), (">&-", 0)]
+)
+def test_an_output_that_cannot_be_written(redirected, status):
+    environment = os.environ | {"PYTHONPATH": str(made.ROOT / "src")}
+    more = PRINT.replace("* 9", "* 99999")
+    command = ["bash", "-c", f'"{sys.executable}" -c "$0" {redirected}', more]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == status and "Traceback" not in done.stderr and "Exception" not in done.stderr
