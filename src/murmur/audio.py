@@ -66,7 +66,7 @@ def load_recording(raw: Path, recording: Any) -> tuple[np.ndarray, int]:
     if found != facts:
         raise MurmurError(
             f"{path}: not the recording that the table describes: there {_told(facts)}, here {_told(found)}; "
-            "run `dvc repro -f download`; if it comes back, the cache is damaged: README.md, Share the cache"
+            "run `dvc repro -f download`; if that does not help, DVC's cache is damaged: see README.md"
         )
     return samples, rate
 
