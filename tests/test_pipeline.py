@@ -257,7 +257,12 @@ def test_a_stage_loads_the_parameters_that_dvc_yaml_declares(stage):
 
 # What reads a dependency that the tiny project has no use for.
 ALSO = {
-    "download": {"dataset": "folder", "task": "label", "positive": ["ill"]},
+    "download": {
+        "dataset": "folder",
+        "task": "label",
+        "positive": ["ill"],
+        "download": {"remote": "private"},
+    },
     "split": {"split": {"method": "file", "file": "data/splits/made.csv", "on_leak": "warn"}},
 }
 # In the folder of one stage: the files opened are listed, and no other `murmur` can be imported.
