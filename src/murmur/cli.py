@@ -5,7 +5,6 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
-from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Annotated, Any
@@ -245,8 +244,6 @@ def _experiment(chosen: Sequence[int] | None = None) -> SimpleNamespace:
     MurmurError
         If a part of it is missing, or params.yaml is not what it was made with.
     """
-    import pandas as pd
-
     from murmur import elsewhere, tables  # imports torch
 
     p = params.load(*(name for name in params.Params.model_fields if name != "published"))
@@ -254,8 +251,7 @@ def _experiment(chosen: Sequence[int] | None = None) -> SimpleNamespace:
     embedded = ["embed@m2d"] if p.train.features == "embedding" else []
     trained = [f"train@{run}" for run in runs]
     _check_as_run(["download", "clean", "segment", "mel", *embedded, *trained, "evaluate"])
-    _, texts = project.at("workspace", ["metrics/calibration.csv"])
-    fitted = pd.read_csv(StringIO(texts["metrics/calibration.csv"]))
+    fitted = tables.read_csv("metrics/calibration.csv", ["run", "fold"], texts=["level"])
     weights = elsewhere.kept(Path("models"), fitted, runs)
     card = tables.read_card("data/recordings.parquet")
     return SimpleNamespace(

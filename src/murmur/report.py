@@ -103,11 +103,18 @@ def _bytes(path: Path) -> bytes:
 
 def _csv(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     names = {"test_sha256": str, "value": str, "experiment": str}
-    table = pd.read_csv(io.BytesIO(_bytes(path)), dtype=names, na_values=[""], keep_default_na=False)
+    content = io.BytesIO(_bytes(path))
+    try:
+        table = pd.read_csv(content, dtype=names, na_values=[""], keep_default_na=False)
+    except ValueError as error:
+        raise MurmurError(f"{path}: cannot be read ({error}); make it anew: dvc repro evaluate") from error
     if missing := [name for name in columns if name not in table]:
         raise MurmurError(f"{path}: no column {', '.join(missing)}; make it anew: dvc repro evaluate")
     counts = {name: int for name in table if name == "n" or name.startswith(("n_", "shared_"))}
-    return table.astype(counts)
+    try:
+        return table.astype(counts)
+    except ValueError as error:
+        raise MurmurError(f"{path}: a count is not a number; make it anew: dvc repro evaluate") from error
 
 
 def _json(path: Path) -> dict[str, Any]:
