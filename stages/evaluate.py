@@ -17,7 +17,7 @@ HISTORY = ("fold", "epoch", "train_loss")
 def main() -> None:
     p = params.load("evaluate", "clean", "segment", "mel", "split", "train", "seed")
     recordings = tables.read("data/recordings.parquet", tables.RECORDINGS)
-    groups = tables.read("data/folds/groups.parquet", tables.GROUPS)
+    groups = tables.read("data/groups.parquet", tables.GROUPS)
     card = tables.read_card("data/recordings.parquet")
     schema = tables.predictions_schema(card.classes)
     segments = tables.read("data/segments.parquet", tables.SEGMENTS)

@@ -19,10 +19,10 @@ def main() -> None:
     tables.write_csv(audit, "metrics/audit.csv")  # first, so that whoever is refused can look at it
     found = (audit, folds, recordings, duplicates, p.split.on_leak)
     print(split.check(*found, method=p.split.method, unknown_persons=card.unknown_persons))
+    tables.write(split.groups(recordings, duplicates), "data/groups.parquet", tables.GROUPS)
     with beside("data/folds") as folder:
         for run, table in runs.items():
             tables.write(table, folder / f"run_{run}.parquet", tables.FOLDS)
-        tables.write(split.groups(recordings, duplicates), folder / "groups.parquet", tables.GROUPS)
 
 
 if __name__ == "__main__":

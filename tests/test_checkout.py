@@ -44,7 +44,7 @@ def test_a_stage_runs_in_any_shell(folder, shell):
     Path("python").chmod(0o755)
     environment = {"PATH": f"{folder}:{os.environ['PATH']}", "HOME": str(folder)}
     for command in commands():
-        command = command.replace("${item.run}", "3")
+        command = command.replace("${item}", "--run 3")
         said = subprocess.run([shell, "-c", command], env=environment, capture_output=True, text=True)
         assert said.stdout.startswith("src stages/"), said.stderr
 

@@ -98,7 +98,7 @@ def test_ones_own_recordings_with_labels_of_their_own(project, tmp_path, capfd):
     said = capfd.readouterr().out
     assert said.startswith("| patient level | here | there | SD | 95 % interval | always Present |\n| --- |")
     assert "- 6 units (3 Present, 3 Absent) of 6 persons, 4 models" in said
-    assert "- left out: 3 x class odd is left out by class_map" in said
+    assert "- left out: 3 x left out by class_map" in said
     got = json.loads(Path("metrics/elsewhere_folder.json").read_text())
     assert (got["left_unasked"], got["classes"]) == (["Unknown"], ["Present", "Absent"])
     assert got["class_map"] == {"ill": "Present", "odd": None, "well": "Absent"}
@@ -194,7 +194,9 @@ def test_weights_that_were_not_kept_are_told(project):
     path = Path("models/run_1.weights/fold_0.safetensors")
     content = path.read_bytes()
     path.unlink()
-    with pytest.raises(MurmurError, match=r"run_1/fold_0.safetensors: no such weights \(1 of 4 missing\)"):
+    with pytest.raises(
+        MurmurError, match=r"run_1.weights/fold_0.safetensors: no such weights \(1 of 4 missing\)"
+    ):
         cli.robustness(disturb="gain")
     path.write_bytes(content)
 
@@ -202,7 +204,8 @@ def test_weights_that_were_not_kept_are_told(project):
 def test_data_that_may_not_be_passed_on_go_to_a_remote_of_their_own(project):
     assert cli._content_for("bmd_hs", [])["download"]["remote"] == "private"
     assert cli._content_for("bmd_hs", ["download.remote=mine"])["download"]["remote"] == "mine"
-    assert cli._content_for("pascal", [])["download"]["remote"] is None
+    assert cli._content_for("pascal", ["download.remote=null"])["download"]["remote"] is None
+    assert cli._content_for("yaseen", ["download.remote=null"])["download"]["remote"] == "private"
 
 
 def test_the_limit_of_the_experiment_does_not_hold_elsewhere(project):
@@ -219,7 +222,7 @@ def replaced(path):
 
 
 def test_files_replaced_meanwhile_are_refused_and_nothing_is_written(project, monkeypatch):
-    path, ask = Path("models/run_1/fold_0.safetensors"), elsewhere.figures
+    path, ask = Path("models/run_1.weights/fold_0.safetensors"), elsewhere.figures
 
     def figures(*arguments, **options):
         replaced(path)

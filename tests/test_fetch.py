@@ -294,7 +294,7 @@ TOO_MUCH = r"1 files of 1000000 bytes are more than such an archive may hold"
         (lambda p: archive(p, [("../a", b"")]), r"\.\./a leads out of the folder"),
         (lambda p: archive(p, [("/a", b"")]), "/a leads out of the folder"),
         (lambda p: archive(p, [(link("a.wav"), b"/etc/passwd")]), r"a\.wav is a link"),
-        (lambda p: archive(p, [("set/a.wav", b"1"), ("a.wav", b"2")]), r"a\.wav stands in it twice"),
+        (lambda p: archive(p, [("set/a.wav", b"1"), ("a.wav", b"2")]), r"a\.wav is in it twice"),
         (lambda p: archive(p, [("a", b"1"), ("a/b.wav", b"2")]), "Not a directory.*a/b"),
         (lambda p: archive(p, [("x" * 300, b"1")]), "File name too long"),
         (lambda p: archive(p, BOMB), TOO_MUCH),

@@ -78,8 +78,8 @@ def _fetched(
 ) -> tuple[list[str], list[str], comment.Problem | None]:
     """What the remotes lack of what dvc.lock names; the options of `dvc repro` that then do; what went wrong.
 
-    If something is to run, fetches what `dvc repro --pull --allow-missing` would not: the outputs in a folder
-    which a stage reads whole and several stages fill.
+    If something is to run, fetches what `dvc repro --pull --allow-missing` would not, where a folder is read whole:
+    its outputs if several stages fill it, all of it if another stage fetches a part.
     """
     if not remotes:
         return [], [], None
@@ -91,8 +91,9 @@ def _fetched(
         return lacking, ["--pull"], None
     stages = repo.index.stages
     read = {Path(dep.fs_path) for stage in stages for dep in stage.deps}
-    outs = [out for out in _cached(repo) if out.hash_info]
-    shared = [os.path.relpath(out.fs_path) for out in outs if Path(out.fs_path).parent in read]
+    parts = {parent for path in read for parent in path.parents}
+    outs = [Path(out.fs_path) for out in _cached(repo) if out.hash_info]
+    shared = [os.path.relpath(out) for out in outs if out.parent in read or out in parts]
     if shared and not is_same:
         _, problem = _tried(tries, remotes, repo.pull, shared, allow_missing=True)
     return [], [] if problem else ["--pull", "--allow-missing"], problem

@@ -122,7 +122,7 @@ def compare(
     sides = [comparison.parse(*project.at(name, comparison.FILES)) for name in (a, b)]
     result = comparison.compare(*sides, metrics=metric or (), level=level, rope=rope)
     if as_json:
-        print(json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False))
+        print(json.dumps(result, indent=2, allow_nan=False))
     else:
         print(comparison.as_markdown(result) if md else comparison.in_words(result))
 
@@ -259,8 +259,7 @@ def _experiment(chosen: Sequence[int] | None = None) -> SimpleNamespace:
     embedded = ["embed@m2d"] if p.train.features == "embedding" else []
     trained = [f"train@{run}" for run in runs]
     _check_as_run(["download", "clean", "segment", "mel", *embedded, *trained, "evaluate"])
-    _, texts = project.at("workspace", ["metrics/calibration.csv"])
-    fitted = tables.parse_csv(texts["metrics/calibration.csv"], "metrics/calibration.csv")
+    fitted = tables.read_csv("metrics/calibration.csv", ["run", "fold"], may_be_empty=False)
     weights = elsewhere.kept(Path("models"), fitted, runs)
     card = tables.read_card("data/recordings.parquet")
     return SimpleNamespace(
@@ -284,7 +283,7 @@ def _with_groups(heard: Any) -> Any:
     """With the groups that the bootstrap resamples."""
     from murmur import tables
 
-    groups = tables.read("data/folds/groups.parquet", tables.GROUPS)
+    groups = tables.read("data/groups.parquet", tables.GROUPS)
     return replace(heard, recordings=heard.recordings.merge(groups, on="recording_id", validate="1:1"))
 
 
@@ -294,13 +293,13 @@ def _details(folder: Path) -> dict[str, Any]:
 
 def _check_as_run(stages: Sequence[str]) -> None:
     """Refuse a params.yaml that is not what these stages ran with, as dvc.lock has it."""
-    _, texts = project.at("workspace", ["dvc.lock"])
-    ran = params.parse_yaml(texts["dvc.lock"], "dvc.lock").get("stages", {})
-    now = params.read_yaml("params.yaml")
+    project.at("workspace", ["dvc.lock"])
+    lock, now = params.read_yaml("dvc.lock"), params.read_yaml("params.yaml")
     for stage in stages:
-        if stage not in ran:
+        entry = _get(lock, f"stages.{stage}")
+        if not isinstance(entry, dict):
             raise MurmurError(f"stage {stage} has not run with this params.yaml: `dvc repro` first")
-        for key, value in ran[stage].get("params", {}).get("params.yaml", {}).items():
+        for key, value in entry.get("params", {}).get("params.yaml", {}).items():
             if _get(now, key) != value:
                 raise MurmurError(
                     f"params.yaml: {key} is not what {stage} ran with: `dvc repro` first, or put it back"

@@ -30,10 +30,10 @@ class MurmurError(Exception):
 
 
 def run_stage(main: Callable[[], object]) -> None:
-    """Run a stage or a command; what a user can mend becomes one plain message and exit status 1.
+    """Run a stage or a command; what a user can fix becomes one plain message and exit status 1.
 
     That is a MurmurError, an error of the operating system (disk full, permissions, names too long) or a
-    want of memory. What the output cannot encode is printed as an escape.
+    lack of memory. What the output cannot encode is printed as an escape.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

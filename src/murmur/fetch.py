@@ -227,7 +227,7 @@ def unzip(archive: Path, folder: Path) -> None:
     Raises
     ------
     MurmurError
-        Naming the archive, if it is broken, a name in it leads out of the folder or stands twice, or it
+        Naming the archive, if it is broken, a name in it leads out of the folder or is there twice, or it
         holds links or more than `MEMBERS`, `UNPACKED` and `RATIO` allow.
     """
     try:
@@ -254,7 +254,7 @@ def _check_members(members: Sequence[zipfile.ZipInfo], archive: Path) -> None:
         elif stat.S_ISLNK(member.external_attr >> 16):
             wrong = f"{member.filename} is a link"
         elif names[member.filename.rstrip("/")] > 1:
-            wrong = f"{member.filename} stands in it twice"
+            wrong = f"{member.filename} is in it twice"
         elif len(members) > MEMBERS or size > min(UNPACKED, most):
             wrong = f"{len(members)} files of {size} bytes are more than such an archive may hold"
         else:
