@@ -78,8 +78,8 @@ def _fetched(
 ) -> tuple[list[str], list[str], comment.Problem | None]:
     """What the remotes lack of what dvc.lock names; the options of `dvc repro` that then do; what went wrong.
 
-    If something is to run, fetches what `dvc repro --pull --allow-missing` would not, of a folder that a stage
-    reads whole: its outputs if several stages fill it, all of it if another stage fetches a part.
+    If something is to run, fetches what `dvc repro --pull --allow-missing` would not, of a folder that a
+    stage reads whole: its outputs if several stages fill it, all of it if another stage fetches a part.
     """
     if not remotes:
         return [], [], None
