@@ -271,6 +271,16 @@ def test_unknown_persons_are_counted(lent, tmp_path):
     )
 
 
+def test_what_other_columns_of_the_appendix_hold_does_not_matter(tmp_path):
+    root = made.cinc2016(tmp_path, "a")
+    before = cinc2016._persons(root)
+    lines = (root / APPENDIX).read_text(encoding="utf-8").splitlines()
+    odd = [",Age,Age,", *(',#REF!,"' + "x" * 2000 + '\x07",y' for _ in lines[1:])]
+    text = "\n".join(line + more for line, more in zip(lines, odd, strict=True))
+    (root / APPENDIX).write_text(text, encoding="utf-8")
+    assert before and cinc2016._persons(root) == before
+
+
 def test_subjects_are_counted_as_by_those_who_had_the_appendix():
     names = {
         "a": [(f"a{k:04d}", f"C{k % 60 + 1}S{k // 60}b", "") for k in range(409)],

@@ -29,6 +29,7 @@ def read(
     columns: Sequence[str],
     *,
     header: bool = True,
+    only: bool = False,
     remedy: str = "fetch the data set's own table",
 ) -> pd.DataFrame:
     """A CSV in UTF-8 as text, None where a cell is empty or `nan`; the index is the row in the file.
@@ -39,6 +40,7 @@ def read(
     Parameters
     ----------
     columns: must be there, the first of them never empty; without a `header` they name the fields.
+    only: read these columns alone, whatever the others of a published table hold.
     remedy: what the user is to do if the file is not such a table.
 
     Raises
@@ -53,7 +55,13 @@ def read(
     names = lines.pop(0) if header else [*columns]
     rows = dict(enumerate(lines, 1 + header))
     rows = {k: row for k, row in rows.items() if any(row)}
-    _check_header(path, names, rows, columns, remedy)
+    if missing := [column for column in columns if column not in names]:
+        raise MurmurError(f"{path}: no column {', '.join(missing)}; {remedy} (it is {_shown(names)})")
+    if only:
+        places = [names.index(column) for column in columns]
+        rows = {k: ["".join(row[place : place + 1]) for place in places] for k, row in rows.items()}
+        names = [*columns]
+    _check_header(path, names, rows)
     for k, row in rows.items():
         _check_fields(path, k, row, names)
     if not rows:
@@ -177,11 +185,7 @@ def _parsed(path: Path, remedy: str) -> list[list[str]]:
         raise MurmurError(f"{path}: cannot be read (line {lines.line_num}: {error}); {remedy}") from error
 
 
-def _check_header(
-    path: Path, names: list[str], rows: Mapping[int, list[str]], columns: Sequence[str], remedy: str
-) -> None:
-    if missing := [column for column in columns if column not in names]:
-        raise MurmurError(f"{path}: no column {', '.join(missing)}; {remedy} (it is {_shown(names)})")
+def _check_header(path: Path, names: list[str], rows: Mapping[int, list[str]]) -> None:
     if twice := [name for name in names if name and names.count(name) > 1]:
         raise MurmurError(f"{path}: the column {twice[0]} is there twice; keep one")
     for k, name in enumerate(names):

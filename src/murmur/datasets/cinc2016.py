@@ -158,7 +158,7 @@ def _persons(root: Path) -> dict[str, str]:
     if not where.is_file():
         return {}
     columns = ["Challenge record name", "Original record name", "# Raw record"]
-    table = csvs.read(where, columns)[columns].fillna("")
+    table = csvs.read(where, columns, only=True).fillna("")
     found = {name: _person(name, original, raw) for name, original, raw in table.itertuples(index=False)}
     return {name: person for name, person in found.items() if person}
 
