@@ -142,7 +142,8 @@ def test_remarks_on_the_remote():
     assert note.startswith(
         "No DVC remote is set of the name `private`, which outputs have: what ran had nothing"
     )
-    assert note.endswith("nothing is pushed. To share it: `dvc remote add --force private URL`.")
+    assert "nothing is pushed. To share it: `dvc remote add --force private URL`, or, " in note
+    assert note.endswith("if the data may be passed on, `download.remote: null`.")
     assert "lacked a, b, c, d, e, f and 2 more," in comment.remarks("`s`", list("abcdefgh"), None)[0]
     problem = comment.out_of_reach("`s` (s3://x)", 3, "no route")
     assert problem.title == "the DVC remote `s` (s3://x) is out of reach, tried 3 x: no route"

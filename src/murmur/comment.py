@@ -207,7 +207,7 @@ def remarks(
         return [
             f"No DVC remote is set of the name {' and '.join(map(code, unknown))}, which outputs have: what "
             "ran had nothing but this machine's own cache, and stays there; nothing is pushed. To share it: "
-            f"{add}."
+            f"{add}, or, if the data may be passed on, `download.remote: null`."
         ]
     if problem:
         return [f"{problem.title}. Went on without it: what ran had nothing but this machine's own cache."]
