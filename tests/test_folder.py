@@ -189,6 +189,15 @@ def test_inner_white_space_and_accents_have_one_form(tmp_path):
     "one, other",
     [
         *[("p1", "P1"), ("1", "1.0"), ("7", "007"), ("12", "12."), ("p 1", "p1"), ("Stra\u00dfe", "STRASSE")],
+        *[
+            ("P1", "P01"),
+            ("p-1", "P_1"),
+            ("p 01", "P1."),
+            ("p7", "P\u0667"),
+            ("P1", "\u0420" + "1"),
+            ("7", '="007"'),
+        ],
+        *[("KIZ", "k\u0131z"), ("\u0130z", "iz"), ("a 1", "A-001"), ("No. 7", "no.7"), ("1-1", "01_01")],
         *[("1000", "1e3"), ("1", "\uff11"), ("p-1", "p\u20131"), ("xy", "x\u200cY")],
     ],
 )
@@ -201,6 +210,31 @@ def test_names_that_are_almost_alike_are_refused(tmp_path, column, one, other):
     )
     with pytest.raises(MurmurError, match=re.escape(words)):
         read(root)
+
+
+@pytest.mark.parametrize(
+    "names", [("A1-1", "A11"), ("1.01", "1.1"), ("-1", "1"), ("1-1", "11"), ("p1?", "p1")]
+)
+def test_marks_that_may_mean_something_tell_ids_apart(tmp_path, names):
+    assert list(read(table_of(tmp_path, "patient_id", *names))["patient_id"]) == list(names)
+
+
+@pytest.mark.parametrize("value", ["1.23457E+11", "1,2E+05", "5E+15"])
+def test_ids_that_a_spreadsheet_rounded_are_refused(tmp_path, value):
+    words = re.escape(f"row 3: patient_id is {value}, a number that a spreadsheet has rounded")
+    with pytest.raises(MurmurError, match=words):
+        read(table_of(tmp_path, "patient_id", "123456", f'"{value}"'))
+
+
+def test_a_person_has_one_sex_which_need_not_stand_in_every_row(tmp_path):
+    ids = {"patient_label": "x", "person_id": "A"}
+    table = read(table_of(tmp_path, "sex", "", "F", "", **ids, patient_id="p"))
+    assert list(table["sex"]) == ["F"] * 3
+    with pytest.raises(MurmurError, match="row 2: the recordings of patient p differ in sex; correct it, or"):
+        read(table_of(tmp_path, "sex", "M", "F", **ids, patient_id="p"))
+    rows = [row(f"{k}.wav", patient_id=f"p{k}", person_id="A", sex="MF"[k]) for k in range(2)]
+    with pytest.raises(MurmurError, match="row 2: the recordings of patient p0 differ in sex"):
+        read(made.folder(tmp_path, rows))
 
 
 @pytest.mark.parametrize("names", [("p1", "p10"), ("1.1", "1.10"), ("1 1", "11"), ("a", "b"), ("1", "2")])

@@ -65,7 +65,7 @@ def read(root: Path, options: Options, task: str) -> Reading:
         Naming the file and the row: a column missing or unknown, an empty path, label or id, a path out of
         the folder, a recording named twice, a role or quality that is none, ids or labels that differ only in
         their spelling, a patient of two persons, recordings of one patient that differ without a
-        patient_label.
+        patient_label, or of one person in sex.
     """
     where = root / options.csv
     table = csvs.read(where, ["path", "label"], remedy=REMEDY)
@@ -89,6 +89,7 @@ def read(root: Path, options: Options, task: str) -> Reading:
         odd = table[column].notna() & ~table[column].isin(words)
         csvs.check_rows(where, odd, f"{column} is not {' or '.join(words)}; write one of them, or nothing")
     _check_persons(table, where)
+    table["sex"] = _sexes(table, where)
     table["patient_label"] = _patient_labels(table, where)
     return Reading(table, persons=_persons_in_words(given, options.csv))
 
@@ -157,6 +158,16 @@ def _check_persons(table: pd.DataFrame, where: Path) -> None:
     csvs.check_rows(
         where, differ, f"patient {_first(table, differ)} is more than one person; give his rows one person_id"
     )
+
+
+def _sexes(table: pd.DataFrame, where: Path) -> pd.Series:
+    """Of each recording its person's sex, which need not stand in every row."""
+    by_person = table["sex"].groupby(table["person_id"].fillna(table["patient_id"]))
+    differ = by_person.transform("nunique") > 1
+    words = "differ in sex; correct it, or the ids if they are of several persons"
+    csvs.check_rows(where, differ, f"the recordings of patient {_first(table, differ)} {words}")
+    sexes = by_person.transform("first")
+    return sexes.astype(object).where(sexes.notna(), None)
 
 
 def _patient_labels(table: pd.DataFrame, where: Path) -> pd.Series:
