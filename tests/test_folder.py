@@ -201,7 +201,7 @@ def test_inner_white_space_and_accents_have_one_form(tmp_path):
         *[("1000", "1e3"), ("1", "\uff11"), ("p-1", "p\u20131"), ("xy", "x\u200cY")],
     ],
 )
-@pytest.mark.parametrize("column", ["patient_id", "person_id", "label", "patient_label", "sex"])
+@pytest.mark.parametrize("column", ["patient_id", "person_id", "label", "patient_label", "sex", "site"])
 def test_names_that_are_almost_alike_are_refused(tmp_path, column, one, other):
     more = {} if column == "patient_label" else {"patient_label": "x"}
     root = table_of(tmp_path, column, one, "q", other, **more)

@@ -335,7 +335,12 @@ def _elsewhere(
         raws = (Path("data/raw"), folder / "data/raw")
         same = elsewhere.same_audio(heard.recordings, raws[1], home, raws[0], e.p.duplicates)
         if _ids_compare(there, e.card):
-            same |= elsewhere.same_ids(heard.recordings, home)
+            ids = elsewhere.same_ids(heard.recordings, home)
+            if ids and dataset == "folder":
+                print(
+                    f"note: {len(ids)} recordings have an id that is in the experiment: taken for its persons"
+                )
+            same |= ids
         result = elsewhere.elsewhere(e.models, home, heard, card, same)
     if not (there.shareable and e.card.shareable):  # the file is for git
         left_out, result["seen"] = left_out.assign(reason=evaluate.kinds(left_out["reason"])), []

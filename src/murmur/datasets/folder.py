@@ -21,7 +21,7 @@ MAY_BE_PASSED_ON = False  # unless the owner says so: download.folder.may_be_pas
 IDS = ("patient_id", "person_id")
 OPTIONAL = (*IDS, "site", "patient_label", "role", "sex", "age_group", "source", "quality")
 ALLOWED = {"role": ("train", "test"), "quality": ("good", "poor")}
-ONE_SPELLING = ("source", "sex", "age_group")
+ONE_SPELLING = ("site", "source", "sex", "age_group")
 HIDDEN = {".git", ".hg", ".dvc"}  # folders that DVC passes over
 REMEDY = (
     "save it as CSV in UTF-8; the first line names the columns, with commas between them: path,label and, "
