@@ -94,6 +94,7 @@ def test_blank_rows_are_passed_over_and_lines_are_counted_with_them(tmp_path):
         ("path,label,\na.wav,ill,x\n", "column 3 has no name"),
         ("path,label\na.wav,ill\n,well\n", "row 3: path is empty"),
         ("path,label\na.wav,nan\n", "row 2: label is empty"),
+        ("path,label\na.wav,ill\nb.wav,NA\n", "row 3: label is empty; fill it in or take the row out"),
         ("path,label\na.wav,ill\nb.wav,ill\na.wav,well\n", "row 4: recording a is named twice; keep one row"),
         ("path,label\na.wav,ill\n./a.wav,ill\n", "row 3: recording a is named twice"),
         ("path,label\na.wav,ill\na.flac,ill\n", "row 3: recording a is named twice; .*rename a file"),
@@ -224,6 +225,18 @@ def test_ids_that_a_spreadsheet_rounded_are_refused(tmp_path, value):
     words = re.escape(f"row 3: patient_id is {value}, a number that a spreadsheet has rounded")
     with pytest.raises(MurmurError, match=words):
         read(table_of(tmp_path, "patient_id", "123456", f'"{value}"'))
+
+
+@pytest.mark.parametrize("missing", ["", "NA", "n/a", "<NA>", "NULL", "nan"])
+def test_a_value_that_is_missing_is_not_stated(tmp_path, missing):
+    columns = ["patient_label", "role", "sex", "age_group", "quality"]
+    rows = [row("a.wav", **dict.fromkeys([*columns, "site", "source"], missing)), row("none.wav", "none")]
+    made.folder(tmp_path)
+    made.write_csv(tmp_path / "recordings.csv", [dict.fromkeys(rows[0], "") | r for r in rows])
+    table = read(tmp_path).reset_index()
+    assert table.loc[0, ["patient_label", "site", "source"]].to_list() == ["ill", "unspecified", "folder"]
+    assert table[["role", "sex", "age_group", "quality"]].isna().all(axis=None)
+    assert table["label"][1] == "none"
 
 
 def test_a_person_has_one_sex_which_need_not_stand_in_every_row(tmp_path):

@@ -329,19 +329,19 @@ def _elsewhere(
     with project.made(
         content, dataset, "embed@m2d" if e.p.train.features == "embedding" else "mel"
     ) as folder:
-        heard, home = _heard(folder, e.p), e.home.recordings
+        found, home = _heard(folder, e.p), e.home.recordings
         left_out = tables.read(folder / "data/left_out/download.parquet", tables.LEFT_OUT)
         there = tables.read_card(folder / "data/recordings.parquet")
         raws = (Path("data/raw"), folder / "data/raw")
-        same = elsewhere.same_audio(heard.recordings, raws[1], home, raws[0], e.p.duplicates)
+        same = elsewhere.same_audio(found.recordings, raws[1], home, raws[0], e.p.duplicates)
         if _ids_compare(there, e.card):
-            ids = elsewhere.same_ids(heard.recordings, home)
+            ids = elsewhere.same_ids(found.recordings, home)
             if ids and dataset == "folder":
                 print(
                     f"note: {len(ids)} recordings have an id that is in the experiment: taken for its persons"
                 )
             same |= ids
-        result = elsewhere.elsewhere(e.models, home, heard, card, same)
+        result = elsewhere.elsewhere(e.models, home, found, card, same)
     if not (there.shareable and e.card.shareable):  # the file is for git
         left_out, result["seen"] = left_out.assign(reason=evaluate.kinds(left_out["reason"])), []
     result["data"]["left_out"] = left_out["reason"].value_counts().to_dict()

@@ -22,6 +22,7 @@ IDS = ("patient_id", "person_id")
 OPTIONAL = (*IDS, "site", "patient_label", "role", "sex", "age_group", "source", "quality")
 ALLOWED = {"role": ("train", "test"), "quality": ("good", "poor")}
 ONE_SPELLING = ("site", "source", "sex", "age_group")
+MISSING = {"na", "<na>", "n/a", "n.a.", "null"}  # as R, pandas and databases write a cell without a value
 HIDDEN = {".git", ".hg", ".dvc"}  # folders that DVC passes over
 REMEDY = (
     "save it as CSV in UTF-8; the first line names the columns, with commas between them: path,label and, "
@@ -105,7 +106,9 @@ def _known_columns(table: pd.DataFrame, where: Path) -> pd.DataFrame:
         known = ", ".join(("path", "label", *OPTIONAL))
         raise MurmurError(f"{where}: unknown column {', '.join(unknown)}; known are {known}")
     table = table.reindex(columns=["path", "label", *OPTIONAL]).astype(object)
-    return table.where(table.notna(), None)
+    missing = table.map(lambda cell: str(cell).lower() in MISSING)
+    missing[["path", *IDS]] = False
+    return table.where(table.notna() & ~missing, None)
 
 
 def _check_links(root: Path) -> None:
