@@ -255,6 +255,12 @@ def test_names_that_differ_stay_apart(tmp_path, names):
     assert list(read(table_of(tmp_path, "patient_id", *names))["patient_id"]) == list(names)
 
 
+def test_letters_that_look_alike_are_shown_by_their_codes(tmp_path):
+    words = r"row 3: .* of row 2 only in how it is written ('\u0440' and 'p'); write both alike"
+    with pytest.raises(MurmurError, match=re.escape(words).replace(r"\.\*", ".*")):
+        read(table_of(tmp_path, "patient_id", "p", "\u0440"))
+
+
 def test_a_label_is_compared_with_the_patients_labels(tmp_path):
     rows = [row("a.wav", "ill", patient_label="ill"), row("b.wav", "ill", patient_label="Ill")]
     with pytest.raises(MurmurError, match="row 3: patient_label 'Ill' differs from 'ill' of row 2"):

@@ -147,7 +147,7 @@ def check_spelling(path: Path, *columns: pd.Series) -> None:
             if other != name:
                 raise MurmurError(
                     f"{path}: row {row}: {column.name} {name!r} differs from {other!r} of row {there} only "
-                    "in how it is written; write both alike or, if two are meant, give one another name"
+                    f"in how it is written{_codes(name, other)}; write both alike or, if two are meant, give one another name"
                 )
 
 
@@ -163,7 +163,8 @@ def check_known(path: Path, ids: pd.Series, known: Iterable[str]) -> None:
     spelt = {folded(name): name for name in known}
     alike = ~ids.isin(known) & ids.notna() & ids.fillna("").map(folded).isin(spelt)
     name = _first(ids, alike)
-    words = f"{ids.name} {name!r} is {spelt.get(folded(name))!r} in the data set; write it so"
+    there = spelt.get(folded(name), "")
+    words = f"{ids.name} {name!r} is {there!r} in the data set{_codes(name, there)}; write it so"
     check_rows(path, alike, words)
 
 
@@ -228,6 +229,11 @@ def _check_fields(path: Path, k: int, row: list[str], names: list[str]) -> None:
 def _shown(names: list[str]) -> str:
     line = ", ".join(names)
     return repr(line if len(line) <= 80 else line[:80] + "…")
+
+
+def _codes(*names: str) -> str:
+    """The names with escapes for what is not ASCII, which may look alike."""
+    return "" if all(map(str.isascii, names)) else f" ({' and '.join(map(ascii, names))})"
 
 
 def _first(column: pd.Series, rows: pd.Series) -> str:
