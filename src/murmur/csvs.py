@@ -147,7 +147,8 @@ def check_spelling(path: Path, *columns: pd.Series) -> None:
             if other != name:
                 raise MurmurError(
                     f"{path}: row {row}: {column.name} {name!r} differs from {other!r} of row {there} only "
-                    f"in how it is written{_codes(name, other)}; write both alike or, if two are meant, give one another name"
+                    f"in how it is written{_codes(name, other)}; write both alike or, if two are meant, "
+                    "give one another name"
                 )
 
 
