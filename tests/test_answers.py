@@ -87,6 +87,21 @@ def test_units_are_numbered_by_their_place(made):
     assert units["patient"].facts["sex"].fillna("").tolist() == first["sex"].fillna("").tolist()
 
 
+def test_a_patients_facts_are_those_of_all_the_recordings(made):
+    recordings = pd.DataFrame({"recording_id": [*"abcdef"], "patient_id": [*"pppqqr"]})
+    recordings = recordings.assign(person_id=recordings["patient_id"], site="AV", source="x", sex=None)
+    recordings = recordings.assign(label=CLASSES[0], patient_label=CLASSES[0])
+    recordings["age_group"] = ["child", "child", "adult", "adult", "adult", None]
+    recordings["quality"] = ["poor", None, "good", "poor", None, "poor"]
+    facts = answers.number_units(recordings, made["segments"], CLASSES)["patient"].facts
+    assert facts.fillna("-").to_dict("list") == {
+        "source": ["x"] * 3,
+        "quality": ["good", "-", "poor"],
+        "sex": ["-"] * 3,
+        "age_group": ["-", "adult", "-"],
+    }
+
+
 def test_any_present_is_that_of_a_plain_loop(made):
     made["options"] = options(rule="any_present")
     units, tables, _ = said(silenced(made, *made["recordings"]["recording_id"][:3]))

@@ -93,6 +93,10 @@ def test_a_file_with_digits_after_its_name(tmp_path):
             [bmd_patient("1"), bmd_patient("2", recording_3="N_1_sup_Mit")],
             "row 3: a recording is named a sec",
         ),
+        (
+            [bmd_patient("1"), bmd_patient("02", recording_3="N_3_sup_Pul")],
+            "row 3: N_3_sup_Pul is of another patient; correct the row",
+        ),
         ([bmd_patient("1", recording_8="../x")], "row 2: a recording is not named XX_NNN_sup_Mit"),
         (
             [bmd_patient("1"), {k: v if k < "a" else "" for k, v in bmd_patient("2").items()}],

@@ -290,3 +290,14 @@ def test_subjects_are_counted_as_by_those_who_had_the_appendix():
     }
     counts = {s: len({cinc2016._person(*row) for row in rows}) for s, rows in names.items()}
     assert counts == {"a": 60, "b": 106, "c": 31, "e": 404}
+
+
+def test_a_recording_of_two_subjects_is_named(tmp_path):
+    root = made.cinc2016(tmp_path, "a", seconds=0.05)
+    path = root / cinc2016.APPENDIX
+    text = path.read_text(encoding="utf-8-sig")
+    path.write_text(text + "a0001,training-a,C0S7b,\n")
+    assert cinc2016._persons(root)["a0001"] == "a_C0"
+    path.write_text(text + "a0001,training-a,C9S0b,\n")
+    with pytest.raises(MurmurError, match=r"training_set\.csv: row 2: another row tells another person"):
+        cinc2016._persons(root)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
-from murmur import elsewhere, params, runs, tables, words
+from murmur import audio, elsewhere, params, runs, tables, words
 from murmur.elsewhere import Heard, Models
 from murmur.errors import MurmurError
 from tests import made
@@ -193,6 +193,28 @@ def test_persons_of_whom_any_audio_is_in_the_experiment_are_left_out(tmp_path):
     assert sorted(set(fresh["patient_id"])) == ["0", "3"]
     with pytest.raises(MurmurError, match="all of these recordings"):
         elsewhere.unseen(home.recordings, home.recordings)
+
+
+def test_who_is_known_by_an_id_or_by_ear_is_left_out_too(tmp_path):
+    home, there = hear(tmp_path / "a", n=3).recordings, hear(tmp_path / "b", n=5, sha="other").recordings
+    home["patient_id"] = home["person_id"] = home["patient_id"].map({"0": "P-00", "1": "q1", "2": "p3"})
+    there["patient_id"] = there["patient_id"].map("P{}".format)
+    there["person_id"] = there["person_id"].map({"0": "A", "1": "B", "2": "Q01", "3": "C", "4": "C"})
+    same = elsewhere.same_ids(there, home)
+    assert same == {"0_AV", "0_PV", "2_AV", "2_PV", "3_AV", "3_PV"}
+    fresh, seen = elsewhere.unseen(there, home, same)
+    assert set(fresh["patient_id"]) == {"P1"} and len(seen) == 8  # P4 is the person of P3
+
+    sound = made.noise(20000)
+    recordings = []
+    for name, gain in (("home", 1.0), ("there", 0.3)):
+        made.audio(tmp_path / name / "a.wav", sound * gain)
+        made.audio(tmp_path / name / "b.wav", made.noise(20000, seed=len(name)))
+        rows = [(k, f"{k}.wav", *audio.inspect(tmp_path / name / f"{k}.wav")) for k in "ab"]
+        recordings.append(pd.DataFrame(rows, columns=["recording_id", "path", *audio.Facts._fields]))
+    options = params.Duplicates(**made.changed({})["duplicates"])
+    raws = tmp_path / "there", tmp_path / "home"
+    assert elsewhere.same_audio(recordings[1], raws[0], recordings[0], raws[1], options) == {"a"}
 
 
 def test_what_the_experiment_knows_can_leave_nothing_to_tell_apart(trained, tmp_path):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import soundfile
 import torch
 import yaml
 
@@ -103,6 +104,40 @@ def test_ones_own_recordings_with_labels_of_their_own(project, tmp_path, capfd):
     assert (got["left_unasked"], got["classes"]) == (["Unknown"], ["Present", "Absent"])
     assert got["class_map"] == {"ill": "Present", "odd": None, "well": "Absent"}
     assert "weighted_accuracy_official" not in got["here"]  # asked about the same two classes
+
+
+def test_a_copy_at_another_gain_takes_no_part_elsewhere(project, tmp_path):
+    home = pd.read_parquet("data/recordings.parquet")
+    rows = [
+        {"path": f"{k}.wav", "label": ("Present", "Absent")[k % 2], "patient_id": str(k)} for k in range(6)
+    ]
+    for row in rows:
+        made.audio(tmp_path / "own" / row["path"], seconds=9)
+    samples, rate = soundfile.read(Path("data/raw", home["path"][0]))
+    made.audio(tmp_path / "own/0.wav", samples / 2, rate)
+    made.write_csv(tmp_path / "own/recordings.csv", rows)
+    cli.evaluate_on("folder", [], [f"download.folder.path={tmp_path / 'own'}"])
+    got = json.loads(Path("metrics/elsewhere_folder.json").read_text())
+    assert got["seen_in_training"] == 1 and got["data"]["patients"] == 5
+
+
+@pytest.mark.parametrize(
+    ("there", "home", "unknown", "same"),
+    [
+        ("circor", "circor", 0, True),
+        ("cinc2016", "cinc2016", 5, True),
+        ("circor", "pascal", 0, False),
+        ("folder", "folder", 0, True),
+        ("folder", "folder", 5, False),  # names of files
+        ("synthetic", "synthetic", 0, False),
+    ],
+)
+def test_ids_compare_within_a_data_set(there, home, unknown, same):
+    one, other = (
+        tables.Card(name, "murmur", ("a", "b"), ("a",), (), "", "", unknown_persons=n)
+        for name, n in ((there, unknown), (home, 0))
+    )
+    assert cli._ids_compare(one, other) == cli._ids_compare(other, one) == same
 
 
 def test_robustness_begins_with_the_experiments_own_figures_and_ends_in_silence(project, capsys):

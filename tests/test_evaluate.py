@@ -201,6 +201,10 @@ def test_what_details_tell_of_the_data(made):
     assert data["sex"] == patients["sex"].fillna("not stated").value_counts().to_dict()
     nothing = evaluate.evaluate(**made | {"recordings": recordings.assign(sex=None)}).details["data"]
     assert nothing["sex"] == {}
+    ages = np.where(recordings["patient_id"].duplicated(), "adult", "child")
+    grown = evaluate.evaluate(**made | {"recordings": recordings.assign(age_group=ages)}).details["data"]
+    once = (recordings["patient_id"].value_counts() == 1).sum()
+    assert grown["age_group"] == {"child": once, "not stated": 24 - once} and 0 < once < 24
 
 
 def test_the_summary_is_few_lines(made):

@@ -72,6 +72,19 @@ def test_who_is_not_named_takes_no_part_and_is_counted(tmp_path, capsys):
     )
 
 
+def test_a_recording_of_another_patient_is_named(tmp_path):
+    table = people(linked=0)
+    rows = [row | {"patient_id": ""} for row in roles(table, "recording_id")]
+    deal(table, method="file", file=write(tmp_path / "s.csv", rows))
+    whose = dict(zip(table["recording_id"], table["patient_id"], strict=True))
+    rows = [row | {"patient_id": whose[row["recording_id"]]} for row in rows]
+    deal(table, method="file", file=write(tmp_path / "s.csv", rows))
+    rows[3]["patient_id"] = rows[-1]["patient_id"]
+    patient = whose[rows[3]["recording_id"]]
+    with pytest.raises(MurmurError, match=f"row 5: the recording is of patient {patient} in the data set"):
+        deal(table, method="file", file=write(tmp_path / "s.csv", rows))
+
+
 def test_a_person_on_both_sides_is_found_with_both_ids(tmp_path):
     table = people(linked=8)  # patients 0 to 7 are the persons 52 to 59
     found = deal(table, method="file", file=write(tmp_path / "s.csv", roles(table)))

@@ -94,6 +94,7 @@ def test_blank_rows_are_passed_over_and_lines_are_counted_with_them(tmp_path):
         ("path,label,\na.wav,ill,x\n", "column 3 has no name"),
         ("path,label\na.wav,ill\n,well\n", "row 3: path is empty"),
         ("path,label\na.wav,nan\n", "row 2: label is empty"),
+        ("path,label\na.wav,ill\nb.wav,NA\n", "row 3: label is empty; fill it in or take the row out"),
         ("path,label\na.wav,ill\nb.wav,ill\na.wav,well\n", "row 4: recording a is named twice; keep one row"),
         ("path,label\na.wav,ill\n./a.wav,ill\n", "row 3: recording a is named twice"),
         ("path,label\na.wav,ill\na.flac,ill\n", "row 3: recording a is named twice; .*rename a file"),
@@ -189,10 +190,19 @@ def test_inner_white_space_and_accents_have_one_form(tmp_path):
     "one, other",
     [
         *[("p1", "P1"), ("1", "1.0"), ("7", "007"), ("12", "12."), ("p 1", "p1"), ("Stra\u00dfe", "STRASSE")],
+        *[
+            ("P1", "P01"),
+            ("p-1", "P_1"),
+            ("p 01", "P1."),
+            ("p7", "P\u0667"),
+            ("P1", "\u0420" + "1"),
+            ("7", '="007"'),
+        ],
+        *[("KIZ", "k\u0131z"), ("\u0130z", "iz"), ("a 1", "A-001"), ("No. 7", "no.7"), ("1-1", "01_01")],
         *[("1000", "1e3"), ("1", "\uff11"), ("p-1", "p\u20131"), ("xy", "x\u200cY")],
     ],
 )
-@pytest.mark.parametrize("column", ["patient_id", "person_id", "label", "patient_label", "sex"])
+@pytest.mark.parametrize("column", ["patient_id", "person_id", "label", "patient_label", "sex", "site"])
 def test_names_that_are_almost_alike_are_refused(tmp_path, column, one, other):
     more = {} if column == "patient_label" else {"patient_label": "x"}
     root = table_of(tmp_path, column, one, "q", other, **more)
@@ -203,9 +213,52 @@ def test_names_that_are_almost_alike_are_refused(tmp_path, column, one, other):
         read(root)
 
 
+@pytest.mark.parametrize(
+    "names", [("A1-1", "A11"), ("1.01", "1.1"), ("-1", "1"), ("1-1", "11"), ("p1?", "p1")]
+)
+def test_marks_that_may_mean_something_tell_ids_apart(tmp_path, names):
+    assert list(read(table_of(tmp_path, "patient_id", *names))["patient_id"]) == list(names)
+
+
+@pytest.mark.parametrize("value", ["1.23457E+11", "1,2E+05", "5E+15"])
+def test_ids_that_a_spreadsheet_rounded_are_refused(tmp_path, value):
+    words = re.escape(f"row 3: patient_id is {value}, a number that a spreadsheet has rounded")
+    with pytest.raises(MurmurError, match=words):
+        read(table_of(tmp_path, "patient_id", "123456", f'"{value}"'))
+
+
+@pytest.mark.parametrize("missing", ["", "NA", "n/a", "<NA>", "NULL", "nan"])
+def test_a_value_that_is_missing_is_not_stated(tmp_path, missing):
+    columns = ["patient_label", "role", "sex", "age_group", "quality"]
+    rows = [row("a.wav", **dict.fromkeys([*columns, "site", "source"], missing)), row("none.wav", "none")]
+    made.folder(tmp_path)
+    made.write_csv(tmp_path / "recordings.csv", [dict.fromkeys(rows[0], "") | r for r in rows])
+    table = read(tmp_path).reset_index()
+    assert table.loc[0, ["patient_label", "site", "source"]].to_list() == ["ill", "unspecified", "folder"]
+    assert table[["role", "sex", "age_group", "quality"]].isna().all(axis=None)
+    assert table["label"][1] == "none"
+
+
+def test_a_person_has_one_sex_which_need_not_stand_in_every_row(tmp_path):
+    ids = {"patient_label": "x", "person_id": "A"}
+    table = read(table_of(tmp_path, "sex", "", "F", "", **ids, patient_id="p"))
+    assert list(table["sex"]) == ["F"] * 3
+    with pytest.raises(MurmurError, match="row 2: the recordings of patient p differ in sex; correct it, or"):
+        read(table_of(tmp_path, "sex", "M", "F", **ids, patient_id="p"))
+    rows = [row(f"{k}.wav", patient_id=f"p{k}", person_id="A", sex="MF"[k]) for k in range(2)]
+    with pytest.raises(MurmurError, match="row 2: the recordings of patient p0 differ in sex"):
+        read(made.folder(tmp_path, rows))
+
+
 @pytest.mark.parametrize("names", [("p1", "p10"), ("1.1", "1.10"), ("1 1", "11"), ("a", "b"), ("1", "2")])
 def test_names_that_differ_stay_apart(tmp_path, names):
     assert list(read(table_of(tmp_path, "patient_id", *names))["patient_id"]) == list(names)
+
+
+def test_letters_that_look_alike_are_shown_by_their_codes(tmp_path):
+    words = r"row 3: .* of row 2 only in how it is written ('\u0440' and 'p'); write both alike"
+    with pytest.raises(MurmurError, match=re.escape(words).replace(r"\.\*", ".*")):
+        read(table_of(tmp_path, "patient_id", "p", "\u0440"))
 
 
 def test_a_label_is_compared_with_the_patients_labels(tmp_path):

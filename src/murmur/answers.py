@@ -37,8 +37,9 @@ def number_units(
 ) -> dict[str, Units]:
     """The units of every level; segments and recordings carry `label`, patients carry `patient_label`.
 
-    A patient's facts are those of the first recording; the site is a recording's alone. `recordings` may have
-    a column group (`tables.GROUPS`).
+    A patient's facts are those of all the recordings, None where these differ; the quality is good where one
+    recording's is, and the site is a recording's alone. `recordings` may have a column group
+    (`tables.GROUPS`).
     """
     names, of_classes = pd.Index(recordings["recording_id"]), pd.Index(classes)
     recording = _places(names, segments["recording_id"])
@@ -49,13 +50,16 @@ def number_units(
     truth = of_classes.get_indexer(pd.Index(recordings["label"]))
     of_patient = of_classes.get_indexer(pd.Index(recordings["patient_label"]))[first]
     facts = recordings[list(FACTS)].reset_index(drop=True)
-    of_first = facts.iloc[first].drop(columns="site").reset_index(drop=True)
+    one = facts.drop(columns="site").groupby(patient).nunique(dropna=False) == 1
+    of_patients = facts.iloc[first].drop(columns="site").reset_index(drop=True).where(one, None)
+    good = (facts["quality"] == "good").groupby(patient).any()
+    of_patients["quality"] = of_patients["quality"].mask(good, "good")
     none = pd.DataFrame(index=range(len(segments)))
     pieces, own = pd.Index(segments["segment_id"]), np.arange(len(first))
     return {
         "segment": Units(pieces, truth[recording], person[recording], group[recording], recording, none),
         "recording": Units(names, truth, person, group, patient, facts),
-        "patient": Units(pd.Index(patients), of_patient, person[first], group[first], own, of_first),
+        "patient": Units(pd.Index(patients), of_patient, person[first], group[first], own, of_patients),
     }
 
 

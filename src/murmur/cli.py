@@ -329,9 +329,19 @@ def _elsewhere(
     with project.made(
         content, dataset, "embed@m2d" if e.p.train.features == "embedding" else "mel"
     ) as folder:
-        result = elsewhere.elsewhere(e.models, e.home.recordings, _heard(folder, e.p), card)
+        found, home = _heard(folder, e.p), e.home.recordings
         left_out = tables.read(folder / "data/left_out/download.parquet", tables.LEFT_OUT)
         there = tables.read_card(folder / "data/recordings.parquet")
+        raws = (Path("data/raw"), folder / "data/raw")
+        same = elsewhere.same_audio(found.recordings, raws[1], home, raws[0], e.p.duplicates)
+        if _ids_compare(there, e.card):
+            ids = elsewhere.same_ids(found.recordings, home)
+            if ids and dataset == "folder":
+                print(
+                    f"note: {len(ids)} recordings have an id that is in the experiment: taken for its persons"
+                )
+            same |= ids
+        result = elsewhere.elsewhere(e.models, home, found, card, same)
     if not (there.shareable and e.card.shareable):  # the file is for git
         left_out, result["seen"] = left_out.assign(reason=evaluate.kinds(left_out["reason"])), []
     result["data"]["left_out"] = left_out["reason"].value_counts().to_dict()
@@ -343,6 +353,12 @@ def _elsewhere(
     asked = {"dataset": dataset, "task": task, "class_map": class_map}
     leak = words.leak_mark(details)
     return {"experiment": report.experiment(Path()), "leak": leak, **asked, **result, "here": here}
+
+
+def _ids_compare(there: Any, home: Any) -> bool:
+    """Whether an id means one person in both (cards): not in simulations, nor where it is a file's name."""
+    unnamed = "folder" in (there.dataset, home.dataset) and not (there.leak_free and home.leak_free)
+    return there.dataset == home.dataset != "synthetic" and not unnamed
 
 
 def _content_for(dataset: str, settings: Sequence[str]) -> dict[str, Any]:

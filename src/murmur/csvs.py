@@ -15,6 +15,10 @@ from murmur.errors import MurmurError
 LONGEST = 1000  # characters of a cell
 JOINERS = "\u200c\u200d"  # they change how letters are written, so they stay inside a word
 SPREADSHEET_ERRORS = re.compile(r"#([^\W_¡¿]|[¡¿/])+[!?]|#N/?[ADV]|#N/DISP|#GETTING_DATA", re.IGNORECASE)
+ROUNDED = re.compile(r"[+-]?\d([.,]\d+)?E\+\d{2,}", re.IGNORECASE)  # a long number, as a spreadsheet shows it
+ALIKE = str.maketrans(  # letters that look like Latin ones in some case; the dot that a small \u0130 keeps
+    "авекмнорстухіјѕԁαβεζηικμνορτυχı", "abekmhopctyxijsdabezhikmnoptyxi", "\u0307"
+)
 UNKNOWN = {"-", "--", ".", "?", "n/a", "na", "n.a.", "none", "null", "unknown"}
 OTHER_FORMATS = {
     b"\xff\xfe": "it is UTF-16, not UTF-8",
@@ -83,16 +87,22 @@ def tidied(text: str) -> str:
 
 
 def folded(text: str) -> str:
-    """What two spellings of one name have in common: letters whatever their case, numbers by their value."""
-    text = unicodedata.normalize("NFKC", tidied(text)).casefold()
+    """What spellings of one name have in common: letters whatever their case, numbers by their value.
+
+    P1, p-01, `P_1.` and P1 with a Cyrillic letter that looks like P are alike; 1-1 and 11 are not.
+    """
+    text = tidied(text).strip("'\"=") or text
+    text = unicodedata.normalize("NFKC", text).casefold().translate(ALIKE)
     text = "".join(c for c in text if c not in JOINERS)
-    text = "".join("-" if unicodedata.category(c) == "Pd" or c == "\u2212" else c for c in text)
+    text = re.sub(r"\d", lambda digit: str(unicodedata.decimal(digit[0])), text)
     if number := re.fullmatch(r"\+?(\d+)([.,]0*)?", text):
-        return "".join(str(unicodedata.decimal(c)) for c in number[1]).lstrip("0") or "0"
+        return number[1].lstrip("0") or "0"
     if re.fullmatch(r"\d+([.,]\d+)?e[+-]?\d{1,2}", text):
         value = float(text.replace(",", "."))
         return str(int(value)) if value.is_integer() else text
-    return text.replace(" ", "") if re.search(r"[^\W\d]", text) else text
+    text = "".join("-" if unicodedata.category(c) in ("Pd", "Pc", "Zs") or c == "\u2212" else c for c in text)
+    text = re.sub(r"(?<![\d.,])0+(?=\d)", "", text.rstrip(".,;:") or text)  # 1.01 is not 1.1
+    return re.sub(r"(?<=\D)-+|-+(?=\D)", "", text)  # 1-1 is not 11
 
 
 def check_rows(path: Path, wrong: pd.Series, words: str) -> None:
@@ -113,12 +123,20 @@ def check_ids(path: Path, ids: pd.Series) -> None:
     Raises
     ------
     MurmurError
-        Naming the file and the row: an empty cell, a word for unknown, two spellings of what may be one id.
+        Naming the file and the row: an empty cell, a word for unknown, a rounded number, two spellings of
+        what may be one id.
     """
     what = "write the id in every row (also where cells were merged), or take the column out"
     check_rows(path, ids.isna(), f"{ids.name} is empty; {what}")
     unknown = ids.str.lower().isin(UNKNOWN)
     check_rows(path, unknown, f"{ids.name} is {_first(ids, unknown)!r}, which names no one; {what}")
+    rounded = ids.str.fullmatch(ROUNDED)
+    check_rows(
+        path,
+        rounded,
+        f"{ids.name} is {_first(ids, rounded)}, a number that a spreadsheet has rounded, so that two ids may "
+        "now be one; save the column as text",
+    )
     check_spelling(path, ids)
 
 
@@ -137,7 +155,8 @@ def check_spelling(path: Path, *columns: pd.Series) -> None:
             if other != name:
                 raise MurmurError(
                     f"{path}: row {row}: {column.name} {name!r} differs from {other!r} of row {there} only "
-                    "in how it is written; write both alike or, if two are meant, give one another name"
+                    f"in how it is written{_codes(name, other)}; write both alike or, if two are meant, "
+                    "give one another name"
                 )
 
 
@@ -153,7 +172,8 @@ def check_known(path: Path, ids: pd.Series, known: Iterable[str]) -> None:
     spelt = {folded(name): name for name in known}
     alike = ~ids.isin(known) & ids.notna() & ids.fillna("").map(folded).isin(spelt)
     name = _first(ids, alike)
-    words = f"{ids.name} {name!r} is {spelt.get(folded(name))!r} in the data set; write it so"
+    there = spelt.get(folded(name), "")
+    words = f"{ids.name} {name!r} is {there!r} in the data set{_codes(name, there)}; write it so"
     check_rows(path, alike, words)
 
 
@@ -214,6 +234,11 @@ def _check_fields(path: Path, k: int, row: list[str], names: list[str]) -> None:
 def _shown(names: list[str]) -> str:
     line = ", ".join(names)
     return repr(line if len(line) <= 80 else line[:80] + "…")
+
+
+def _codes(*names: str) -> str:
+    """The names with escapes for what is not ASCII, which may look alike."""
+    return "" if all(map(str.isascii, names)) else f" ({' and '.join(map(ascii, names))})"
 
 
 def _first(column: pd.Series, rows: pd.Series) -> str:

@@ -1,7 +1,7 @@
 """The kept weights of an experiment, asked about other recordings than those they come from."""
 
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from murmur import answers, mel, params, runs, scores, words, workers
+from murmur import answers, csvs, duplicates, mel, params, runs, scores, words, workers
 from murmur.classifier import Classifier, Inputs, predict
 from murmur.devices import choose_device
 from murmur.download import reader
@@ -21,8 +21,8 @@ from murmur.params import Evaluate, Train
 from murmur.tables import Card
 
 INTERVAL = (
-    "The 95 % interval resamples the persons there. Only recordings with exactly the same audio are found in "
-    "both; near-identical ones are not searched for."
+    "The 95 % interval resamples the persons there. Who is in both is known by identical or near-identical "
+    "audio and, within one data set, by the id."
 )
 AGAIN = "make them with train.keep_weights: best and `dvc repro`"
 Weights = Mapping[tuple[int, int], Path]
@@ -135,20 +135,47 @@ def asked(home: Card, there: Iterable[str | None]) -> Card:
     return replace(home, classes=classes, positive=positive, weights=weights)
 
 
-def unseen(recordings: pd.DataFrame, home: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+def same_ids(recordings: pd.DataFrame, home: pd.DataFrame) -> set[str]:
+    """The recordings whose person or patient has, in whatever spelling, the id of one in the experiment."""
+    columns = ["person_id", "patient_id"]
+    alike = [recordings[c].map(csvs.folded).isin(set(home[c].map(csvs.folded))) for c in columns]
+    return {*recordings.loc[alike[0] | alike[1], "recording_id"]}
+
+
+def same_audio(
+    recordings: pd.DataFrame, raw: Path, home: pd.DataFrame, home_raw: Path, options: params.Duplicates
+) -> set[str]:
+    """The recordings that hold the audio of one in the experiment, as `duplicates.find` tells."""
+    names, places = ("home", "there"), ((home, home_raw), (recordings, raw))
+    tables = [
+        table.assign(
+            recording_id=f"{name}/" + table["recording_id"], path=f"{folder.resolve()}/" + table["path"]
+        )
+        for name, (table, folder) in zip(names, places, strict=True)
+    ]
+    pairs = duplicates.find(pd.concat(tables, ignore_index=True), Path(), options)
+    across = pairs["recording_id"].str.startswith("home/") & pairs["twin_id"].str.startswith("there/")
+    return {*pairs.loc[across, "twin_id"].str.removeprefix("there/")}
+
+
+def unseen(
+    recordings: pd.DataFrame, home: pd.DataFrame, same: Collection[str] = ()
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The recordings of persons of whom no audio is in the experiment `home`, and all the others.
+
+    same: recordings of which it is known from something else than their samples that the person is in it.
 
     Raises
     ------
     MurmurError
         If all are in it.
     """
-    known = recordings["audio_sha256"].isin(home["audio_sha256"])
+    known = recordings["audio_sha256"].isin(home["audio_sha256"]) | recordings["recording_id"].isin(same)
     seen = recordings["person_id"].isin(recordings.loc[known, "person_id"])
     if seen.all():
         raise MurmurError(
             "all of these recordings, or others of their persons, are in the experiment itself: how it does "
-            "there is in metrics/"
+            "there is in metrics/ (where an id of your own table there means another person, give another id)"
         )
     return recordings[~seen], recordings[seen]
 
@@ -263,7 +290,9 @@ def _silence(folds: Folds, units: Mapping[str, answers.Units], card: Card, level
     return table.assign(**{f"{kind}_{c}": np.nan for kind in "pq" for c in card.classes})
 
 
-def elsewhere(models: Models, home: pd.DataFrame, there: Heard, card: Card) -> dict[str, Any]:
+def elsewhere(
+    models: Models, home: pd.DataFrame, there: Heard, card: Card, same: Collection[str] = ()
+) -> dict[str, Any]:
     """How the models do on the recordings `there`: `figures`, and what was scored.
 
     Persons of whom the experiment has a recording take no part: they are counted and named.
@@ -272,8 +301,9 @@ def elsewhere(models: Models, home: pd.DataFrame, there: Heard, card: Card) -> d
     ----------
     home: the recordings of the experiment.
     card: of the experiment, with the classes that are there (`asked`).
+    same: as `unseen`.
     """
-    fresh, seen = unseen(there.recordings, home)
+    fresh, seen = unseen(there.recordings, home, same)
     asked(card, {*fresh["label"], *fresh["patient_label"]})
     found = figures(models, there, by_every_fold(fresh, models.weights), card)
     facts = {"recordings": len(fresh), "patients": fresh["patient_id"].nunique()}

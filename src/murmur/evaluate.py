@@ -108,7 +108,7 @@ def evaluate(
         "scored": _scored(said, units, segments, level),
         "resampled": _resampled(said[level]["unit"], units[level]),
         "parts": _parts(folds),
-        "data": _data(recordings, segments, card) | {"left_out": left_out},
+        "data": _data(recordings, segments, units["patient"].facts, card) | {"left_out": left_out},
         "protocol": {**protocol, "runs": len(folds), **_leaks(audit, protocol)},
         **_trained_on(notes),
     }
@@ -295,7 +295,9 @@ def _parts(folds: Mapping[int, pd.DataFrame]) -> dict[str, int]:
     return {"folds": len(parts), "without_validation": without, "test_parts": len(tests)}
 
 
-def _data(recordings: pd.DataFrame, segments: pd.DataFrame, card: Card) -> dict[str, Any]:
+def _data(
+    recordings: pd.DataFrame, segments: pd.DataFrame, of_patients: pd.DataFrame, card: Card
+) -> dict[str, Any]:
     known = recordings[["recording_id", "audio_sha256", "label", "patient_label"]].sort_values("recording_id")
     patients = recordings.drop_duplicates("patient_id")
     by_class = {
@@ -321,8 +323,8 @@ def _data(recordings: pd.DataFrame, segments: pd.DataFrame, card: Card) -> dict[
         "sites": _tally(recordings["site"]),
         "source": _tally(recordings["source"]),
         "sample_rates": _sample_rates(recordings, card.classes),
-        "sex": _tally(patients["sex"]),
-        "age_group": _tally(patients["age_group"]),
+        "sex": _tally(of_patients["sex"]),
+        "age_group": _tally(of_patients["age_group"]),
         "licence": card.licence,
         "shareable": card.shareable,
         "sha256": hashlib.sha256(known.to_csv(index=False, lineterminator="\n").encode()).hexdigest()[:16],

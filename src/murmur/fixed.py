@@ -22,7 +22,8 @@ def read(path: str | Path, recordings: pd.DataFrame, runs: Iterable[int]) -> pd.
     ------
     MurmurError
         Naming the file and the row: no such column, a cell that is empty or no number or no role, an id that
-        the data set has not, an id given twice, a run that is asked for but not there.
+        the data set has not, a recording of another patient, an id given twice, a run that is asked for but
+        not there.
     """
     path = Path(path)
     header = csvs.read(path, ["run", "role"], remedy=REMEDY)
@@ -57,6 +58,11 @@ def _checked(path: Path, table: pd.DataFrame, key: str, recordings: pd.DataFrame
         path, unknown, f"the data set has no such {key} ({unknown.sum()} such rows); take them out"
     )
     table = table.astype({"run": int, "fold": int})
+    if key == "recording_id" and "patient_id" in table:
+        theirs = table[key].map(recordings.set_index(key)["patient_id"])
+        other = table["patient_id"].notna() & (table["patient_id"] != theirs)
+        name = next(iter(theirs[other]), "")
+        csvs.check_rows(path, other, f"the recording is of patient {name} in the data set; correct the row")
     twice = table.duplicated(["run", "fold", key])
     csvs.check_rows(path, twice, f"{key} has a role in this run and fold already; keep one row")
     return table

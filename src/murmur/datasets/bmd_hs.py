@@ -40,7 +40,8 @@ def read(root: Path, options: Options, task: str) -> Reading:
     ------
     MurmurError
         Naming the file and the row: a column missing, a patient or a recording twice, a flag that is not 0
-        or 1, no flag, N beside a disease, no recording, a name that is none, an unknown sex or age.
+        or 1, no flag, N beside a disease, no recording, a name that is none or of another patient, an unknown
+        sex or age.
     """
     where = root / "train.csv"
     names = [f"recording_{k}" for k in range(1, 9)]
@@ -76,6 +77,9 @@ def _check_names(names: pd.Series, patients: pd.DataFrame, where: Path) -> None:
     odd = ~names.str.fullmatch(NAME)
     csvs.check_rows(where, odd, "a recording is not named XX_NNN_sup_Mit or the like; mend the name")
     csvs.check_rows(where, names.duplicated(), "a recording is named a second time; take one out")
+    number = patients["patient_id"].str.extract(r"(\d+)$", expand=False).loc[names.index]
+    wrong = number.notna() & (names.str.split("_").str[1].str.lstrip("0") != number.str.lstrip("0"))
+    csvs.check_rows(where, wrong, f"{next(iter(names[wrong]), '')} is of another patient; correct the row")
 
 
 def _path(root: Path, name: str) -> str:

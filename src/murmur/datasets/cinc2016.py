@@ -159,8 +159,10 @@ def _persons(root: Path) -> dict[str, str]:
         return {}
     columns = ["Challenge record name", "Original record name", "# Raw record"]
     table = csvs.read(where, columns, only=True).fillna("")
-    found = {name: _person(name, original, raw) for name, original, raw in table.itertuples(index=False)}
-    return {name: person for name, person in found.items() if person}
+    persons = pd.Series([_person(*row) for row in table.itertuples(index=False)], table.index, dtype=object)
+    differ = persons.fillna("").groupby(table[columns[0]]).transform("nunique") > 1
+    csvs.check_rows(where, differ, "another row tells another person of this recording; keep one")
+    return {name: p for name, p in zip(table[columns[0]], persons, strict=True) if p is not None}
 
 
 def _person(name: str, original: str, raw: str) -> str | None:

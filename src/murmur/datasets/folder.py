@@ -21,7 +21,8 @@ MAY_BE_PASSED_ON = False  # unless the owner says so: download.folder.may_be_pas
 IDS = ("patient_id", "person_id")
 OPTIONAL = (*IDS, "site", "patient_label", "role", "sex", "age_group", "source", "quality")
 ALLOWED = {"role": ("train", "test"), "quality": ("good", "poor")}
-ONE_SPELLING = ("source", "sex", "age_group")
+ONE_SPELLING = ("site", "source", "sex", "age_group")
+MISSING = {"na", "<na>", "n/a", "n.a.", "null"}  # as R, pandas and databases write a cell without a value
 HIDDEN = {".git", ".hg", ".dvc"}  # folders that DVC passes over
 REMEDY = (
     "save it as CSV in UTF-8; the first line names the columns, with commas between them: path,label and, "
@@ -65,7 +66,7 @@ def read(root: Path, options: Options, task: str) -> Reading:
         Naming the file and the row: a column missing or unknown, an empty path, label or id, a path out of
         the folder, a recording named twice, a role or quality that is none, ids or labels that differ only in
         their spelling, a patient of two persons, recordings of one patient that differ without a
-        patient_label.
+        patient_label, or of one person in sex.
     """
     where = root / options.csv
     table = csvs.read(where, ["path", "label"], remedy=REMEDY)
@@ -89,6 +90,7 @@ def read(root: Path, options: Options, task: str) -> Reading:
         odd = table[column].notna() & ~table[column].isin(words)
         csvs.check_rows(where, odd, f"{column} is not {' or '.join(words)}; write one of them, or nothing")
     _check_persons(table, where)
+    table["sex"] = _sexes(table, where)
     table["patient_label"] = _patient_labels(table, where)
     return Reading(table, persons=_persons_in_words(given, options.csv))
 
@@ -104,7 +106,9 @@ def _known_columns(table: pd.DataFrame, where: Path) -> pd.DataFrame:
         known = ", ".join(("path", "label", *OPTIONAL))
         raise MurmurError(f"{where}: unknown column {', '.join(unknown)}; known are {known}")
     table = table.reindex(columns=["path", "label", *OPTIONAL]).astype(object)
-    return table.where(table.notna(), None)
+    missing = table.map(lambda cell: str(cell).lower() in MISSING)
+    missing[["path", *IDS]] = False
+    return table.where(table.notna() & ~missing, None)
 
 
 def _check_links(root: Path) -> None:
@@ -157,6 +161,16 @@ def _check_persons(table: pd.DataFrame, where: Path) -> None:
     csvs.check_rows(
         where, differ, f"patient {_first(table, differ)} is more than one person; give his rows one person_id"
     )
+
+
+def _sexes(table: pd.DataFrame, where: Path) -> pd.Series:
+    """Of each recording its person's sex, which need not stand in every row."""
+    by_person = table["sex"].groupby(table["person_id"].fillna(table["patient_id"]))
+    differ = by_person.transform("nunique") > 1
+    words = "differ in sex; correct it, or the ids if they are of several persons"
+    csvs.check_rows(where, differ, f"the recordings of patient {_first(table, differ)} {words}")
+    sexes = by_person.transform("first")
+    return sexes.astype(object).where(sexes.notna(), None)
 
 
 def _patient_labels(table: pd.DataFrame, where: Path) -> pd.Series:
