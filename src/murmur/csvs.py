@@ -15,6 +15,7 @@ from murmur.errors import MurmurError
 LONGEST = 1000  # characters of a cell
 JOINERS = "\u200c\u200d"  # they change how letters are written, so they stay inside a word
 SPREADSHEET_ERRORS = re.compile(r"#([^\W_¡¿]|[¡¿/])+[!?]|#N/?[ADV]|#N/DISP|#GETTING_DATA", re.IGNORECASE)
+FORMULA = re.compile(r"=.|[@+-].*(\w\(|\|)")  # what a spreadsheet that opens a table of ours would run
 UNKNOWN = {"-", "--", ".", "?", "n/a", "na", "n.a.", "none", "null", "unknown"}
 OTHER_FORMATS = {
     b"\xff\xfe": "it is UTF-16, not UTF-8",
@@ -198,6 +199,8 @@ def _check_fields(path: Path, k: int, row: list[str], names: list[str]) -> None:
     for name, cell in zip(names, row, strict=False):
         if SPREADSHEET_ERRORS.fullmatch(cell):
             raise MurmurError(f"{path}: row {k}: {name} is {cell}, a spreadsheet's error; write the value")
+        if FORMULA.match(cell):
+            raise MurmurError(f"{path}: row {k}: {name} is {cell[:80]!r}, a spreadsheet's formula; change it")
         if len(cell) > LONGEST:
             raise MurmurError(
                 f"{path}: row {k}: {name} has {len(cell)} characters ({cell[:20]}…), more than {LONGEST}; "
