@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from murmur import audio
+from murmur import audio, containers
 from murmur.errors import MurmurError
 from tests import made
 
@@ -162,6 +162,13 @@ OTHER_KINDS = [
     (b"\0", "neither WAV nor FLAC"),
     (b"", "an empty file"),
 ]
+
+
+def test_a_flac_that_would_fill_the_memory_is_refused(tmp_path, monkeypatch):
+    path = made.audio(tmp_path / "a.flac", X, format="FLAC")
+    monkeypatch.setattr(containers, "MOST_SAMPLES", 100)
+    with pytest.raises(MurmurError, match=r"/a\.flac: .*more than 100"):
+        audio.load(path)
 
 
 @pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.mp3", "a.raw"])

@@ -5,13 +5,14 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import yaml
 from markdown_it import MarkdownIt
 
-from murmur import ci, comment
+from murmur import ci, comment, params
 from tests import made
 
 # As DVC 3.67 says it, with when each line came.
@@ -56,6 +57,10 @@ def test_a_second_try_adds_seconds_and_hides_nothing():
     assert found["train@1"].outcome == "ran" and found["train@1"].log[:2] == LOG[:2]
 
 
+def test_without_a_word_of_a_stage_there_is_none():
+    assert comment.stages([(0.0, "ERROR: busy")], 1.0) == []
+
+
 def test_what_a_stage_prints_is_not_taken_for_what_dvc_says():
     said = [(0.0, "Running stage 'a':"), (1.0, "  Running stage 'b':"), (2.0, "Stage 'c' didn't change")]
     assert [s.name for s in comment.stages(said, 3.0)] == ["a"]
@@ -81,6 +86,26 @@ def test_a_broken_stage_is_told_with_its_last_line_and_log():
     assert f"**Red: {problem.title}** (abc1234, against main)" in text
     code = re.search(r'<pre><code class="language-text">(.*?)</code>', html(text), re.DOTALL)[1]
     assert code.splitlines() == ["&gt; python stages/train.py 1", *LOG[1:2], SAID[-1][1]]
+
+
+def test_of_private_data_the_log_is_left_out(tmp_path, monkeypatch):
+    problem = comment.broken(comment.stages(SAID, 15.0), SAID, private=True)
+    text = comment.comment(comment.stages(SAID, 15.0), head="abc1234", base="main", problem=problem)
+    assert problem.title == "stage `train@1` failed" and not problem.log and "no such file" not in text
+    monkeypatch.chdir(tmp_path)
+    for dataset, own, private in [
+        *(("folder", {}, True), ("folder", {"may_be_passed_on": True}, False), ("bmd_hs", {}, True)),
+        *(("circor", {}, False), ("nonesuch", {}, False)),
+    ]:
+        content = {"dataset": dataset, "download": {dataset: own}}
+        Path("params.yaml").write_text(params.as_yaml(content))
+        assert ci._is_private() == private, dataset
+
+
+def test_no_control_character_is_in_a_comment():
+    problem = comment.Problem("a\x1b[31mb\x9b31mc\u202ed\u200fe", "f")
+    text = comment.comment([], head="h", base="b", problem=problem)
+    assert all(c.isprintable() or c in "\n\u200b" for c in text), text
 
 
 def test_a_stage_that_fails_before_it_says_anything():

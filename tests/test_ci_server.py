@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import md5
 from pathlib import Path
 
 import boto3
@@ -306,6 +307,60 @@ def test_what_may_not_be_passed_on_goes_to_its_own_remote_only(team, tmp_path, s
     lock = yaml.safe_load((folder / "dvc.lock").read_text())["stages"]
     assert {out["md5"] for k in (0, 1) for out in lock[f"train@{k}"]["outs"]} == stored_there
     assert stored(s3) == before
+
+
+def forged(folder):
+    """Write another figure into metrics/summary.json, and its hash into dvc.lock, as if evaluate had."""
+    figures, lock = folder / "metrics/summary.json", folder / "dvc.lock"
+    old = figures.read_bytes()
+    figures.write_bytes(old.replace(b'"sum": ', b'"sum": 9'))
+    content = yaml.safe_load(lock.read_text())
+    (out,) = [o for o in content["stages"]["evaluate"]["outs"] if o["path"] == "metrics/summary.json"]
+    assert out["md5"] == md5(old).hexdigest()
+    out |= {"md5": md5(figures.read_bytes()).hexdigest(), "size": figures.stat().st_size}
+    lock.write_text(yaml.safe_dump(content, sort_keys=False))
+
+
+def test_figures_written_by_hand_are_red_though_dvc_lock_agrees(team):
+    folder = clone(team, "forger")
+    forged(folder)
+    commit(folder, push=None)
+    code, text, ran, _ = review(folder, "--base", "HEAD~1")
+    assert (code, ran) == (1, ["split", "evaluate"]), text
+    assert "**Red: not committed as it came out here: dvc.lock, metrics/summary.json**" in text
+    assert table(text)["reused"] == "train 0, 1"
+
+
+def test_figures_of_a_run_that_was_pushed_are_green_and_evaluated_again(team):
+    folder = changed(team, "honest", {"train": {"lr": 12}})
+    run(folder, "dvc", "repro", "--quiet", "--pull")
+    commit(folder, push="honest")
+    run(folder, "dvc", "push", "--quiet", "--run-cache")
+    code, text, ran, _ = review(clone(team, "reviewer", "honest"), "--base", "origin/main")
+    assert (code, ran) == (0, ["split", "evaluate"]), text
+    assert table(text)["reused"] == "train 0, 1"
+
+
+def test_figures_written_by_hand_are_red_where_there_is_no_remote(team):
+    folder = changed(team, "alone", {"remote": "private", "train": {"lr": 9}})
+    run(folder, "dvc", "repro", "--quiet")
+    forged(folder)
+    commit(folder, push="alone")
+    other = clone(team, "reviewer_alone", "alone")
+    run(other, "dvc", "cache", "dir", "--local", str(folder.with_suffix(".empty")))
+    code, text, ran, _ = review(other, "--base", "origin/main")
+    assert code == 1 and ran[-1] == "evaluate" and "metrics/summary.json" in text.partition("(")[0]
+
+
+def test_a_link_in_place_of_a_folder_is_red_and_nothing_runs(team, tmp_path):
+    folder = changed(team, "linked", {"evaluate": {"draws": 3}})
+    shutil.move(folder / "plots", tmp_path / "plots")
+    (folder / "plots").symlink_to(tmp_path / "plots")
+    commit(folder, push=None)
+    before = (tmp_path / "plots/roc.csv").read_bytes()
+    code, text, ran, _ = review(folder, "--base", "HEAD~1")
+    assert (code, ran) == (1, []) and "**Red: symbolic links are committed: plots** (" in text
+    assert (tmp_path / "plots/roc.csv").read_bytes() == before
 
 
 @pytest.mark.parametrize("name", PROJECT)

@@ -248,3 +248,9 @@ def test_images_are_written_by_label_with_low_frequencies_below(project):
 def test_without_images_it_says_how_to_make_them(project):
     with pytest.raises(MurmurError, match=r"mel.image is null: there are no images; set it to \{size"):
         cli.images(Path("png"))
+
+
+def test_the_first_line_of_a_recipe_does_not_command_the_terminal(project, capsys):
+    Path("recipes/evil.yaml").write_text("# x \x1b[2J\x9b31m y\n")
+    cli.recipes()
+    assert r"x \x1b[2J\x9b31m y" in capsys.readouterr().out

@@ -310,6 +310,9 @@ def test_every_name_of_a_class_that_a_fixed_column_has_too_is_refused(made):
         (("ill", "../../x"), "class '../../x' would be a folder elsewhere"),
         (("ill", "/x"), "class '/x' would be a folder elsewhere"),
         (("ill", ".."), "would be a folder elsewhere"),
+        (("ill", "=cmd|' /C x'!A0"), "begins as a spreadsheet's formula"),
+        (("ill", "</script><script>alert(1)"), "would end the script"),
+        (("ill", "<!--"), "would end the script"),
     ],
 )
 def test_names_of_classes_that_cannot_be_told_apart_are_refused(names, words):

@@ -425,6 +425,17 @@ def test_a_fault_of_the_program_keeps_its_traceback():
 PRINT = "from murmur.errors import run_stage; run_stage(lambda: print('ÄÖ\\udc80 ' + '─' * 9))"
 
 
+@pytest.mark.parametrize("error", [MurmurError, OSError])
+def test_a_message_does_not_command_the_terminal(error):
+    def main():
+        raise error("key \x1b]0;x\x07 and\n  \u202e \x9b2J")
+
+    with pytest.raises(SystemExit) as told:
+        run_stage(main)
+    assert told.value.code.startswith("error: key \\x1b]0;x\\x07 and")
+    assert all(c.isprintable() or c == "\n" for c in told.value.code)
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
 def test_what_the_output_cannot_encode_is_an_escape(encoding):
     environment = os.environ | {"PYTHONPATH": str(made.ROOT / "src"), "PYTHONIOENCODING": encoding}

@@ -112,6 +112,9 @@ def test_blank_rows_are_passed_over_and_lines_are_counted_with_them(tmp_path):
         ("path,label,patient_id\na,x,1\nb,x,N/A\n", "row 3: patient_id is 'N/A', which names no one; write"),
         ("path,label,patient_id\na,x,1\nb,x,#N/A\n", "row 3: patient_id is #N/A, a spreadsheet's error; wri"),
         ("path,label\na,#REF!\n", "row 2: label is #REF!, a spreadsheet's error"),
+        ("path,label\na,=1+1\n", "row 2: label is '=1.1', a spreadsheet's formula; change it"),
+        ("path,label,sex\na,x,@SUM(A1)\n", "row 2: sex is '@SUM.A1.', a spreadsheet's formula"),
+        ("path,label,source\na,x,-2+cmd|' /C x'!A1\n", "row 2: source is .*, a spreadsheet's formula"),
         ("path,label\na.wav,ill,\nb.wav,ill,\n", "a row has too many fields: row 2 has 3, not 2; quote what"),
         ("path,label\na.wav,ill\nb.wav,ill,7\n", "a row has too many fields: row 3 has 3, not 2"),
         ('path,label\n"a.wav,ill\nb.wav,ill\n', "cannot be read .line 3: unexpected end"),
@@ -358,6 +361,21 @@ def test_a_name_that_is_not_utf8_is_listed(tmp_path):
     _, _, left_out = download(root, tmp_path / "out")
     tables.write(left_out, tmp_path / "left_out.parquet", tables.LEFT_OUT)
     assert sorted(left_out["item"]) == [r"Aufnahme_\udce4.wav", r"new\nline.wav"]
+
+
+def test_a_file_named_as_a_formula_is_listed_as_none(tmp_path):
+    root = made.folder(tmp_path / "own")
+    for name in ("=HYPERLINK(1).wav", "-1.wav", "@eaDir.wav"):
+        shutil.copy(root / "a.wav", root / name)
+    _, _, left_out = download(root, tmp_path / "out")
+    assert sorted(left_out["item"]) == ["-1.wav", "./=HYPERLINK(1).wav", "@eaDir.wav"]
+
+
+@pytest.mark.parametrize("label", ["-1", "+1", "+", "-", "=", "-ve (faint)", "@home", "a=b(c)", "<5"])
+def test_what_is_no_formula_is_a_label(tmp_path, label):
+    (tmp_path / "recordings.csv").write_text(f'path,label\na.wav,"{label}"\n')
+    (tmp_path / "a.wav").touch()
+    assert list(read(tmp_path)["label"]) == [label]
 
 
 def test_none_of_the_files_is_there(tmp_path):

@@ -1,5 +1,6 @@
 """M2D against a plain re-implementation, on random checkpoints in the official layout."""
 
+import argparse
 import os
 
 import pytest
@@ -173,7 +174,11 @@ def test_sizes_are_in_the_name(name, expected):
 
 
 @pytest.mark.parametrize(
-    "name", ["", "weights", "m2d_vit_base", "m2d_vit_base-80p16", "m2d_vit_mega-80x608p16x16"]
+    "name",
+    [
+        *("", "weights", "m2d_vit_base", "m2d_vit_base-80p16", "m2d_vit_mega-80x608p16x16"),
+        *("m2d_vit_base-80x608p0x16", "m2d_vit_base-80x999999999p16x16"),
+    ],
 )
 def test_a_name_without_sizes_is_told(name):
     with pytest.raises(
@@ -212,6 +217,15 @@ def test_a_name_of_other_sizes_is_told(tmp_path, checkpoints):
     path.parent.mkdir()
     path.hardlink_to(checkpoints["square"])
     with pytest.raises(MurmurError, match=r"pos_embed is \(1, 21, 192\), not \(1, 191, 192\)"):
+        m2d.load(path)
+
+
+@pytest.mark.parametrize("value", [[["x"]], argparse.Namespace(a=1), 1.0], ids=str)
+def test_what_is_no_tensor_is_told(tmp_path, value):
+    path = tmp_path / "m2d_vit_tiny-80x608p16x16" / "checkpoint-300.pth"
+    path.parent.mkdir()
+    torch.save({"model": {"cls_token": value}}, path)
+    with pytest.raises(MurmurError, match=r"checkpoint-300\.pth: cls_token is no tensor"):
         m2d.load(path)
 
 

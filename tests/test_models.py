@@ -3,6 +3,7 @@
 import importlib
 import socket
 import time
+import zipfile
 
 import pytest
 import timm
@@ -364,6 +365,35 @@ def test_weights_of_another_architecture_name_the_first_key(tmp_path, change, wo
     torch.save(state, tmp_path / "other.pth")
     with pytest.raises(MurmurError, match=rf"other\.pth: weights of another architecture: {words}"):
         make("backbone", arch=TINY, channels=3, weights=str(tmp_path / "other.pth"))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda t: t.fill_(float("nan")), "holds a number that is not finite"),
+        (lambda t: t / 0, "holds a number that is not finite"),
+        (lambda t: t.to(torch.complex64), "holds no plain numbers"),
+        (lambda t: t.to_sparse(), "holds no plain numbers"),
+        (lambda t: t.to("meta"), "holds no plain numbers"),
+    ],
+)
+def test_weights_that_are_no_plain_numbers_are_told(tmp_path, spoil, words):
+    state = timm.create_model(TINY, num_classes=3).state_dict()
+    torch.save(state | {"fc.bias": spoil(state["fc.bias"])}, tmp_path / "odd.pth")
+    with pytest.raises(MurmurError, match=rf"odd\.pth: fc\.bias {words}"):
+        make("backbone", arch=TINY, channels=3, weights=str(tmp_path / "odd.pth"))
+
+
+def test_a_packed_archive_of_weights_is_not_unpacked(tmp_path):
+    torch.save({"fc.weight": torch.zeros(1000)}, tmp_path / "plain.pth")
+    with (
+        zipfile.ZipFile(tmp_path / "plain.pth") as plain,
+        zipfile.ZipFile(tmp_path / "bomb.pth", "w", zipfile.ZIP_DEFLATED) as bomb,
+    ):
+        for name in plain.namelist():
+            bomb.writestr(name, plain.read(name))
+    with pytest.raises(MurmurError, match=r"bomb\.pth: cannot be read as weights .*its parts are packed"):
+        make("backbone", arch=TINY, channels=3, weights=str(tmp_path / "bomb.pth"))
 
 
 def test_a_file_for_three_colours_serves_one_channel_as_their_mean(weights):

@@ -272,9 +272,10 @@ def test_a_file_of_another_version_is_named(tmp_path, undrawn):
     (tmp_path / "metrics/details.json").write_text('{"level": "patient"}')
     with pytest.raises(MurmurError, match=r"details.json: no rule, headline, .*dvc repro evaluate"):
         again(tmp_path)
-    (tmp_path / "metrics/details.json").write_text("{")
-    with pytest.raises(MurmurError, match=r"details.json: is not JSON .*dvc repro evaluate"):
-        again(tmp_path)
+    for text in ("{", "[" * 100_000, "[]"):
+        (tmp_path / "metrics/details.json").write_text(text)
+        with pytest.raises(MurmurError, match=r"details.json: is not JSON .*dvc repro evaluate"):
+            again(tmp_path)
 
 
 def test_a_leak_stands_in_a_box_above_the_figures(tmp_path, undrawn):

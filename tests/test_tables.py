@@ -201,6 +201,7 @@ def test_names_in_a_csv_stay_text_and_figures_are_numbers(tmp_path):
         ("run,uar\n0,nan\n", "x.csv: row 2, column uar: 'nan' is not a number"),
         ("run,uar\n0,1e999\n", "x.csv: row 2, column uar: '1e999' is not a number"),
         ("run,uar\n" + "9" * 30 + ",1\n", "x.csv: row 2, column run: '9+' is not a whole number"),
+        ("run,uar\n0," + "1" * 100_000 + "x\n", "x.csv: row 2, column uar: '1{100}…' is not a number"),
         ("run,uar\n0,1,2\n", "x.csv: a row has too many fields"),
         ("run,uar\n0,1\n0,1,2\n", "x.csv: cannot be read as CSV"),
         ("run\n0\n", "x.csv: no column uar; make it anew"),

@@ -10,23 +10,31 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from murmur import comment, project
+from murmur import comment, params, project
 from murmur.errors import MurmurError
 
 NOWHERE = "/dev/null/"  # how the address of a remote begins that has none yet
 
 
 def bring_up_to_date(
-    tries: int, optional_remote: bool
+    base: str, tries: int, optional_remote: bool
 ) -> tuple[list[comment.Stage], list[str], comment.Problem | None]:
-    """Run what changed, from what the remotes have: the stages, remarks, why it is red."""
+    """Run what changed, from what the remotes have: the stages, remarks, why it is red.
+
+    Where the commit has other metrics or plots than `base`, the stages that write them run whatever dvc.lock
+    says: no figure is taken from the commit.
+    """
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
+    if links := _links():
+        return [], [], comment.linked(links)
     logging.getLogger("dvc").setLevel(logging.WARNING)  # it would say on stdout that it skips stages
+    have_moved = bool(_moved(base, "HEAD"))
     try:
         with Repo() as repo:
-            (remotes, unknown), is_same = _remotes(repo), _is_same(repo)
+            (remotes, unknown), is_same = _remotes(repo), _is_same(repo) and not have_moved
+            for_git = [s.addressing for s in repo.index.stages if not all(out.use_cache for out in s.outs)]
             plan = [comment.Stage(stage.addressing, "reused", 0.0) for stage in repo.index.stages]
             lacking, how, problem = _fetched(repo, remotes, is_same, tries)
     except DvcException as error:
@@ -36,14 +44,43 @@ def bring_up_to_date(
     notes = comment.remarks(remotes, lacking, problem, unknown)
     if is_same and not lacking:
         return plan, notes, None
-    done, said = _said("repro", *how, tries=tries if how else 1)
+    tries_here = tries if how else 1
+    done, said = _said("repro", *how, tries=tries_here)
     stages = comment.stages(said, time.monotonic())
+    again = [s.name for s in stages if s.name in for_git and s.outcome != "ran"]
+    if done and have_moved and again:
+        done, more = _said("repro", *how, "--force", "--single-item", *again, tries=tries_here)
+        said += more
+        stages = comment.stages(said, time.monotonic())
     if done:
         return stages, notes, None
     is_broken = any(stage.outcome == "failed" for stage in stages)
     if is_broken:
-        return stages, notes, comment.broken(stages, said)
+        return stages, notes, comment.broken(stages, said, private=_is_private())
     return stages, notes, comment.out_of_reach(remotes, tries, comment.reason(said))
+
+
+def _is_private() -> bool:
+    """Whether the data set of params.yaml may not be passed on."""
+    from murmur.download import reader
+
+    try:
+        content = params.read_yaml("params.yaml")
+        source, own = reader(content["dataset"]), content["download"][content["dataset"]]
+        return not (getattr(source, "MAY_BE_PASSED_ON", True) or own.get("may_be_passed_on") is True)
+    except (MurmurError, KeyError, TypeError, AttributeError):  # no such data set: nothing of it was read
+        return False
+
+
+def _links() -> list[str]:
+    """Symbolic links that git has where stages write: what they lead to would be replaced."""
+    tracked = project.git("ls-files", "--stage", "-z", "--", "data", "metrics", "models", "plots") or ""
+    return [entry.partition("\t")[2] for entry in tracked.split("\0") if entry.startswith("120000 ")]
+
+
+def _moved(*revisions: str) -> list[str]:
+    """The files in metrics and plots that differ between two revisions, or one and the workspace."""
+    return (project.git("diff", "--name-only", *revisions, "--", "metrics", "plots") or "").splitlines()
 
 
 def _remotes(repo: Any) -> tuple[str, list[str]]:
@@ -131,7 +168,7 @@ def _said(*arguments: str, tries: int = 1) -> tuple[bool, list[tuple[float, str]
 
 def moved(base: str) -> dict[str, str]:
     """What differs from the base, in Markdown by title: metrics, whether it means anything, plots."""
-    changed = (project.git("diff", "--name-only", base, "--", "metrics", "plots") or "").splitlines()
+    changed = _moved(base)
     if not changed:
         return {"What moved": f"Nothing: metrics and plots are those of {comment.plain(base)}."}
     from murmur import compare as comparison  # imports scipy

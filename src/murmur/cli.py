@@ -15,7 +15,7 @@ import typer
 
 from murmur import ci as continuous
 from murmur import comment, params, project, words
-from murmur.errors import MurmurError, run_stage
+from murmur.errors import LINES, MurmurError, printable, run_stage
 from murmur.files import beside, write_text
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -46,7 +46,7 @@ def recipes() -> None:
     """List the recipes, a line each."""
     for path in sorted(RECIPES.glob("*.yaml")):
         line = path.read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ")
-        print(f"{path.stem:28} {line}")
+        print(printable(f"{path.stem:28} {line}"))
 
 
 @app.command()
@@ -124,7 +124,8 @@ def compare(
     if as_json:
         print(json.dumps(result, indent=2, allow_nan=False))
     else:
-        print(comparison.as_markdown(result) if md else comparison.in_words(result))
+        text = comparison.as_markdown(result) if md else comparison.in_words(result)
+        print(printable(text, keep=LINES))
 
 
 @app.command()
@@ -228,7 +229,7 @@ def ci(
     if project.git("rev-parse", "--verify", "--quiet", f"{base}^{{commit}}") is None:
         raise MurmurError(f"--base {base}: no such git revision here: {project.why_unknown()}")
     os.environ.setdefault("AWS_MAX_ATTEMPTS", "1")  # `tries` are counted here
-    stages, notes, problem = continuous.bring_up_to_date(tries, optional_remote)
+    stages, notes, problem = continuous.bring_up_to_date(base, tries, optional_remote)
     sections = {} if problem else continuous.moved(base)
     if push and not problem:
         problem = continuous.pushed(tries)

@@ -25,7 +25,8 @@ MEANING = {
 }
 Said = Sequence[tuple[float, str]]  # lines, each with when it came, in seconds
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069]")  # control, direction of writing
+# control characters, direction of writing
+UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 ACTS = re.compile(
     r"(?P<code>(?<!`)(?P<ticks>`+)(?!`).+?(?<!`)(?P=ticks)(?!`))"
     r"|(?P<markup>[\\`*\[\]<>&$]|~(?!\d[^~]*$)|(?<![^\W_])_|_(?![^\W_]))"
@@ -61,6 +62,8 @@ def stages(said: Said, ended: float) -> list[Stage]:
     """
     lines = [(when, ESCAPE.sub("", line)) for when, line in said]
     events = [(k, when, *event) for k, (when, line) in enumerate(lines) if (event := _event(line))]
+    if not events:
+        return []
     ends = [(k, when) for k, when, *_ in events[1:]] + [(len(lines), ended)]
     found: dict[str, Stage] = {}
     for (k, when, outcome, name), (stop, until) in zip(events, ends, strict=True):
@@ -90,15 +93,29 @@ def unreadable(why: str) -> Problem:
     return Problem(f"DVC cannot read the pipeline: {why}", remedy)
 
 
+def linked(paths: Sequence[str]) -> Problem:
+    """Red: a folder or file that stages write is a symbolic link in git."""
+    remedy = "Nothing was run: a stage would replace what they lead to. Commit files and folders instead."
+    return Problem(f"symbolic links are committed: {_few(paths, 3)}", remedy)
+
+
 def out_of_reach(remotes: str, tries: int, why: str) -> Problem:
     """Red: a remote cannot be read or written."""
     remedy = "As far as is known nothing is wrong with the change: see to the remote, then run this again."
     return Problem(f"the DVC remote {remotes} is out of reach, tried {tries} x: {why}", remedy)
 
 
-def broken(found: Sequence[Stage], said: Said) -> Problem:
-    """Red: a stage failed; of its log the last line is the reason, as errors and tracebacks have it."""
+def broken(found: Sequence[Stage], said: Said, *, private: bool = False) -> Problem:
+    """Red: a stage failed; of its log the last line is the reason, as errors and tracebacks have it.
+
+    private: the log may name recordings that may not be passed on, and is left out.
+    """
     stage = next((s for s in found if s.outcome == "failed"), Stage("?", "failed", 0.0))
+    if private:
+        why = "the data may not be passed on, and it may name recordings"
+        return Problem(
+            f"stage {code(stage.name)} failed", f"Its log is not here: {why}. `murmur ci` prints it."
+        )
     log = tail(stage.log)
     told = log[-1].removeprefix("error: ") if len(log) > 1 else reason(said)
     remedy = "Its log ends as below. On your own machine: `murmur ci`."

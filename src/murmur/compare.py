@@ -56,7 +56,7 @@ def parse(name: str, texts: Mapping[str, str]) -> Experiment:
         data = {key: details["data"][key] for key in ("dataset", "task", "sha256")}
         headline = list(details["headline"])
         return Experiment(name, folds, names, data, words.leak(details), details["level"], headline)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         what = f"{type(error).__name__}: {error}"
         raise MurmurError(f"{name}: its files in metrics/ do not fit together ({what}); {AGAIN}") from error
 

@@ -18,6 +18,7 @@ from murmur.errors import MurmurError
 READ = (b"fLaC", b"RIFF", b"RF64", b"BW64")
 LOWEST_RATE, HIGHEST_RATE = 100, 768_000  # Hz
 MOST_CHANNELS = 64
+MOST_SAMPLES = 2**29  # of all channels: 18 hours at 8 kHz. A FLAC of 1 MB may hold this many
 CONVERT = "convert it, for example `ffmpeg -i FILE new.wav`"
 
 KINDS = {  # what a file of another kind begins with
@@ -254,6 +255,12 @@ def _decode_flac(content: bytes) -> tuple[np.ndarray, int]:
         )
     if bits not in (8, 16, 24):
         raise MurmurError(f"not readable as audio: a FLAC of {bits} bits, which is not read; {CONVERT}")
+    channels = (packed >> 41 & 7) + 1
+    if promised * channels > MOST_SAMPLES:
+        raise MurmurError(
+            f"its header promises {promised * channels} samples, more than {MOST_SAMPLES}; replace the file, "
+            "or cut it into pieces"
+        )
     try:
         samples = _all_samples(content, "int16" if bits == 16 else "int32")
     except sf.LibsndfileError as error:

@@ -19,6 +19,7 @@ ROUNDED = re.compile(r"[+-]?\d([.,]\d+)?E\+\d{2,}", re.IGNORECASE)  # a long num
 ALIKE = str.maketrans(  # letters that look like Latin ones in some case; the dot that a small \u0130 keeps
     "авекмнорстухіјѕԁαβεζηικμνορτυχı", "abekmhopctyxijsdabezhikmnoptyxi", "\u0307"
 )
+FORMULA = re.compile(r"=.|[@+-].*(\w\(|\|)")  # what a spreadsheet that opens a table of ours would run
 UNKNOWN = {"-", "--", ".", "?", "n/a", "na", "n.a.", "none", "null", "unknown"}
 OTHER_FORMATS = {
     b"\xff\xfe": "it is UTF-16, not UTF-8",
@@ -222,6 +223,8 @@ def _check_fields(path: Path, k: int, row: list[str], names: list[str]) -> None:
     for name, cell in zip(names, row, strict=False):
         if SPREADSHEET_ERRORS.fullmatch(cell):
             raise MurmurError(f"{path}: row {k}: {name} is {cell}, a spreadsheet's error; write the value")
+        if FORMULA.match(cell):
+            raise MurmurError(f"{path}: row {k}: {name} is {cell[:80]!r}, a spreadsheet's formula; change it")
         if len(cell) > LONGEST:
             raise MurmurError(
                 f"{path}: row {k}: {name} has {len(cell)} characters ({cell[:20]}…), more than {LONGEST}; "

@@ -13,9 +13,9 @@ from types import ModuleType
 import pandas as pd
 from pydantic import BaseModel
 
-from murmur import audio, fetch, params, workers
+from murmur import audio, csvs, fetch, params, workers
 from murmur.datasets import Reading, Task, worst_labels
-from murmur.errors import MurmurError
+from murmur.errors import MurmurError, printable
 from murmur.tables import LEVELS, RECORDINGS, Card
 
 RESERVED = {
@@ -97,7 +97,7 @@ def download(
         unknown_persons=int(table["person_id"].isna().sum()),
     )
     table["person_id"] = table["person_id"].fillna(table["patient_id"])
-    shown = [(_printable(item), reason) for item, reason in left_out]
+    shown = [(_item(item), reason) for item, reason in left_out]
     gone = pd.DataFrame(shown, columns=["item", "reason"]).assign(stage="download")
     given = {"source": table.get("source", dataset), "quality": table.get("quality")}
     return table.assign(**given)[RECORDINGS.names], card, gone
@@ -192,6 +192,10 @@ def _check_names(classes: tuple[str, ...]) -> None:
             fault = "has a space at an end or a character that cannot be printed"
         elif name.startswith(("/", "\\")) or {".", ".."} & {*re.split(r"[/\\]", name)}:
             fault = "would be a folder elsewhere"
+        elif csvs.FORMULA.match(name):
+            fault = "begins as a spreadsheet's formula"
+        elif re.search(r"<[/!]", name):
+            fault = "would end the script that holds it in the page of `dvc plots`"
         elif folded in known:
             fault = f"differs from {known[folded]!r} only in case, spaces or the form of its letters"
         if fault:
@@ -220,9 +224,9 @@ def _where_audio_is(root: Path) -> str:
     return f"; there are other audio files ({listed}): move them if an archive was unpacked too deep"
 
 
-def _printable(name: str) -> str:
-    """A file's name with what cannot be printed, such as bytes that are not UTF-8, as escapes."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in name)
+def _item(name: str) -> str:
+    """A file's name or an id as a table lists it: no control character, no formula of a spreadsheet."""
+    return "./" * bool(csvs.FORMULA.match(name)) + printable(name)
 
 
 def _unnamed(root: Path, reading: Reading) -> list[tuple[str, str]]:

@@ -21,12 +21,18 @@ REMEDIES = {
     errno.ENOTDIR: "a folder is expected, not a file",
     errno.EMFILE: "raise the number of open files (ulimit -n), or set MURMUR_WORKERS to fewer workers",
 }
+LINES = "\n"
 LOCAL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE}  # no file's fault
 MEMORY = "the memory is not enough ({}); set MURMUR_WORKERS to fewer workers, or a smaller batch or data set"
 
 
 class MurmurError(Exception):
     """Something the user can mend: the message names the file, key or row, and what to do."""
+
+
+def printable(text: str, keep: str = "") -> str:
+    """A text with what cannot be printed, such as the commands of a terminal, as escapes."""
+    return "".join(c if c.isprintable() or c in keep else repr(c)[1:-1] for c in text)
 
 
 def run_stage(main: Callable[[], object]) -> None:
@@ -45,14 +51,14 @@ def run_stage(main: Callable[[], object]) -> None:
             if sys.stdout:
                 sys.stdout.flush()
     except MurmurError as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {printable(str(error), keep=LINES)}")
     except KeyboardInterrupt:
         sys.exit("error: interrupted")
     except BrokenPipeError:  # the reader of the output has ended, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
-        sys.exit(f"error: {explain(error)}")
+        sys.exit(f"error: {printable(explain(error), keep=LINES)}")
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, MemoryError) or "memory" in str(error).lower():
             sys.exit(f"error: {MEMORY.format(shorten(str(error), 200) or 'MemoryError')}")

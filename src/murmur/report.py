@@ -124,9 +124,12 @@ def _csv(
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(_text(path))
-    except ValueError as error:
+        found = json.loads(_text(path))
+        if not isinstance(found, dict):
+            raise ValueError(f"found {type(found).__name__}, not an object")
+    except (ValueError, RecursionError) as error:
         raise MurmurError(f"{path}: is not JSON ({error}); make it anew: dvc repro evaluate") from error
+    return found
 
 
 def experiment(folder: Path) -> str:

@@ -76,7 +76,7 @@ WORDS = frozenset(  # the columns of CSV files that hold text; all others hold n
         *("kind", "actual", "predicted", "disturbance", "unit", "experiment", "test_sha256"),
     }
 )
-NUMBER = r"[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]{1,2})?"
+NUMBER = r"[+-]?([0-9]+([.][0-9]*)?|[.][0-9]+)([eE][+-]?[0-9]{1,2})?"
 
 
 def predictions_schema(classes: Sequence[str]) -> pa.Schema:
@@ -211,7 +211,9 @@ def _numbers(cells: pd.Series) -> pd.Series:
     if not good.all():
         row = int(good.to_numpy().argmin())
         what = "a whole number" if whole else "a number"
-        raise ValueError(f"row {row + 2}, column {column}: {texts.iloc[row]!r} is not {what}")
+        cell = texts.iloc[row]
+        shown = repr(cell if len(cell) <= 100 else f"{cell[:100]}…")
+        raise ValueError(f"row {row + 2}, column {column}: {shown} is not {what}")
     return texts.astype("int64") if whole else texts.replace("", "nan").astype(float)
 
 

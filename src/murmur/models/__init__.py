@@ -7,6 +7,7 @@ which of the n segments at each site are there, [batch, sites, n]. Logits may be
 import importlib
 import inspect
 import socket
+import zipfile
 from collections.abc import Callable, Set
 from pathlib import Path
 from types import ModuleType
@@ -163,6 +164,7 @@ def read_weights(path: str) -> dict[str, torch.Tensor]:
     try:
         if Path(path).suffix == ".safetensors":
             return load_file(path)
+        check_stored(path)
         found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file makes torch raise almost anything
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
@@ -174,6 +176,14 @@ def read_weights(path: str) -> dict[str, torch.Tensor]:
     raise MurmurError(f"{path}: expected a state dict, tensors by name; save that part of it alone")
 
 
+def check_stored(path: str | Path) -> None:
+    """Refuse an archive with packed parts, which torch never writes: unpacked they may fill the memory."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+                raise ValueError("its parts are packed, as of TorchScript and not of a state dict")
+
+
 def check_keys(
     found: dict[str, torch.Tensor], own: dict[str, torch.Tensor], path: Any, may_lack: Set[str] = frozenset()
 ) -> None:
@@ -181,8 +191,16 @@ def check_keys(
     for key, tensor in own.items():
         if key not in found and key not in may_lack:
             raise MurmurError(f"{path}: weights of another architecture: {key} is not in it")
-        if key in found and found[key].shape != tensor.shape:
+        if key not in found:
+            continue
+        if found[key].layout != torch.strided or found[key].is_meta or found[key].is_complex():
+            raise MurmurError(
+                f"{path}: {key} holds no plain numbers; save the state dict of a trained network"
+            )
+        if found[key].shape != tensor.shape:
             shapes = f"{tuple(found[key].shape)}, not {tuple(tensor.shape)}"
             raise MurmurError(f"{path}: weights of another architecture: {key} is {shapes}")
+        if not torch.isfinite(found[key]).all():
+            raise MurmurError(f"{path}: {key} holds a number that is not finite; fetch the file again")
     if extra := [key for key in found if key not in own]:
         raise MurmurError(f"{path}: weights of another architecture: {extra[0]} has no place in the network")

@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn.functional import pad
 
 from murmur.errors import MurmurError
-from murmur.models import check_keys
+from murmur.models import check_keys, check_stored
 
 OFFICIAL = "m2d_vit_base-80x608p16x16-220930-mr7_enconly"
 DEFAULT = f"data/weights/{OFFICIAL}/checkpoint-300.pth"
@@ -117,7 +117,7 @@ def load(weights: Path) -> Encoder:
     shape = sizes(weights.parent.name)
     with torch.device("meta"):
         encoder = Encoder(shape)
-    found = _encoder_part(_read(weights))
+    found = _encoder_part(_read(weights), weights)
     check_keys(found, encoder.state_dict(), weights)
     encoder.load_state_dict(found, assign=True)
     return encoder
@@ -125,7 +125,7 @@ def load(weights: Path) -> Encoder:
 
 def sizes(folder: str) -> Sizes:
     """The sizes that a name like `m2d_vit_base-80x608p16x16-220930-mr7_enconly` gives."""
-    match = re.match(r"(?:\w+_)?(vit_[a-z]+)-(\d+)x(\d+)p(\d+)x(\d+)(?:p|-|$)", folder)
+    match = re.match(r"(?:\w+_)?(vit_[a-z]+)" + "-{0}x{0}p{0}x{0}(?:p|-|$)".format(r"([1-9]\d{0,4})"), folder)
     if not match or match[1] not in VITS:
         raise MurmurError(
             f"{folder or '.'}: this folder's name must give the sizes of the model, like {OFFICIAL}; "
@@ -138,6 +138,7 @@ def sizes(folder: str) -> Sizes:
 def _read(weights: Path) -> dict[str, Any]:
     """The state dict in a file: bare, or under `model` beside an optimizer and its argparse.Namespace."""
     try:
+        check_stored(weights)
         with torch.serialization.safe_globals([argparse.Namespace]):
             content = torch.load(weights, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file makes torch raise almost any (KeyError, struct.error, ...)
@@ -149,7 +150,7 @@ def _read(weights: Path) -> dict[str, Any]:
     return content
 
 
-def _encoder_part(state: dict[str, Any]) -> dict[str, torch.Tensor]:
+def _encoder_part(state: dict[str, Any], weights: Path) -> dict[str, torch.Tensor]:
     """The encoder's tensors by name; decoder, target network, projectors and heads are left out.
 
     A fine-tuned model has the encoder under `backbone` or `module.ar.runtime.backbone`.
@@ -158,5 +159,7 @@ def _encoder_part(state: dict[str, Any]) -> dict[str, torch.Tensor]:
     for key, value in state.items():
         name = re.sub(r"^(module\.ar\.runtime\.)?backbone\.", "", str(key))
         if name.startswith(("patch_embed.", "cls_token", "pos_embed", "blocks.", "norm.", "norm_stats")):
-            part[name] = torch.as_tensor(value, dtype=torch.float32)
+            if not isinstance(value, torch.Tensor):
+                raise MurmurError(f"{weights}: {name} is no tensor; fetch it again")
+            part[name] = value if value.is_complex() else value.float()  # told by check_keys
     return part
