@@ -92,7 +92,7 @@ def folded(text: str) -> str:
 
     P1, p-01, `P_1.` and P1 with a Cyrillic letter that looks like P are alike; 1-1 and 11 are not.
     """
-    text = tidied(text).strip("'\"=") or text
+    text = tidied(text).strip("'\"") or text
     text = unicodedata.normalize("NFKC", text).casefold().translate(ALIKE)
     text = "".join(c for c in text if c not in JOINERS)
     text = re.sub(r"\d", lambda digit: str(unicodedata.decimal(digit[0])), text)
