@@ -246,8 +246,8 @@ def writer(out: Path, shape: tuple[int, ...], dtype: np.dtype) -> Iterator[Calla
         size, free = math.prod(shape) * dtype.itemsize, shutil.disk_usage(out.parent).free
         if out.suffix == ".npy" and size > free:
             raise MurmurError(
-                f"{out.parent}: {shape[0]} arrays of {' x '.join(map(str, shape[1:]))} take {size / 1e9:.1f} GB "
-                f"and {free / 1e9:.1f} GB are free; free some space, or make fewer or smaller ones "
+                f"{out.parent}: {shape[0]} arrays of {' x '.join(map(str, shape[1:]))} take "
+                f"{size / 1e9:.1f} GB and {free / 1e9:.1f} GB are free; free some space, or make fewer or smaller ones "
                 "(segment.overlap, mel.hop_length, mel.n_mels)"
             )
         if out.suffix == ".npy":

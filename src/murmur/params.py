@@ -296,8 +296,8 @@ class Train(Section):
     def _weights_of_classes_count(self) -> "Train":
         if self.batch_size == 1 and (self.balance in ("loss", "metric") or self.class_weights):
             raise ValueError(
-                "train.batch_size 1: the loss is a batch's weighted mean, in which the weight of a single unit "
-                "has no effect; raise it, or set train.balance to none or sampler and class_weights to null"
+                "train.batch_size 1: the loss is a batch's weighted mean, in which the weight of a single "
+                "unit has no effect; raise it, or set train.balance to none or sampler and class_weights to null"
             )
         return self
 

@@ -31,7 +31,9 @@ def build(
     if not widths or len(block_dropout) > len(widths) or len(dropout) > len(hidden) + 1:
         raise ValueError("widths, block_dropout and dropout: more dropouts than layers, or no block")
     if gate_after is not None and not (1 <= gate_after <= len(widths) and widths[gate_after - 1] >= SQUEEZE):
-        raise ValueError(f"gate_after {gate_after}: there is no such block, or it has fewer than {SQUEEZE} channels")
+        raise ValueError(
+            f"gate_after {gate_after}: there is no such block, or it has fewer than {SQUEEZE} channels"
+        )
     layers: list[nn.Module] = []
     ins = (channels, *widths)
     for k, (i, o, drop) in enumerate(zip_longest(ins[:-1], widths, block_dropout, fillvalue=0.0), 1):
