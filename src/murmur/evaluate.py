@@ -234,7 +234,9 @@ def remove_others(folder: str | Path, listed: Iterable[Path]) -> None:
     for path in others:
         remove(path)
     if others:
-        print(f"note: {folder}: {len(others)} files of other runs are removed; DVC's cache keeps them")
+        print(
+            f"note: {folder}: {len(others)} files of no run in split.runs are removed; DVC's cache keeps them"
+        )
 
 
 def write(results: Results, metrics_dir: str | Path, plots_dir: str | Path) -> None:

@@ -247,8 +247,8 @@ def writer(out: Path, shape: tuple[int, ...], dtype: np.dtype) -> Iterator[Calla
         if out.suffix == ".npy" and size > free:
             raise MurmurError(
                 f"{out.parent}: {shape[0]} arrays of {' x '.join(map(str, shape[1:]))} take "
-                f"{size / 1e9:.1f} GB and {free / 1e9:.1f} GB are free; free some space, or make fewer or smaller ones "
-                "(segment.overlap, mel.hop_length, mel.n_mels)"
+                f"{size / 1e9:.1f} GB and {free / 1e9:.1f} GB are free; free some space, "
+                "or make fewer or smaller ones (segment.overlap, mel.hop_length, mel.n_mels)"
             )
         if out.suffix == ".npy":
             header = {"descr": dtype.str, "fortran_order": False, "shape": shape}

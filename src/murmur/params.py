@@ -297,7 +297,8 @@ class Train(Section):
         if self.batch_size == 1 and (self.balance in ("loss", "metric") or self.class_weights):
             raise ValueError(
                 "train.batch_size 1: the loss is a batch's weighted mean, in which the weight of a single "
-                "unit has no effect; raise it, or set train.balance to none or sampler and class_weights to null"
+                "unit has no effect; raise it, or set train.balance to none or sampler and class_weights "
+                "to null"
             )
         return self
 
