@@ -23,6 +23,8 @@ def main() -> None:
     segments = tables.read("data/segments.parquet", tables.SEGMENTS)
     paths = evaluate.run_files("data/predictions", p.split.runs, ".predictions.parquet")
     history_paths = evaluate.run_files("data/history", p.split.runs, ".history.csv")
+    evaluate.remove_others("data/predictions", paths.values())
+    evaluate.remove_others("data/history", history_paths.values())
     stages = ("download", "segment")
     left_out = pd.concat([tables.read(f"data/left_out/{stage}.parquet", tables.LEFT_OUT) for stage in stages])
     audit = tables.read_csv("metrics/audit.csv", AUDIT, may_be_empty=False)

@@ -69,6 +69,21 @@ def test_head_against_the_workspace_by_default(project, capsys):
     assert found["level"] == "patient" and found["rope"] == 0.01
 
 
+def test_figures_of_an_earlier_params_yaml_are_told(project, capsys):
+    Path("params.yaml").write_text("seed: 0\n")
+    ran = {
+        stage: {"params": {"params.yaml": {"seed": 0}}} for stage in ("download", "duplicates", "evaluate")
+    }
+    Path("dvc.lock").write_text(json.dumps({"stages": ran}))
+    cli.compare()
+    assert capsys.readouterr().err == ""
+    Path("params.yaml").write_text("seed: 1\n")
+    cli.compare()
+    assert "note: the figures in place are of an earlier run: params.yaml: seed" in capsys.readouterr().err
+    cli.compare("HEAD", "HEAD")
+    assert capsys.readouterr().err == ""
+
+
 def test_an_experiment_is_found_by_name_and_by_commit(project, capsys):
     git("checkout", "--quiet", ".")
     commit = experiment("loud-hare", "HEAD", A + 0.1 + UP)

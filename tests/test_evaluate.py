@@ -505,6 +505,17 @@ def test_files_of_the_listed_runs(tmp_path, capsys):
         evaluate.run_files(tmp_path, [3, 0, 2])
 
 
+def test_files_of_other_runs_are_removed_so_that_dvc_lock_names_none(tmp_path, capsys):
+    paths = [tmp_path / name for name in ("run_0.parquet", "run_1.parquet", "run_1.parquet.7.part", "notes")]
+    for path in paths:
+        path.touch()
+    evaluate.remove_others(tmp_path, paths[:1])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["notes", "run_0.parquet"]
+    assert "2 files of no run in split.runs are removed" in capsys.readouterr().out
+    evaluate.remove_others(tmp_path, paths[:1])
+    assert capsys.readouterr().out == ""
+
+
 TABLES = ("calibration", "folds", "operating_points", "runs", "subgroups")
 CURVES = ("confusion", "learning_curves", "precision_recall", "reliability", "roc", "score_per_fold")
 FILES = {

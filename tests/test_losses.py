@@ -129,3 +129,11 @@ def test_a_class_that_is_not_there_is_told():
     words = r"train\.class_weights: no class Presnt; there are Present, Unknown, Absent"
     with pytest.raises(MurmurError, match=words):
         weights(class_weights={"Present": 5, "Presnt": 5})
+
+
+@pytest.mark.parametrize("gamma", [0.1, 0.5, 2.0])
+def test_focal_loss_has_a_gradient_where_the_answer_is_certain(gamma):
+    logits = torch.tensor([[200.0, 0.0, 0.0], [0.0, 1.0, 0.0]], requires_grad=True)
+    options = train_options(loss="focal", focal_gamma=gamma)
+    Loss(torch.ones(3), options)(logits, torch.tensor([0, 1])).backward()
+    assert torch.isfinite(logits.grad).all() and logits.grad[1].abs().sum() > 0

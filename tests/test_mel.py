@@ -78,6 +78,7 @@ def one_window(rate, options):
         (2000, {}),
         (2000, {"win_length": 256}),
         (2000, {"win_length": 101}),
+        (2000, {"win_length": 1}),
         (2000, {"n_fft": 255}),
         (2000, {"hop_length": 77}),
         (2000, {"hop_length": 500}),
@@ -275,6 +276,22 @@ def test_images_and_channels_are_written_as_they_are(tmp_path, monkeypatch, kind
         found = write(flat, signals, segments, tmp_path / f"mel.{kind}", options)
         assert found.dtype == dtype and found.shape[0] == len(segments)
         assert (found == mel.channels(2000, options)(x).astype(dtype)).all()
+
+
+@pytest.mark.parametrize("kind", ["npy", "parquet"])
+def test_spectrograms_without_anything_to_learn_are_refused(tmp_path, kind):
+    options = with_(format=kind, top_db=1e-9, dtype="float16")
+    with pytest.raises(MurmurError, match=r"mel: all spectrograms hold the one number .*mel\.top_db"):
+        write(*flat_and_tables([3000]), tmp_path / f"mel.{kind}", options)
+    assert not list(tmp_path.glob("mel*"))
+
+
+def test_an_array_that_the_disk_cannot_hold_is_refused_before_any_is_made(tmp_path, monkeypatch):
+    free = mel.shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(mel.shutil, "disk_usage", lambda _: free)
+    monkeypatch.setattr(mel.workers, "stream", lambda *_: pytest.fail("made"))
+    with pytest.raises(MurmurError, match=r"5 arrays of 1 x 20 x 21 take 0\.0 GB and 0\.0 GB are free; free"):
+        write(*flat_and_tables([3000]), tmp_path / "mel.npy")
 
 
 def flat_and_tables(sizes):

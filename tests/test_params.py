@@ -136,6 +136,12 @@ def test_a_missing_key_is_named_at_every_level(section):
         ("train.schedule", "step", "train.schedule_epochs: the step schedule needs a number of epochs"),
         ("train.schedule", "plateau", "train.schedule_epochs: the plateau schedule needs a number of epochs"),
         ("train.schedule_epochs", 0, "train.schedule_epochs: "),
+        ("train.batch_size", 1, "train.batch_size 1: .* no effect"),
+        (
+            "clean.denoise",
+            {"n_fft": 1000, "time_smooth_ms": 128, "frequency_smooth_hz": 10**6},
+            "clean.denoise.frequency_smooth_hz 1e.06 is above Nyquist, 1000 Hz",
+        ),
         ("train.schedule_factor", 1.0, "train.schedule_factor: .*less than 1"),
         ("train.loss", "hinge", "train.loss: .*'cross_entropy' or 'focal'"),
         ("train.focal_gamma", -1.0, "train.focal_gamma: "),
@@ -180,6 +186,7 @@ def test_a_value_that_does_not_fit_is_told(key, value, words):
             **{"mel.scale": "ln_plus", "mel.edges": "reflect"},
         },
         {"train.schedule": "step", "train.schedule_epochs": 1, "train.class_weights": {"any": 0.1}},
+        {"train.batch_size": 1, "train.balance": "sampler"},
         {"train.schedule": "cosine", "train.stop_accuracy": 1.0, "segment.first": 1},
         {"published": {"split.group_by": "segment", "what ever": [1]}},
         {"train.lr": 1e-3, "split.runs": [10, 2**31 - 1], "seed": 2**32 - 1},
@@ -337,7 +344,8 @@ def test_no_other_value_gets_into_a_path_or_command(key, value, monkeypatch):
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        *[("train.lr", v) for v in (1e300, 101, "0.1", True, "1e-3")],
+        *[("train.lr", v) for v in (1e300, 101, "0.1", True, "1e-3", 1e-300)],
+        *[("train.augment.mixup", 1e-300), ("mel.reference", 1e-300), ("train.model.x", 1e-300)],
         *[
             (key, 10**9)
             for key in ("mel.n_mels", "mel.n_fft", "mel.win_length", "mel.hop_length", "split.folds")

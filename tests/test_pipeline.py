@@ -162,10 +162,10 @@ def test_an_eleventh_run_trains_only_itself_and_one_taken_off_trains_nothing(pro
     assert repro(project, MURMUR_WORKERS="1") == ["split", "train@5", "evaluate"]
     edit(project, {"split": {"runs": [0, 1]}})
     assert "train@1" not in repro(project)
-    locks = [
-        yaml.safe_load(text)["stages"]["train@1"] for text in (before, (project / "dvc.lock").read_bytes())
-    ]
-    assert locks[0] == locks[1]
+    locks = [yaml.safe_load(text)["stages"] for text in (before, (project / "dvc.lock").read_bytes())]
+    assert locks[0]["train@1"] == locks[1]["train@1"]
+    assert locks[0]["evaluate"] == locks[1]["evaluate"]  # it names no file of the run that was taken off
+    assert not list(project.glob("data/*/run_5.[ph]*"))  # predictions, history
 
 
 def test_what_may_not_be_passed_on_is_pushed_to_a_remote_of_its_own_or_nowhere(project, tmp_path):

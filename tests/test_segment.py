@@ -118,6 +118,12 @@ def test_first_of_spares_the_other_labels():
     assert list(left_out["item"]) == ["a", "c"]
 
 
+def test_first_of_without_first_has_no_effect_and_is_told(capsys):
+    table, left_out = cut([200], ["ill"], first_of=["ill"])
+    assert table.equals(cut([200], ["ill"])[0]) and left_out.empty
+    assert capsys.readouterr().out == "note: segment.first_of has no effect: segment.first is null\n"
+
+
 def test_first_of_a_label_that_is_not_there_is_told():
     words = r"segment\.first_of: no recording is labelled Ill, wel; there are ill, well"
     with pytest.raises(MurmurError, match=words):

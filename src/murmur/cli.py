@@ -119,6 +119,8 @@ def compare(
     """Test whether B differs from A: paired over the folds, corrected for what the folds share."""
     from murmur import compare as comparison  # imports scipy
 
+    if "workspace" in (a, b):
+        _note_if_changed()
     sides = [comparison.parse(*project.at(name, comparison.FILES)) for name in (a, b)]
     result = comparison.compare(*sides, metrics=metric or (), level=level, rope=rope)
     if as_json:
@@ -133,6 +135,7 @@ def report(out: Annotated[Path, typer.Option(help="the page to write")] = Path("
     """Write all that the experiment found as one HTML page, to read, print or mail."""
     from murmur import report as page  # imports the drawing library
 
+    _note_if_changed()
     page.write(Path(), out)
     print(f"{out}: open it in a browser")
 
@@ -305,6 +308,16 @@ def _check_as_run(stages: Sequence[str]) -> None:
                 raise MurmurError(
                     f"params.yaml: {key} is not what {stage} ran with: `dvc repro` first, or put it back"
                 )
+
+
+def _note_if_changed() -> None:
+    """Tell, beside the output, if params.yaml is no longer what the figures in place were made with."""
+    if not (Path("dvc.lock").is_file() and Path("params.yaml").is_file()):
+        return
+    try:
+        _check_as_run(["download", "duplicates", "evaluate"])
+    except MurmurError as error:
+        print(f"note: the figures in place are of an earlier run: {error}", file=sys.stderr)
 
 
 def _get(content: Any, key: str) -> Any:

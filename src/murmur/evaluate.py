@@ -17,7 +17,7 @@ import pandas as pd
 
 from murmur import answers, plots, scores, words
 from murmur.errors import MurmurError
-from murmur.files import write_text
+from murmur.files import remove, write_text
 from murmur.params import Evaluate, Segment, Split, Train
 from murmur.plots import Mistake
 from murmur.tables import Card, Note, csv_text
@@ -222,6 +222,21 @@ def run_files(folder: str | Path, runs: Iterable[int], suffix: str = ".parquet")
     for name in sorted(found.keys() - set(listed.values())):
         print(f"note: {found[name]} is not read: its run is not in split.runs")
     return {run: found[name] for run, name in listed.items()}
+
+
+def remove_others(folder: str | Path, listed: Iterable[Path]) -> None:
+    """Delete the files of runs that are not listed; DVC's cache keeps them.
+
+    They are in a folder that the stage depends on: left there, dvc.lock would name them, and no other clone
+    could come to the same dvc.lock.
+    """
+    others = {*Path(folder).glob("run_*")} - {*listed}
+    for path in others:
+        remove(path)
+    if others:
+        print(
+            f"note: {folder}: {len(others)} files of no run in split.runs are removed; DVC's cache keeps them"
+        )
 
 
 def write(results: Results, metrics_dir: str | Path, plots_dir: str | Path) -> None:

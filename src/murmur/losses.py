@@ -37,7 +37,8 @@ class Loss(nn.Module):
                 whole, truth, self.weight, reduction="none", label_smoothing=self.smoothing
             )
             p = whole.softmax(dim=1).gather(1, truth[:, None])[:, 0]
-            loss = (each * (1 - p) ** self.gamma).sum() / self.weight[truth].sum()
+            wrong = (1 - p).clamp(min=torch.finfo(p.dtype).eps)  # at 0 a gamma below 1 has no gradient
+            loss = (each * wrong**self.gamma).sum() / self.weight[truth].sum()
         if logits.dim() == 2 or not self.distillation:
             return loss
         return (1 - self.distillation) * loss + self.distillation * _divergence(logits, whole)

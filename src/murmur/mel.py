@@ -1,5 +1,7 @@
 """Log-mel spectrograms of segments, in librosa's conventions, computed in batches."""
 
+import math
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -64,9 +66,16 @@ def mel(
         return batch
 
     # One thread a batch: batches share the cores, and the bytes do not depend on how many there are.
+    low, high = np.inf, -np.inf
     with writer(out, shape, stored(options)) as write, threadpool_limits(1):
         for batch in workers.stream(one, range(0, len(segments), BATCH), "mel spectrograms"):
             write(batch)
+            low, high = min(low, batch.min()), max(high, batch.max())
+        if low == high:
+            raise MurmurError(
+                f"mel: all spectrograms hold the one number {low:g}, so there is nothing to learn; look at "
+                f"mel.top_db, mel.dtype, mel.f_min and f_max, clean.bandpass and segment.length"
+            )
 
 
 def _check_samples(path: Path, needed: int) -> None:
@@ -159,7 +168,7 @@ class LogMel:
     def __init__(self, rate: int, options: Mel, win_length: int, hop_length: int):
         self.options, self.hop = options, hop_length
         spare = options.n_fft - win_length
-        window = np.hanning(win_length + 1)[:-1]  # periodic
+        window = np.hanning(win_length + 1)[:-1] if win_length > 1 else np.ones(1)  # periodic
         self.window = np.pad(window, (spare // 2, spare - spare // 2)).astype(np.float32)
         bank = mel_bank(rate, options)
         if empty := int((bank.max(axis=1) == 0).sum()):
@@ -234,6 +243,13 @@ def frequencies(options: Mel) -> np.ndarray:
 def writer(out: Path, shape: tuple[int, ...], dtype: np.dtype) -> Iterator[Callable[[np.ndarray], object]]:
     """Yield write(rows), which appends to the .npy or .parquet `out` that appears whole or not at all."""
     with beside(out) as part:
+        size, free = math.prod(shape) * dtype.itemsize, shutil.disk_usage(out.parent).free
+        if out.suffix == ".npy" and size > free:
+            raise MurmurError(
+                f"{out.parent}: {shape[0]} arrays of {' x '.join(map(str, shape[1:]))} take "
+                f"{size / 1e9:.1f} GB and {free / 1e9:.1f} GB are free; free some space, "
+                "or make fewer or smaller ones (segment.overlap, mel.hop_length, mel.n_mels)"
+            )
         if out.suffix == ".npy":
             header = {"descr": dtype.str, "fortran_order": False, "shape": shape}
             with part.open("wb") as file:

@@ -25,6 +25,7 @@ from murmur.errors import MurmurError
 EXAMPLE_SPLIT = "data/splits/synthetic.csv"  # DVC needs a file to depend on, wanted or not
 MAX_TEXT = 1000  # characters of a key or a value
 MAX_NUMBER = 10**12
+MIN_NUMBER = 1e-30  # what is smaller is 0 to float32
 MAX_VALUES = 10_000  # in the whole file
 MAX_ARRAY = 10**8  # samples of a segment; numbers in its spectrogram, or in the frames it is made from
 M = TypeVar("M", bound=BaseModel)
@@ -291,6 +292,16 @@ class Train(Section):
             raise ValueError(f"train.schedule_epochs: the {self.schedule} schedule needs a number of epochs")
         return self
 
+    @model_validator(mode="after")
+    def _weights_of_classes_count(self) -> "Train":
+        if self.batch_size == 1 and (self.balance in ("loss", "metric") or self.class_weights):
+            raise ValueError(
+                "train.batch_size 1: the loss is a batch's weighted mean, in which the weight of a single "
+                "unit has no effect; raise it, or set train.balance to none or sampler and class_weights "
+                "to null"
+            )
+        return self
+
 
 class Evaluate(Section):
     level: Literal["segment", "recording", "patient"]
@@ -349,6 +360,12 @@ class Params(Section):
         if band and not band.low < band.high < nyquist:
             raise ValueError(
                 f"clean.bandpass {band.low:g}-{band.high:g} Hz must rise and end below Nyquist {nyquist:g} Hz"
+            )
+        gate = self.clean.denoise
+        if gate and gate.frequency_smooth_hz > nyquist:  # its memory would have no bound
+            raise ValueError(
+                f"clean.denoise.frequency_smooth_hz {gate.frequency_smooth_hz:g} is above Nyquist, "
+                f"{nyquist:g} Hz; lower it"
             )
         return self
 
@@ -449,6 +466,10 @@ def _check_values(content: dict[str, Any], where: str) -> None:
         if isinstance(value, int | float) and not abs(value) <= MAX_NUMBER:
             raise MurmurError(
                 f"{where}: {_short(key)}: not a finite number up to {MAX_NUMBER:g} (it is {_short(value)})"
+            )
+        if isinstance(value, float) and 0 < abs(value) < MIN_NUMBER:
+            raise MurmurError(
+                f"{where}: {_short(key)}: a number nearer to 0 than {MIN_NUMBER:g} (it is {value!r})"
             )
 
 

@@ -79,6 +79,8 @@ def _first(table: pd.DataFrame, labels: pd.Series, options: Segment) -> tuple[pd
             f"there are {', '.join(sorted(set(labels)))}"
         )
     if options.first is None:
+        if options.first_of:
+            print("note: segment.first_of has no effect: segment.first is null")
         return table, []
     later = table.groupby("recording_id", sort=False).cumcount() >= options.first
     if options.first_of:

@@ -48,8 +48,7 @@ def build(model: Model, *, classes: int, channels: int, mels: int, frames: int) 
             f"train.model.{missing[0]}: {model.name} needs this option; it takes {sorted(taken)}"
         )
     network = _construct(function, model, shape)
-    if model.level == "segment":
-        _try(network, model.name, shape)
+    _try(network, model, shape)
     return network
 
 
@@ -65,15 +64,21 @@ def _construct(function: Callable[..., nn.Module], model: Model, shape: dict[str
         raise MurmurError(f"train.model {model.name} {model.options}: {_reason(error)}") from error
 
 
-def _try(network: nn.Module, name: str, shape: dict[str, int]) -> None:
-    """Let the network see one spectrogram: some need a larger one than they are given."""
+def _try(network: nn.Module, model: Model, shape: dict[str, int]) -> None:
+    """Let the network see one spectrogram, of each site: some need a larger one than they are given."""
     size = [shape[key] for key in ("channels", "mels", "frames")]
+    bag = (1, len(model.options.get("sites", [])), 1)
     try:
         with torch.no_grad():
-            network.eval()(torch.zeros(1, *size))
-    except (RuntimeError, ValueError, AssertionError) as error:
+            if model.level == "patient":
+                network.eval()(torch.zeros(*bag, *size), torch.ones(bag, dtype=torch.bool))
+            else:
+                network.eval()(torch.zeros(1, *size))
+    except (RuntimeError, ValueError, AssertionError, IndexError) as error:
+        if model.level == "patient":
+            raise MurmurError(f"train.model {model.name} {model.options}: {_reason(error)}") from error
         raise MurmurError(
-            f"train.model {name}: cannot take a spectrogram of {size[1]} x {size[2]} (mels x frames): "
+            f"train.model {model.name}: cannot take a spectrogram of {size[1]} x {size[2]} (mels x frames): "
             f"{_reason(error)}; give it a larger one (mel.image.size, mel.n_mels, segment.length)"
         ) from error
 

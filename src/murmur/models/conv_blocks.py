@@ -28,6 +28,12 @@ def build(
     hidden: sizes of the linear layers between the mean over the picture and the classes.
     dropout: before each linear layer.
     """
+    if not widths or len(block_dropout) > len(widths) or len(dropout) > len(hidden) + 1:
+        raise ValueError("widths, block_dropout and dropout: more dropouts than layers, or no block")
+    if gate_after is not None and not (1 <= gate_after <= len(widths) and widths[gate_after - 1] >= SQUEEZE):
+        raise ValueError(
+            f"gate_after {gate_after}: there is no such block, or it has fewer than {SQUEEZE} channels"
+        )
     layers: list[nn.Module] = []
     ins = (channels, *widths)
     for k, (i, o, drop) in enumerate(zip_longest(ins[:-1], widths, block_dropout, fillvalue=0.0), 1):
