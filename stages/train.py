@@ -19,11 +19,11 @@ def main() -> None:
         tables.check_recordings(table, recordings, path, "data/recordings.parquet")
     features = Path("data", p.train.features)
     run = runs.prepare(recordings, segments, folds, card, features, p.train, p.seed)
-    with beside(f"models/{name}.weights") as weights:
+    with beside(f"models/{name}.murmur_weights") as weights:
         predictions, history, note = runs.fit_run(run, weights)
         schema = tables.predictions_schema(card.classes)
-        tables.write(predictions, f"data/predictions/{name}.predictions.parquet", schema, note)
-        tables.write_csv(history, f"data/history/{name}.history.csv")
+        tables.write(predictions, f"data/predictions/{name}.murmur_predictions.parquet", schema, note)
+        tables.write_csv(history, f"data/history/{name}.murmur_history.csv")
 
 
 if __name__ == "__main__":

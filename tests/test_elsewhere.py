@@ -70,7 +70,7 @@ def trained(tmp_path, request, monkeypatch):
     heard = hear(tmp_path / "home")
     folds = deal(heard)
     run = runs.prepare(heard.recordings, heard.segments, folds, CARD, heard.features, options, 0)
-    said, _, _ = runs.fit_run(run, tmp_path / "models/run_7.weights")
+    said, _, _ = runs.fit_run(run, tmp_path / "models/run_7.murmur_weights")
     fitted = plain("patient" if sites else "segment")
     level = "patient" if sites else "recording"
     asked = params.Evaluate(**EVALUATE | {"level": level})
@@ -282,7 +282,8 @@ def test_labels_are_those_of_the_task_named_or_of_ones_own_table(tmp_path):
 def test_weights_that_were_not_kept_are_told(tmp_path):
     fitted = plain()
     with pytest.raises(
-        MurmurError, match=r"run_7.weights.fold_0.safetensors: .*\(2 of 2 missing\).*keep_weights: best"
+        MurmurError,
+        match=r"run_7.murmur_weights.fold_0.safetensors: .*\(2 of 2 missing\).*keep_weights: best",
     ):
         elsewhere.kept(tmp_path, fitted, [7])
     with pytest.raises(MurmurError, match="has no run 8: `dvc repro` first"):

@@ -226,11 +226,11 @@ def test_parameters_that_changed_since_are_told(project, changes, key):
 
 
 def test_weights_that_were_not_kept_are_told(project):
-    path = Path("models/run_1.weights/fold_0.safetensors")
+    path = Path("models/run_1.murmur_weights/fold_0.safetensors")
     content = path.read_bytes()
     path.unlink()
     with pytest.raises(
-        MurmurError, match=r"run_1.weights/fold_0.safetensors: no such weights \(1 of 4 missing\)"
+        MurmurError, match=r"run_1.murmur_weights/fold_0.safetensors: no such weights \(1 of 4 missing\)"
     ):
         cli.robustness(disturb="gain")
     path.write_bytes(content)
@@ -257,7 +257,7 @@ def replaced(path):
 
 
 def test_files_replaced_meanwhile_are_refused_and_nothing_is_written(project, monkeypatch):
-    path, ask = Path("models/run_1.weights/fold_0.safetensors"), elsewhere.figures
+    path, ask = Path("models/run_1.murmur_weights/fold_0.safetensors"), elsewhere.figures
 
     def figures(*arguments, **options):
         replaced(path)

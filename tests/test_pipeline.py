@@ -410,8 +410,8 @@ def test_whatever_a_run_is_called_dvc_removes_nothing_but_a_run_s_own_files(open
     finally:
         file.write_text(before)
     endings = [Path(out.fs_path).suffixes[-2:] for out in stages["train"].outs]
-    assert [ending[-1] for ending in endings] == [".parquet", ".csv", ".weights"]
-    assert endings[0][0] == ".predictions" and endings[1][0] == ".history"
+    assert [ending[-1] for ending in endings] == [".parquet", ".csv", ".murmur_weights"]
+    assert endings[0][0] == ".murmur_predictions" and endings[1][0] == ".murmur_history"
     words = shlex.split(stages["train"].cmd)
     assert words == ["env", "PYTHONPATH=src", "python", "stages/train.py", "--run", str(value)]
 
@@ -426,9 +426,9 @@ def test_no_other_output_path_has_a_parameter_in_it():
     ]
     paths = [path for out in outs for path in ([out] if isinstance(out, str) else out)]
     assert [path for path in paths if "$" in path] == [
-        "data/predictions/run_${item.run}.predictions.parquet",
-        "data/history/run_${item.run}.history.csv",
-        "models/run_${item.run}.weights",
+        "data/predictions/run_${item.run}.murmur_predictions.parquet",
+        "data/history/run_${item.run}.murmur_history.csv",
+        "models/run_${item.run}.murmur_weights",
     ]
 
 

@@ -140,7 +140,7 @@ def test_no_picture_of_data_that_may_not_be_passed_on_is_drawn(data, run):
 def test_the_ablations_of_the_site_transformer_run(changes, data, run):
     content = recipe("circor_m2d_transformer", data, changes)
     run(content, *whole(content))
-    predictions = pd.read_parquet("data/predictions/run_0.predictions.parquet")
+    predictions = pd.read_parquet("data/predictions/run_0.murmur_predictions.parquet")
     assert set(predictions["level"]) == {"patient"}
     assert predictions.query("role == 'test'")["unit_id"].is_unique
     assert sorted(predictions.query("role == 'test'")["unit_id"]) == sorted(p["Patient ID"] for p in CIRCOR)
@@ -154,7 +154,7 @@ def test_m2d_is_fine_tuned_with_some_of_its_layers_frozen(data, run):
     content = recipe("circor_m2d_transformer", data, changes | more)
     run(content, *whole(content))
     before = torch.load(weights, weights_only=False)["model"]
-    after = load_file("models/run_0.weights/fold_0.safetensors")
+    after = load_file("models/run_0.murmur_weights/fold_0.safetensors")
     blocks = [torch.equal(before[f"blocks.{k}.attn.qkv.weight"], _block(after, k)) for k in range(12)]
     assert blocks == [True] * 5 + [False] * 7  # the first convolution, four layers a block, 3 of the fifth
     assert pd.read_csv("metrics/runs.csv").set_index("level")["n_units"]["patient"] == len(CIRCOR)

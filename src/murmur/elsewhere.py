@@ -65,7 +65,7 @@ def kept(folder: Path, fitted: pd.DataFrame, chosen: Iterable[int]) -> dict[tupl
     if unknown := sorted({*chosen} - {*folds["run"]}):
         raise MurmurError(f"metrics/calibration.csv has no run {words.listed(unknown)}: `dvc repro` first")
     places = [(run, fold) for run, fold in folds.itertuples(index=False) if run in {*chosen}]
-    files = {place: folder / "run_{}.weights/fold_{}.safetensors".format(*place) for place in places}
+    files = {place: folder / "run_{}.murmur_weights/fold_{}.safetensors".format(*place) for place in places}
     if missing := [path for path in files.values() if not path.is_file()]:
         raise MurmurError(f"{missing[0]}: no such weights ({len(missing)} of {len(files)} missing); {AGAIN}")
     return files

@@ -7,6 +7,7 @@ never saw its person, and by a rule whose weights and temperature its fold's val
 import hashlib
 import json
 import platform
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -230,7 +231,8 @@ def remove_others(folder: str | Path, listed: Iterable[Path]) -> None:
     They are in a folder that the stage depends on: left there, dvc.lock would name them, and no other clone
     could come to the same dvc.lock.
     """
-    others = {*Path(folder).glob("run_*")} - {*listed}
+    written = re.compile(r"run_\d+(\.murmur_\w+)?\.(parquet|csv)")  # by train, also before the present names
+    others = {path for path in Path(folder).glob("run_*") if written.fullmatch(path.name)} - {*listed}
     for path in others:
         remove(path)
     if others:

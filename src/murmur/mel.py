@@ -66,15 +66,16 @@ def mel(
         return batch
 
     # One thread a batch: batches share the cores, and the bytes do not depend on how many there are.
-    low, high = np.inf, -np.inf
+    constant = None  # the one number of all spectrograms so far; NaN where there are several
     with writer(out, shape, stored(options)) as write, threadpool_limits(1):
         for batch in workers.stream(one, range(0, len(segments), BATCH), "mel spectrograms"):
             write(batch)
-            low, high = min(low, batch.min()), max(high, batch.max())
-        if low == high:
+            constant = batch.flat[0] if constant is None else constant
+            constant = constant if not np.isnan(constant) and (batch == constant).all() else np.nan
+        if constant is not None and not np.isnan(constant):
             raise MurmurError(
-                f"mel: all spectrograms hold the one number {low:g}, so there is nothing to learn; look at "
-                f"mel.top_db, mel.dtype, mel.f_min and f_max, clean.bandpass and segment.length"
+                f"mel: all spectrograms hold the one number {constant:g}, so there is nothing to learn; look "
+                f"at mel.top_db, mel.dtype, mel.f_min and f_max, clean.bandpass and segment.length"
             )
 
 
