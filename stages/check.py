@@ -10,7 +10,7 @@ M2D = "data/weights/README.md tells where to get it, recipes/circor_m2d_transfor
 
 
 def main() -> None:
-    p = params.load("dataset", "clean", "embed", "train")
+    p = params.load("dataset", "download", "clean", "embed", "split", "train")
     _check_module("dataset", "datasets", p.dataset)
     _check_module("train.model.name", "models", p.train.model.name)
     if p.clean.bandpass:
@@ -18,6 +18,10 @@ def main() -> None:
     if p.embed.models:
         _check_file("embed.weights", p.embed.weights, M2D)
     _check_model_weights(p.train.model)
+    folder = (p.download.model_extra or {}).get("folder", {}).get("path", "")
+    if not Path(folder).is_dir():  # of this and of the next DVC would only say that it is missing
+        raise MurmurError(f"params.yaml: download.folder.path: no folder {folder}; name one that is there")
+    _check_file("split.file", p.split.file, "name a CSV that is there")
     write_text("data/checked", "params.yaml is valid.\n")  # always the same: nothing else runs again
 
 

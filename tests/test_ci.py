@@ -160,6 +160,15 @@ def test_metrics_are_folded_and_counted():
     assert comment.metrics("\n".join(head)) == "" == comment.metrics("")
 
 
+def test_what_other_commands_write_is_not_for_the_stages_to_commit(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    subprocess.run(["git", "init", "--quiet"], check=True)
+    for path in ("metrics/elsewhere_pascal.json", "plots/robustness.csv", "plots/roc.csv", "dvc.lock"):
+        Path(path).parent.mkdir(exist_ok=True)
+        Path(path).touch()
+    assert ci.not_committed() == ["dvc.lock", "plots/roc.csv"]
+
+
 def test_remarks_on_the_remote():
     assert comment.remarks("`s`", [], None) == []
     assert comment.remarks("", [], None)[0].startswith("No DVC remote is set")

@@ -510,8 +510,12 @@ def test_files_of_other_runs_are_removed_so_that_dvc_lock_names_none(tmp_path, c
     for path in paths:
         path.touch()
     evaluate.remove_others(tmp_path, paths[:1])
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["notes", "run_0.parquet"]
-    assert "2 files of no run in split.runs are removed" in capsys.readouterr().out
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "notes",
+        "run_0.parquet",
+        "run_1.parquet.7.part",
+    ]
+    assert "1 files of no run in split.runs are removed" in capsys.readouterr().out
     evaluate.remove_others(tmp_path, paths[:1])
     assert capsys.readouterr().out == ""
 

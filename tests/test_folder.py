@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from murmur import download as front_door
-from murmur import tables
+from murmur import params, tables
 from murmur.datasets import folder
 from murmur.errors import MurmurError
 from tests import made
@@ -398,3 +398,14 @@ def test_a_rate_that_tells_the_class_is_noted(tmp_path):
         "note: recorded rates differ by class: ill 1000 Hz (2); well 4000 Hz (2); answers by the rate alone "
         "would have an unweighted average recall of 1.00 (0.50 by chance)",
     ]
+
+
+def test_own_recordings_that_are_not_read_are_told_since_dvc_looks_at_their_folder(tmp_path, capsys):
+    made.folder(tmp_path / "own")
+    section = params.Download(
+        limit=None, on_bad="error", remote="private", folder={"path": str(tmp_path / "own")}
+    )
+    front_door._note_own_folder("folder", section)
+    assert capsys.readouterr().out == ""
+    front_door._note_own_folder("synthetic", section)
+    assert "own holds 4 recordings, and dvc.lock names its size" in capsys.readouterr().out

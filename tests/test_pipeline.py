@@ -379,6 +379,9 @@ def runs_without(path, folder, command):
 
 
 def test_the_check_runs_with_nothing_but_its_dependencies_and_gives_the_same_bytes(project, tmp_path):
+    (tmp_path / "data/folder").mkdir(parents=True)  # it only looks whether these are there
+    (tmp_path / "data/splits").mkdir()
+    (tmp_path / "data/splits/synthetic.csv").touch()
     assert not alone(project, tmp_path, "check")
 
 
@@ -464,6 +467,7 @@ def test_a_value_of_a_stranger_removes_nothing_and_is_named(tmp_path):
             M2D | {"embed.models": [], "train.model": {"name": "m2d"}, "train.standardise": "none"},
             r"train\.model\.weights: no file data/weights/m2d_vit_base",
         ),
+        ({"download.folder.path": "none"}, r"download\.folder\.path: no folder none; name one that is there"),
         (
             {"train.model.weights": "mine.pth"},
             r"train\.model\.weights: no file mine\.pth; .* imagenet or none",

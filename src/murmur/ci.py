@@ -211,6 +211,7 @@ def pushed(tries: int) -> comment.Problem | None:
 
 def not_committed() -> list[str]:
     """What the stages write for git that is not as in HEAD."""
-    paths = ("dvc.lock", "metrics", "plots")
+    others = (":(exclude)metrics/elsewhere_*.json", ":(exclude)plots/robustness.csv")  # of other commands
+    paths = ("dvc.lock", "metrics", "plots", *others)
     status = project.git("status", "--porcelain", "--untracked-files=all", "--", *paths) or ""
     return [line[3:] for line in status.splitlines()]

@@ -68,6 +68,7 @@ def download(
         raise MurmurError(_remote_needed(source, dataset))
     if source.TASKS and task not in source.TASKS:
         raise MurmurError(f"task: {dataset} has no task {task!r}; it has {', '.join(source.TASKS)}")
+    _note_own_folder(dataset, download)
     raw.mkdir(parents=True)
     root = source.fetch(options, raw, download.limit)
     reading: Reading = source.read(root, options, task)
@@ -88,7 +89,7 @@ def download(
         table["patient_label"] = [class_map.get(label, label) for label in worst]
     _check_classes(table, classes, left_out)
     if root != raw:
-        workers.threads(partial(_copy, root, raw), table["path"], f"copying to {raw.stem}")
+        workers.threads(partial(_copy, root, raw), table["path"], "copying to data/raw")
     for path in set(raw.rglob("*.wav")) - {raw / path for path in table["path"]}:
         path.unlink()
     card = Card(
@@ -108,6 +109,16 @@ def _options(source: ModuleType, dataset: str, section: params.Download) -> Base
     if given is None:
         raise MurmurError(f"params.yaml: key download.{dataset} is missing: the options of this data set")
     return params.check(source.Options, given, f"params.yaml: download.{dataset}")
+
+
+def _note_own_folder(dataset: str, section: params.Download) -> None:
+    """Tell if recordings lie in the folder on which this stage depends for any data set, and are not read."""
+    folder = (section.model_extra or {}).get("folder", {}).get("path")
+    if dataset != "folder" and folder and (n := len(_audio(Path(folder)))):
+        print(
+            f"note: {folder} holds {n} recordings, and dvc.lock names its size whatever the data set, so "
+            "that it differs from that of other clones: move them, such as to data/own (download.folder.path)"
+        )
 
 
 def _remote_needed(source: ModuleType, dataset: str) -> str:
@@ -216,8 +227,11 @@ def _audio(root: Path) -> list[Path]:
     return [path for path in root.rglob("*") if path.suffix.lower() in AUDIO]
 
 
-def _where_audio_is(root: Path) -> str:
-    folders = Counter(path.parent for path in _audio(root)).most_common()
+def _where_audio_is(root: Path, expected: Path) -> str:
+    found = _audio(root)
+    if here := sorted(path.name for path in found if path.parent == expected):
+        return f"; {len(here)} others are, such as {here[0]}: give them the table's names, endings included"
+    folders = Counter(path.parent for path in found).most_common()
     if not folders:
         return "; there is no WAV or FLAC file in that data set's folder: put the recordings there"
     listed = ", ".join(f"{n} in {folder}" for folder, n in folders[:3])
@@ -240,9 +254,10 @@ def _without_missing(
 ) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
     there = pd.Series([isfile(root / path) for path in table["path"]], index=table.index, dtype=bool)
     if len(table) and not there.any():
+        expected = (root / table["path"].iloc[0]).parent
         raise MurmurError(
             f"{root / table['path'].iloc[0]}: none of the {len(table)} files that the table names is there; "
-            f"expected at {(root / table['path'].iloc[0]).parent}{_where_audio_is(root)}"
+            f"expected at {expected}{_where_audio_is(root, expected)}"
         )
     if not there.all() and not allowed:
         names = table["path"][~there]

@@ -241,7 +241,7 @@ def _load(path: Path, x: torch.Tensor, models: Models) -> Classifier:
     try:
         check_keys(found, classifier.state_dict(), path)
     except MurmurError as error:
-        raise MurmurError(f"{error}: params.yaml is not what these were trained with; {AGAIN}") from error
+        raise MurmurError(f"{error}, or params.yaml is not what these were trained with; {AGAIN}") from error
     classifier.load_state_dict(found)
     return classifier
 

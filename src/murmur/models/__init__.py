@@ -206,6 +206,6 @@ def check_keys(
             shapes = f"{tuple(found[key].shape)}, not {tuple(tensor.shape)}"
             raise MurmurError(f"{path}: weights of another architecture: {key} is {shapes}")
         if not torch.isfinite(found[key]).all():
-            raise MurmurError(f"{path}: {key} holds a number that is not finite; fetch the file again")
+            raise MurmurError(f"{path}: {key} holds a number that is not finite; replace the file")
     if extra := [key for key in found if key not in own]:
         raise MurmurError(f"{path}: weights of another architecture: {extra[0]} has no place in the network")
