@@ -149,6 +149,8 @@ def _save(address: str, out: str, _: object, *, trusted: bool) -> None:
                     raise MurmurError(f"{address}: more than {LARGEST} bytes and no end; {GO_ON}")
                 if seconds > LONGEST_WAIT + size / SLOWEST:
                     raise MurmurError(f"{address}: too slow, {size} bytes in {seconds:.0f} s; {GO_ON}")
+    except requests.Timeout as error:
+        raise ValueError(f"no answer within {LONGEST_WAIT:g} s") from error
     except HTTPError as error:
         raise ValueError(str(error)) from error
 
