@@ -62,12 +62,11 @@ def bring_up_to_date(
 
 def _is_private() -> bool:
     """Whether the data set of params.yaml may not be passed on."""
-    from murmur.download import reader
+    from murmur.download import is_shareable, reader
 
     try:
         content = params.read_yaml("params.yaml")
-        source, own = reader(content["dataset"]), content["download"][content["dataset"]]
-        return not (getattr(source, "MAY_BE_PASSED_ON", True) or own.get("may_be_passed_on") is True)
+        return not is_shareable(reader(content["dataset"]), content["download"][content["dataset"]])
     except (MurmurError, KeyError, TypeError, AttributeError):  # no such data set: nothing of it was read
         return False
 

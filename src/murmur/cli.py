@@ -377,7 +377,7 @@ def _ids_compare(there: Any, home: Any) -> bool:
 
 def _content_for(dataset: str, settings: Sequence[str]) -> dict[str, Any]:
     """params.yaml with a section `download` for another data set: all of it, and nothing is passed on."""
-    from murmur.download import reader
+    from murmur.download import is_shareable, reader
 
     content = params.read_yaml("params.yaml")
     content["download"]["limit"] = None
@@ -386,7 +386,8 @@ def _content_for(dataset: str, settings: Sequence[str]) -> dict[str, Any]:
         if not key.startswith("download."):
             raise MurmurError(f"-S {key}: only download.… can differ: all else is as the models were taught")
         _put(content, key, params.parse_yaml(value, f"-S {key}"))
-    if not getattr(reader(dataset), "MAY_BE_PASSED_ON", True) and not content["download"]["remote"]:
+    section = content["download"].get(dataset) or {}
+    if not is_shareable(reader(dataset), section) and not content["download"]["remote"]:
         content["download"]["remote"] = "private"
     folder = content["download"]["folder"]
     if folder["path"] != "data/folder":  # seen from another folder

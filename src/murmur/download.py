@@ -5,10 +5,12 @@ import re
 import shutil
 import unicodedata
 from collections import Counter
+from collections.abc import Mapping
 from functools import partial
 from os.path import isfile
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pandas as pd
 from pydantic import BaseModel
@@ -63,7 +65,7 @@ def download(
     """
     source = reader(dataset)
     options = _options(source, dataset, download)
-    shareable = getattr(options, "may_be_passed_on", getattr(source, "MAY_BE_PASSED_ON", True))
+    shareable = is_shareable(source, options.model_dump())
     if not shareable and download.remote is None:
         raise MurmurError(_remote_needed(source, dataset))
     if source.TASKS and task not in source.TASKS:
@@ -109,6 +111,14 @@ def _options(source: ModuleType, dataset: str, section: params.Download) -> Base
     if given is None:
         raise MurmurError(f"params.yaml: key download.{dataset} is missing: the options of this data set")
     return params.check(source.Options, given, f"params.yaml: download.{dataset}")
+
+
+def is_shareable(source: ModuleType, section: Mapping[str, Any]) -> bool:
+    """Whether a data set may be passed on, by its licence or, of own recordings, by their owner's word.
+
+    section: `download.<name>` of params.yaml.
+    """
+    return getattr(source, "MAY_BE_PASSED_ON", True) or section.get("may_be_passed_on") is True
 
 
 def _note_own_folder(dataset: str, section: params.Download) -> None:
