@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import optimize, stats
 
-from murmur.compare import LEVEL, paired_test
+from murmur.experiments.comparison import LEVEL, paired_test
 
 EDGE = 0.03
 AT_ONCE = 100  # comparisons held at once

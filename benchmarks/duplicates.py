@@ -26,8 +26,10 @@ import soundfile as sf
 import soxr
 import typer
 
-from murmur import audio, duplicates, fetch, params, workers
+from murmur import params, workers
+from murmur.datasets import _fetch as fetch
 from murmur.datasets import synthetic
+from murmur.recordings import audio, duplicates
 
 RATE = 4000
 EACH = 40  # copies of each kind

@@ -23,7 +23,11 @@ import sklearn.metrics as sk
 import typer
 from scipy.special import softmax
 
-from murmur import answers, evaluate, params, scores, split, tables
+from murmur import params, tables
+from murmur.evaluation import levels as answers
+from murmur.evaluation import results as evaluate
+from murmur.evaluation import scores
+from murmur.splits import folds as split
 
 CLASSES = ("Present", "Unknown", "Absent")
 PATIENTS, SITES, PIECES = 2500, ("AV", "MV", "PV", "TV"), 25

@@ -23,8 +23,12 @@ import typer
 from scipy.signal import butter, sosfiltfilt
 from threadpoolctl import threadpool_limits
 
-from murmur import audio, clean, mel, params, segment, workers
+from murmur import params, workers
 from murmur.datasets import synthetic
+from murmur.features import cleaning as clean
+from murmur.features import mel
+from murmur.features import segmentation as segment
+from murmur.recordings import audio
 
 ALLOWED = {"float16": 0.0625, "float32": 0.001}  # how far two values may lie apart; one step of float16
 

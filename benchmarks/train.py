@@ -14,7 +14,8 @@ import torch
 from torch.nn.functional import cross_entropy
 from torchvision.models import vgg16
 
-from murmur import params, train
+from murmur import params
+from murmur.training import fit as train
 
 BATCH, SHORT, LONG, REPEATS = 16, 16, 48, 2
 MEAN, SPREAD = (

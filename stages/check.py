@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from murmur import clean, params
+from murmur import params
 from murmur.errors import MurmurError, run_stage
+from murmur.features import cleaning as clean
 from murmur.files import write_text
 
 M2D = "data/weights/README.md tells where to get it, recipes/circor_m2d_transformer.yaml how to go on without"
@@ -26,7 +27,7 @@ def main() -> None:
 
 
 def _check_module(key: str, folder: str, name: str) -> None:
-    modules = Path(params.__file__).parent / folder
+    modules = Path(params.__file__).parents[1] / folder
     known = sorted(path.stem for path in modules.glob("[!_]*.py"))
     if modules.is_dir() and name not in known:
         raise MurmurError(f"params.yaml: {key}: there is no {name!r}; there are {', '.join(known)}")

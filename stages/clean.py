@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from murmur import clean, params, tables
+from murmur import params, tables
 from murmur.errors import run_stage
+from murmur.features import cleaning as clean
 
 
 def main() -> None:

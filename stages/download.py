@@ -1,8 +1,9 @@
 """Bring the data set's recordings into data/raw and describe them in one table."""
 
-from murmur import download, params, tables
+from murmur import params, tables
 from murmur.errors import run_stage
 from murmur.files import beside
+from murmur.recordings import download
 
 
 def main() -> None:

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from murmur import duplicates, params, tables
+from murmur import params, tables
 from murmur.errors import run_stage
+from murmur.recordings import duplicates
 
 
 def main() -> None:

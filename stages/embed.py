@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from murmur import mel, params
-from murmur.embed import embed
+from murmur import params
 from murmur.errors import run_stage
+from murmur.features import mel
+from murmur.features.embedding import embed
 from murmur.files import beside
 
 

@@ -5,9 +5,13 @@ from types import SimpleNamespace
 
 import pandas as pd
 
-from murmur import cards, evaluate, mel, params, pictures, tables
+from murmur import params, tables
 from murmur.errors import run_stage
+from murmur.evaluation import results as evaluate
+from murmur.features import mel
 from murmur.files import write_text
+from murmur.reporting import cards
+from murmur.reporting import spectrograms as pictures
 
 SHARED = ("shared_persons", "shared_recordings", "shared_near")
 AUDIT = ("run", "fold", "n_train", "n_validation", "n_test", *SHARED)

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from murmur import mel, params, tables
+from murmur import params, tables
 from murmur.errors import run_stage
+from murmur.features import mel
 from murmur.files import beside
 
 

@@ -1,7 +1,8 @@
 """Cut the recordings into segments of equal length."""
 
-from murmur import params, segment, tables
+from murmur import params, tables
 from murmur.errors import run_stage
+from murmur.features import segmentation as segment
 
 
 def main() -> None:

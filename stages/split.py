@@ -2,9 +2,10 @@
 
 import pandas as pd
 
-from murmur import params, split, tables
+from murmur import params, tables
 from murmur.errors import run_stage
 from murmur.files import beside
+from murmur.splits import folds as split
 
 
 def main() -> None:

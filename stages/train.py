@@ -3,9 +3,10 @@
 import sys
 from pathlib import Path
 
-from murmur import params, runs, tables
+from murmur import params, tables
 from murmur.errors import run_stage
 from murmur.files import beside
+from murmur.training import run as runs
 
 
 def main() -> None:

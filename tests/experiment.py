@@ -3,7 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from murmur import answers, params
+from murmur import params
+from murmur.evaluation import levels as answers
 from murmur.tables import Card, Note
 from tests.made import changed
 

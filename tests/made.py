@@ -9,9 +9,9 @@ import numpy as np
 import soundfile
 import yaml
 
-from murmur import download as front_door
 from murmur import params
 from murmur.files import beside
+from murmur.recordings import download as front_door
 
 RATE = 4000
 ROOT = Path(__file__).parents[1]

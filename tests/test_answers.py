@@ -7,8 +7,10 @@ import pandas as pd
 import pytest
 from scipy.stats import gmean
 
-from murmur import answers, calibrate, decide
 from murmur.errors import MurmurError
+from murmur.evaluation import calibration as calibrate
+from murmur.evaluation import levels as answers
+from murmur.evaluation import rules as decide
 from murmur.tables import LEVELS
 from tests.experiment import (
     CARD,

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from murmur import audio, containers
 from murmur.errors import MurmurError
+from murmur.recordings import audio, containers
 from tests import made
 
 X = made.noise()

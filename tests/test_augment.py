@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from murmur.augment import augment, mixup
 from murmur.params import Augment
+from murmur.training.augmentation import augment, mixup
 
 NOTHING = Augment(
     chance=1.0,

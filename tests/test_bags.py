@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from murmur.bags import bags_of, check_together
 from murmur.errors import MurmurError
+from murmur.training.bags import bags_of, check_together
 
 #        patient, site, mirrored
 ROWS = [

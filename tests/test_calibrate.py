@@ -5,7 +5,8 @@ import pytest
 import sklearn.metrics as sk
 from scipy.special import softmax
 
-from murmur import calibrate, metrics
+from murmur.evaluation import calibration as calibrate
+from murmur.evaluation import metrics
 
 
 def simulated(T, classes=3, n=20_000, seed=0):

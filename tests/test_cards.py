@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-from murmur import cards, params
+from murmur import params
+from murmur.reporting import cards
 from tests import made
 
 NAN = float("nan")

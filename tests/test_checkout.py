@@ -9,8 +9,9 @@ import pytest
 import yaml
 from dvc.repo import Repo
 
-from murmur import cli, project
+from murmur.commands import cli
 from murmur.errors import MurmurError
+from murmur.experiments import project
 from tests import made
 
 SHELLS = [shell for name in ("sh", "bash", "dash", "zsh", "tcsh", "fish") if (shell := shutil.which(name))]

@@ -12,7 +12,8 @@ import pytest
 import yaml
 from markdown_it import MarkdownIt
 
-from murmur import ci, comment, params
+from murmur import params
+from murmur.commands import ci, comment
 from tests import made
 
 # As DVC 3.67 says it, with when each line came.

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from moto.server import ThreadedMotoServer
 
-from murmur import comment
+from murmur.commands import comment
 from tests import made
 from tests.test_pipeline import TINY, edit, merged
 
@@ -129,7 +129,7 @@ def review(folder, *options, **environment):
     ran.write_text("")
     out = folder.with_suffix(".md")
     out.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "murmur.cli", "ci", "--out", str(out), "--tries", "1", *options]
+    command = [sys.executable, "-m", "murmur.commands.cli", "ci", "--out", str(out), "--tries", "1", *options]
     said, code = run(folder, *command, check=False, **environment)
     assert out.exists(), said
     text = out.read_text()

@@ -6,10 +6,11 @@ from collections import Counter
 
 import pytest
 
-from murmur import download as front_door
-from murmur import fetch, tables
+from murmur import tables
+from murmur.datasets import _fetch as fetch
 from murmur.datasets import cinc2016
 from murmur.errors import MurmurError
+from murmur.recordings import download as front_door
 from tests import made
 
 APPENDIX = "annotations/Online_Appendix_training_set.csv"

@@ -5,11 +5,11 @@ import pytest
 import torch
 from torch import nn
 
-from murmur import classifier
-from murmur.classifier import Classifier, Inputs, predict
 from murmur.errors import MurmurError
 from murmur.models import build
 from murmur.params import Model
+from murmur.training import classifier
+from murmur.training.classifier import Classifier, Inputs, predict
 from tests.made import train_options
 
 TRAIN = np.array([0, 2, 3, 5, 8])

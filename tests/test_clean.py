@@ -7,10 +7,11 @@ import pytest
 import soxr
 from scipy.signal import butter, sosfiltfilt
 
-from murmur import audio, tables
-from murmur.clean import bandpass, clean, clean_one
+from murmur import tables
 from murmur.errors import MurmurError
+from murmur.features.cleaning import bandpass, clean, clean_one
 from murmur.params import Bandpass, Clean, Denoise
+from murmur.recordings import audio
 from tests import made
 
 BAND = Bandpass(order=4, low=25, high=800)

@@ -13,7 +13,8 @@ import pytest
 import yaml
 from PIL import Image
 
-from murmur import cli, params, tables
+from murmur import params, tables
+from murmur.commands import cli
 from murmur.errors import MurmurError
 from tests import made
 
@@ -97,7 +98,7 @@ def test_an_unknown_recipe_is_told(project, command):
 def test_outside_a_project_it_says_where_to_go(tmp_path):
     source = {"PYTHONPATH": str(made.ROOT / "src")}
     done = subprocess.run(
-        [sys.executable, "-m", "murmur.cli", "recipes"],
+        [sys.executable, "-m", "murmur.commands.cli", "recipes"],
         **{"cwd": tmp_path, "capture_output": True, "text": True, "env": os.environ | source},
     )
     assert done.returncode == 1 and "Traceback" not in done.stderr

@@ -9,8 +9,8 @@ import pytest
 from scipy import stats
 
 from benchmarks import compare as simulation
-from murmur import compare
 from murmur.errors import MurmurError
+from murmur.experiments import comparison as compare
 
 A = np.array([0.71, 0.64, 0.77, 0.80, 0.69, 0.75, 0.68, 0.73, 0.79, 0.70])
 B = np.array([0.74, 0.65, 0.76, 0.84, 0.73, 0.75, 0.72, 0.71, 0.83, 0.75])

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from murmur import cli
+from murmur.commands import cli
 from murmur.errors import MurmurError
 from tests import made
 from tests.test_compare import UP, A, B, texts
@@ -147,7 +147,7 @@ def test_tables_metrics_level_and_rope(project, capsys):
 def test_the_command_itself(project):
     def murmur(*arguments):
         environment = os.environ | {"PYTHONPATH": str(made.ROOT / "src")}
-        command = [sys.executable, "-m", "murmur.cli", "compare", *arguments]
+        command = [sys.executable, "-m", "murmur.commands.cli", "compare", *arguments]
         return subprocess.run(command, capture_output=True, text=True, env=environment)
 
     done = murmur("HEAD", "workspace", "--metric", "uar", "--json")

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from scipy.stats import gmean
 
-from murmur import decide, metrics
 from murmur.errors import MurmurError
+from murmur.evaluation import metrics
+from murmur.evaluation import rules as decide
 
 CIRCOR = ("Present", "Unknown", "Absent")
 RULES = {

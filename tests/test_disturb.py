@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from murmur import audio, disturb
 from murmur.errors import MurmurError
+from murmur.generalisation import robustness as disturb
+from murmur.recordings import audio
 from tests import made
 
 RATE = 4000

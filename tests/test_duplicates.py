@@ -10,9 +10,10 @@ import pytest
 import scipy.signal
 import soxr
 
-from murmur import audio, duplicates, params, tables
+from murmur import params, tables
 from murmur.datasets import synthetic
 from murmur.errors import MurmurError
+from murmur.recordings import audio, duplicates
 from tests import made
 
 RATE = synthetic.SAMPLE_RATE

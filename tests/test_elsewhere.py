@@ -6,9 +6,13 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
-from murmur import audio, elsewhere, params, runs, tables, words
-from murmur.elsewhere import Heard, Models
+from murmur import params, tables
+from murmur import text as words
 from murmur.errors import MurmurError
+from murmur.generalisation import external_validation as elsewhere
+from murmur.generalisation.external_validation import Heard, Models
+from murmur.recordings import audio
+from murmur.training import run as runs
 from tests import made
 from tests.made import SITES
 

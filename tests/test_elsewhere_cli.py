@@ -15,9 +15,12 @@ import soundfile
 import torch
 import yaml
 
-from murmur import cli, elsewhere, files, tables, words
-from murmur import project as workplace
+from murmur import files, tables
+from murmur import text as words
+from murmur.commands import cli
 from murmur.errors import MurmurError
+from murmur.experiments import project as workplace
+from murmur.generalisation import external_validation as elsewhere
 from tests import made
 
 TINY = {
@@ -69,7 +72,10 @@ def test_who_is_in_the_experiment_takes_no_part_elsewhere(project):
     arguments = ["evaluate-on", "synthetic", "--json", "-S", "download.synthetic.patients=30"]
     environment = os.environ | {"PYTHONPATH": str(made.ROOT / "src")}
     done = subprocess.run(
-        [sys.executable, "-m", "murmur.cli", *arguments], capture_output=True, text=True, env=environment
+        [sys.executable, "-m", "murmur.commands.cli", *arguments],
+        capture_output=True,
+        text=True,
+        env=environment,
     )
     assert done.returncode == 0, done.stderr
     got = json.loads(done.stdout)
@@ -264,7 +270,7 @@ def test_files_replaced_meanwhile_are_refused_and_nothing_is_written(project, mo
         return ask(*arguments, **options)
 
     monkeypatch.setattr(elsewhere, "figures", figures)
-    monkeypatch.setattr("murmur.disturb.figures", figures)
+    monkeypatch.setattr("murmur.generalisation.robustness.figures", figures)
     targets = (Path("plots/robustness.csv"), Path("metrics/elsewhere_synthetic.json"))
     for target in targets:
         target.unlink(missing_ok=True)

@@ -5,10 +5,10 @@ import pytest
 import torch
 import yaml
 
-from murmur import embed as module
-from murmur import mel
-from murmur.embed import embed
 from murmur.errors import MurmurError
+from murmur.features import embedding as module
+from murmur.features import mel
+from murmur.features.embedding import embed
 from murmur.models import m2d
 from stages import embed as stage
 from tests import made

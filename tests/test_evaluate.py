@@ -8,8 +8,14 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from murmur import answers, download, evaluate, metrics, params, pictures, scores, tables, words
+from murmur import params, tables
+from murmur import text as words
 from murmur.errors import MurmurError
+from murmur.evaluation import levels as answers
+from murmur.evaluation import metrics, scores
+from murmur.evaluation import results as evaluate
+from murmur.recordings import download
+from murmur.reporting import spectrograms as pictures
 from murmur.tables import LEVELS
 from tests.experiment import CARD, CLASSES, RUNS, experiment, options, said, silenced, two_classes
 from tests.made import changed

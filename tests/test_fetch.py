@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from murmur import fetch
+from murmur.datasets import _fetch as fetch
 from murmur.datasets import circor
 from murmur.errors import MurmurError, explain
 from tests import made

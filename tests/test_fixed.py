@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from murmur import fixed, split
 from murmur.errors import MurmurError
+from murmur.splits import folds as split
+from murmur.splits import published as fixed
 from tests import made
 from tests.test_split import NO_PAIRS, deal, people
 

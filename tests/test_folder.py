@@ -6,10 +6,10 @@ import shutil
 
 import pytest
 
-from murmur import download as front_door
 from murmur import params, tables
 from murmur.datasets import folder
 from murmur.errors import MurmurError
+from murmur.recordings import download as front_door
 from tests import made
 
 

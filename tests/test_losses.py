@@ -7,7 +7,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch.nn import functional as F
 
 from murmur.errors import MurmurError
-from murmur.losses import Loss, answer, class_weights
+from murmur.training.losses import Loss, answer, class_weights
 from tests.made import train_options
 
 CLASSES = ("Present", "Unknown", "Absent")

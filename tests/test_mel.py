@@ -11,11 +11,13 @@ import PIL.Image
 import pytest
 from scipy.signal import butter, sosfiltfilt
 
-from murmur import audio, mel, tables
-from murmur.clean import clean
+from murmur import tables
 from murmur.errors import MurmurError
+from murmur.features import mel
+from murmur.features.cleaning import clean
+from murmur.features.segmentation import segment
 from murmur.params import Bandpass, Clean, Image, Mel, Segment
-from murmur.segment import segment
+from murmur.recordings import audio
 from tests import made
 
 OPTIONS = Mel(

@@ -5,7 +5,7 @@ import pytest
 import sklearn.metrics as sk
 from sklearn.calibration import calibration_curve
 
-from murmur import metrics
+from murmur.evaluation import metrics
 
 CIRCOR = ("Present", "Unknown", "Absent")
 

@@ -15,7 +15,7 @@ from torch import nn
 
 from murmur import params
 from murmur.errors import MurmurError
-from murmur.mel import n_frames
+from murmur.features.mel import n_frames
 from murmur.models import backbone, build, fetched, freeze, vgg16
 from murmur.models.conv_blocks import Gate
 from murmur.params import Model

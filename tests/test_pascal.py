@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from murmur import download as front_door
 from murmur.datasets import pascal
 from murmur.errors import MurmurError
+from murmur.recordings import download as front_door
 from tests import made
 
 real = pytest.mark.skipif("MURMUR_DATA" not in os.environ, reason="MURMUR_DATA names no real recordings")

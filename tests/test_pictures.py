@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from murmur import pictures
+from murmur.reporting import spectrograms as pictures
 
 AXES = {"seconds": 2.0, "frequencies": np.linspace(25, 800, 8)}
 

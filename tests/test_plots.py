@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import sklearn.metrics as sk
 
-from murmur import plots
+from murmur.evaluation import curves as plots
 from tests.experiment import CARD, CLASSES, COLUMNS, RUNS, experiment, said, silenced
 
 

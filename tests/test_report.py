@@ -12,8 +12,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from murmur import cards, cli, pictures, report, scores, tables
+from murmur import tables
+from murmur.commands import cli
 from murmur.errors import MurmurError
+from murmur.evaluation import scores
+from murmur.reporting import cards, report
+from murmur.reporting import spectrograms as pictures
 from tests import made
 from tests.test_cards import (
     AUDIT,

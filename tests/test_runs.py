@@ -11,8 +11,10 @@ import pandas as pd
 import pytest
 from safetensors.numpy import load_file
 
-from murmur import runs, tables, train
+from murmur import tables
 from murmur.errors import MurmurError
+from murmur.training import fit as train
+from murmur.training import run as runs
 from tests.made import SITES, train_options
 
 CARD = tables.Card("made", "murmur", ("Present", "Absent"), ("Present",), (), "ids", "none")
@@ -258,7 +260,7 @@ def test_workers_end_with_a_parent_that_was_killed():
     code = """if True:
         import os, time
         from concurrent.futures import ProcessPoolExecutor
-        from murmur import runs
+        from murmur.training import run as runs
         processes = runs._start_method("cnn")
         processes.set_forkserver_preload([])  # of torch, which takes long
         pool = ProcessPoolExecutor(1, processes, initializer=runs._leave_with_parent)

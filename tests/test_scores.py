@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 import sklearn.metrics as sk
 
-from murmur import answers, metrics, scores
+from murmur.evaluation import levels as answers
+from murmur.evaluation import metrics, scores
 from murmur.tables import LEVELS, Card
 from tests.experiment import CARD, CLASSES, COLUMNS, RUNS, experiment, options, said, silenced
 

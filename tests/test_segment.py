@@ -6,8 +6,8 @@ import pytest
 
 from murmur import tables
 from murmur.errors import MurmurError
+from murmur.features.segmentation import segment
 from murmur.params import Segment
-from murmur.segment import segment
 
 RATE = 10
 OPTIONS = Segment(length=4, overlap=0.5, short="pad", min_length=1, first=None, first_of=[], mirror=False)

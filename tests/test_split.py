@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from murmur import params, split
+from murmur import params
 from murmur.errors import MurmurError
+from murmur.splits import folds as split
 from tests import made
 
 CLASSES = ("Present", "Unknown", "Absent")

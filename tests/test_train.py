@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from murmur import train
 from murmur.errors import MurmurError
 from murmur.params import Augment, Train
+from murmur.training import fit as train
 from tests.made import train_options
 
 NOTHING = dict.fromkeys(Augment.model_fields, 0)

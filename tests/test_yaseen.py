@@ -7,9 +7,10 @@ from collections import Counter
 
 import pytest
 
-from murmur import evaluate, params
+from murmur import params
 from murmur.datasets import yaseen
 from murmur.errors import MurmurError
+from murmur.evaluation import results as evaluate
 from tests import made
 
 

@@ -7,8 +7,8 @@ import pandas as pd
 from pydantic import BaseModel
 
 from murmur import csvs
-from murmur import fetch as files
 from murmur.datasets import Reading, Task
+from murmur.datasets import _fetch as files
 
 PAGE = "https://github.com/sani002/BMD-HS-Dataset"
 LAYOUT = "train/ with the WAV files, train.csv and additional_metadata.csv beside it"

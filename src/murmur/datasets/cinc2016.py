@@ -9,8 +9,8 @@ import pandas as pd
 from pydantic import BaseModel, Field
 
 from murmur import csvs
-from murmur import fetch as files
 from murmur.datasets import Reading, Task
+from murmur.datasets import _fetch as files
 from murmur.errors import MurmurError
 
 ADDRESS = "https://physionet.org/files/challenge-2016/1.0.0/"

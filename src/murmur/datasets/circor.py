@@ -8,8 +8,8 @@ import pandas as pd
 from pydantic import BaseModel
 
 from murmur import csvs
-from murmur import fetch as files
 from murmur.datasets import MURMUR, Reading, Task
+from murmur.datasets import _fetch as files
 from murmur.errors import MurmurError
 
 ADDRESS = "https://physionet.org/files/circor-heart-sound/1.0.3/"

@@ -9,8 +9,8 @@ import pandas as pd
 from pydantic import BaseModel, Field
 
 from murmur import csvs
-from murmur import fetch as files
 from murmur.datasets import Reading, Task, worst_labels
+from murmur.datasets import _fetch as files
 from murmur.errors import MurmurError
 
 PAGE = "http://www.peterjbentley.com/heartchallenge/ or kaggle.com/datasets/kinguistics/heartbeat-sounds"

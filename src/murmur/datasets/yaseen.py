@@ -9,8 +9,8 @@ import pandas as pd
 from pydantic import BaseModel
 
 from murmur import csvs
-from murmur import fetch as files
 from murmur.datasets import Reading, Task
+from murmur.datasets import _fetch as files
 from murmur.errors import MurmurError
 
 PAGE = "https://github.com/yaseen21khan/Classification-of-Heart-Sound-Signal-Using-Multiple-Features-"

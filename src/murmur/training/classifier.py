@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from murmur.errors import MurmurError
-from murmur.losses import answer
 from murmur.models import freeze
 from murmur.params import Train
+from murmur.training.losses import answer
 
 AT_ONCE, VALUES = 512, 2**22  # units, and values of input, predicted at a time: large images take much memory
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and spread of red, green and blue

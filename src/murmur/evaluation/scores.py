@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from murmur import metrics
-from murmur.answers import FACTS, Units, positives
+from murmur.evaluation import metrics
+from murmur.evaluation.levels import FACTS, Units, positives
 from murmur.params import Evaluate
 from murmur.tables import LEVELS, Card
 

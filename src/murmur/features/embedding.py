@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from murmur import mel, workers
+from murmur import workers
 from murmur.devices import choose_device
+from murmur.features import mel
 from murmur.models import m2d
 
 BATCH = 16  # segments encoded at once: 0.3 GB for ten seconds each with vit_base

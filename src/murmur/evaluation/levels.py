@@ -8,8 +8,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from murmur import calibrate, decide, metrics, words
+from murmur import text as words
 from murmur.errors import MurmurError
+from murmur.evaluation import calibration as calibrate
+from murmur.evaluation import metrics
+from murmur.evaluation import rules as decide
 from murmur.params import Evaluate
 from murmur.tables import LEVELS, Card
 

@@ -13,9 +13,12 @@ from typing import Annotated, Any
 
 import typer
 
-from murmur import ci as continuous
-from murmur import comment, params, project, words
+from murmur import params
+from murmur import text as words
+from murmur.commands import ci as continuous
+from murmur.commands import comment
 from murmur.errors import LINES, MurmurError, printable, run_stage
+from murmur.experiments import project
 from murmur.files import beside, write_text
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -89,7 +92,9 @@ def optimism(
 @app.command()
 def images(folder: Annotated[Path, typer.Argument(help="an empty or new folder")]) -> None:
     """Write the colour images of data/mel (mel.image) as PNG, a folder a label; low frequencies below."""
-    from murmur import mel, pictures, tables  # imports the drawing library
+    from murmur import tables
+    from murmur.features import mel
+    from murmur.reporting import spectrograms as pictures
 
     p = params.load("mel")
     if p.mel.image is None:
@@ -117,7 +122,7 @@ def compare(
     md: Annotated[bool, typer.Option(help="as Markdown")] = False,
 ) -> None:
     """Test whether B differs from A: paired over the folds, corrected for what the folds share."""
-    from murmur import compare as comparison  # imports scipy
+    from murmur.experiments import comparison  # imports scipy
 
     if "workspace" in (a, b):
         _note_if_changed()
@@ -133,7 +138,7 @@ def compare(
 @app.command()
 def report(out: Annotated[Path, typer.Option(help="the page to write")] = Path("report.html")) -> None:
     """Write all that the experiment found as one HTML page, to read, print or mail."""
-    from murmur import report as page  # imports the drawing library
+    from murmur.reporting import report as page  # imports the drawing library
 
     _note_if_changed()
     page.write(Path(), out)
@@ -156,7 +161,8 @@ def evaluate_on(
     Every fold's model answers for every recording; whoever is in the experiment is left out. Writes
     metrics/elsewhere_DATASET.json.
     """
-    from murmur import elsewhere, evaluate  # import torch
+    from murmur.evaluation import results as evaluate  # import torch
+    from murmur.generalisation import external_validation as elsewhere
 
     before = project.state()
     with redirect_stdout(sys.stderr):
@@ -183,8 +189,9 @@ def robustness(
 
     Writes plots/robustness.csv.
     """
-    from murmur import disturb as disturbing  # imports torch
-    from murmur import report, tables
+    from murmur import tables
+    from murmur.generalisation import robustness as disturbing  # imports torch
+    from murmur.reporting import report
 
     kinds = disturb.split(",") if disturb else list(disturbing.KINDS)
     if unknown := sorted(set(kinds) - set(disturbing.KINDS)):
@@ -256,7 +263,8 @@ def _experiment(chosen: Sequence[int] | None = None) -> SimpleNamespace:
     MurmurError
         If a part of it is missing, or params.yaml is not what it was made with.
     """
-    from murmur import elsewhere, tables  # imports torch
+    from murmur import tables
+    from murmur.generalisation import external_validation as elsewhere
 
     p = params.load(*(name for name in params.Params.model_fields if name != "published"))
     runs = sorted({*(chosen or p.split.runs)})
@@ -276,7 +284,8 @@ def _experiment(chosen: Sequence[int] | None = None) -> SimpleNamespace:
 
 
 def _heard(folder: Path, p: SimpleNamespace) -> Any:
-    from murmur import elsewhere, tables
+    from murmur import tables
+    from murmur.generalisation import external_validation as elsewhere
 
     recordings = tables.read(folder / "data/recordings.parquet", tables.RECORDINGS)
     segments = tables.read(folder / "data/segments.parquet", tables.SEGMENTS)
@@ -330,7 +339,10 @@ def _elsewhere(
     dataset: str, mapped: Sequence[str], settings: Sequence[str], task: str | None
 ) -> dict[str, Any]:
     """What `evaluate_on` writes; the data set is prepared in a folder of its own that shares the cache."""
-    from murmur import elsewhere, evaluate, report, tables
+    from murmur import tables
+    from murmur.evaluation import results as evaluate
+    from murmur.generalisation import external_validation as elsewhere
+    from murmur.reporting import report
 
     e, details = _experiment(), _details(Path())
     content = _content_for(dataset, settings)
@@ -377,7 +389,7 @@ def _ids_compare(there: Any, home: Any) -> bool:
 
 def _content_for(dataset: str, settings: Sequence[str]) -> dict[str, Any]:
     """params.yaml with a section `download` for another data set: all of it, and nothing is passed on."""
-    from murmur.download import is_shareable, reader
+    from murmur.recordings.download import is_shareable, reader
 
     content = params.read_yaml("params.yaml")
     content["download"]["limit"] = None

@@ -16,11 +16,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from murmur import answers, plots, scores, words
+from murmur import text as words
 from murmur.errors import MurmurError
+from murmur.evaluation import curves as plots
+from murmur.evaluation import levels as answers
+from murmur.evaluation import scores
+from murmur.evaluation.curves import Mistake
 from murmur.files import remove, write_text
 from murmur.params import Evaluate, Segment, Split, Train
-from murmur.plots import Mistake
 from murmur.tables import Card, Note, csv_text
 
 REASONS = (  # kinds of reasons for which items are left out; none holds a name

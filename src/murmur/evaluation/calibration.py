@@ -5,7 +5,7 @@ import pandas as pd
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
-from murmur import metrics
+from murmur.evaluation import metrics
 
 LEAST = 1e-7  # of a probability, so that its logarithm is finite
 BOUNDS = (1 / 20, 20)  # of a temperature

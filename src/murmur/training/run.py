@@ -19,10 +19,10 @@ import pandas as pd
 from rich.progress import track
 
 from murmur import workers
-from murmur.bags import bags_of, check_together
 from murmur.errors import MurmurError, naming
 from murmur.params import Model, Train
 from murmur.tables import ROLES, Card, Note
+from murmur.training.bags import bags_of, check_together
 
 PACKAGES = ("torch", "numpy", "scipy", "scikit-learn")
 
@@ -175,7 +175,9 @@ def _start_method(model: str) -> BaseContext:
     if sys.platform != "linux" or len(os.fsencode(tempfile.gettempdir())) > 75:
         return multiprocessing.get_context("spawn")
     server = multiprocessing.get_context("forkserver")
-    server.set_forkserver_preload(["murmur.train", "murmur.mel", "murmur.runs", f"murmur.models.{model}"])
+    server.set_forkserver_preload(
+        ["murmur.training.fit", "murmur.features.mel", "murmur.training.run", f"murmur.models.{model}"]
+    )
     return server
 
 
@@ -196,7 +198,8 @@ def fit_fold(run: Run, fold: int, weights: Path) -> Fitted:
     import torch  # here and not above: the parent of the workers has no use for these
     from safetensors.torch import save
 
-    from murmur import mel, train
+    from murmur.features import mel
+    from murmur.training import fit as train
 
     torch.set_num_threads(1)  # two threads add in another order
     role = run.roles[fold]

@@ -17,9 +17,14 @@ from rich.console import Console
 from rich.progress import track
 from scipy.signal import butter, sosfiltfilt
 
-from murmur import audio, clean, mel, segment, words, workers
-from murmur.elsewhere import Folds, Heard, Models, figures
+from murmur import text as words
+from murmur import workers
 from murmur.errors import MurmurError
+from murmur.features import cleaning as clean
+from murmur.features import mel
+from murmur.features import segmentation as segment
+from murmur.generalisation.external_validation import Folds, Heard, Models, figures
+from murmur.recordings import audio
 from murmur.tables import SEGMENTS, Card
 
 ORDER = 4  # of the low-pass; forward and backward it counts twice
@@ -115,7 +120,7 @@ def hear(recordings: pd.DataFrame, raw: Path, folder: Path, p: SimpleNamespace) 
     features = folder / "mel.npy"
     mel.mel(signals, folder / "signals.npy", segments, **cut, options=p.mel, out=features)
     if p.train.features == "embedding":
-        from murmur.embed import embed  # imports a transformer
+        from murmur.features.embedding import embed  # imports a transformer
 
         features = folder / "embedding.npy"
         embed(folder / "mel.npy", Path(p.embed.weights), features, pool=p.embed.pool, device=p.embed.device)

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.special import softmax
 
-from murmur import calibrate
 from murmur.errors import MurmurError
-from murmur.metrics import CIRCOR_PATIENTS, CIRCOR_WEIGHTS
+from murmur.evaluation import calibration as calibrate
+from murmur.evaluation.metrics import CIRCOR_PATIENTS, CIRCOR_WEIGHTS
 
 
 def pool(p: np.ndarray, member: np.ndarray, n_units: int, rule: str) -> np.ndarray:

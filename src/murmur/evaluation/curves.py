@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from murmur import calibrate
-from murmur.answers import NO_ANSWER, Units, positives
+from murmur.evaluation import calibration as calibrate
+from murmur.evaluation.levels import NO_ANSWER, Units, positives
 from murmur.tables import Card
 
 GRID = np.linspace(0, 1, 101)

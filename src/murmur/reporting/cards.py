@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from murmur import words
+from murmur import text as words
 from murmur.params import as_yaml
 
 FEW = 30  # persons in a class: fewer say little of others

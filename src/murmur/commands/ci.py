@@ -10,8 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from murmur import comment, params, project
+from murmur import params
+from murmur.commands import comment
 from murmur.errors import MurmurError
+from murmur.experiments import project
 
 NOWHERE = "/dev/null/"  # how the address of a remote begins that has none yet
 
@@ -62,7 +64,7 @@ def bring_up_to_date(
 
 def _is_private() -> bool:
     """Whether the data set of params.yaml may not be passed on."""
-    from murmur.download import is_shareable, reader
+    from murmur.recordings.download import is_shareable, reader
 
     try:
         content = params.read_yaml("params.yaml")
@@ -170,7 +172,7 @@ def moved(base: str) -> dict[str, str]:
     changed = _moved(base)
     if not changed:
         return {"What moved": f"Nothing: metrics and plots are those of {comment.plain(base)}."}
-    from murmur import compare as comparison  # imports scipy
+    from murmur.experiments import comparison  # imports scipy
 
     command = [sys.executable, "-m", "dvc", "metrics", "diff", base, "--md"]
     figures = subprocess.run(command, capture_output=True, text=True, env=project.environment()).stdout

@@ -9,10 +9,11 @@ import pandas as pd
 import soxr
 from scipy.signal import butter, sosfilt, sosfilt_zi, sosfreqz
 
-from murmur import audio, workers
+from murmur import workers
 from murmur.errors import MurmurError
 from murmur.files import beside
 from murmur.params import Bandpass, Clean, Denoise
+from murmur.recordings import audio
 
 LONGEST_RINGING = 60  # s, the time constant of a bandpass
 

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import soundfile as sf
 
-from murmur import containers
 from murmur.errors import MurmurError
+from murmur.recordings import containers
 
 
 class Facts(NamedTuple):

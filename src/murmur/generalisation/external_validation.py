@@ -11,14 +11,20 @@ import numpy as np
 import pandas as pd
 import torch
 
-from murmur import answers, csvs, duplicates, mel, params, runs, scores, words, workers
-from murmur.classifier import Classifier, Inputs, predict
+from murmur import csvs, params, workers
+from murmur import text as words
 from murmur.devices import choose_device
-from murmur.download import reader
 from murmur.errors import MurmurError
+from murmur.evaluation import levels as answers
+from murmur.evaluation import scores
+from murmur.features import mel
 from murmur.models import build, check_keys, read_weights
 from murmur.params import Evaluate, Train
+from murmur.recordings import duplicates
+from murmur.recordings.download import reader
 from murmur.tables import Card
+from murmur.training import run as runs
+from murmur.training.classifier import Classifier, Inputs, predict
 
 INTERVAL = (
     "The 95 % interval resamples the persons there. Who is in both is known by identical or near-identical "

@@ -16,8 +16,9 @@ from scipy.ndimage import maximum_filter1d, median_filter, uniform_filter1d
 from scipy.signal import butter, sosfiltfilt
 from threadpoolctl import threadpool_limits
 
-from murmur import audio, workers
+from murmur import workers
 from murmur.params import Duplicates
+from murmur.recordings import audio
 
 RATE = 1000  # Hz, of the signals compared; anchors are found at twice that
 BAND = (25, 200)  # Hz

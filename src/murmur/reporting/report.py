@@ -22,10 +22,12 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from murmur import cards, tables, words
-from murmur.cards import Table, figure, label
+from murmur import tables
+from murmur import text as words
 from murmur.errors import MurmurError
 from murmur.files import write_text
+from murmur.reporting import cards
+from murmur.reporting.cards import Table, figure, label
 
 HERE = Path(__file__).parent
 FOLDS = "metrics/folds.csv"

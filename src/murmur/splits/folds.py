@@ -9,10 +9,10 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import BaseCrossValidator, StratifiedKFold
 
-from murmur import fixed as fixed_splits
-from murmur import words
+from murmur import text as words
 from murmur.errors import MurmurError
 from murmur.params import Split
+from murmur.splits import published as fixed_splits
 from murmur.tables import ROLES
 
 Indices = tuple[np.ndarray, np.ndarray]

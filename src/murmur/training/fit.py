@@ -12,13 +12,13 @@ import pandas as pd
 import torch
 from torch import nn
 
-from murmur.augment import augment, mixup
-from murmur.classifier import Classifier, Inputs, predict
 from murmur.devices import check_precision, choose_device
 from murmur.errors import MurmurError
-from murmur.losses import Loss, class_weights
 from murmur.models import build
 from murmur.params import Train
+from murmur.training.augmentation import augment, mixup
+from murmur.training.classifier import Classifier, Inputs, predict
+from murmur.training.losses import Loss, class_weights
 
 EVERY_EPOCH = ("step", "plateau")  # schedules that are stepped once an epoch
 

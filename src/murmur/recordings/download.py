@@ -15,9 +15,11 @@ from typing import Any
 import pandas as pd
 from pydantic import BaseModel
 
-from murmur import audio, csvs, fetch, params, workers
+from murmur import csvs, params, workers
 from murmur.datasets import Reading, Task, worst_labels
+from murmur.datasets import _fetch as fetch
 from murmur.errors import MurmurError, printable
+from murmur.recordings import audio
 from murmur.tables import LEVELS, RECORDINGS, Card
 
 RESERVED = {
@@ -34,7 +36,7 @@ SAYS = "mend the files, or set download.on_bad: leave_out to go on without them"
 
 def reader(name: str) -> ModuleType:
     """The reader of a data set: the module murmur.datasets.<name>."""
-    known = sorted(p.stem for p in (Path(__file__).parent / "datasets").glob("[!_]*.py"))
+    known = sorted(p.stem for p in (Path(__file__).parents[1] / "datasets").glob("[!_]*.py"))
     if name not in known:
         raise MurmurError(f"dataset: no data set {name!r}; there are {', '.join(known)}")
     return importlib.import_module(f"murmur.datasets.{name}")

@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from murmur import tables, words
+from murmur import tables
+from murmur import text as words
 from murmur.errors import MurmurError
 
 FOLDS, AUDIT, DETAILS = FILES = ("metrics/folds.csv", "metrics/audit.csv", "metrics/details.json")

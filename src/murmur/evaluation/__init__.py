@@ -1,0 +1,1 @@
+"""Evaluation of the test predictions: levels, metrics, intervals and plot data."""

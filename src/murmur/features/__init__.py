@@ -1,0 +1,1 @@
+"""Features: from recordings to segments, mel spectrograms and embeddings."""

@@ -1,0 +1,1 @@
+"""Trained models on other data sets and on disturbed recordings."""

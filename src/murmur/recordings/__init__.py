@@ -1,0 +1,1 @@
+"""Recordings: importing a data set, reading audio, and finding duplicates."""

@@ -1,0 +1,1 @@
+"""Model and data cards, the HTML report, and pictures of spectrograms."""

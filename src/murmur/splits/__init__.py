@@ -1,0 +1,1 @@
+"""Cross-validation folds, their leak audit, and published splits."""
