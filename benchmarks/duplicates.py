@@ -27,9 +27,9 @@ import soxr
 import typer
 
 from murmur import params, workers
-from murmur.datasets import _fetch as fetch
-from murmur.datasets import synthetic
+from murmur.datasets import _fetch, synthetic
 from murmur.recordings import audio, duplicates
+from murmur.sections.duplicates import Duplicates
 
 RATE = 4000
 EACH = 40  # copies of each kind
@@ -108,13 +108,13 @@ def main(
     with tempfile.TemporaryDirectory() as name:
         raw = Path(name)
         table, planted = build(raw, recordings, seconds)
-        print(f"{len(table)} recordings of {seconds:g} s; {workers.count()} workers", flush=True)
+        print(f"{len(table)} recordings of {seconds:g} s; {workers.count_workers()} workers", flush=True)
         before, start, busy = peak_memory(), time.perf_counter(), time.process_time()
-        found = duplicates.find(table, raw, options)
+        found = duplicates.find_pairs(table, raw, options)
         ours, busy = time.perf_counter() - start, time.process_time() - busy
         print(f"search     {ours:10.1f} s, {busy:.1f} s of one processor")
         print(f"peak memory {peak_memory():9.0f} MiB, {before:.0f} of them before the search")
-        all_pairs = len(table) * (len(table) - 1) / 2 / workers.count()
+        all_pairs = len(table) * (len(table) - 1) / 2 / workers.count_workers()
         copies = [pair for pair in planted if at_all_lags(raw, options, *pair) >= options.correlation]
         plain, kept = (seconds * all_pairs for seconds in plain_way(table[:100], raw))
     print(f"plain way  {plain:10.1f} s, {plain / ours:.0f} x as long; reckoned from 1000 pairs")
@@ -145,7 +145,7 @@ def build(raw: Path, n: int, seconds: float) -> tuple[pd.DataFrame, dict[frozens
 def pieces(n: int, seconds: float) -> Iterator[np.ndarray]:
     """n stretches of at most that many seconds, at RATE, from recordings at one speed after another."""
     with tempfile.TemporaryDirectory() as scratch:
-        sources = list({fetch.file_sha256(path): path for path in source_files(Path(scratch))}.values())
+        sources = list({_fetch.file_sha256(path): path for path in source_files(Path(scratch))}.values())
         size = round(seconds * RATE)
         left = n
         for speed in SPEEDS:
@@ -184,7 +184,7 @@ def plain_way(table: pd.DataFrame, raw: Path) -> tuple[float, float]:
     return (middle - start) / len(pairs), (time.perf_counter() - kept) / len(pairs)
 
 
-def at_all_lags(raw: Path, options: params.Duplicates, *names: str) -> float:
+def at_all_lags(raw: Path, options: Duplicates, *names: str) -> float:
     """The largest correlation (absolute) of all that two recordings share, of all lags where it is enough."""
     heard = (duplicates._listen(*audio.load(raw / name)).signal for name in names)
     x, y = (soxr.resample(signal, 1, 2) for signal in heard)  # lags to half a sample

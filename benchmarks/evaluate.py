@@ -23,16 +23,19 @@ import sklearn.metrics as sk
 import typer
 from scipy.special import softmax
 
-from murmur import params, tables
-from murmur.evaluation import levels as answers
-from murmur.evaluation import results as evaluate
-from murmur.evaluation import scores
-from murmur.splits import folds as split
+from murmur import params
+from murmur.evaluation import levels, scores
+from murmur.evaluation.results import evaluate_predictions, summarise
+from murmur.sections.evaluate import Evaluate
+from murmur.splits.folds import make_folds
+from murmur.tables import parquet
+from murmur.tables.predictions import TrainingNote, predictions_schema
+from murmur.tables.recordings import Card
 
 CLASSES = ("Present", "Unknown", "Absent")
 PATIENTS, SITES, PIECES = 2500, ("AV", "MV", "PV", "TV"), 25
-CARD = tables.Card("simulated", "murmur", CLASSES, ("Present",), (), persons="simulated", licence="none")
-SCHEMA = tables.predictions_schema(CLASSES)
+CARD = Card("simulated", "murmur", CLASSES, ("Present",), (), persons="simulated", licence="none")
+SCHEMA = predictions_schema(CLASSES)
 PLAIN = 3  # draws of the plain way
 SEED = 0
 
@@ -43,19 +46,19 @@ def main(draws: int = 2000, profile: Annotated[bool, typer.Option("--profile")] 
     options = p.evaluate.model_copy(update={"draws": draws})
     p.split = p.split.model_copy(update={"method": "kfold", "runs": list(range(10)), "folds": 5})
     recordings, segments = simulated()
-    folds = split.split(recordings, segments, NO_DUPLICATES, p.split, SEED)
+    folds = make_folds(recordings, segments, NO_DUPLICATES, p.split, SEED)
     about = {"notes": [NOTE], "audit": AUDIT, "protocol": {}, "left_out": 0}
     with tempfile.TemporaryDirectory() as name:
         paths = {run: Path(name, f"run_{run}.parquet") for run in folds}
         for run, table in folds.items():
-            tables.write(predicted(recordings, segments, table, run), paths[run], SCHEMA, NOTE)
+            parquet.write(predicted(recordings, segments, table, run), paths[run], SCHEMA, NOTE)
         size = sum(path.stat().st_size for path in paths.values()) / 2**20
         with cProfile.Profile() if profile else nullcontext() as profiler:
             wall, cpu = time.perf_counter(), time.process_time()
-            predictions = {run: tables.read(path, SCHEMA) for run, path in paths.items()}
+            predictions = {run: parquet.read(path, SCHEMA) for run, path in paths.items()}
             reading = time.perf_counter() - wall
             made = (recordings, CARD, segments, folds, predictions, histories(folds))
-            results = evaluate.evaluate(*made, options=options, seed=SEED, **about)
+            results = evaluate_predictions(*made, options=options, seed=SEED, **about)
             wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     rows = sum(map(len, predictions.values()))
     print(f"{rows:,} predictions in {len(folds)} files, {size:.0f} MiB; {draws:,} draws")
@@ -63,7 +66,7 @@ def main(draws: int = 2000, profile: Annotated[bool, typer.Option("--profile")] 
     print(f"wall time    {wall:7.1f} s, {reading:.1f} s of it reading")
     print(f"process time {cpu:7.1f} s")
     intervals(recordings, segments, folds, predictions, options)
-    print(evaluate.in_words(results.details))
+    print(summarise(results.details))
     if profiler:
         pstats.Stats(profiler).sort_stats("tottime").print_stats(30)
 
@@ -115,15 +118,15 @@ def intervals(
     segments: pd.DataFrame,
     folds: dict[int, pd.DataFrame],
     predictions: dict[int, pd.DataFrame],
-    options: params.Evaluate,
+    options: Evaluate,
 ) -> None:
     """Time the intervals of the headline's level, and the plain way to them."""
-    units = answers.number_units(recordings, segments, CLASSES)
-    said, _ = answers.answers(predictions, folds, units, CARD, options)
+    units = levels.number_units(recordings, segments, CLASSES)
+    said, _ = levels.compute_levels(predictions, folds, units, CARD, options)
     table, of = said[options.level], units[options.level]
-    names = scores.headline_names(scores.score(table, of, CARD, ["run"]))
+    names = scores.select_headline(scores.score_units(table, of, CARD, ["run"]))
     start = time.process_time()
-    scores.bootstrap(table, of, CARD, names, options.draws, SEED)
+    scores.bootstrap_persons(table, of, CARD, names, options.draws, SEED)
     middle = time.process_time()
     plain(table, of)
     ours, other = middle - start, (time.process_time() - middle) / PLAIN * options.draws
@@ -133,7 +136,7 @@ def intervals(
     print(f"as long, extrapolated from {PLAIN} draws (process time)")
 
 
-def plain(table: pd.DataFrame, units: answers.Units) -> list[float]:
+def plain(table: pd.DataFrame, units: levels.Units) -> list[float]:
     """UAR, sensitivity, specificity, F1 and ROC-AUC of each draw and run, by scikit-learn."""
     rng, found, person = np.random.default_rng(SEED), [], units.person[table["unit"]]
     n = person.max() + 1
@@ -155,7 +158,7 @@ def histories(folds: dict[int, pd.DataFrame]) -> dict[int, pd.DataFrame]:
     return {run: pd.DataFrame(epochs) for run in folds}
 
 
-NOTE = tables.Note("cpu", "float32", {"torch": "2"})
+NOTE = TrainingNote("cpu", "float32", {"torch": "2"})
 AUDIT = pd.DataFrame({"run": [0], "fold": 0, "shared_persons": 0})
 NO_DUPLICATES = pd.DataFrame({"recording_id": [], "twin_id": []}, dtype=str)
 

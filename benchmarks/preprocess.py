@@ -25,10 +25,12 @@ from threadpoolctl import threadpool_limits
 
 from murmur import params, workers
 from murmur.datasets import synthetic
-from murmur.features import cleaning as clean
-from murmur.features import mel
-from murmur.features import segmentation as segment
+from murmur.features import store
+from murmur.features.chain import compute_features
 from murmur.recordings import audio
+from murmur.sections.mel import Mel
+from murmur.tables import parquet
+from murmur.tables.recordings import RECORDINGS
 
 ALLOWED = {"float16": 0.0625, "float32": 0.001}  # how far two values may lie apart; one step of float16
 
@@ -38,21 +40,27 @@ def main(
     repeats: Annotated[int, typer.Option(min=1)] = 3,
 ) -> None:
     """Time both ways on the WAV files of FOLDER and compare what they compute."""
-    p = params.load("clean", "segment", "mel")
+    p = params.load("clean", "segment", "mel", "train")
     p.clean = p.clean.model_copy(update={"denoise": None})  # the plain way has none of these
     p.mel = p.mel.model_copy(update={"format": "npy", "image": None, "normalise": "none", "edges": "zeros"})
+    p.train = p.train.model_copy(update={"features": "mel"})
     p.segment = p.segment.model_copy(update={"first": None, "first_of": [], "mirror": False})
     with tempfile.TemporaryDirectory() as name:
         out = Path(name)
         raw = folder or default_folder(out)
+        if raw != out / "raw":
+            (out / "raw").symlink_to(raw.resolve())
         recordings = describe(raw)
         seconds = (recordings["n_samples"] / recordings["sample_rate"]).sum()
-        print(f"{len(recordings)} recordings, {seconds / 3600:.2f} h; {workers.count()} workers", flush=True)
+        print(
+            f"{len(recordings)} recordings, {seconds / 3600:.2f} h; {workers.count_workers()} workers",
+            flush=True,
+        )
 
         few = recordings[: len(recordings) // 10 + 1]
-        pipeline(few, raw, p, out)
+        pipeline(few, p, out)
         peak_of_few = peak_memory()
-        segments, _ = pipeline(recordings, raw, p, out)
+        segments, _ = pipeline(recordings, p, out)
         peak = peak_memory()
 
         ours, plain = np.inf, np.inf
@@ -61,7 +69,7 @@ def main(
             with threadpool_limits(1):  # a second BLAS thread only gets in its way
                 expected = plain_way(recordings, segments, raw, p)
             middle = time.perf_counter()
-            _, spectrograms = pipeline(recordings, raw, p, out)
+            _, spectrograms = pipeline(recordings, p, out)
             plain, ours = min(plain, middle - start), min(ours, time.perf_counter() - middle)
         apart = max(np.abs(a - np.float32(b)).max() for a, b in zip(expected, spectrograms, strict=True))
 
@@ -74,24 +82,11 @@ def main(
         sys.exit("error: the two ways do not agree")
 
 
-def pipeline(
-    recordings: pd.DataFrame, raw: Path, p: SimpleNamespace, out: Path
-) -> tuple[pd.DataFrame, np.ndarray]:
-    """What the three stages do, without their tables."""
-    rate = p.clean.sample_rate
-    signals = clean.clean(recordings, raw, p.clean, out / "signals.npy")
-    segments, _ = segment.segment(signals, pd.Series(dtype=str), rate, p.segment)
-    mel.mel(
-        signals,
-        out / "signals.npy",
-        segments,
-        rate=rate,
-        length=round(p.segment.length * rate),
-        wrap=p.segment.short == "wrap",
-        options=p.mel,
-        out=out / "mel.npy",
-    )
-    return segments, mel.read(out / "mel.npy")[:, 0]
+def pipeline(recordings: pd.DataFrame, p: SimpleNamespace, data: Path) -> tuple[pd.DataFrame, np.ndarray]:
+    """Compute the features as the stages do."""
+    parquet.write(recordings, data / "recordings.parquet", RECORDINGS)
+    prepared = compute_features(data, p)
+    return prepared.segments, store.read_array(prepared.features)[:, 0]
 
 
 def plain_way(
@@ -117,7 +112,7 @@ def plain_way(
     return found
 
 
-def log_mel(x: np.ndarray, rate: int, options: params.Mel) -> np.ndarray:
+def log_mel(x: np.ndarray, rate: int, options: Mel) -> np.ndarray:
     """The spectrogram [mels, frames] of x [n], by librosa."""
     sizes = options.model_dump(include={"n_mels", "n_fft", "win_length", "hop_length"})
     power = librosa.feature.melspectrogram(y=x, sr=rate, fmin=options.f_min, fmax=options.f_max, **sizes)
@@ -142,7 +137,10 @@ def describe(raw: Path) -> pd.DataFrame:
     if not paths:
         sys.exit(f"error: {raw}: no WAV files")
     facts = pd.DataFrame(audio.inspect(raw / path) for path in paths)
-    return facts.assign(recording_id=paths, path=paths)
+    names = {"patient_id": paths, "person_id": paths, "recording_id": paths, "path": paths}
+    unused = dict.fromkeys(("site", "label", "patient_label", "source"), "")
+    optional = dict.fromkeys(("role", "sex", "age_group", "quality"))
+    return facts.assign(**names, **unused, **optional)[RECORDINGS.names]
 
 
 def peak_memory() -> float:

@@ -14,8 +14,9 @@ import torch
 from torch.nn.functional import cross_entropy
 from torchvision.models import vgg16
 
-from murmur import params
-from murmur.training import fit as train
+from murmur.params.yaml_files import read_yaml
+from murmur.sections.train import Train
+from murmur.training.fit import Fold, fit_network
 
 BATCH, SHORT, LONG, REPEATS = 16, 16, 48, 2
 MEAN, SPREAD = (
@@ -23,12 +24,12 @@ MEAN, SPREAD = (
 )
 
 
-def ours(x: np.ndarray, y: np.ndarray, n: int, options: params.Train) -> None:
-    parts = train.Fold(np.arange(n), np.arange(n, n + 2), np.arange(n, n + 2))
-    train.fit(x, y, parts, options, classes=("a", "b"), weights=(1.0, 1.0), seed=0)
+def ours(x: np.ndarray, y: np.ndarray, n: int, options: Train) -> None:
+    parts = Fold(np.arange(n), np.arange(n, n + 2), np.arange(n, n + 2))
+    fit_network(x, y, parts, options, classes=("a", "b"), weights=(1.0, 1.0), seed=0)
 
 
-def plain(x: np.ndarray, y: np.ndarray, n: int, options: params.Train) -> None:
+def plain(x: np.ndarray, y: np.ndarray, n: int, options: Train) -> None:
     torch.manual_seed(0)
     model = vgg16(num_classes=2).to(memory_format=torch.channels_last)
     for layer in [m for m in model.features if isinstance(m, torch.nn.Conv2d)][: options.freeze]:
@@ -48,7 +49,7 @@ def plain(x: np.ndarray, y: np.ndarray, n: int, options: params.Train) -> None:
         model.eval()((images[n : n + 2].float() - MEAN) / SPREAD)
 
 
-def seconds_per_image(fit: Callable[..., None], *data: np.ndarray, options: params.Train) -> float:
+def seconds_per_image(fit: Callable[..., None], *data: np.ndarray, options: Train) -> float:
     """The best of some repeats."""
     best = []
     for _ in range(REPEATS):
@@ -62,10 +63,10 @@ def seconds_per_image(fit: Callable[..., None], *data: np.ndarray, options: para
 
 
 def main() -> None:
-    recipe = params.read_yaml("recipes/pascal_vgg16.yaml")["train"]
+    recipe = read_yaml("recipes/pascal_vgg16.yaml")["train"]
     recipe["model"]["weights"] = "none"
     precision = sys.argv[1] if len(sys.argv) > 1 else "float32"
-    options = params.Train(**recipe | {"epochs": 1, "device": "cpu", "precision": precision})
+    options = Train(**recipe | {"epochs": 1, "device": "cpu", "precision": precision})
     torch.set_num_threads(1)
     rng = np.random.default_rng(0)
     x, y = rng.integers(0, 256, (LONG + 2, 3, 224, 224), np.uint8), np.arange(LONG + 2) % 2

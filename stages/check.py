@@ -1,21 +1,24 @@
 """Check params.yaml before any work is done, and before DVC removes the outputs of another stage."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from murmur import params
+from murmur import datasets, models
 from murmur.errors import MurmurError, run_stage
-from murmur.features import cleaning as clean
+from murmur.features import bandpass
 from murmur.files import write_text
+from murmur.sections import experiment
+from murmur.sections.train import Model
 
 M2D = "data/weights/README.md tells where to get it, recipes/circor_m2d_transformer.yaml how to go on without"
 
 
 def main() -> None:
-    p = params.load("dataset", "download", "clean", "embed", "split", "train")
-    _check_module("dataset", "datasets", p.dataset)
-    _check_module("train.model.name", "models", p.train.model.name)
+    p = experiment.load()
+    _check_known("dataset", p.dataset, datasets.names())
+    _check_known("train.model.name", p.train.model.name, models.names())
     if p.clean.bandpass:
-        clean.design(p.clean.sample_rate, p.clean.bandpass)
+        bandpass.design_bandpass(p.clean.sample_rate, p.clean.bandpass)
     if p.embed.models:
         _check_file("embed.weights", p.embed.weights, M2D)
     _check_model_weights(p.train.model)
@@ -26,14 +29,12 @@ def main() -> None:
     write_text("data/checked", "params.yaml is valid.\n")  # always the same: nothing else runs again
 
 
-def _check_module(key: str, folder: str, name: str) -> None:
-    modules = Path(params.__file__).parents[1] / folder
-    known = sorted(path.stem for path in modules.glob("[!_]*.py"))
-    if modules.is_dir() and name not in known:
+def _check_known(key: str, name: str, known: Sequence[str]) -> None:
+    if known and name not in known:
         raise MurmurError(f"params.yaml: {key}: there is no {name!r}; there are {', '.join(known)}")
 
 
-def _check_model_weights(model: params.Model) -> None:
+def _check_model_weights(model: Model) -> None:
     weights = model.options.get("weights", "none")
     if model.name == "m2d":
         from murmur.models import m2d  # imports torch

@@ -2,16 +2,14 @@
 
 from pathlib import Path
 
-from murmur import params, tables
+from murmur import params
 from murmur.errors import run_stage
-from murmur.features import cleaning as clean
+from murmur.features import cleaning
 
 
 def main() -> None:
     p = params.load("clean")
-    recordings = tables.read("data/recordings.parquet", tables.RECORDINGS)
-    signals = clean.clean(recordings, Path("data/raw"), p.clean, Path("data/signals.npy"))
-    tables.write(signals, "data/signals.parquet", tables.SIGNALS)
+    signals = cleaning.write_signals(Path("data"), p.clean)
     print(f"{signals['n_samples'].sum() / p.clean.sample_rate / 3600:.2f} h at {p.clean.sample_rate} Hz")
 
 

@@ -1,18 +1,21 @@
 """Bring the data set's recordings into data/raw and describe them in one table."""
 
-from murmur import params, tables
+from murmur import params
 from murmur.errors import run_stage
-from murmur.files import beside
+from murmur.files import atomic_write
 from murmur.recordings import download
+from murmur.tables import parquet
+from murmur.tables.left_out import LEFT_OUT
+from murmur.tables.recordings import RECORDINGS
 
 
 def main() -> None:
     p = params.load("dataset", "task", "class_map", "positive", "download")
-    with beside("data/raw") as raw:
-        recordings, card, left_out = download.download(**vars(p), raw=raw)
-        tables.write(recordings, "data/recordings.parquet", tables.RECORDINGS, card)
-        tables.write(left_out, "data/left_out/download.parquet", tables.LEFT_OUT)
-    print("\n".join(download.in_words(recordings, card, left_out)))
+    with atomic_write("data/raw") as raw:
+        recordings, card, left_out = download.import_recordings(**vars(p), raw=raw)
+        parquet.write(recordings, "data/recordings.parquet", RECORDINGS, card)
+        parquet.write(left_out, "data/left_out/download.parquet", LEFT_OUT)
+    print("\n".join(download.summarise(recordings, card, left_out)))
 
 
 if __name__ == "__main__":

@@ -2,16 +2,19 @@
 
 from pathlib import Path
 
-from murmur import params, tables
+from murmur import params
 from murmur.errors import run_stage
 from murmur.recordings import duplicates
+from murmur.tables import parquet
+from murmur.tables.duplicates import DUPLICATES
+from murmur.tables.recordings import RECORDINGS
 
 
 def main() -> None:
     p = params.load("duplicates")
-    recordings = tables.read("data/recordings.parquet", tables.RECORDINGS)
-    pairs = duplicates.find(recordings, Path("data/raw"), p.duplicates)
-    tables.write(pairs, "data/duplicates.parquet", tables.DUPLICATES)
+    recordings = parquet.read("data/recordings.parquet", RECORDINGS)
+    pairs = duplicates.find_pairs(recordings, Path("data/raw"), p.duplicates)
+    parquet.write(pairs, "data/duplicates.parquet", DUPLICATES)
     whose = recordings.set_index("recording_id")[["patient_id", "person_id", "label"]]
     one, other = (whose.loc[pairs[name]].reset_index(drop=True) for name in ("recording_id", "twin_id"))
     across = (one != other).sum()

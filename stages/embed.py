@@ -4,17 +4,11 @@ from pathlib import Path
 
 from murmur import params
 from murmur.errors import run_stage
-from murmur.features import mel
-from murmur.features.embedding import embed
-from murmur.files import beside
+from murmur.features import embedding
 
 
 def main() -> None:
-    p = params.load("embed")
-    features = mel.file_in("data/mel")
-    with beside("data/embedding") as folder:
-        out = folder / features.name
-        embed(features, Path(p.embed.weights), out, pool=p.embed.pool, device=p.embed.device)
+    embedding.write_embeddings(Path("data"), params.load("embed").embed)
 
 
 if __name__ == "__main__":

@@ -2,28 +2,36 @@
 
 import pandas as pd
 
-from murmur import params, tables
+from murmur import params
 from murmur.errors import run_stage
-from murmur.files import beside
-from murmur.splits import folds as split
+from murmur.files import atomic_write
+from murmur.splits.audit import audit_folds, check_audit
+from murmur.splits.folds import group_persons, make_folds
+from murmur.tables import parquet
+from murmur.tables.csv_output import write_csv
+from murmur.tables.duplicates import DUPLICATES
+from murmur.tables.folds import FOLDS
+from murmur.tables.groups import GROUPS
+from murmur.tables.recordings import RECORDINGS, read_card
+from murmur.tables.segments import SEGMENTS
 
 
 def main() -> None:
     p = params.load("split", "seed")
-    recordings = tables.read("data/recordings.parquet", tables.RECORDINGS)
-    card = tables.read_card("data/recordings.parquet")
-    duplicates = tables.read("data/duplicates.parquet", tables.DUPLICATES)
-    segments = tables.read("data/segments.parquet", tables.SEGMENTS)
-    runs = split.split(recordings, segments, duplicates, p.split, p.seed)
+    recordings = parquet.read("data/recordings.parquet", RECORDINGS)
+    card = read_card("data/recordings.parquet")
+    duplicates = parquet.read("data/duplicates.parquet", DUPLICATES)
+    segments = parquet.read("data/segments.parquet", SEGMENTS)
+    runs = make_folds(recordings, segments, duplicates, p.split, p.seed)
     folds = pd.concat(runs.values())
-    audit = split.audit(folds, recordings, duplicates)
-    tables.write_csv(audit, "metrics/audit.csv")  # first, so that whoever is refused can look at it
+    audit = audit_folds(folds, recordings, duplicates)
+    write_csv(audit, "metrics/audit.csv")  # first, so that whoever is refused can look at it
     found = (audit, folds, recordings, duplicates, p.split.on_leak)
-    print(split.check(*found, method=p.split.method, unknown_persons=card.unknown_persons))
-    tables.write(split.groups(recordings, duplicates), "data/groups.parquet", tables.GROUPS)
-    with beside("data/folds") as folder:
+    print(check_audit(*found, method=p.split.method, unknown_persons=card.unknown_persons))
+    parquet.write(group_persons(recordings, duplicates), "data/groups.parquet", GROUPS)
+    with atomic_write("data/folds") as folder:
         for run, table in runs.items():
-            tables.write(table, folder / f"run_{run}.parquet", tables.FOLDS)
+            parquet.write(table, folder / f"run_{run}.parquet", FOLDS)
 
 
 if __name__ == "__main__":

@@ -3,28 +3,34 @@
 import sys
 from pathlib import Path
 
-from murmur import params, tables
+from murmur import params
 from murmur.errors import run_stage
-from murmur.files import beside
-from murmur.training import run as runs
+from murmur.files import atomic_write
+from murmur.tables import parquet
+from murmur.tables.csv_output import write_csv
+from murmur.tables.folds import FOLDS
+from murmur.tables.predictions import predictions_schema
+from murmur.tables.recordings import RECORDINGS, check_recordings, read_card
+from murmur.tables.segments import SEGMENTS
+from murmur.training.run import fit_run, prepare_run
 
 
 def main() -> None:
     p = params.load("train", "seed")
     name = f"run_{int(sys.argv[-1])}"
-    recordings = tables.read("data/recordings.parquet", tables.RECORDINGS)
-    card = tables.read_card("data/recordings.parquet")
-    segments = tables.read("data/segments.parquet", tables.SEGMENTS)
-    folds = tables.read(f"data/folds/{name}.parquet", tables.FOLDS)
+    recordings = parquet.read("data/recordings.parquet", RECORDINGS)
+    card = read_card("data/recordings.parquet")
+    segments = parquet.read("data/segments.parquet", SEGMENTS)
+    folds = parquet.read(f"data/folds/{name}.parquet", FOLDS)
     for table, path in ((segments, "data/segments.parquet"), (folds, f"data/folds/{name}.parquet")):
-        tables.check_recordings(table, recordings, path, "data/recordings.parquet")
+        check_recordings(table, recordings, path, "data/recordings.parquet")
     features = Path("data", p.train.features)
-    run = runs.prepare(recordings, segments, folds, card, features, p.train, p.seed)
-    with beside(f"models/{name}.murmur_weights") as weights:
-        predictions, history, note = runs.fit_run(run, weights)
-        schema = tables.predictions_schema(card.classes)
-        tables.write(predictions, f"data/predictions/{name}.murmur_predictions.parquet", schema, note)
-        tables.write_csv(history, f"data/history/{name}.murmur_history.csv")
+    run = prepare_run(recordings, segments, folds, card, features, p.train, p.seed)
+    with atomic_write(f"models/{name}.murmur_weights") as weights:
+        predictions, history, note = fit_run(run, weights)
+        schema = predictions_schema(card.classes)
+        parquet.write(predictions, f"data/predictions/{name}.murmur_predictions.parquet", schema, note)
+        write_csv(history, f"data/history/{name}.murmur_history.csv")
 
 
 if __name__ == "__main__":

@@ -3,9 +3,10 @@
 import numpy as np
 import pandas as pd
 
-from murmur import params
-from murmur.evaluation import levels as answers
-from murmur.tables import Card, Note
+from murmur.evaluation import levels
+from murmur.sections.evaluate import Evaluate
+from murmur.tables.predictions import TrainingNote
+from murmur.tables.recordings import Card
 from tests.made import changed
 
 CLASSES = ("Present", "Unknown", "Absent")
@@ -16,7 +17,7 @@ RUNS, FOLDS = (0, 3), 3
 
 def options(**changes):
     """The evaluate section of params.yaml with few draws, and changes."""
-    return params.Evaluate(**changed({})["evaluate"] | {"draws": 50} | changes)
+    return Evaluate(**changed({})["evaluate"] | {"draws": 50} | changes)
 
 
 def experiment(patients=24, linked=2, seed=7):
@@ -40,7 +41,10 @@ def experiment(patients=24, linked=2, seed=7):
         "histories": {run: _history(run) for run in RUNS},
         "options": options(),
         "seed": 5,
-        "notes": [Note("cpu", "float32", {"torch": "2"}), Note("cuda", "float32", {"torch": "2"})],
+        "notes": [
+            TrainingNote("cpu", "float32", {"torch": "2"}),
+            TrainingNote("cuda", "float32", {"torch": "2"}),
+        ],
         "audit": pd.DataFrame({"run": RUNS, "fold": 0, "shared_persons": [0, 2]}),
         "protocol": {"group_by": "person"},
         "left_out": 4,
@@ -95,9 +99,9 @@ def _history(run):
 
 def said(made):
     """The units of every level, and the two tables of `answers.answers`."""
-    units = answers.number_units(made["recordings"], made["segments"], made["card"].classes)
+    units = levels.number_units(made["recordings"], made["segments"], made["card"].classes)
     args = (made["predictions"], made["folds"], units, made["card"], made["options"])
-    return units, *answers.answers(*args)
+    return units, *levels.compute_levels(*args)
 
 
 def silenced(made, *recordings):

@@ -9,9 +9,10 @@ import numpy as np
 import soundfile
 import yaml
 
-from murmur import params
-from murmur.files import beside
-from murmur.recordings import download as front_door
+from murmur.files import atomic_write
+from murmur.recordings.download import import_recordings
+from murmur.sections.download import Download
+from murmur.sections.train import Train
 
 RATE = 4000
 ROOT = Path(__file__).parents[1]
@@ -115,10 +116,10 @@ def put(content, changes):
 
 def download(dataset, out, *, options=(), limit=None, on_bad="error", remote="private", **keys):
     """The download stage's work, into `out`: recordings, card, left_out."""
-    section = params.Download(limit=limit, on_bad=on_bad, remote=remote, **{dataset: dict(options)})
+    section = Download(limit=limit, on_bad=on_bad, remote=remote, **{dataset: dict(options)})
     keys = {"task": "murmur", "class_map": {}, "positive": None} | keys
-    with beside(out) as raw:
-        return front_door.download(dataset=dataset, download=section, raw=raw, **keys)
+    with atomic_write(out) as raw:
+        return import_recordings(dataset=dataset, download=section, raw=raw, **keys)
 
 
 SITES = {  # the smallest model that speaks of patients
@@ -131,7 +132,7 @@ def train_options(**changes):
     """The train section of params.yaml with the smallest network on one CPU, and changes."""
     section = yaml.safe_load((ROOT / "params.yaml").read_text())["train"]
     small = {"model": {"name": "cnn", "width": 4, "dropout": 0.0}, "device": "cpu", "balance": "loss"}
-    return params.Train(**section | small | changes)
+    return Train(**section | small | changes)
 
 
 M2D = "m2d_vit_tiny-80x64p16x16-220930-mr7"

@@ -8,10 +8,8 @@ import pytest
 from scipy.stats import gmean
 
 from murmur.errors import MurmurError
-from murmur.evaluation import calibration as calibrate
-from murmur.evaluation import levels as answers
-from murmur.evaluation import rules as decide
-from murmur.tables import LEVELS
+from murmur.evaluation import calibration, levels, rules
+from murmur.tables.levels import LEVELS
 from tests.experiment import (
     CARD,
     CLASSES,
@@ -66,7 +64,7 @@ def test_every_level_is_that_of_a_plain_loop(made, level, rule, change):
 
 
 def test_units_are_numbered_by_their_place(made):
-    units = answers.number_units(made["recordings"], made["segments"], CLASSES)
+    units = levels.number_units(made["recordings"], made["segments"], CLASSES)
     recordings = made["recordings"].set_index("recording_id")
     for unit, name in enumerate(made["segments"]["segment_id"]):
         row = recordings.loc[name.split("@")[0]]
@@ -95,7 +93,7 @@ def test_a_patients_facts_are_those_of_all_the_recordings(made):
     recordings = recordings.assign(label=CLASSES[0], patient_label=CLASSES[0])
     recordings["age_group"] = ["child", "child", "adult", "adult", "adult", None]
     recordings["quality"] = ["poor", None, "good", "poor", None, "poor"]
-    facts = answers.number_units(recordings, made["segments"], CLASSES)["patient"].facts
+    facts = levels.number_units(recordings, made["segments"], CLASSES)["patient"].facts
     assert facts.fillna("-").to_dict("list") == {
         "source": ["x"] * 3,
         "quality": ["good", "-", "poor"],
@@ -204,13 +202,13 @@ def test_weights_are_fitted_to_each_folds_validation_part(made, metric):
             own = {name: p for (r, f, name), p in seen.items() if (r, f) == (run, fold)}
             truth = units[level].truth[units[level].names.get_indexer(list(own))]
             p = np.array(list(own.values()))
-            expected = decide.fit_weights(truth, p, decide.worth(truth, metric, CLASSES))
+            expected = rules.fit_class_weights(truth, p, rules.weigh_units(truth, metric, CLASSES))
             row = fitted.query("run == @run and fold == @fold and level == @level")
             weights = row[[f"weight_{c}" for c in CLASSES]].to_numpy()
             assert weights[0] == pytest.approx(expected)
-            assert row["temperature"].item() == pytest.approx(calibrate.temperature(truth, p), rel=1e-4)
+            assert row["temperature"].item() == pytest.approx(calibration.fit_temperature(truth, p), rel=1e-4)
             table = tables[level].query("run == @run and fold == @fold")
-            assert (table["answer"] == decide.answer(table[COLUMNS].to_numpy(), weights, 1)).all()
+            assert (table["answer"] == rules.choose_class(table[COLUMNS].to_numpy(), weights, 1)).all()
     assert (fitted.filter(like="weight_") != 1).any(axis=None)
 
 
@@ -283,7 +281,7 @@ def test_calibrated_probabilities_are_softened_by_the_temperature_of_the_fold(ma
     for level in LEVELS:
         place = fitted[fitted["level"] == level].set_index(["run", "fold"])["temperature"]
         for key, part in tables[level].groupby(["run", "fold"]):
-            expected = calibrate.soften(part[COLUMNS].to_numpy(), place[key])
+            expected = calibration.apply_temperature(part[COLUMNS].to_numpy(), place[key])
             assert part.filter(like="q_").to_numpy() == pytest.approx(expected)
     assert fitted["temperature"].nunique() > 10
 
@@ -303,10 +301,10 @@ def test_what_an_earlier_call_fitted_is_used_again(made):
     made["options"] = options(thresholds="uar")
     units, tables, fitted = said(made)
     args = (made["folds"], units, CARD, made["options"])
-    again, same = answers.answers(made["predictions"], *args, fitted)
+    again, same = levels.compute_levels(made["predictions"], *args, fitted)
     assert same is fitted and all(again[level].equals(tables[level]) for level in LEVELS)
     ones = fitted.assign(weight_Present=1e9)
-    assert (answers.answers(made["predictions"], *args, ones)[0]["patient"]["answer"] == 0).all()
+    assert (levels.compute_levels(made["predictions"], *args, ones)[0]["patient"]["answer"] == 0).all()
 
 
 def test_folds_that_cut_through_a_patient_score_its_parts(made):
@@ -343,7 +341,7 @@ FAULTS = {
 
 
 def check(made):
-    answers.check_complete(*(made[name] for name in ("predictions", "folds", "segments", "recordings")))
+    levels.check_predictions(*(made[name] for name in ("predictions", "folds", "segments", "recordings")))
 
 
 @pytest.mark.parametrize("message", FAULTS)

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from murmur.params import Augment
-from murmur.training.augmentation import augment, mixup
+from murmur.sections.train import Augment
+from murmur.training.augmentation import augment_spectrograms, draw_mixup
 
 NOTHING = Augment(
     chance=1.0,
@@ -41,7 +41,7 @@ def frames_counted(n, frames=50):
 
 
 def test_time_masks_cover_whole_frames_up_to_their_share():
-    masked = augment(torch.ones(200, 2, 8, 50), options(time_masks=1, time_mask=0.2)) == 0
+    masked = augment_spectrograms(torch.ones(200, 2, 8, 50), options(time_masks=1, time_mask=0.2)) == 0
     frames = masked[:, 0].all(dim=1)
     assert torch.equal(masked, frames[:, None, None].expand_as(masked))
     assert 0 < frames.sum(dim=1).max() <= 10
@@ -49,13 +49,15 @@ def test_time_masks_cover_whole_frames_up_to_their_share():
 
 
 def test_frequency_masks_cover_whole_bands():
-    masked = augment(torch.ones(100, 1, 20, 8), options(frequency_masks=2, frequency_mask=0.25)) == 0
+    masked = (
+        augment_spectrograms(torch.ones(100, 1, 20, 8), options(frequency_masks=2, frequency_mask=0.25)) == 0
+    )
     bands = masked[:, 0].all(dim=2)
     assert torch.equal(masked[:, 0].any(dim=2), bands) and 0 < bands.sum(dim=1).max() <= 10
 
 
 def test_a_roll_shifts_all_frames_alike_round_the_end():
-    rolled = augment(frames_counted(300), options(roll=0.1))
+    rolled = augment_spectrograms(frames_counted(300), options(roll=0.1))
     shifts = set()
     for example in rolled:
         shift = (50 - int(example[0, 0, 0])) % 50
@@ -65,13 +67,13 @@ def test_a_roll_shifts_all_frames_alike_round_the_end():
 
 
 def test_a_roll_of_less_than_a_frame_changes_nothing():
-    assert torch.equal(augment(frames_counted(50), options(roll=0.019)), frames_counted(50))
+    assert torch.equal(augment_spectrograms(frames_counted(50), options(roll=0.019)), frames_counted(50))
 
 
 @pytest.mark.parametrize("chance", [0.0, 0.3, 1.0])
 def test_flip_turns_time_round_by_its_own_chance(chance):
     x = frames_counted(600)
-    found = augment(x, options(flip=chance, chance=0.0, roll=0.5))
+    found = augment_spectrograms(x, options(flip=chance, chance=0.0, roll=0.5))
     turned = (found == x.flip(3)).flatten(1).all(dim=1)
     assert torch.equal(found[~turned], x[~turned])
     assert float(turned.float().mean()) == pytest.approx(chance, abs=0.06)
@@ -79,7 +81,7 @@ def test_flip_turns_time_round_by_its_own_chance(chance):
 
 def test_amplitude_multiplies_each_example_by_1_more_or_less():
     x = torch.randn(500, 2, 3, 4)
-    factors = (augment(x, options(amplitude=0.2)) / x).flatten(1)
+    factors = (augment_spectrograms(x, options(amplitude=0.2)) / x).flatten(1)
     torch.testing.assert_close(factors, factors[:, :1].expand_as(factors))
     assert 0.8 <= factors.min() < 0.82 and 1.18 < factors.max() <= 1.2
     assert float(factors.mean()) == pytest.approx(1, abs=0.02)
@@ -89,14 +91,14 @@ def test_amplitude_multiplies_each_example_by_1_more_or_less():
 @pytest.mark.parametrize("chance", [0.0, 0.5])
 def test_only_so_many_examples_are_changed(name, chance):
     x = torch.arange(1.0, 1001).reshape(1, 1, 20, 50).expand(800, 1, 20, 50)
-    found = augment(x, options(chance=chance, **ALL[name]))
+    found = augment_spectrograms(x, options(chance=chance, **ALL[name]))
     changed = (found != x).flatten(1).any(dim=1).float().mean()
     assert float(changed) == pytest.approx(chance, abs=0.07)
 
 
 def test_each_change_has_a_chance_of_its_own():
     x = torch.ones(2000, 1, 20, 50)
-    found = augment(x, options(chance=0.5, frequency_masks=1, frequency_mask=1.0, amplitude=0.5))
+    found = augment_spectrograms(x, options(chance=0.5, frequency_masks=1, frequency_mask=1.0, amplitude=0.5))
     masked = (found == 0).flatten(1).any(dim=1)
     louder = ((found != 0) & (found != 1)).flatten(1).any(dim=1)
     assert 0.15 < (masked & louder).float().mean() < 0.32
@@ -104,7 +106,7 @@ def test_each_change_has_a_chance_of_its_own():
 
 def test_none_changes_nothing():
     x = torch.randn(4, 1, 8, 8)
-    assert augment(x, options()) is x
+    assert augment_spectrograms(x, options()) is x
 
 
 @pytest.mark.parametrize("changes", ALL.values(), ids=ALL)
@@ -114,13 +116,13 @@ def test_a_seed_repeats_the_input_stays_and_another_seed_differs(changes):
     before, found = x.clone(), []
     for seed in (3, 3, 4):
         torch.manual_seed(seed)
-        found.append(augment(x, options(**changes)))
+        found.append(augment_spectrograms(x, options(**changes)))
     assert torch.equal(x, before) and not torch.equal(found[0], x)
     assert torch.equal(found[0], found[1]) and not torch.equal(found[0], found[2])
 
 
 def test_mixup_draws_a_share_and_a_partner_for_each_example():
-    drawn = [mixup(16, 0.4) for _ in range(200)]
+    drawn = [draw_mixup(16, 0.4) for _ in range(200)]
     assert all(sorted(blend.partner.tolist()) == list(range(16)) for blend in drawn)
     shares = torch.tensor([blend.share for blend in drawn])
     assert 0.4 < shares.mean() < 0.6 and shares.min() < 0.1 and shares.max() > 0.9

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from murmur.errors import MurmurError
-from murmur.training.bags import bags_of, check_together
+from murmur.training.bags import check_patients_undivided, make_bags
 
 #        patient, site, mirrored
 ROWS = [
@@ -23,7 +23,7 @@ FACTS = pd.DataFrame(ROWS, columns=["patient_id", "site", "reversed"])
 
 
 def test_every_segment_of_a_site_stands_in_its_patient_s_bag():
-    patients, bags = bags_of(FACTS[:7], ["AV", "PV", "TV"])
+    patients, bags = make_bags(FACTS[:7], ["AV", "PV", "TV"])
     assert list(patients["patient_id"]) == ["b", "a", "c"] and list(patients.index) == [0, 1, 4]
     assert bags.tolist() == [
         [[2, -1, -1], [0, -1, -1], [-1, -1, -1]],
@@ -33,23 +33,23 @@ def test_every_segment_of_a_site_stands_in_its_patient_s_bag():
 
 
 def test_sites_stand_in_the_order_asked_for_and_others_take_no_part():
-    _, bags = bags_of(FACTS, ["TV", "Phc"])
+    _, bags = make_bags(FACTS, ["TV", "Phc"])
     assert bags.tolist() == [[[-1], [-1]], [[5], [-1]], [[-1], [4]]]
 
 
 def test_mirrored_segments_take_no_part():
     sites = ["AV", "PV", "TV"]
-    (patients, bags), (others, same) = bags_of(FACTS, sites), bags_of(FACTS[:7], sites)
+    (patients, bags), (others, same) = make_bags(FACTS, sites), make_bags(FACTS[:7], sites)
     assert (bags == same).all() and patients.equals(others)
 
 
 def test_who_was_heard_at_no_site_stays_and_is_told(capsys):
-    _, bags = bags_of(FACTS, ["AV", "PV"])
+    _, bags = make_bags(FACTS, ["AV", "PV"])
     assert (bags[2] == -1).all()
     assert (
         capsys.readouterr().out == "note: 1 patients were heard at none of AV, PV; their answer is a guess\n"
     )
-    bags_of(FACTS, ["AV", "PV", "Phc"])
+    make_bags(FACTS, ["AV", "PV", "Phc"])
     assert not capsys.readouterr().out
 
 
@@ -62,7 +62,7 @@ def test_who_was_heard_at_no_site_stays_and_is_told(capsys):
 )
 def test_sites_that_are_not_there_are_told(sites, words):
     with pytest.raises(MurmurError, match=rf"train\.model\.sites: {words}"):
-        bags_of(FACTS, sites)
+        make_bags(FACTS, sites)
 
 
 def test_any_table_comes_back_whole():
@@ -74,7 +74,7 @@ def test_any_table_comes_back_whole():
             "reversed": rng.random(200) < 0.3,
         }
     )
-    patients, bags = bags_of(facts, ["PV", "AV"])
+    patients, bags = make_bags(facts, ["PV", "AV"])
     own = facts[~facts["reversed"]].groupby(["patient_id", "site"]).indices
     for patient, bag in zip(patients["patient_id"], bags, strict=True):
         for site, rows in zip(["PV", "AV"], bag, strict=True):
@@ -86,7 +86,7 @@ def test_any_table_comes_back_whole():
 def test_folds_of_whole_patients_are_taken():
     role = FACTS["patient_id"].map({"a": "train", "b": "test", "c": "validation"}).to_numpy(str)
     without = np.where(FACTS["reversed"] & (role != "train"), "", role)
-    assert check_together(FACTS, {0: role, 1: without}) is None
+    assert check_patients_undivided(FACTS, {0: role, 1: without}) is None
 
 
 def test_a_fold_through_a_patient_is_refused():
@@ -95,4 +95,4 @@ def test_a_fold_through_a_patient_is_refused():
     cut[5] = "validation"
     words = r"fold 3: patient a stands in two parts.*set split\.group_by to person or patient"
     with pytest.raises(MurmurError, match=words):
-        check_together(FACTS, {0: role, 3: cut})
+        check_patients_undivided(FACTS, {0: role, 3: cut})

@@ -5,8 +5,7 @@ import pytest
 import sklearn.metrics as sk
 from scipy.special import softmax
 
-from murmur.evaluation import calibration as calibrate
-from murmur.evaluation import metrics
+from murmur.evaluation import calibration, metrics
 
 
 def simulated(T, classes=3, n=20_000, seed=0):
@@ -21,45 +20,49 @@ def simulated(T, classes=3, n=20_000, seed=0):
 @pytest.mark.parametrize("T, classes", [(0.5, 2), (1, 3), (2.5, 2), (2.5, 4)])
 def test_the_temperature_is_found_again(T, classes):
     y, p = simulated(T, classes)
-    assert calibrate.temperature(y, p) == pytest.approx(T, rel=0.04)
+    assert calibration.fit_temperature(y, p) == pytest.approx(T, rel=0.04)
 
 
 def test_softened_probabilities_worked_by_hand():
     """At T = 2 odds of 9 become odds of 3; a probability of 0 is taken for 1e-7."""
-    assert calibrate.soften(np.array([[0.9, 0.1]]), 2) == pytest.approx(np.array([[0.75, 0.25]]))
-    each = calibrate.soften(np.array([[0.9, 0.1]] * 2), np.array([[2], [1]]))
+    assert calibration.apply_temperature(np.array([[0.9, 0.1]]), 2) == pytest.approx(np.array([[0.75, 0.25]]))
+    each = calibration.apply_temperature(np.array([[0.9, 0.1]] * 2), np.array([[2], [1]]))
     assert each == pytest.approx(np.array([[0.75, 0.25], [0.9, 0.1]]))
-    assert calibrate.soften(np.array([[1.0, 0.0]]), 1) == pytest.approx(np.array([[1 - 1e-7, 1e-7]]))
+    assert calibration.apply_temperature(np.array([[1.0, 0.0]]), 1) == pytest.approx(
+        np.array([[1 - 1e-7, 1e-7]])
+    )
 
 
 def test_no_other_temperature_is_likelier():
     y, p = simulated(2, n=500)
-    found = calibrate.temperature(y, p)
-    losses = [sk.log_loss(y, calibrate.soften(p, found * f)) for f in (0.9, 0.99, 1, 1.01, 1.1)]
+    found = calibration.fit_temperature(y, p)
+    losses = [sk.log_loss(y, calibration.apply_temperature(p, found * f)) for f in (0.9, 0.99, 1, 1.01, 1.1)]
     assert np.argmin(losses) == 2
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_the_loss_is_never_worse_and_the_calibration_better(seed):
     y, p = simulated(3, n=300, seed=seed)
-    soft = calibrate.soften(p, calibrate.temperature(y, p))
+    soft = calibration.apply_temperature(p, calibration.fit_temperature(y, p))
     assert sk.log_loss(y, soft) < sk.log_loss(y, p)
     assert metrics.ece(y, soft) < metrics.ece(y, p)
     assert (soft.argmax(1) == p.argmax(1)).all() and soft.sum(1) == pytest.approx(1)
     y, p = simulated(1, n=30, seed=seed)
-    assert sk.log_loss(y, calibrate.soften(p, calibrate.temperature(y, p))) <= sk.log_loss(y, p)
+    assert sk.log_loss(y, calibration.apply_temperature(p, calibration.fit_temperature(y, p))) <= sk.log_loss(
+        y, p
+    )
 
 
 def test_what_is_calibrated_is_left_alone():
     y, p = np.array([0, 0, 0, 1]), np.tile([0.75, 0.25], (4, 1))
-    assert calibrate.temperature(y, p) == 1
+    assert calibration.fit_temperature(y, p) == 1
 
 
 def test_without_rows_or_with_one_class_there_is_nothing_to_fit():
     y, p = simulated(2, n=50)
-    assert calibrate.temperature(y[:0], p[:0]) == 1
-    assert calibrate.temperature(np.ones(50, int), p) == 1
-    assert calibrate.temperature(y, np.full_like(p, np.nan)) == 1
+    assert calibration.fit_temperature(y[:0], p[:0]) == 1
+    assert calibration.fit_temperature(np.ones(50, int), p) == 1
+    assert calibration.fit_temperature(y, np.full_like(p, np.nan)) == 1
 
 
 def test_rows_without_an_answer_are_left_out():
@@ -67,22 +70,24 @@ def test_rows_without_an_answer_are_left_out():
     holes = p.copy()
     holes[::5] = np.nan
     there = ~np.isnan(holes[:, 0])
-    T = calibrate.temperature(y, holes)
-    assert T == calibrate.temperature(y[there], p[there]) != calibrate.temperature(y, p)
-    assert (np.isnan(calibrate.soften(holes, T)).all(1) == ~there).all()
-    assert calibrate.reliability(y, holes).equals(calibrate.reliability(y[there], p[there]))
+    T = calibration.fit_temperature(y, holes)
+    assert T == calibration.fit_temperature(y[there], p[there]) != calibration.fit_temperature(y, p)
+    assert (np.isnan(calibration.apply_temperature(holes, T)).all(1) == ~there).all()
+    assert calibration.compute_reliability(y, holes).equals(
+        calibration.compute_reliability(y[there], p[there])
+    )
 
 
 def test_sure_answers_have_a_temperature():
     y = np.array([0, 1, 1, 0])
-    assert 1 / 20 <= calibrate.temperature(y, np.eye(2)[y]) < 0.5
-    assert calibrate.temperature(y, np.eye(2)[1 - y]) == pytest.approx(20, rel=1e-3)
-    assert 1 < calibrate.temperature(y, np.eye(2, dtype=np.float32)[[0, 1, 1, 1]]) < 20
+    assert 1 / 20 <= calibration.fit_temperature(y, np.eye(2)[y]) < 0.5
+    assert calibration.fit_temperature(y, np.eye(2)[1 - y]) == pytest.approx(20, rel=1e-3)
+    assert 1 < calibration.fit_temperature(y, np.eye(2, dtype=np.float32)[[0, 1, 1, 1]]) < 20
 
 
 def test_a_diagram_worked_by_hand():
     p = np.array([0.6, 0.55, 0.9, 0.85, 0.85])
-    table = calibrate.reliability(np.array([0, 1, 0, 0, 1]), np.stack([p, 1 - p], axis=1))
+    table = calibration.compute_reliability(np.array([0, 1, 0, 0, 1]), np.stack([p, 1 - p], axis=1))
     assert list(table.columns) == ["confidence", "accuracy", "n"]
     assert table["confidence"].tolist() == pytest.approx([0.575, 2.6 / 3])
     assert table["accuracy"].tolist() == pytest.approx([1 / 2, 2 / 3]) and table["n"].tolist() == [2, 3]
@@ -91,7 +96,7 @@ def test_a_diagram_worked_by_hand():
 @pytest.mark.parametrize("bins", [1, 10, 15])
 def test_the_diagram_is_that_of_the_ece(bins):
     y, p = simulated(2, n=500)
-    table = calibrate.reliability(y, p, bins)
+    table = calibration.compute_reliability(y, p, bins)
     gap = np.average(np.abs(table["accuracy"] - table["confidence"]), weights=table["n"])
     assert gap == pytest.approx(metrics.ece(y, p, bins)) and table["n"].sum() == 500
-    assert calibrate.reliability(y[:0], p[:0], bins).empty
+    assert calibration.compute_reliability(y[:0], p[:0], bins).empty

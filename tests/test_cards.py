@@ -6,8 +6,9 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-from murmur import params
+from murmur import formatting
 from murmur.reporting import cards
+from murmur.sections.experiment import Params
 from tests import made
 
 NAN = float("nan")
@@ -110,7 +111,7 @@ def changed(changes):
 
 
 def parameters():
-    p = params.Params(**made.changed({"train.model": {"name": "cnn", "width": 24}, "train.lr": 0.0123}))
+    p = Params(**made.changed({"train.model": {"name": "cnn", "width": 24}, "train.lr": 0.0123}))
     return SimpleNamespace(
         **{name: getattr(p, name) for name in ("clean", "segment", "mel", "split", "train")}
     )
@@ -317,7 +318,7 @@ def test_leaky_figures_are_marked_wherever_they_are_shown():
         assert mark in sections[name], name
         assert "LEAKY" not in model_card() and "flatter" not in model_card()
     for name in ("Results", "Operating points", "Factors: subgroups"):
-        assert cards.words.GIVEN in sections[name], "what the intervals leave out"
+        assert formatting.INTERVAL_NOTE in sections[name], "what the intervals leave out"
 
 
 def test_without_a_validation_part_nothing_is_chosen_or_calibrated():

@@ -54,7 +54,7 @@ def test_murmur_runs_stages_whatever_the_login_shell_is(folder, monkeypatch):
     Path("dvc.yaml").write_text("stages: {a: {cmd: echo 1 > a, outs: [a]}}")
     Repo.init(no_scm=True)
     monkeypatch.setenv("SHELL", "/usr/sbin/nologin")
-    project.dvc(folder, "repro", "--quiet")
+    project.run_dvc(folder, "repro", "--quiet")
     assert Path("a").read_text() == "1\n"
 
 
@@ -98,29 +98,32 @@ def test_git_is_passed_on_where_it_refuses(folder, monkeypatch):
     with pytest.raises(
         MurmurError, match=r"^git: not a git repository .*; make one: git init && git add --all"
     ):
-        project.commit_of("HEAD")
+        project.find_commit("HEAD")
     git("init", "--quiet", "one")
     os.chdir("one")
     nothing = (
         r"^HEAD: neither a git revision nor a DVC experiment; nothing is committed here yet: git init &&"
     )
     with pytest.raises(MurmurError, match=nothing):
-        project.commit_of("HEAD")
+        project.find_commit("HEAD")
     for k in "12":
         Path("a").write_text(k)
         git("add", "a")
         git("commit", "--quiet", "-m", k)
     git("clone", "--quiet", "--depth", "1", f"file://{folder}/one", "../shallow")
     with pytest.raises(MurmurError, match=r"HEAD~2: neither .* experiment; fetch it, with its history; exp"):
-        project.commit_of("HEAD~2")
+        project.find_commit("HEAD~2")
     git("config", "core.bare", "true")
     with pytest.raises(MurmurError, match=r"^git: this operation must be run in a work tree$"):
-        project.git("status", "--porcelain")
+        project.run_git("status", "--porcelain")
     git("config", "core.bare", "false")
     monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
     monkeypatch.setenv("GIT_CONFIG_SYSTEM", "/dev/null")
-    for call in (lambda: project.at("HEAD", ["a"]), lambda: project.uncommitted(Path("a"))):
+    for call in (
+        lambda: project.read_revision("HEAD", ["a"]),
+        lambda: project.has_uncommitted_changes(Path("a")),
+    ):
         with pytest.raises(MurmurError, match=r"git: detected dubious ownership .* --add safe.directory "):
             call()
     monkeypatch.delenv("GIT_TEST_ASSUME_DIFFERENT_OWNER")
@@ -128,10 +131,10 @@ def test_git_is_passed_on_where_it_refuses(folder, monkeypatch):
     with pytest.raises(
         MurmurError, match=r"HEAD~1: neither .* this clone is shallow: git fetch --unshallow; exp"
     ):
-        project.commit_of("HEAD~1")
-    assert project.at("HEAD", ["a"])[1] == {"a": "2"}
+        project.find_commit("HEAD~1")
+    assert project.read_revision("HEAD", ["a"])[1] == {"a": "2"}
     with pytest.raises(MurmurError, match=r"HEAD \(\w{7}\): no b: run it with this version of murmur"):
-        project.at("HEAD", ["b"])
+        project.read_revision("HEAD", ["b"])
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ import pytest
 import yaml
 from markdown_it import MarkdownIt
 
-from murmur import params
 from murmur.commands import ci, comment
+from murmur.params.yaml_files import as_yaml
 from tests import made
 
 # As DVC 3.67 says it, with when each line came.
@@ -99,7 +99,7 @@ def test_of_private_data_the_log_is_left_out(tmp_path, monkeypatch):
         *(("circor", {}, False), ("nonesuch", {}, False)),
     ]:
         content = {"dataset": dataset, "download": {dataset: own}}
-        Path("params.yaml").write_text(params.as_yaml(content))
+        Path("params.yaml").write_text(as_yaml(content))
         assert ci._is_private() == private, dataset
 
 

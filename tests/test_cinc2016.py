@@ -6,11 +6,11 @@ from collections import Counter
 
 import pytest
 
-from murmur import tables
-from murmur.datasets import _fetch as fetch
-from murmur.datasets import cinc2016
+from murmur.datasets import _fetch, cinc2016
 from murmur.errors import MurmurError
-from murmur.recordings import download as front_door
+from murmur.recordings import download
+from murmur.tables import parquet
+from murmur.tables.recordings import RECORDINGS
 from tests import made
 
 APPENDIX = "annotations/Online_Appendix_training_set.csv"
@@ -122,8 +122,8 @@ def test_bad_flags_are_named(tmp_path, text, words):
 def test_quality_goes_through_the_door(lent, tmp_path):
     flag(tmp_path / "cinc2016", "e", "e00001,1,0\ne00002,-1,1\n")
     recordings, *_ = lent()
-    tables.write(recordings, tmp_path / "recordings.parquet", tables.RECORDINGS)
-    table = tables.read(tmp_path / "recordings.parquet", tables.RECORDINGS).set_index("recording_id")
+    parquet.write(recordings, tmp_path / "recordings.parquet", RECORDINGS)
+    table = parquet.read(tmp_path / "recordings.parquet", RECORDINGS).set_index("recording_id")
     assert table["quality"].dropna().to_dict() == {"e00001": "poor", "e00002": "good"}
 
 
@@ -193,19 +193,19 @@ def published(tree, tmp_path, monkeypatch):
     shutil.copytree(tree / "annotations", web / "annotations")
     for name in "abcdef":
         shutil.make_archive(web / f"training-{name}", "zip", tree, f"training-{name}")
-    sums = [f"{fetch.file_sha256(p)} {p.relative_to(web)}\n" for p in web.rglob("*") if p.is_file()]
+    sums = [f"{_fetch.file_sha256(p)} {p.relative_to(web)}\n" for p in web.rglob("*") if p.is_file()]
     (web / "SHA256SUMS.txt").write_text("".join(sums))
 
     def get(address, files, folder):
         for name, checksum in files.items():
             asked.append(name)
-            assert checksum in (None, fetch.file_sha256(web / name))
+            assert checksum in (None, _fetch.file_sha256(web / name))
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(web / name, folder / name)
 
     monkeypatch.delenv("MURMUR_DATA", raising=False)
-    monkeypatch.setattr(fetch, "fetch", get)
-    monkeypatch.setattr(fetch, "kept", lambda name: tmp_path / "kept" / name)
+    monkeypatch.setattr(_fetch, "fetch", get)
+    monkeypatch.setattr(_fetch, "kept", lambda name: tmp_path / "kept" / name)
     return (
         web,
         asked,
@@ -231,7 +231,7 @@ def test_flags_of_the_wanted_sets_are_fetched_where_they_are_published(published
     for name in "bd":
         flag(web, name, f"{name}0001,1,1\n{name}0002,-1,0\n")
     with (web / "SHA256SUMS.txt").open("a") as sums:
-        sums.writelines(f"{fetch.file_sha256(web / f)} {f}\n" for f in map(FLAGS.format, "bd"))
+        sums.writelines(f"{_fetch.file_sha256(web / f)} {f}\n" for f in map(FLAGS.format, "bd"))
     recordings, *_ = work("b", "c")
     assert list(recordings["quality"].dropna()) == ["good", "poor"]
     zips = ["training-b.zip", "training-c.zip"]
@@ -267,7 +267,7 @@ def test_unknown_persons_are_counted(lent, tmp_path):
     recordings, card, left_out = lent()
     assert card.unknown_persons == len(recordings) == 8 and not card.leak_free
     assert (
-        front_door.in_words(recordings, card, left_out)[0]
+        download.summarise(recordings, card, left_out)[0]
         == "8 recordings, all of unknown persons; 0 left out"
     )
 

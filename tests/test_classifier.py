@@ -6,10 +6,10 @@ import torch
 from torch import nn
 
 from murmur.errors import MurmurError
-from murmur.models import build
-from murmur.params import Model
+from murmur.models._construction import build
+from murmur.sections.train import Model
 from murmur.training import classifier
-from murmur.training.classifier import Classifier, Inputs, predict
+from murmur.training.classifier import Classifier, Inputs, predict_logits
 from tests.made import train_options
 
 TRAIN = np.array([0, 2, 3, 5, 8])
@@ -122,12 +122,12 @@ def network(channels=2):
 def test_predictions_do_not_depend_on_the_batches_and_drop_nothing_out(monkeypatch):
     given = inputs(numbers())
     model = around(network(), given).train()
-    whole = predict(model, given, np.arange(9))
+    whole = predict_logits(model, given, np.arange(9))
     assert whole.shape == (9, 3) and not whole.requires_grad
     for name, value in (("AT_ONCE", 2), ("VALUES", 100), ("VALUES", 1)):
         monkeypatch.setattr(classifier, name, value)
-        torch.testing.assert_close(predict(model, given, np.arange(9)), whole)
-    torch.testing.assert_close(predict(model, given, np.array([7, 2])), whole[[7, 2]])
+        torch.testing.assert_close(predict_logits(model, given, np.arange(9)), whole)
+    torch.testing.assert_close(predict_logits(model, given, np.array([7, 2])), whole[[7, 2]])
 
 
 def test_as_many_values_are_held_at_once_as_said(monkeypatch):
@@ -135,7 +135,7 @@ def test_as_many_values_are_held_at_once_as_said(monkeypatch):
     given, seen = inputs(numbers()), []
     model = around(network(), given)
     model.register_forward_pre_hook(lambda _, args: seen.append(len(args[0])))
-    predict(model, given, np.arange(9))
+    predict_logits(model, given, np.arange(9))
     assert seen == [3, 3, 3]
 
 
@@ -147,7 +147,7 @@ def test_several_heads_answer_with_the_mean_of_their_logits():
             assert x.shape[:3] == there.shape == (len(x), 2, 2)
             return heads[: len(x)]
 
-    found = predict(around(Heads(), given, np.array([0, 1])), given, np.arange(4))
+    found = predict_logits(around(Heads(), given, np.array([0, 1])), given, np.arange(4))
     torch.testing.assert_close(found, heads.mean(dim=1))
 
 

@@ -7,11 +7,13 @@ import pytest
 import soxr
 from scipy.signal import butter, sosfiltfilt
 
-from murmur import tables
 from murmur.errors import MurmurError
-from murmur.features.cleaning import bandpass, clean, clean_one
-from murmur.params import Bandpass, Clean, Denoise
+from murmur.features.bandpass import apply_bandpass
+from murmur.features.cleaning import clean_recordings, clean_signal
 from murmur.recordings import audio
+from murmur.sections.clean import Bandpass, Clean, Denoise
+from murmur.tables import parquet
+from murmur.tables.signals import SIGNALS
 from tests import made
 
 BAND = Bandpass(order=4, low=25, high=800)
@@ -41,7 +43,7 @@ def with_(**changes):
 def test_bandpass_is_sosfiltfilt(n, order, low, high):
     sections = butter(order, [low, high], "bandpass", fs=2000, output="sos")
     expected = sosfiltfilt(sections, noise(n), padlen=min(3 * (2 * len(sections) + 1), n - 1))
-    found = bandpass(noise(n), 2000, Bandpass(order=order, low=low, high=high))
+    found = apply_bandpass(noise(n), 2000, Bandpass(order=order, low=low, high=high))
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
 
 
@@ -51,19 +53,19 @@ def test_bandpass_is_sosfiltfilt(n, order, low, high):
 )
 def test_an_unstable_bandpass_is_refused_by_name(order, low, high):
     with pytest.raises(MurmurError, match=rf"^clean\.bandpass: no stable filter of order {order}, .* lower"):
-        bandpass(noise(5000), 2000, Bandpass.model_construct(order=order, low=low, high=high))
+        apply_bandpass(noise(5000), 2000, Bandpass.model_construct(order=order, low=low, high=high))
 
 
 @pytest.mark.parametrize(("order", "low", "high"), [(100, 25, 800), (4, 0.01, 800), (8, 20, 40), (2, 25, 26)])
 def test_a_steep_or_narrow_bandpass_is_stable(order, low, high):
-    found = bandpass(noise(5000) + 1, 2000, Bandpass(order=order, low=low, high=high))
+    found = apply_bandpass(noise(5000) + 1, 2000, Bandpass(order=order, low=low, high=high))
     assert np.isfinite(found).all() and np.abs(found).max() < 10
 
 
 def test_bandpass_keeps_the_band_in_phase_and_nothing_else():
     time = np.arange(8000) / 2000
     inside, below, above = (np.sin(2 * np.pi * f * time) for f in (150, 4, 980))
-    found = bandpass(inside + below + above, 2000, BAND)
+    found = apply_bandpass(inside + below + above, 2000, BAND)
     np.testing.assert_allclose(found[500:-500], inside[500:-500], atol=0.01)
 
 
@@ -71,20 +73,20 @@ def test_steps_come_in_order():
     """Resample, filter, normalise: the whole of clean_one by hand."""
     x = soxr.resample(noise(8000), 4000, 2000)
     y = sosfiltfilt(butter(4, [25, 800], "bandpass", fs=2000, output="sos"), x)
-    found = clean_one(noise(8000), 4000, with_(normalise="peak"), 4000)
+    found = clean_signal(noise(8000), 4000, with_(normalise="peak"), 4000)
     np.testing.assert_allclose(found, y / np.abs(y).max(), atol=1e-6)
     assert found.dtype == np.float32
 
 
 def test_without_steps_the_samples_stay_as_they_are():
-    assert (clean_one(noise(300), 2000, with_(bandpass=None), 300) == noise(300)).all()
+    assert (clean_signal(noise(300), 2000, with_(bandpass=None), 300) == noise(300)).all()
 
 
 @pytest.mark.parametrize("rate", [1000, 2000, 8000, 44100])
 def test_a_tone_is_the_same_tone_at_any_rate(rate):
     expected = np.sin(2 * np.pi * 150 * np.arange(4000) / 2000)
     tone = np.sin(2 * np.pi * 150 * np.arange(2 * rate) / rate).astype(np.float32)
-    found = clean_one(tone, rate, OPTIONS, 4000)
+    found = clean_signal(tone, rate, OPTIONS, 4000)
     np.testing.assert_allclose(found[300:-300], expected[300:-300], atol=0.01)
 
 
@@ -93,37 +95,37 @@ def test_lengths_are_those_of_the_signals_table(tmp_path, rate):
     """However short: one sample at 44.1 kHz is less than one at 2 kHz, and becomes one."""
     sizes = [1, 2, 3, 7, 100, 1001, 4411]
     table = record(tmp_path, {f"n{n}": (noise(n), rate) for n in sizes})
-    signals = clean(table, tmp_path / "raw", with_(normalise="peak"), tmp_path / "signals.npy")
+    signals = clean_recordings(table, tmp_path / "raw", with_(normalise="peak"), tmp_path / "signals.npy")
     flat = np.load(tmp_path / "signals.npy")
     assert list(signals["n_samples"]) == [int(np.ceil(n * 2000 / rate)) for n in sizes]
     assert list(signals["offset"]) == [0, *np.cumsum(signals["n_samples"])[:-1]]
     assert flat.shape == (signals["n_samples"].sum(),) and flat.dtype == np.float32
     assert np.isfinite(flat).all()
-    tables.write(signals, tmp_path / "signals.parquet", tables.SIGNALS)
+    parquet.write(signals, tmp_path / "signals.parquet", SIGNALS)
 
 
 def test_each_recording_lies_where_the_table_says(tmp_path, workers):
     rates = [2000, 4000, 8000, 1000] * 3
     sounds = {f"r{k}": (noise(1500 + 40 * k, seed=k), rate) for k, rate in enumerate(rates)}
-    signals = clean(record(tmp_path, sounds), tmp_path / "raw", OPTIONS, tmp_path / "signals.npy")
+    signals = clean_recordings(record(tmp_path, sounds), tmp_path / "raw", OPTIONS, tmp_path / "signals.npy")
     flat = np.load(tmp_path / "signals.npy")
     for name, offset, n in signals.itertuples(index=False):
-        assert (flat[offset : offset + n] == clean_one(*sounds[name], OPTIONS, n)).all()
+        assert (flat[offset : offset + n] == clean_signal(*sounds[name], OPTIONS, n)).all()
 
 
 def test_normalisation():
     for sign in (1, -1):  # the peak may lie on either side
         assert np.abs(
-            clean_one(sign * noise(4000), 2000, with_(normalise="peak"), 4000)
+            clean_signal(sign * noise(4000), 2000, with_(normalise="peak"), 4000)
         ).max() == pytest.approx(1)
-    rms = clean_one(noise(4000), 2000, with_(normalise="rms"), 4000)
+    rms = clean_signal(noise(4000), 2000, with_(normalise="rms"), 4000)
     assert np.sqrt(np.mean(rms**2)) == pytest.approx(1)
 
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("normalise", ["peak", "rms", "none"])
 def test_silence_stays_silence(normalise):
-    assert (clean_one(np.zeros(4000, np.float32), 4000, with_(normalise=normalise), 2000) == 0).all()
+    assert (clean_signal(np.zeros(4000, np.float32), 4000, with_(normalise=normalise), 2000) == 0).all()
 
 
 @pytest.mark.parametrize("rate", [2000, 4000])
@@ -132,7 +134,7 @@ def test_spectral_gating_takes_more_from_the_noise_than_from_the_beats(rate):
     beat = time % 1 < 0.1
     sound = 0.5 * noise(len(time)) + np.sin(2 * np.pi * 150 * time) * beat
     options = with_(sample_rate=rate, denoise=GATE, bandpass=None)
-    found = clean_one(sound.astype(np.float32), rate, options, len(time))
+    found = clean_signal(sound.astype(np.float32), rate, options, len(time))
     assert found.shape == time.shape
     assert found[~beat].std() < 0.1 * sound[~beat].std()
     assert found[beat].std() / found[~beat].std() > 2 * sound[beat].std() / sound[~beat].std()
@@ -141,9 +143,9 @@ def test_spectral_gating_takes_more_from_the_noise_than_from_the_beats(rate):
 def test_what_spectral_gating_refuses_is_told_by_its_key():
     brief = GATE.model_copy(update={"time_smooth_ms": 10})
     with pytest.raises(MurmurError, match=r"clean\.denoise, n_fft 1024: .*128ms"):
-        clean_one(noise(8000), 2000, with_(denoise=brief), 8000)
+        clean_signal(noise(8000), 2000, with_(denoise=brief), 8000)
     short = GATE.model_copy(update={"n_fft": 64, "time_smooth_ms": 10})  # whose frames are shorter
-    assert len(clean_one(noise(8000), 2000, with_(denoise=short), 8000)) == 8000
+    assert len(clean_signal(noise(8000), 2000, with_(denoise=short), 8000)) == 8000
 
 
 def test_every_setting_of_the_gate_reaches_it_before_the_filter():
@@ -158,7 +160,10 @@ def test_every_setting_of_the_gate_reaches_it_before_the_filter():
             freq_mask_smooth_hz=o.frequency_smooth_hz,
         )
         np.testing.assert_allclose(
-            clean_one(x, 2000, with_(denoise=o), 8000), bandpass(gated, 2000, BAND), rtol=0, atol=1e-6
+            clean_signal(x, 2000, with_(denoise=o), 8000),
+            apply_bandpass(gated, 2000, BAND),
+            rtol=0,
+            atol=1e-6,
         )
 
 
@@ -168,21 +173,21 @@ def test_a_broken_recording_leaves_no_file_and_the_old_one_whole(tmp_path, worke
     (tmp_path / "out").mkdir()
     out = tmp_path / "out" / "signals.npy"
     with pytest.raises(MurmurError, match=r"r5\.wav"):
-        clean(table, tmp_path / "raw", OPTIONS, out)
+        clean_recordings(table, tmp_path / "raw", OPTIONS, out)
     assert not any(out.parent.iterdir())
     out.write_bytes(b"of an earlier run")
     with pytest.raises(MurmurError, match=r"r5\.wav"):
-        clean(table, tmp_path / "raw", OPTIONS, out)
+        clean_recordings(table, tmp_path / "raw", OPTIONS, out)
     assert out.read_bytes() == b"of an earlier run" and len(list(out.parent.iterdir())) == 1
 
 
 def test_stereo_is_cleaned_as_the_mean_of_its_channels(tmp_path):
     left, right = noise(3000, seed=1), noise(3000, seed=2)
-    clean(
+    clean_recordings(
         record(tmp_path, {"s": (np.stack([left, right], axis=1), 2000)}),
         tmp_path / "raw",
         OPTIONS,
         tmp_path / "s.npy",
     )
-    expected = clean_one((left + right) / 2, 2000, OPTIONS, 3000)
+    expected = clean_signal((left + right) / 2, 2000, OPTIONS, 3000)
     np.testing.assert_allclose(np.load(tmp_path / "s.npy"), expected, atol=1e-6)

@@ -13,9 +13,12 @@ import pytest
 import yaml
 from PIL import Image
 
-from murmur import params, tables
 from murmur.commands import cli
 from murmur.errors import MurmurError
+from murmur.params.yaml_files import as_yaml, parse_yaml
+from murmur.tables import parquet
+from murmur.tables.recordings import RECORDINGS
+from murmur.tables.segments import SEGMENTS
 from tests import made
 
 CLASSES = ("Present", "Unknown", "Absent")
@@ -201,12 +204,10 @@ def test_a_setting_is_read_as_dvc_reads_it_and_reaches_the_stages_unchanged(
     project, monkeypatch, setting, expected
 ):
     written = []
-    monkeypatch.setattr(
-        cli, "_run", lambda content, what: written.append(params.as_yaml(content)) or made_run()
-    )
+    monkeypatch.setattr(cli, "_run", lambda content, what: written.append(as_yaml(content)) or made_run())
     cli.optimism("circor_cnn", [setting], md=False)
     key = setting.partition("=")[0]
-    assert [params.parse_yaml(text, "x")[key] for text in written] == [expected] * 2
+    assert [parse_yaml(text, "x")[key] for text in written] == [expected] * 2
 
 
 def made_run():
@@ -232,9 +233,9 @@ def test_images_are_written_by_label_with_low_frequencies_below(project):
     }
     nothing = {"role": None, "sex": None, "age_group": None, "quality": None}
     recordings = pd.DataFrame(rows | facts | nothing).assign(patient_label="Present")
-    tables.write(recordings, "data/recordings.parquet", tables.RECORDINGS)
+    parquet.write(recordings, "data/recordings.parquet", RECORDINGS)
     pieces = {"segment_id": ["a@0", "b@0"], "recording_id": ["a", "b"], "start": 0, "n_samples": 9}
-    tables.write(pd.DataFrame(pieces | {"reversed": False}), "data/segments.parquet", tables.SEGMENTS)
+    parquet.write(pd.DataFrame(pieces | {"reversed": False}), "data/segments.parquet", SEGMENTS)
     pictures = np.random.default_rng(0).integers(0, 256, (2, 3, 4, 4), np.uint8)
     Path("data/mel").mkdir()
     np.save("data/mel/array.npy", pictures)

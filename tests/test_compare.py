@@ -10,7 +10,7 @@ from scipy import stats
 
 from benchmarks import compare as simulation
 from murmur.errors import MurmurError
-from murmur.experiments import comparison as compare
+from murmur.experiments import comparison
 
 A = np.array([0.71, 0.64, 0.77, 0.80, 0.69, 0.75, 0.68, 0.73, 0.79, 0.70])
 B = np.array([0.74, 0.65, 0.76, 0.84, 0.73, 0.75, 0.72, 0.71, 0.83, 0.75])
@@ -35,18 +35,18 @@ def texts(
         "level": level,
         "headline": {name: {"mean": 0.7, "sd": 0.1, "low": 0.6, "high": None} for name in ("uar", "brier")},
     }
-    frames = {compare.FOLDS: scores, compare.AUDIT: audit}
+    frames = {comparison.FOLDS: scores, comparison.AUDIT: audit}
     csvs = {path: frame.to_csv(index=False) for path, frame in frames.items()}
-    return csvs | {compare.DETAILS: json.dumps(details)}
+    return csvs | {comparison.DETAILS: json.dumps(details)}
 
 
 def experiment(name, *arguments, **changes):
-    return compare.parse(name, texts(*arguments, **changes))
+    return comparison.parse_experiment(name, texts(*arguments, **changes))
 
 
 def test_both_tests_give_the_figures_of_baycomp():
     """baycomp 1.0.3, CorrelatedTTest(A, B, rope=.01, runs=2): its correction is ours at ratio 1/(5 - 1)."""
-    got = compare.paired_test(UP, 1 / 4)
+    got = comparison.paired_test(UP, 1 / 4)
     assert got["error"] ** 2 == pytest.approx(0.00021622222222222211)
     chances = (0.02876453962094553, 0.1889966474287076, 0.7822388129503469)
     assert [got[name] for name in ("below", "equivalent", "above")] == pytest.approx(chances)
@@ -54,7 +54,7 @@ def test_both_tests_give_the_figures_of_baycomp():
 
 def test_the_corrected_test_worked_by_hand():
     """baycomp's own test of its statistics, (4, 2, 6) and (5, 7, 3): variance (16 + 16)/2 (1/3 + 1/2)."""
-    got = compare.paired_test(np.array([1.0, 5.0, -3.0]), 1 / 2, rope=1.0)
+    got = comparison.paired_test(np.array([1.0, 5.0, -3.0]), 1 / 2, rope=1.0)
     assert got["difference"] == 1 and got["error"] == pytest.approx(np.sqrt(16 * (1 / 3 + 1 / 2)))
     t = 1 / np.sqrt(40 / 3)
     assert got["t"] == pytest.approx(t)
@@ -73,12 +73,12 @@ def test_the_figures_of_scikit_learns_example():
     x, y = make_moons(noise=0.352, random_state=1, n_samples=100)
     folds = RepeatedStratifiedKFold(n_splits=10, n_repeats=10, random_state=0)
     scores = [cross_val_score(SVC(kernel=k), x, y, cv=folds, scoring="roc_auc") for k in ("rbf", "linear")]
-    got = compare.paired_test(scores[0] - scores[1], 10 / 90)
+    got = comparison.paired_test(scores[0] - scores[1], 10 / 90)
     assert (got["t"], got["p"] / 2) == pytest.approx((0.750, 0.227), abs=5e-4)
 
 
 def test_without_a_correction_it_is_the_paired_t_test():
-    got, expected = compare.paired_test(UP, 0.0), stats.ttest_rel(B, A)
+    got, expected = comparison.paired_test(UP, 0.0), stats.ttest_rel(B, A)
     assert (got["t"], got["p"]) == pytest.approx((expected.statistic, expected.pvalue))
     assert (got["low"], got["high"]) == pytest.approx(tuple(expected.confidence_interval()))
 
@@ -86,16 +86,16 @@ def test_without_a_correction_it_is_the_paired_t_test():
 def test_many_comparisons_at_once():
     d = np.random.default_rng(0).normal(size=(3, 2, 8))
     d[1, 1] = 0.0
-    together = compare.paired_test(d, 0.25)
+    together = comparison.paired_test(d, 0.25)
     for k in np.ndindex(3, 2):
-        alone = {name: float(value) for name, value in compare.paired_test(d[k], 0.25).items()}
+        alone = {name: float(value) for name, value in comparison.paired_test(d[k], 0.25).items()}
         assert {name: float(value[k]) for name, value in together.items()} == pytest.approx(alone)
 
 
 @pytest.mark.parametrize("apart, p, equivalent", [(0.0, 1, 1), (0.1, None, None)])
 def test_differences_that_are_all_equal(apart, p, equivalent):
     b = (A + apart).round(6)
-    row = compare.compare(experiment("a"), experiment("b", b))["metrics"]["uar"]
+    row = comparison.compare_experiments(experiment("a"), experiment("b", b))["metrics"]["uar"]
     assert (row["p"], row["equivalent"]) == (p, equivalent)
     assert row["difference"] == pytest.approx(apart)
     assert row["worse"] == row["better"] == (0 if p else None)
@@ -105,18 +105,20 @@ def test_rounded_scores_are_no_spread():
     a = np.round(np.arange(10) / 30, 6)
     b = np.round(np.arange(10) / 30 + 1 / 30, 6)
     assert len(set((b - a).round(6))) > 1
-    said = compare.compare(experiment("a", a), experiment("b", b))["verdict"]
+    said = comparison.compare_experiments(experiment("a", a), experiment("b", b))["verdict"]
     assert said == "no test: uar differs by +0.033 in every fold alike, so there is no spread to test it by"
 
 
 def test_the_ratio_comes_from_the_audit():
-    result = compare.compare(experiment("a"), experiment("b", B))
+    result = comparison.compare_experiments(experiment("a"), experiment("b", B))
     assert result["ratio"] == 40 / 160
     given = texts(B)
-    given[compare.AUDIT] = given[compare.AUDIT].replace(",130,30,", ",70,30,")
-    few = compare.parse("b", given)
-    assert compare.compare(experiment("a"), few)["ratio"] == pytest.approx((40 / 160 + 40 / 100) / 2)
-    expected = compare.paired_test(UP, 40 / 160)
+    given[comparison.AUDIT] = given[comparison.AUDIT].replace(",130,30,", ",70,30,")
+    few = comparison.parse_experiment("b", given)
+    assert comparison.compare_experiments(experiment("a"), few)["ratio"] == pytest.approx(
+        (40 / 160 + 40 / 100) / 2
+    )
+    expected = comparison.paired_test(UP, 40 / 160)
     row = result["metrics"]["uar"]
     assert [row[name] for name in ("p", "low")] == pytest.approx([float(expected[k]) for k in ("p", "low")])
     assert (row["a"], row["b"]) == pytest.approx((A.mean(), B.mean()))
@@ -126,16 +128,16 @@ def test_the_ratio_comes_from_the_audit():
 def test_better_is_lower_for_an_error(turned):
     up, down = 0.5 + 0.1 + UP, 0.5 - 0.1 - UP
     a, b = experiment("a", 0.5 * A, 0.5), experiment("b", 0.5 * A, down if turned else up)
-    result = compare.compare(a, b, metrics=["brier"])
+    result = comparison.compare_experiments(a, b, metrics=["brier"])
     row = result["metrics"]["brier"]
     assert result["verdict"].startswith(f"{'B' if turned else 'A'} is better: brier differs by ")
     assert (row["better"] > 0.97) == turned and (row["worse"] > 0.97) == (not turned)
-    assert "brier (lower is better)" in compare.in_words(result)
+    assert "brier (lower is better)" in comparison.format_text(result)
 
 
 def test_verdicts():
     def said(b):
-        return compare.compare(experiment("a"), experiment("b", b))["verdict"]
+        return comparison.compare_experiments(experiment("a"), experiment("b", b))["verdict"]
 
     assert said(A) == "no difference: uar is the same in every fold"
     assert said(B).startswith("no difference can be claimed: uar differs by +0.022 [-0.011, +0.055], p 0.169")
@@ -151,10 +153,10 @@ def test_verdicts():
 def test_undefined_folds_are_left_out_and_counted():
     a, b = A.copy(), B.copy()
     a[2], b[7], b[2] = np.nan, np.nan, np.nan
-    result = compare.compare(experiment("a", a), experiment("b", b))
+    result = comparison.compare_experiments(experiment("a", a), experiment("b", b))
     row, kept = result["metrics"]["uar"], np.delete(UP, [2, 7])
     assert (row["pairs"], row["undefined"]) == (8, 2)
-    assert row["p"] == pytest.approx(float(compare.paired_test(kept, 0.25)["p"]))
+    assert row["p"] == pytest.approx(float(comparison.paired_test(kept, 0.25)["p"]))
     assert row["a"] == pytest.approx(np.delete(A, [2, 7]).mean())
     assert "uar is undefined in 2 of 10 folds (a class is absent there): left out" in result["notes"]
     assert result["metrics"]["brier"]["undefined"] == 0
@@ -165,34 +167,39 @@ def test_undefined_folds_are_left_out_and_counted():
 )
 def test_too_few_defined_folds_are_no_test(defined, message):
     b = np.where(np.arange(10) < defined, B, np.nan)
-    result = compare.compare(experiment("a"), experiment("b", b))
+    result = comparison.compare_experiments(experiment("a"), experiment("b", b))
     row = result["metrics"]["uar"]
     assert result["verdict"].startswith(message) and row["p"] is None and row["pairs"] == defined
     assert (row["difference"] is None) == (defined == 0)
-    assert "uar" in compare.in_words(result) and json.dumps(result, allow_nan=False)
+    assert "uar" in comparison.format_text(result) and json.dumps(result, allow_nan=False)
 
 
 def test_one_hold_out_run_is_one_pair():
     one, other = (experiment("x", uar, runs=[0], folds=1) for uar in (0.7, 0.75))
-    result = compare.compare(one, other)
+    result = comparison.compare_experiments(one, other)
     assert result["verdict"].startswith("no test: one pair of scores; uar differs by +0.050; more split.runs")
-    assert "| uar | 0.700 | 0.750 | +0.050 | - | - | - | - | - |" in compare.as_markdown(result)
+    assert "| uar | 0.700 | 0.750 | +0.050 | - | - | - | - | - |" in comparison.format_markdown(result)
     assert not any("one deal" in note for note in result["notes"])
-    assert compare.compare(one, one)["metrics"]["uar"]["p"] is None, "equal, but still one pair"
+    assert comparison.compare_experiments(one, one)["metrics"]["uar"]["p"] is None, (
+        "equal, but still one pair"
+    )
 
 
 def test_one_run_of_folds_is_tested_but_said_to_be_one_deal():
     one, other = (experiment("x", uar[:5], runs=[3]) for uar in (A, B))
-    result = compare.compare(one, other)
+    result = comparison.compare_experiments(one, other)
     assert result["metrics"]["uar"]["pairs"] == 5 and result["metrics"]["uar"]["p"] is not None
     assert any(note.startswith("one run is one deal of the folds") for note in result["notes"])
-    assert not any("one deal" in note for note in compare.compare(experiment("a"), experiment("b"))["notes"])
+    assert not any(
+        "one deal" in note
+        for note in comparison.compare_experiments(experiment("a"), experiment("b"))["notes"]
+    )
 
 
 def test_runs_with_one_test_part_count_once():
     runs = range(10)
     one, other = (experiment("x", uar, runs=runs, folds=1, test=lambda r, f: "role") for uar in (A, B))
-    result = compare.compare(one, other)
+    result = comparison.compare_experiments(one, other)
     row = result["metrics"]["uar"]
     assert (row["pairs"], row["p"]) == (1, None) and row["difference"] == pytest.approx(UP.mean())
     assert result["notes"][0].startswith("10 folds have 1 different test part(s)")
@@ -200,7 +207,7 @@ def test_runs_with_one_test_part_count_once():
 
 def test_only_common_runs_are_compared():
     one, other = experiment("a", A, runs=(0, 1)), experiment("b", np.append(B, B), runs=(0, 1, 2, 3))
-    result = compare.compare(one, other)
+    result = comparison.compare_experiments(one, other)
     assert result["runs"] == [0, 1] and result["metrics"]["uar"]["pairs"] == 10
     assert "only B has run 2, 3: compared is run 0, 1" in result["notes"]
 
@@ -209,22 +216,27 @@ def test_the_order_of_the_rows_does_not_matter():
     given = texts(B)
     mixed = given | {
         path: pd.read_csv(io.StringIO(given[path]), dtype=str).iloc[::-1].to_csv(index=False)
-        for path in (compare.FOLDS, compare.AUDIT)
+        for path in (comparison.FOLDS, comparison.AUDIT)
     }
     a = experiment("a")
-    assert compare.compare(a, compare.parse("b", mixed)) == compare.compare(a, compare.parse("b", given))
+    assert comparison.compare_experiments(
+        a, comparison.parse_experiment("b", mixed)
+    ) == comparison.compare_experiments(a, comparison.parse_experiment("b", given))
 
 
 def test_a_leaky_side_is_told_loudly():
-    result = compare.compare(experiment("a"), experiment("b", B, leaky=True, flaws="validate_on"))
+    result = comparison.compare_experiments(
+        experiment("a"), experiment("b", B, leaky=True, flaws="validate_on")
+    )
     assert result["b"]["leaky"] and not result["a"]["leaky"]
     told = "WARNING: B (b) is LEAKY (the test part selects the epoch)"
-    assert told in compare.in_words(result) and told in compare.as_markdown(result)
+    assert told in comparison.format_text(result) and told in comparison.format_markdown(result)
     assert any(
-        line.split()[:4] == ["metric", "A", "B", "(LEAKY)"] for line in compare.in_words(result).split("\n")
+        line.split()[:4] == ["metric", "A", "B", "(LEAKY)"]
+        for line in comparison.format_text(result).split("\n")
     )
-    assert "| metric | A | B (LEAKY) |" in compare.as_markdown(result)
-    found = compare.compare(experiment("a", leaky=True), experiment("b", B))
+    assert "| metric | A | B (LEAKY) |" in comparison.format_markdown(result)
+    found = comparison.compare_experiments(experiment("a", leaky=True), experiment("b", B))
     assert "WARNING: A (a) is LEAKY (test and training parts share something" in found["notes"][0]
 
 
@@ -233,10 +245,12 @@ def test_levels():
     with pytest.raises(
         MurmurError, match=r"of A \(a\) is of the patient level, that of B \(b\) of the segment"
     ):
-        compare.compare(a, b)
-    assert compare.compare(a, b, level="segment")["metrics"]["uar"]["a"] == pytest.approx(A.mean() / 2)
+        comparison.compare_experiments(a, b)
+    assert comparison.compare_experiments(a, b, level="segment")["metrics"]["uar"]["a"] == pytest.approx(
+        A.mean() / 2
+    )
     with pytest.raises(MurmurError, match=r"A \(a\) has no recording level; there are patient, segment"):
-        compare.compare(a, b, level="recording")
+        comparison.compare_experiments(a, b, level="recording")
 
 
 @pytest.mark.parametrize(
@@ -256,50 +270,52 @@ def test_levels():
 )
 def test_what_cannot_be_compared_is_refused(changes, message):
     with pytest.raises(MurmurError, match=message):
-        compare.compare(experiment("a"), experiment("b", **changes))
+        comparison.compare_experiments(experiment("a"), experiment("b", **changes))
 
 
 def test_test_parts_of_other_sizes_are_refused():
     given = texts(B)
-    given[compare.FOLDS] = given[compare.FOLDS].replace("1,3,patient,40,", "1,3,patient,39,")
+    given[comparison.FOLDS] = given[comparison.FOLDS].replace("1,3,patient,40,", "1,3,patient,39,")
     with pytest.raises(MurmurError, match=r"run 1, fold 3: .* differ in their number of units: 40 / 39"):
-        compare.compare(experiment("a"), compare.parse("b", given))
+        comparison.compare_experiments(experiment("a"), comparison.parse_experiment("b", given))
 
 
 def test_an_unknown_metric_is_refused():
     with pytest.raises(MurmurError, match=r"A \(a\) has no metric uwr, n_units; .* there are uar, brier$"):
-        compare.compare(experiment("a"), experiment("b"), metrics=["uwr", "uar", "n_units"])
+        comparison.compare_experiments(experiment("a"), experiment("b"), metrics=["uwr", "uar", "n_units"])
 
 
 @pytest.mark.parametrize(
     "path, change, message",
     [
-        (compare.AUDIT, ("test_sha256", "other"), "test_sha256"),
-        (compare.AUDIT, ("\n1,4,", "\n9,4,"), "audit.csv lacks run 1, fold 4"),
-        (compare.DETAILS, ('"level"', '"lvl"'), "KeyError: 'level'"),
-        (compare.DETAILS, ("{", "["), "JSONDecodeError"),
-        (compare.FOLDS, ("run,fold", "run,fild"), "fold"),
+        (comparison.AUDIT, ("test_sha256", "other"), "test_sha256"),
+        (comparison.AUDIT, ("\n1,4,", "\n9,4,"), "audit.csv lacks run 1, fold 4"),
+        (comparison.DETAILS, ('"level"', '"lvl"'), "KeyError: 'level'"),
+        (comparison.DETAILS, ("{", "["), "JSONDecodeError"),
+        (comparison.FOLDS, ("run,fold", "run,fild"), "fold"),
     ],
 )
 def test_files_of_another_version_are_refused(path, change, message):
     given = texts()
     given[path] = given[path].replace(*change)
     with pytest.raises(MurmurError, match=rf"^old: its files in metrics/ do not fit .*{message}.*dvc repro"):
-        compare.parse("old", given)
+        comparison.parse_experiment("old", given)
 
 
 def test_a_word_among_the_numbers_is_named():
     given = texts()
-    lines = given[compare.FOLDS].splitlines()
-    given[compare.FOLDS] = "\n".join([*lines[:3], lines[3].replace("0.5", "half"), *lines[4:]])
+    lines = given[comparison.FOLDS].splitlines()
+    given[comparison.FOLDS] = "\n".join([*lines[:3], lines[3].replace("0.5", "half"), *lines[4:]])
     message = r"HEAD: metrics/folds.csv: row 4, column brier: 'half' is not a number"
     with pytest.raises(MurmurError, match=message):
-        compare.parse("HEAD", given)
+        comparison.parse_experiment("HEAD", given)
 
 
 def test_tables_for_people():
-    result = compare.compare(experiment("HEAD", A), experiment("workspace", A + 3 * UP + 0.1), rope=0.02)
-    lines = compare.in_words(result).splitlines()
+    result = comparison.compare_experiments(
+        experiment("HEAD", A), experiment("workspace", A + 3 * UP + 0.1), rope=0.02
+    )
+    lines = comparison.format_text(result).splitlines()
     assert lines[0].startswith("B is better: uar") and lines[1] == "A: HEAD   B: workspace"
     assert lines[2] == (
         "patient level, mean of 10 fold(s) of 2 run(s); worse, better: B by more than 0.02, "
@@ -307,9 +323,9 @@ def test_tables_for_people():
     )
     assert lines[-2].split()[:4] == ["uar", "0.726", "0.892", "+0.166"] and "< 0.001" not in lines[-1]
     assert sum("the first row decides" in line for line in lines) == 1
-    table = [line for line in compare.as_markdown(result).splitlines() if line.startswith("|")]
+    table = [line for line in comparison.format_markdown(result).splitlines() if line.startswith("|")]
     assert table[0].count("|") == table[1].count("|") == table[2].count("|") == 10
-    alone = compare.compare(experiment("a"), experiment("b", B), metrics=["uar"])
+    alone = comparison.compare_experiments(experiment("a"), experiment("b", B), metrics=["uar"])
     assert not alone["notes"]
 
 

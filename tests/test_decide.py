@@ -5,8 +5,7 @@ import pytest
 from scipy.stats import gmean
 
 from murmur.errors import MurmurError
-from murmur.evaluation import metrics
-from murmur.evaluation import rules as decide
+from murmur.evaluation import metrics, rules
 
 CIRCOR = ("Present", "Unknown", "Absent")
 RULES = {
@@ -28,7 +27,7 @@ RULES = {
 )
 def test_rules_by_hand(rule, expected):
     p = np.array([[0.9, 0.1], [0.2, 0.8], [0.5, 0.5]])
-    assert decide.pool(p, np.array([0, 1, 0]), 2, rule) == pytest.approx(np.array(expected))
+    assert rules.pool_probabilities(p, np.array([0, 1, 0]), 2, rule) == pytest.approx(np.array(expected))
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -36,23 +35,23 @@ def test_rules_by_hand(rule, expected):
 def test_rules_are_those_of_a_plain_loop(rule, classes):
     rng = np.random.default_rng(0)
     p, member = rng.dirichlet(np.ones(classes), 60), rng.permutation(60) % 17
-    got = decide.pool(p, member, 17, rule)
+    got = rules.pool_probabilities(p, member, 17, rule)
     expected = np.array([RULES[rule](p[member == unit]) for unit in range(17)])
     assert got == pytest.approx(expected / expected.sum(1, keepdims=True))
 
 
 def test_a_probability_of_zero_has_a_logarithm():
-    got = decide.pool(np.array([[1.0, 0.0], [0.5, 0.5]]), np.array([0, 0]), 1, "mean_logit")
+    got = rules.pool_probabilities(np.array([[1.0, 0.0], [0.5, 0.5]]), np.array([0, 0]), 1, "mean_logit")
     assert got[0, 1] / got[0, 0] == pytest.approx(1e-7**0.5)
 
 
 def test_answers_of_weights_ties_and_nothing():
     p = np.array([[0.5, 0.3, 0.2], [0.4, 0.2, 0.4], [np.nan] * 3])
-    assert decide.answer(p, np.ones((1, 3)), 3).tolist() == [0, 0, 3]
-    assert decide.answer(p, np.ones((1, 3)), 1).tolist() == [0, 0, 1]
-    assert decide.answer(p, np.array([1, 2, 1]), 3).tolist() == [1, 0, 3]
+    assert rules.choose_class(p, np.ones((1, 3)), 3).tolist() == [0, 0, 3]
+    assert rules.choose_class(p, np.ones((1, 3)), 1).tolist() == [0, 0, 1]
+    assert rules.choose_class(p, np.array([1, 2, 1]), 3).tolist() == [1, 0, 3]
     each = np.array([[1, 1, 3], [1, 3, 1], [1, 1, 1]])
-    assert decide.answer(p, each, 3).tolist() == [2, 1, 3]
+    assert rules.choose_class(p, each, 3).tolist() == [2, 1, 3]
 
 
 PRESENT, UNKNOWN, ABSENT = range(3)
@@ -75,13 +74,13 @@ NONE_OF_THREE, NONE_OF_TWO = 3, 2
 )
 def test_any_present(parts, order, expected):
     parts = np.array(parts)
-    assert decide.any_present(parts, np.zeros(len(parts), int), 1, order).tolist() == [expected]
+    assert rules.choose_any_present(parts, np.zeros(len(parts), int), 1, order).tolist() == [expected]
 
 
 def test_any_present_is_that_of_a_plain_loop():
     rng = np.random.default_rng(1)
     parts, member, order = rng.integers(0, 4, 50), rng.permutation(50) % 20, [2, 0, 1, 3]
-    got = decide.any_present(parts, member, 20, order)
+    got = rules.choose_any_present(parts, member, 20, order)
     assert got.tolist() == [
         next(k for k in order if k in parts[member == unit].tolist()) for unit in range(20)
     ]
@@ -91,7 +90,7 @@ def test_any_present_is_that_of_a_plain_loop():
 def test_the_worth_of_right_answers_is_the_metric_up_to_a_factor(metric):
     rng = np.random.default_rng(2)
     truth = rng.permutation(np.repeat([0, 1, 2], [9, 4, 27]))
-    each = decide.worth(truth, metric, CIRCOR)
+    each = rules.weigh_units(truth, metric, CIRCOR)
     for said in (truth, *rng.integers(0, 3, (5, 40))):
         counts = metrics.confusion(truth, said, 3)
         expected = metrics.from_confusion(counts, CIRCOR, ("Present",))[metric]
@@ -100,14 +99,14 @@ def test_the_worth_of_right_answers_is_the_metric_up_to_a_factor(metric):
 
 def test_a_class_that_is_absent_has_no_say():
     truth = np.array([0, 0, 0, 2])
-    each = decide.worth(truth, "uar", CIRCOR)
+    each = rules.weigh_units(truth, "uar", CIRCOR)
     assert each.tolist() == pytest.approx([1 / 3, 1 / 3, 1 / 3, 1])
 
 
 @pytest.mark.parametrize("metric", ["weighted_accuracy", "weighted_accuracy_official"])
 def test_circors_accuracy_is_of_circors_classes(metric):
     with pytest.raises(MurmurError, match=rf"evaluate\.thresholds: {metric} is of .* choose uar"):
-        decide.worth(np.array([0, 1]), metric, ("ill", "well"))
+        rules.weigh_units(np.array([0, 1]), metric, ("ill", "well"))
 
 
 def drawn(seed, classes=3, n=40, digits=1):
@@ -119,14 +118,14 @@ def drawn(seed, classes=3, n=40, digits=1):
 
 
 def value(weights, truth, p, worth):
-    return worth[decide.answer(p, weights, -1) == truth].sum()
+    return worth[rules.choose_class(p, weights, -1) == truth].sum()
 
 
 @pytest.mark.parametrize("digits", [1, 6])
 @pytest.mark.parametrize("seed", range(10))
 def test_two_classes_are_cut_where_it_is_best_of_all(seed, digits):
     truth, p, worth = drawn(seed, classes=2, digits=digits)
-    got = value(decide.fit_weights(truth, p, worth), truth, p, worth)
+    got = value(rules.fit_class_weights(truth, p, worth), truth, p, worth)
     with np.errstate(divide="ignore"):
         ratio = p[:, 0] / p[:, 1]  # class 1 answers where its weight is above this: never, if it is infinite
     cuts = [cut for cut in [-1, *ratio] if np.isfinite(cut) and cut >= (0 if 0 in ratio else -1)]
@@ -136,13 +135,15 @@ def test_two_classes_are_cut_where_it_is_best_of_all(seed, digits):
 @pytest.mark.parametrize("seed", range(60))
 def test_three_classes_are_never_worse_off_than_unweighted(seed):
     truth, p, worth = drawn(seed, n=12)
-    assert value(decide.fit_weights(truth, p, worth), truth, p, worth) >= value(np.ones(3), truth, p, worth)
+    assert value(rules.fit_class_weights(truth, p, worth), truth, p, worth) >= value(
+        np.ones(3), truth, p, worth
+    )
 
 
 def test_what_cannot_be_answered_by_any_weight_is_not_counted_on():
     """The first truth has probability 0; only a right answer to the second can be had."""
     truth, p = np.array([1, 0]), np.array([[1.0, 0.0], [0.9, 0.1]])
-    weights = decide.fit_weights(truth, p, np.array([3, 1]))
+    weights = rules.fit_class_weights(truth, p, np.array([3, 1]))
     assert value(weights, truth, p, np.array([3, 1])) == 1
 
 
@@ -151,8 +152,8 @@ def test_a_planted_optimum_is_found():
     truth = np.arange(300) % 3
     p = np.random.default_rng(3).uniform(0, 0.2, (300, 3)) + np.eye(3)[truth]
     p[:, 1] /= 20
-    worth = decide.worth(truth, "uar", CIRCOR)
-    weights = decide.fit_weights(truth, p, worth)
+    worth = rules.weigh_units(truth, "uar", CIRCOR)
+    weights = rules.fit_class_weights(truth, p, worth)
     assert value(np.ones(3), truth, p, worth) < 0.7 * worth.sum()
     assert value(weights, truth, p, worth) == pytest.approx(worth.sum()) and weights[1] > 3
 
@@ -162,26 +163,30 @@ def test_rare_classes_gain_by_their_worth():
     truth = (rng.random(4000) < 0.1).astype(int)
     odds = np.exp(rng.normal(2 * truth - 1)) * 1 / 9  # calibrated: the best cut for the UAR is odds of 1/9
     p = np.stack([1 / (1 + odds), odds / (1 + odds)], axis=1)
-    weights = decide.fit_weights(truth, p, decide.worth(truth, "uar", ("common", "rare")))
+    weights = rules.fit_class_weights(truth, p, rules.weigh_units(truth, "uar", ("common", "rare")))
     assert weights[1] / weights[0] == pytest.approx(9, rel=0.4)
 
 
 def test_weights_are_ones_where_nothing_is_gained_and_the_same_each_time():
     truth, p, worth = drawn(5)
     right = np.eye(3)[truth] * 0.9 + 0.1 / 3
-    assert decide.fit_weights(truth, right, worth).tolist() == [1, 1, 1]
-    assert decide.fit_weights(truth, p, worth).tolist() == decide.fit_weights(truth, p, worth).tolist()
+    assert rules.fit_class_weights(truth, right, worth).tolist() == [1, 1, 1]
+    assert (
+        rules.fit_class_weights(truth, p, worth).tolist() == rules.fit_class_weights(truth, p, worth).tolist()
+    )
     order = np.random.default_rng(6).permutation(len(truth))
-    again = decide.fit_weights(truth[order], p[order], worth[order])
-    assert again == pytest.approx(decide.fit_weights(truth, p, worth)), "the order of units does not matter"
+    again = rules.fit_class_weights(truth[order], p[order], worth[order])
+    assert again == pytest.approx(rules.fit_class_weights(truth, p, worth)), (
+        "the order of units does not matter"
+    )
 
 
 def test_of_equal_bests_the_nearest_to_one_is_taken():
     """With class 0 answering from .1, .2, .5 and 3 on, three are right within .1-.2 and within .5-3."""
     point = np.array([0.1, 0.2, 0.5, 3])
     p = np.stack([1 / (1 + point), point / (1 + point)], axis=1)
-    assert decide.fit_weights(np.array([0, 1, 0, 1]), p, np.ones(4)).tolist() == [1, 1]
+    assert rules.fit_class_weights(np.array([0, 1, 0, 1]), p, np.ones(4)).tolist() == [1, 1]
     far = np.array([5, 6, 9, 40])
     p = np.stack([1 / (1 + far), far / (1 + far)], axis=1)
-    weights = decide.fit_weights(np.array([0, 1, 0, 1]), p, np.ones(4))
+    weights = rules.fit_class_weights(np.array([0, 1, 0, 1]), p, np.ones(4))
     assert weights.tolist() == pytest.approx([30**0.5, 1]), "the middle, by logarithm, of 5 and 6"

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from murmur.errors import MurmurError
-from murmur.generalisation import robustness as disturb
+from murmur.generalisation import robustness
 from murmur.recordings import audio
 from tests import made
 
@@ -30,7 +30,7 @@ def power(x):
 @pytest.mark.parametrize(("size", "offset"), [(1.0, 0.0), (0.01, 0.5)])
 def test_noise_is_so_many_db_below_the_recordings_own_power_whatever_its_level_and_offset(snr, size, offset):
     x = size * sine(100, 20) + offset
-    added = disturb.disturb(x, RATE, "noise", snr, 0, "a").astype(float) - x
+    added = robustness.disturb_samples(x, RATE, "noise", snr, 0, "a").astype(float) - x
     assert 10 * np.log10(power(size * sine(100, 20)) / power(added)) == pytest.approx(snr, abs=0.15)
     spectrum = np.square(np.abs(np.fft.rfft(added)))
     low, high = spectrum[: len(spectrum) // 2].sum(), spectrum[len(spectrum) // 2 :].sum()
@@ -39,20 +39,22 @@ def test_noise_is_so_many_db_below_the_recordings_own_power_whatever_its_level_a
 
 def test_noise_is_drawn_from_the_seed_and_the_recording_and_only_scaled_by_the_snr():
     x = sine(100)
-    at = {snr: disturb.disturb(x, RATE, "noise", snr, 3, "a") - x for snr in (0, 20)}
+    at = {snr: robustness.disturb_samples(x, RATE, "noise", snr, 3, "a") - x for snr in (0, 20)}
     np.testing.assert_allclose(at[0], 10 * at[20], atol=1e-5)
-    again = disturb.disturb(x, RATE, "noise", 20, 3, "a") - x
+    again = robustness.disturb_samples(x, RATE, "noise", 20, 3, "a") - x
     np.testing.assert_array_equal(again, at[20])
     for other in ((4, "a"), (3, "b")):
-        drawn = disturb.disturb(x, RATE, "noise", 20, *other) - x
+        drawn = robustness.disturb_samples(x, RATE, "noise", 20, *other) - x
         assert abs(np.corrcoef(drawn, again)[0, 1]) < 0.1
 
 
 def test_gain_is_rounded_to_16_bits_and_clipped_at_full_scale():
     x = np.array([0.5, -0.5, 0.05, 1 / 2**15, 0.0])
-    louder = disturb.disturb(x, RATE, "gain", 20, 0, "a")
+    louder = robustness.disturb_samples(x, RATE, "gain", 20, 0, "a")
     np.testing.assert_array_equal(louder, np.float32([32767, -32768, 16384, 10, 0]) / 2**15)
-    softer = disturb.disturb(x, RATE, "gain", -40, 0, "a")  # 163.84, -163.84, 16.384 and 0.01 steps
+    softer = robustness.disturb_samples(
+        x, RATE, "gain", -40, 0, "a"
+    )  # 163.84, -163.84, 16.384 and 0.01 steps
     np.testing.assert_array_equal(softer, np.float32([164, -164, 16, 0, 0]) / 2**15)
 
 
@@ -61,7 +63,7 @@ def test_a_narrower_band_halves_at_its_edge_and_moves_nothing():
     share = {}
     for hz in (100, 200, 400):
         x = sine(hz)
-        y = disturb.disturb(x, RATE, "band", 200, 0, "a")
+        y = robustness.disturb_samples(x, RATE, "band", 200, 0, "a")
         share[hz] = np.sqrt(power(y[middle]) / power(x[middle]))
         lags = [float(x[middle] @ np.roll(y, k)[middle]) for k in (-1, 0, 1)]
         assert int(np.argmax(lags)) == 1
@@ -71,15 +73,17 @@ def test_a_narrower_band_halves_at_its_edge_and_moves_nothing():
 
 def test_a_band_that_the_recording_does_not_reach_changes_nothing():
     x = made.noise()
-    np.testing.assert_array_equal(disturb.disturb(x, 800, "band", 400, 0, "a"), x)
-    assert not np.array_equal(disturb.disturb(x, 801, "band", 400, 0, "a"), x)
-    assert len(disturb.disturb(x[:3], RATE, "band", 400, 0, "a")) == 3  # shorter than the filter's edge
+    np.testing.assert_array_equal(robustness.disturb_samples(x, 800, "band", 400, 0, "a"), x)
+    assert not np.array_equal(robustness.disturb_samples(x, 801, "band", 400, 0, "a"), x)
+    assert (
+        len(robustness.disturb_samples(x[:3], RATE, "band", 400, 0, "a")) == 3
+    )  # shorter than the filter's edge
 
 
 def test_shorter_is_the_first_seconds_and_all_of_what_has_no_more():
     x = made.noise(9000)
-    np.testing.assert_array_equal(disturb.disturb(x, RATE, "length", 2, 0, "a"), x[:8000])
-    np.testing.assert_array_equal(disturb.disturb(x, RATE, "length", 3, 0, "a"), x)
+    np.testing.assert_array_equal(robustness.disturb_samples(x, RATE, "length", 2, 0, "a"), x[:8000])
+    np.testing.assert_array_equal(robustness.disturb_samples(x, RATE, "length", 3, 0, "a"), x)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +95,7 @@ def test_what_is_not_changed_reads_as_the_same_samples(tmp_path, name, how, work
     stereo = np.stack([samples, samples[::-1]], axis=1)
     made.audio(tmp_path / "raw" / name, stereo if how is None else samples, **(how or {}))
     table = described(tmp_path / "raw", ["r"], [name])
-    got = disturb.write(table, tmp_path / "raw", tmp_path / "out", lambda x, rate, recording: x)
+    got = robustness.write_disturbed(table, tmp_path / "raw", tmp_path / "out", lambda x, rate, recording: x)
     expected, rate = audio.load(tmp_path / "raw" / name)
     found, same_rate = audio.load(tmp_path / "out" / got["path"].iloc[0])
     np.testing.assert_array_equal(found, expected)
@@ -109,7 +113,7 @@ def test_each_recording_is_changed_by_its_own_name_and_its_new_length_is_told(tm
         heard.append((recording, rate))
         return x[: len(x) // 2]
 
-    got = disturb.write(table, tmp_path / "raw", tmp_path / "out", halve)
+    got = robustness.write_disturbed(table, tmp_path / "raw", tmp_path / "out", halve)
     assert sorted(heard) == [(i, RATE) for i in ids]
     assert list(got["n_samples"]) == [500, 500, 501, 501, 502, 502, 503]
     for k, path in enumerate(got["path"]):
@@ -123,13 +127,15 @@ def test_an_exchanged_recording_is_not_disturbed(tmp_path):
     table = described(tmp_path / "raw", ["r"], ["a.wav"])
     made.audio(tmp_path / "raw" / "a.wav", made.noise(900, seed=1))
     with pytest.raises(MurmurError, match=r"a\.wav: not the recording that the table describes"):
-        disturb.write(table, tmp_path / "raw", tmp_path / "out", lambda x, rate, recording: x)
+        robustness.write_disturbed(table, tmp_path / "raw", tmp_path / "out", lambda x, rate, recording: x)
 
 
 def test_what_is_disturbed_is_described_anew(tmp_path):
     made.audio(tmp_path / "raw" / "a.wav", made.noise(900))
     table = described(tmp_path / "raw", ["r"], ["a.wav"])
-    got = disturb.write(table, tmp_path / "raw", tmp_path / "out", lambda x, rate, recording: 2 * x[:500])
+    got = robustness.write_disturbed(
+        table, tmp_path / "raw", tmp_path / "out", lambda x, rate, recording: 2 * x[:500]
+    )
     (row,) = got.itertuples(index=False)
     np.testing.assert_array_equal(audio.load_recording(tmp_path / "out", row)[0], 2 * made.noise(900)[:500])
 
@@ -144,7 +150,7 @@ def test_a_table_of_one_figure_has_the_undisturbed_point_first():
     table = pd.DataFrame(
         {**rows, "mean": [0.75, 0.1, 0.5], "low": [0.7, 0, np.nan], "high": [0.8, 0, np.nan]}
     )
-    assert disturb.curves(table, "uar") == [
+    assert robustness.tabulate(table, "uar") == [
         ("disturbance", "value", "uar", "95 % interval"),
         ("gain", "none", "0.750", "0.700-0.800"),
         ("gain", "-40 dB", "0.500", "-"),

@@ -10,14 +10,16 @@ import pytest
 import scipy.signal
 import soxr
 
-from murmur import params, tables
 from murmur.datasets import synthetic
 from murmur.errors import MurmurError
 from murmur.recordings import audio, duplicates
+from murmur.sections.duplicates import Duplicates
+from murmur.tables import parquet
+from murmur.tables.duplicates import DUPLICATES
 from tests import made
 
 RATE = synthetic.SAMPLE_RATE
-OPTIONS = params.Duplicates(correlation=0.9, overlap=1.0)
+OPTIONS = Duplicates(correlation=0.9, overlap=1.0)
 real = pytest.mark.skipif("MURMUR_DATA" not in os.environ, reason="needs the data sets under MURMUR_DATA")
 
 
@@ -44,7 +46,7 @@ def search(root, sounds, *, options=OPTIONS, order=1, hashes=None, kind=".wav"):
     ids = list(sounds)[::order]
     table = pd.DataFrame({"recording_id": ids, "path": [f"{i}{kind}" for i in ids]}, dtype=str)
     table["audio_sha256"] = [(hashes or {}).get(i, i) for i in ids]
-    return duplicates.find(table, root, options)
+    return duplicates.find_pairs(table, root, options)
 
 
 def named(pairs):
@@ -102,8 +104,8 @@ def test_the_same_samples_are_told_by_their_hash(tmp_path):
     assert named(pairs) == [("a", "b"), ("a", "c"), ("a", "d"), ("b", "c"), ("c", "d")]
     assert pairs["identical"].tolist() == [False, True, True, False, True]
     assert set(pairs[pairs["identical"]][["correlation", "lag"]].itertuples(index=False)) == {(1.0, 0.0)}
-    tables.write(pairs, tmp_path / "pairs.parquet", tables.DUPLICATES)
-    pd.testing.assert_frame_equal(tables.read(tmp_path / "pairs.parquet", tables.DUPLICATES), pairs)
+    parquet.write(pairs, tmp_path / "pairs.parquet", DUPLICATES)
+    pd.testing.assert_frame_equal(parquet.read(tmp_path / "pairs.parquet", DUPLICATES), pairs)
 
 
 def crowd():
@@ -159,7 +161,7 @@ def test_short_recordings(tmp_path):
     x = heart(3)
     sounds = {"a": x[8000:9200], "b": -x[8000:9200], "c": x[: RATE // 100], "d": x[5:9], "e": x[100:102]}
     assert named(search(tmp_path, sounds)) == [("a", "b")]
-    assert search(tmp_path, {}).columns.tolist() == tables.DUPLICATES.names
+    assert search(tmp_path, {}).columns.tolist() == DUPLICATES.names
 
 
 @pytest.mark.parametrize(("overlap", "found"), [(1.0, True), (3.0, False)])
@@ -167,7 +169,7 @@ def test_the_least_overlap(tmp_path, overlap, found):
     x = heart(3)
     middle = len(x) // 2
     sounds = {"a": x[: middle + RATE], "b": x[middle - RATE :]}  # 2 s in common
-    pairs = search(tmp_path, sounds, options=params.Duplicates(correlation=0.9, overlap=overlap))
+    pairs = search(tmp_path, sounds, options=Duplicates(correlation=0.9, overlap=overlap))
     assert named(pairs) == [("a", "b")] * found
     if found:
         assert pairs["lag"][0] == pytest.approx((middle - RATE) / RATE, abs=0.001)
@@ -177,7 +179,7 @@ def test_the_least_overlap(tmp_path, overlap, found):
 def test_of_a_short_recording_half_must_be_shared(tmp_path, start, found):
     x, start = heart(4, rate=150.0), round(start * RATE)
     sounds = {"a": x[: 3 * RATE], "b": x[start : start + 3 * RATE], "c": heart(5)}
-    pairs = search(tmp_path, sounds, options=params.Duplicates(correlation=0.9, overlap=10.0))
+    pairs = search(tmp_path, sounds, options=Duplicates(correlation=0.9, overlap=10.0))
     assert named(pairs) == [("a", "b")] * found
 
 
@@ -192,7 +194,7 @@ def test_of_a_sound_that_repeats_itself_the_best_lag_is_told(tmp_path, monkeypat
 @pytest.mark.parametrize(("correlation", "found"), [(0.7, True), (0.95, False)])
 def test_the_least_correlation(tmp_path, correlation, found):
     sounds = {"a": heart(3), "b": noise(heart(3), 3)}
-    pairs = search(tmp_path, sounds, options=params.Duplicates(correlation=correlation, overlap=1.0))
+    pairs = search(tmp_path, sounds, options=Duplicates(correlation=correlation, overlap=1.0))
     assert named(pairs) == [("a", "b")] * found
 
 
@@ -252,7 +254,7 @@ def best_at_any_lag(x, y, least):
 
 
 def test_what_the_search_finds_is_what_the_comparison_at_all_lags_finds():
-    options = params.Duplicates(correlation=0.9, overlap=2.0)
+    options = Duplicates(correlation=0.9, overlap=2.0)
     draw, sounds = np.random.default_rng(3), []
     for k in range(24):  # 4 s of one, and of the other the last 2 to 3 s of them and 1 s more, under noise
         x, start = heart(k), 4 * int(draw.integers(RATE // 4, RATE // 2))
@@ -271,7 +273,7 @@ def test_what_the_search_finds_is_what_the_comparison_at_all_lags_finds():
 def test_a_missing_file_is_named(tmp_path):
     table = pd.DataFrame({"recording_id": ["a"], "path": ["a.wav"], "audio_sha256": ["a"]})
     with pytest.raises(MurmurError, match=r"a\.wav: no such file"):
-        duplicates.find(table, tmp_path, OPTIONS)
+        duplicates.find_pairs(table, tmp_path, OPTIONS)
 
 
 IN_BMD_HS = [
@@ -284,10 +286,10 @@ IN_BMD_HS = [
 @real
 def test_the_copies_in_bmd_hs_are_found_by_hash_and_by_ear(tmp_path):
     recordings, *_ = made.download("bmd_hs", tmp_path / "raw", task="disease", remote="private")
-    pairs = duplicates.find(recordings, tmp_path / "raw", OPTIONS)
+    pairs = duplicates.find_pairs(recordings, tmp_path / "raw", OPTIONS)
     assert named(pairs) == IN_BMD_HS and pairs["identical"].all()
     deaf = recordings.assign(audio_sha256=recordings["recording_id"])
-    pairs = duplicates.find(deaf, tmp_path / "raw", OPTIONS)
+    pairs = duplicates.find_pairs(deaf, tmp_path / "raw", OPTIONS)
     assert named(pairs) == IN_BMD_HS and not pairs["identical"].any()
 
 
@@ -296,7 +298,7 @@ def test_pascal_holds_one_persons_recordings_under_two_numbers():
     raw = Path(os.environ["MURMUR_DATA"]) / "pascal" / "set_b"
     names = sorted(p.name for p in raw.glob("normal__1[04][36]_*.wav"))
     table = pd.DataFrame({"recording_id": names, "path": names, "audio_sha256": names})
-    pairs = duplicates.find(table, raw, OPTIONS)
+    pairs = duplicates.find_pairs(table, raw, OPTIONS)
     found = {tuple(n.removeprefix("normal__").removesuffix(".wav") for n in pair) for pair in named(pairs)}
     one, other = "103_1305031931979", "146_1306778707532"
     assert found == {

@@ -6,19 +6,24 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
-from murmur import params, tables
-from murmur import text as words
+from murmur import formatting
 from murmur.errors import MurmurError
-from murmur.generalisation import external_validation as elsewhere
-from murmur.generalisation.external_validation import Heard, Models
+from murmur.features.chain import PreparedRecordings
+from murmur.generalisation import external_validation, trained_models
+from murmur.generalisation.trained_models import TrainedModels
 from murmur.recordings import audio
-from murmur.training import run as runs
+from murmur.sections.download import Download
+from murmur.sections.duplicates import Duplicates
+from murmur.sections.evaluate import Evaluate
+from murmur.sections.train import Augment
+from murmur.tables.recordings import Card
+from murmur.training.run import fit_run, prepare_run
 from tests import made
 from tests.made import SITES
 
 CLASSES = ("Present", "Unknown", "Absent")
-CARD = tables.Card("made", "murmur", CLASSES, ("Present",), (5, 3, 1), "ids", "none")
-TWO = tables.Card("made", "murmur", ("Present", "Absent"), ("Present",), (5, 1), "ids", "none")
+CARD = Card("made", "murmur", CLASSES, ("Present",), (5, 3, 1), "ids", "none")
+TWO = Card("made", "murmur", ("Present", "Absent"), ("Present",), (5, 1), "ids", "none")
 EVALUATE = made.changed({"evaluate.level": "recording", "evaluate.draws": 20})["evaluate"]
 pytestmark = pytest.mark.usefixtures("threads_as_before")
 
@@ -39,7 +44,7 @@ def hear(folder, n=12, seed=0, classes=CLASSES, sha="sha"):
     features = np.random.default_rng(seed).normal(size=(len(segments), 1, 16, 16)).astype("float16")
     folder.mkdir(exist_ok=True)
     np.save(folder / "mel.npy", features)
-    return Heard(recordings, segments, folder / "mel.npy")
+    return PreparedRecordings(recordings, segments, folder / "mel.npy")
 
 
 def deal(heard, run=7):
@@ -68,18 +73,18 @@ def trained(tmp_path, request, monkeypatch):
     sites = getattr(request, "param", "segment") == "patient"
     changes = {"epochs": 2, "batch_size": 8, "keep_weights": "best"}
     if sites:
-        augment = params.Augment(**made.changed({"train.augment.mixup": 0.0})["train"]["augment"])
+        augment = Augment(**made.changed({"train.augment.mixup": 0.0})["train"]["augment"])
         changes |= {"model": SITES, "augment": augment.model_dump()}
     options = made.train_options(**changes)
     heard = hear(tmp_path / "home")
     folds = deal(heard)
-    run = runs.prepare(heard.recordings, heard.segments, folds, CARD, heard.features, options, 0)
-    said, _, _ = runs.fit_run(run, tmp_path / "models/run_7.murmur_weights")
+    run = prepare_run(heard.recordings, heard.segments, folds, CARD, heard.features, options, 0)
+    said, _, _ = fit_run(run, tmp_path / "models/run_7.murmur_weights")
     fitted = plain("patient" if sites else "segment")
     level = "patient" if sites else "recording"
-    asked = params.Evaluate(**EVALUATE | {"level": level})
-    weights = elsewhere.kept(tmp_path / "models", fitted, [7])
-    return Models(weights, CLASSES, fitted, options, asked, 0), heard, {7: folds}, said
+    asked = Evaluate(**EVALUATE | {"level": level})
+    weights = trained_models.find_weights(tmp_path / "models", fitted, [7])
+    return TrainedModels(weights, CLASSES, fitted, options, asked, 0), heard, {7: folds}, said
 
 
 def p_of(table, classes=CLASSES):
@@ -89,7 +94,7 @@ def p_of(table, classes=CLASSES):
 @pytest.mark.parametrize("trained", ["segment", "patient"], indirect=True)
 def test_kept_weights_say_of_their_test_part_what_they_said_in_training(trained, workers):
     models, heard, folds, said = trained
-    got = elsewhere.predictions(models, heard, folds, CARD)[7]
+    got = trained_models.predict(models, heard, folds, CARD)[7]
     expected = p_of(said.query("role == 'test'"))
     assert len(expected) == (6 if models.train.model.level == "patient" else 24)
     assert expected.to_numpy().std() > 0.01
@@ -109,15 +114,15 @@ def test_the_bytes_do_not_depend_on_the_number_of_workers(trained, monkeypatch):
     said = []
     for n in ("1", "3"):
         monkeypatch.setenv("MURMUR_WORKERS", n)
-        said.append(elsewhere.predictions(models, heard, folds, CARD)[7])
+        said.append(trained_models.predict(models, heard, folds, CARD)[7])
     pd.testing.assert_frame_equal(*said, check_exact=True)
     assert torch.get_num_threads() == 1
 
 
 def test_classes_that_are_not_there_are_no_choice_and_the_rest_is_scaled_to_one(trained):
     models, heard, folds, _ = trained
-    all_of_it = p_of(elsewhere.predictions(models, heard, folds, CARD)[7])
-    got = p_of(elsewhere.predictions(models, heard, folds, TWO)[7], TWO.classes)
+    all_of_it = p_of(trained_models.predict(models, heard, folds, CARD)[7])
+    got = p_of(trained_models.predict(models, heard, folds, TWO)[7], TWO.classes)
     rest = all_of_it[list(got.columns)]
     np.testing.assert_allclose(got, rest.div(rest.sum(axis=1), axis=0), atol=1e-6)
 
@@ -125,9 +130,9 @@ def test_classes_that_are_not_there_are_no_choice_and_the_rest_is_scaled_to_one(
 def test_elsewhere_every_model_answers_for_everyone_and_figures_are_their_mean(trained, tmp_path):
     models, heard, _, _ = trained
     there = hear(tmp_path / "there", n=5, seed=1, classes=("Present", "Absent"), sha="other")
-    got = elsewhere.elsewhere(models, heard.recordings, there, TWO)
-    folds = elsewhere.by_every_fold(there.recordings, models.weights)
-    said = elsewhere.predictions(models, there, folds, TWO)[7]
+    got = external_validation.evaluate_external(models, heard.recordings, there, TWO)
+    folds = external_validation.test_in_every_fold(there.recordings, models.weights)
+    said = trained_models.predict(models, there, folds, TWO)[7]
     assert len(said) == 2 * 20 and set(said["fold"]) == {0, 1}
     said["recording_id"] = said["unit_id"].str.split("@").str[0]
     p = said.groupby(["fold", "recording_id"])[["p_Present", "p_Absent"]].mean()
@@ -145,16 +150,18 @@ def test_elsewhere_every_model_answers_for_everyone_and_figures_are_their_mean(t
 
 def test_the_rule_is_the_one_fitted_at_home(trained):
     models, heard, folds, _ = trained
-    before = elsewhere.figures(models, heard, folds, CARD)
+    before = trained_models.score_models(models, heard, folds, CARD)
     tilted = models.fitted.assign(weight_Present=1e6)
-    after = elsewhere.figures(Models(**{**vars(models), "fitted": tilted}), heard, folds, CARD)
+    after = trained_models.score_models(
+        TrainedModels(**{**vars(models), "fitted": tilted}), heard, folds, CARD
+    )
     assert before["headline"]["sensitivity"]["mean"] < 1
     assert after["headline"]["sensitivity"]["mean"] == 1 and after["headline"]["specificity"]["mean"] == 0
 
 
 def test_home_asked_about_fewer_classes_leaves_out_who_has_another_label(trained):
     models, heard, folds, _ = trained
-    got = elsewhere.at_home(models, heard, folds, TWO)
+    got = external_validation.evaluate_internal(models, heard, folds, TWO)
     tested = folds[7].query("role == 'test'")["recording_id"]
     labels = heard.recordings.set_index("recording_id")["label"].loc[tested].value_counts()
     assert got["counts"] == {"Present": labels["Present"], "Absent": labels["Absent"]}
@@ -164,13 +171,13 @@ def test_home_asked_about_fewer_classes_leaves_out_who_has_another_label(trained
 @pytest.mark.parametrize(("card", "caught", "right"), [(CARD, 1.0, 1 / 3), (TWO, 0.0, 0.0)])
 def test_where_nothing_is_long_enough_the_answer_is_unknown_or_none(trained, card, caught, right):
     models, heard, folds, _ = trained
-    silent = Heard(heard.recordings, heard.segments[:0], heard.features)
+    silent = PreparedRecordings(heard.recordings, heard.segments[:0], heard.features)
     whole = {7: folds[7].query("role == 'test'")}
     if card is TWO:
         chosen = heard.recordings["label"] != "Unknown"
-        silent = Heard(heard.recordings[chosen], silent.segments, heard.features)
+        silent = PreparedRecordings(heard.recordings[chosen], silent.segments, heard.features)
         whole[7] = whole[7][whole[7]["recording_id"].isin(silent.recordings["recording_id"])]
-    got = elsewhere.figures(models, silent, whole, card)
+    got = trained_models.score_models(models, silent, whole, card)
     assert got["no_answer"] == got["units"] == whole[7]["recording_id"].nunique()
     assert got["headline"]["sensitivity"]["mean"] == 0
     assert got["headline"]["specificity"]["mean"] == caught  # Unknown is not Present; no answer is wrong
@@ -183,8 +190,8 @@ def test_a_recording_without_a_segment_is_answered_like_at_home(trained):
     keep = (heard.segments["recording_id"] != gone).to_numpy()
     features = heard.features.with_name("fewer.npy")
     np.save(features, np.load(heard.features)[keep])
-    fewer = Heard(heard.recordings, heard.segments[keep].reset_index(drop=True), features)
-    got, whole = (elsewhere.figures(models, h, folds, CARD) for h in (fewer, heard))
+    fewer = PreparedRecordings(heard.recordings, heard.segments[keep].reset_index(drop=True), features)
+    got, whole = (trained_models.score_models(models, h, folds, CARD) for h in (fewer, heard))
     assert (got["no_answer"], whole["no_answer"]) == (1, 0) and got["units"] == whole["units"]
 
 
@@ -192,11 +199,11 @@ def test_persons_of_whom_any_audio_is_in_the_experiment_are_left_out(tmp_path):
     home, there = hear(tmp_path / "a", n=2), hear(tmp_path / "b", n=4, sha="other").recordings
     there.loc[there["recording_id"] == "1_PV", "audio_sha256"] = "sha0"
     there.loc[there["patient_id"] == "2", "person_id"] = "1"  # the same person under another number
-    fresh, seen = elsewhere.unseen(there, home.recordings)
+    fresh, seen = external_validation.exclude_known_persons(there, home.recordings)
     assert sorted(seen["recording_id"]) == ["1_AV", "1_PV", "2_AV", "2_PV"]
     assert sorted(set(fresh["patient_id"])) == ["0", "3"]
     with pytest.raises(MurmurError, match="all of these recordings"):
-        elsewhere.unseen(home.recordings, home.recordings)
+        external_validation.exclude_known_persons(home.recordings, home.recordings)
 
 
 def test_who_is_known_by_an_id_or_by_ear_is_left_out_too(tmp_path):
@@ -204,9 +211,9 @@ def test_who_is_known_by_an_id_or_by_ear_is_left_out_too(tmp_path):
     home["patient_id"] = home["person_id"] = home["patient_id"].map({"0": "P-00", "1": "q1", "2": "p3"})
     there["patient_id"] = there["patient_id"].map("P{}".format)
     there["person_id"] = there["person_id"].map({"0": "A", "1": "B", "2": "Q01", "3": "C", "4": "C"})
-    same = elsewhere.same_ids(there, home)
+    same = external_validation.find_same_ids(there, home)
     assert same == {"0_AV", "0_PV", "2_AV", "2_PV", "3_AV", "3_PV"}
-    fresh, seen = elsewhere.unseen(there, home, same)
+    fresh, seen = external_validation.exclude_known_persons(there, home, same)
     assert set(fresh["patient_id"]) == {"P1"} and len(seen) == 8  # P4 is the person of P3
 
     sound = made.noise(20000)
@@ -215,10 +222,12 @@ def test_who_is_known_by_an_id_or_by_ear_is_left_out_too(tmp_path):
         made.audio(tmp_path / name / "a.wav", sound * gain)
         made.audio(tmp_path / name / "b.wav", made.noise(20000, seed=len(name)))
         rows = [(k, f"{k}.wav", *audio.inspect(tmp_path / name / f"{k}.wav")) for k in "ab"]
-        recordings.append(pd.DataFrame(rows, columns=["recording_id", "path", *audio.Facts._fields]))
-    options = params.Duplicates(**made.changed({})["duplicates"])
+        recordings.append(pd.DataFrame(rows, columns=["recording_id", "path", *audio.AudioFacts._fields]))
+    options = Duplicates(**made.changed({})["duplicates"])
     raws = tmp_path / "there", tmp_path / "home"
-    assert elsewhere.same_audio(recordings[1], raws[0], recordings[0], raws[1], options) == {"a"}
+    assert external_validation.find_same_audio(recordings[1], raws[0], recordings[0], raws[1], options) == {
+        "a"
+    }
 
 
 def test_what_the_experiment_knows_can_leave_nothing_to_tell_apart(trained, tmp_path):
@@ -227,12 +236,12 @@ def test_what_the_experiment_knows_can_leave_nothing_to_tell_apart(trained, tmp_
     ill = there.recordings["label"] == "Present"
     there.recordings.loc[ill, "audio_sha256"] = heard.recordings["audio_sha256"].iloc[: ill.sum()].to_list()
     with pytest.raises(MurmurError, match=r"nothing to tell apart.*only Absent"):
-        elsewhere.elsewhere(models, heard.recordings, there, TWO)
+        external_validation.evaluate_external(models, heard.recordings, there, TWO)
 
 
 def test_a_label_stands_for_the_class_of_its_name_or_for_what_is_said():
     given = {"normal": "Absent", "extrahls": None}
-    got = elsewhere.class_map(["Present", "normal", "extrahls"], CLASSES, given)
+    got = external_validation.map_labels(["Present", "normal", "extrahls"], CLASSES, given)
     assert got == {"Present": "Present", "normal": "Absent", "extrahls": None}
 
 
@@ -247,56 +256,59 @@ def test_a_label_stands_for_the_class_of_its_name_or_for_what_is_said():
 )
 def test_what_stands_for_nothing_is_told_with_all_labels_and_classes(given, message):
     with pytest.raises(MurmurError, match=message):
-        elsewhere.class_map(["normal", "murmur"], CLASSES, given)
+        external_validation.map_labels(["normal", "murmur"], CLASSES, given)
 
 
 def test_the_card_keeps_the_classes_that_are_there_in_their_order():
-    got = elsewhere.asked(CARD, ["Absent", None, "Present"])
+    got = external_validation.restrict_classes(CARD, ["Absent", None, "Present"])
     assert (got.classes, got.positive, got.weights) == (("Present", "Absent"), ("Present",), (5, 1))
-    assert elsewhere.asked(CARD, CLASSES) == CARD
-    assert elsewhere.asked(TWO, ["Absent", "Present"]).weights == (5, 1)
+    assert external_validation.restrict_classes(CARD, CLASSES) == CARD
+    assert external_validation.restrict_classes(TWO, ["Absent", "Present"]).weights == (5, 1)
 
 
 @pytest.mark.parametrize("there", [["Present"], ["Absent", "Unknown"], [None], []])
 def test_one_class_or_none_that_is_positive_leaves_nothing_to_tell_apart(there):
     with pytest.raises(MurmurError, match=r"nothing to tell apart: .*see --map and --task"):
-        elsewhere.asked(CARD, there)
+        external_validation.restrict_classes(CARD, there)
 
 
 def test_labels_are_those_of_the_task_named_or_of_ones_own_table(tmp_path):
     made.folder(tmp_path / "own")
-    section = params.Download(
+    section = Download(
         limit=None,
         on_bad="error",
         remote=None,
         folder={"path": str(tmp_path / "own"), "csv": "recordings.csv"},
     )
-    assert elsewhere.labels("pascal", None, "murmur", section) == ("murmur", ("murmur", "normal"))
-    assert elsewhere.labels("pascal", "sound", "murmur", section)[1][2:] == (
+    assert external_validation.list_labels("pascal", None, "murmur", section) == (
+        "murmur",
+        ("murmur", "normal"),
+    )
+    assert external_validation.list_labels("pascal", "sound", "murmur", section)[1][2:] == (
         "extrahls",
         "extrastole",
         "artifact",
     )
-    assert elsewhere.labels("cinc2016", None, "murmur", section)[0] == "abnormal"
-    assert elsewhere.labels("folder", None, "murmur", section) == ("murmur", ("ill", "well"))
+    assert external_validation.list_labels("cinc2016", None, "murmur", section)[0] == "abnormal"
+    assert external_validation.list_labels("folder", None, "murmur", section) == ("murmur", ("ill", "well"))
     with pytest.raises(MurmurError, match="--task: pascal has no task 'sounds'; it has murmur, sound"):
-        elsewhere.labels("pascal", "sounds", "murmur", section)
+        external_validation.list_labels("pascal", "sounds", "murmur", section)
 
 
 def test_weights_that_were_not_kept_are_told(tmp_path):
     fitted = plain()
     words = r"run_7.murmur_weights.fold_0.safetensors: .*\(2 of 2 missing\).*keep_weights: best"
     with pytest.raises(MurmurError, match=words):
-        elsewhere.kept(tmp_path, fitted, [7])
+        trained_models.find_weights(tmp_path, fitted, [7])
     with pytest.raises(MurmurError, match="has no run 8: `dvc repro` first"):
-        elsewhere.kept(tmp_path, fitted, [7, 8])
+        trained_models.find_weights(tmp_path, fitted, [7, 8])
 
 
 def test_weights_of_another_network_are_told(trained):
     models, heard, folds, _ = trained
     other = made.train_options(model={"name": "cnn", "width": 5, "dropout": 0.0})
     with pytest.raises(MurmurError, match=r"fold_0.safetensors: weights of another architecture.*dvc repro"):
-        elsewhere.predictions(Models(**{**vars(models), "train": other}), heard, folds, CARD)
+        trained_models.predict(TrainedModels(**{**vars(models), "train": other}), heard, folds, CARD)
 
 
 def test_weights_that_answer_with_no_number_are_told(trained):
@@ -306,17 +318,19 @@ def test_weights_that_answer_with_no_number_are_told(trained):
     broken["spread"][:] = 0  # each number is finite, what they give is not
     save_file(broken, path)
     with pytest.raises(MurmurError, match=r"fold_1.safetensors: its answers are not numbers"):
-        elsewhere.predictions(models, heard, folds, CARD)
+        trained_models.predict(models, heard, folds, CARD)
 
 
 def test_a_patient_model_needs_the_sites_it_was_taught(trained, tmp_path):
     models, _, _, _ = trained
     sites = made.train_options(model=SITES)
     there = hear(tmp_path / "there", sha="other")
-    elsewhere_ = Heard(there.recordings.assign(site="unspecified"), there.segments, there.features)
+    elsewhere_ = PreparedRecordings(
+        there.recordings.assign(site="unspecified"), there.segments, there.features
+    )
     with pytest.raises(MurmurError, match="no recording was made at AV, PV"):
-        folds = elsewhere.by_every_fold(there.recordings, models.weights)
-        elsewhere.predictions(Models(**{**vars(models), "train": sites}), elsewhere_, folds, CARD)
+        folds = external_validation.test_in_every_fold(there.recordings, models.weights)
+        trained_models.predict(TrainedModels(**{**vars(models), "train": sites}), elsewhere_, folds, CARD)
 
 
 def test_in_words_what_is_here_stands_beside_what_is_there():
@@ -330,7 +344,7 @@ def test_in_words_what_is_here_stands_beside_what_is_there():
             "left_out": {"has no label": 4},
         },
     }
-    rows, said = elsewhere.in_words(result)
+    rows, said = external_validation.summarise(result)
     assert rows == [
         ("patient level", "here", "there", "SD", "95 % interval", "always Absent"),
         ("uar", "0.900", "0.800", "-", "0.700-0.900", "0.500"),
@@ -343,10 +357,10 @@ def test_in_words_what_is_here_stands_beside_what_is_there():
         "left out: 4 x has no label",
         "6 recordings are of persons whose audio is in the experiment: left out (a, b, c, d, e, …)",
     ]
-    assert said[-1] == f"{elsewhere.INTERVAL} {words.GIVEN}"
+    assert said[-1] == f"{external_validation.INTERVAL} {formatting.INTERVAL_NOTE}"
     result |= {"leak": "LEAKY: x.", "seen": []}
     result["data"] |= {"unknown_persons": 3}
-    _, said = elsewhere.in_words(result)
+    _, said = external_validation.summarise(result)
     assert said[:2] == ["LEAKY: x.", "3 units (1 Present, 2 Absent) of at most 2 persons, 5 models"]
     assert "the persons of 3 recordings there are unknown: some may be in the experiment too" in said
     assert (

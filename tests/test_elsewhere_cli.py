@@ -15,12 +15,12 @@ import soundfile
 import torch
 import yaml
 
-from murmur import files, tables
-from murmur import text as words
+from murmur import files, formatting, tables
 from murmur.commands import cli
 from murmur.errors import MurmurError
-from murmur.experiments import project as workplace
-from murmur.generalisation import external_validation as elsewhere
+from murmur.experiments import project as dvc_project
+from murmur.generalisation import external_validation, trained_models
+from murmur.tables.recordings import Card, read_card
 from tests import made
 
 TINY = {
@@ -45,8 +45,8 @@ def ran(tmp_path_factory):
     shutil.copy(made.ROOT / "dvc.yaml", place)
     (place / "params.yaml").write_text(yaml.safe_dump(made.changed(TINY), sort_keys=False))
     (place / "recipes").mkdir()
-    workplace.dvc(place, "init", "--no-scm", "--quiet")
-    workplace.dvc(place, "repro", "--quiet")
+    dvc_project.run_dvc(place, "init", "--no-scm", "--quiet")
+    dvc_project.run_dvc(place, "repro", "--quiet")
     return place
 
 
@@ -140,7 +140,7 @@ def test_a_copy_at_another_gain_takes_no_part_elsewhere(project, tmp_path):
 )
 def test_ids_compare_within_a_data_set(there, home, unknown, same):
     one, other = (
-        tables.Card(name, "murmur", ("a", "b"), ("a",), (), "", "", unknown_persons=n)
+        Card(name, "murmur", ("a", "b"), ("a",), (), "", "", unknown_persons=n)
         for name, n in ((there, unknown), (home, 0))
     )
     assert cli._ids_compare(one, other) == cli._ids_compare(other, one) == same
@@ -169,7 +169,7 @@ def test_robustness_begins_with_the_experiments_own_figures_and_ends_in_silence(
     assert (
         said[0].startswith("disturbance  value   weighted_accuracy_official") and len(said) == 1 + 6 + 5 + 1
     )
-    assert said[-1] == words.GIVEN
+    assert said[-1] == formatting.INTERVAL_NOTE
 
 
 def test_robustness_of_one_run_is_the_same_however_many_workers(project, capsys, monkeypatch):
@@ -263,14 +263,14 @@ def replaced(path):
 
 
 def test_files_replaced_meanwhile_are_refused_and_nothing_is_written(project, monkeypatch):
-    path, ask = Path("models/run_1.murmur_weights/fold_0.safetensors"), elsewhere.figures
+    path, ask = Path("models/run_1.murmur_weights/fold_0.safetensors"), trained_models.score_models
 
     def figures(*arguments, **options):
         replaced(path)
         return ask(*arguments, **options)
 
-    monkeypatch.setattr(elsewhere, "figures", figures)
-    monkeypatch.setattr("murmur.generalisation.robustness.figures", figures)
+    monkeypatch.setattr(external_validation, "figures", figures)
+    monkeypatch.setattr("murmur.generalisation.robustness.score_models", figures)
     targets = (Path("plots/robustness.csv"), Path("metrics/elsewhere_synthetic.json"))
     for target in targets:
         target.unlink(missing_ok=True)
@@ -285,14 +285,14 @@ def test_files_replaced_meanwhile_are_refused_and_nothing_is_written(project, mo
     "name", ["metrics/folds.csv", "data/recordings.parquet", "data/folds/run_0.parquet", "dvc.lock"]
 )
 def test_each_file_of_the_experiment_counts(project, name):
-    before = workplace.state()
-    workplace.check_state(before)
+    before = dvc_project.list_state()
+    dvc_project.check_unchanged(before)
     files.write_text("metrics/elsewhere_x.json", "{}")
-    workplace.check_state(before)
+    dvc_project.check_unchanged(before)
     Path("metrics/elsewhere_x.json").unlink()
     replaced(Path(name))
     with pytest.raises(MurmurError, match=f"{name} was replaced while this ran"):
-        workplace.check_state(before)
+        dvc_project.check_unchanged(before)
 
 
 def test_beside_a_repro_at_work_nothing_is_scored(project):
@@ -305,9 +305,9 @@ def test_beside_a_repro_at_work_nothing_is_scored(project):
             cli.robustness(disturb="gain")
         other = {str(Path("metrics/elsewhere_x.json").resolve()): writes.popitem()[1]}
         notes.write_text(json.dumps({"write": other}))
-        workplace.state()
+        dvc_project.list_state()
         notes.write_text('{"write": {"')  # cut by a kill
-        workplace.state()
+        dvc_project.list_state()
     finally:
         notes.write_text(before)
 
@@ -329,7 +329,7 @@ def test_robustness_of_a_leaky_experiment_is_marked(leaky, capfd):
 
 
 def test_a_leaky_experiment_is_marked_elsewhere_and_private_names_are_not_written(leaky, monkeypatch, capfd):
-    read = tables.read_card
+    read = read_card
     monkeypatch.setattr(tables, "read_card", lambda path: replace(read(path), shareable=False))
     cli.evaluate_on("synthetic", [], ["download.synthetic.patients=30"], md=True)
     out, text = capfd.readouterr().out, Path("metrics/elsewhere_synthetic.json").read_text()

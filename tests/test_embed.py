@@ -6,9 +6,8 @@ import torch
 import yaml
 
 from murmur.errors import MurmurError
-from murmur.features import embedding as module
-from murmur.features import mel
-from murmur.features.embedding import embed
+from murmur.features import embedding, store
+from murmur.features.embedding import compute_embeddings
 from murmur.models import m2d
 from stages import embed as stage
 from tests import made
@@ -18,7 +17,7 @@ FRAMES, SEGMENTS = 70, 7
 
 @pytest.fixture(autouse=True)
 def _small_batches(monkeypatch):
-    monkeypatch.setattr(module, "BATCH", 2)
+    monkeypatch.setattr(embedding, "BATCH", 2)
 
 
 @pytest.fixture(scope="module")
@@ -29,14 +28,14 @@ def weights(tmp_path_factory):
 def spectrograms(path, *, channels=1, mels=80, dtype="float32"):
     """Write random ones in the format of the file's name; return the path."""
     x = 4 * np.random.default_rng(0).standard_normal((SEGMENTS, channels, mels, FRAMES)) - 7
-    with mel.writer(path, x.shape, np.dtype(dtype)) as write:
+    with store.open_writer(path, x.shape, np.dtype(dtype)) as write:
         write(x.astype(dtype))
     return path
 
 
 def run(features, weights, out, *, pool="mean", device="cpu"):
-    embed(features, weights, out, pool=pool, device=device)
-    return mel.read(out)
+    compute_embeddings(features, weights, out, pool=pool, device=device)
+    return store.read_array(out)
 
 
 @pytest.mark.parametrize(("pool", "time", "dtype"), [("mean", 1, "float32"), ("none", 5, "float16")])
@@ -45,7 +44,7 @@ def test_row_k_is_the_encoding_of_segment_k(tmp_path, weights, pool, time, dtype
     found = run(features, weights, tmp_path / "embedding.npy", pool=pool)
     assert found.shape == (SEGMENTS, 1, 960, time) and found.dtype == np.float32
     encoder = m2d.load(weights).eval()
-    for row, x in zip(found, mel.read(features), strict=True):
+    for row, x in zip(found, store.read_array(features), strict=True):
         with torch.no_grad():
             expected = encoder(torch.tensor(x[None]).float())[0].numpy()
         expected = expected.mean(axis=0, keepdims=True) if pool == "mean" else expected
@@ -56,7 +55,7 @@ def test_row_k_is_the_encoding_of_segment_k(tmp_path, weights, pool, time, dtype
 def with_one_worker(tmp_path_factory, weights):
     root = tmp_path_factory.mktemp("one")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "BATCH", 2)
+        patch.setattr(embedding, "BATCH", 2)
         patch.setenv("MURMUR_WORKERS", "1")
         run(spectrograms(root / "mel.npy"), weights, root / "embedding.npy", pool="none")
         run(root / "mel.npy", weights, root / "embedding.parquet", pool="none")
@@ -70,7 +69,7 @@ def test_bytes_do_not_depend_on_the_workers_or_the_input_format(
     out = tmp_path / f"embedding.{kind}"
     run(spectrograms(tmp_path / f"mel.{kind}"), weights, out, pool="none")
     assert out.read_bytes() == (with_one_worker / out.name).read_bytes()
-    assert mel.read(out).tobytes() == mel.read(with_one_worker / "embedding.npy").tobytes()
+    assert store.read_array(out).tobytes() == store.read_array(with_one_worker / "embedding.npy").tobytes()
 
 
 def test_each_worker_uses_one_core(tmp_path, weights, monkeypatch):
@@ -138,5 +137,5 @@ def test_the_stage_goes_by_the_parameters(tmp_path, weights, monkeypatch, kind):
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(made.changed(changes)))
     monkeypatch.chdir(tmp_path)
     stage.main()
-    assert mel.read("data/embedding").shape == (SEGMENTS, 1, 960, 5)
-    assert mel.file_in("data/embedding").name == f"array.{kind}"
+    assert store.read_array("data/embedding").shape == (SEGMENTS, 1, 960, 5)
+    assert store.find_array("data/embedding").name == f"array.{kind}"

@@ -8,15 +8,24 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from murmur import params, tables
-from murmur import text as words
+from murmur import formatting, leaks
 from murmur.errors import MurmurError
-from murmur.evaluation import levels as answers
-from murmur.evaluation import metrics, scores
-from murmur.evaluation import results as evaluate
+from murmur.evaluation import levels, metrics, output, run_files, scores
+from murmur.evaluation.results import (
+    describe_protocol,
+    describe_selection,
+    evaluate_predictions,
+    have_validation,
+    summarise,
+)
+from murmur.params.validation import check
 from murmur.recordings import download
-from murmur.reporting import spectrograms as pictures
-from murmur.tables import LEVELS
+from murmur.reporting import spectrograms
+from murmur.sections.experiment import Params
+from murmur.tables.csv_input import read_csv
+from murmur.tables.left_out import count_by_reason
+from murmur.tables.levels import LEVELS
+from murmur.tables.predictions import predictions_schema
 from tests.experiment import CARD, CLASSES, RUNS, experiment, options, said, silenced, two_classes
 from tests.made import changed
 
@@ -29,20 +38,20 @@ def made():
 @pytest.mark.parametrize("level", LEVELS)
 def test_results_are_those_of_the_answers_at_each_level(made, level):
     made["options"] = options(level=level, thresholds="uar", rule="mean_logit")
-    results, (of, tables, fitted) = evaluate.evaluate(**made), said(made)
+    results, (of, tables, fitted) = evaluate_predictions(**made), said(made)
     for name, by in (("folds", ["run", "fold"]), ("runs", ["run"])):
         for each in LEVELS:
             rows = results.tables[name].query("level == @each").drop(columns="level").reset_index(drop=True)
-            expected = scores.score(tables[each], of[each], CARD, by)
+            expected = scores.score_units(tables[each], of[each], CARD, by)
             pd.testing.assert_frame_equal(rows, expected[rows.columns])
     pd.testing.assert_frame_equal(results.tables["calibration"], fitted)
     own = fitted[fitted["level"] == level]
-    points = scores.operating_points(tables[level], of[level], CARD, own, made["options"], seed=5)
+    points = scores.score_operating_points(tables[level], of[level], CARD, own, made["options"], seed=5)
     pd.testing.assert_frame_equal(results.tables["operating_points"], points)
     runs = results.tables["runs"].query("level == @level")
     names = ["weighted_accuracy_official", "uar", "sensitivity", "specificity", "f1_macro", "roc_auc"]
-    drawn = scores.bootstrap(tables[level], of[level], CARD, names, 50, seed=5)
-    expected = scores.headline(runs, names, drawn, quiet=True)
+    drawn = scores.bootstrap_persons(tables[level], of[level], CARD, names, 50, seed=5)
+    expected = scores.summarise_headline(runs, names, drawn, quiet=True)
     assert results.details["level"] == level and list(results.details["headline"]) == names
     for name in names:
         assert results.details["headline"][name] == pytest.approx(expected[name], nan_ok=True)
@@ -54,20 +63,20 @@ def test_results_are_those_of_the_answers_at_each_level(made, level):
 
 
 def test_persons_are_counted(made):
-    runs = evaluate.evaluate(**made).tables["runs"]
+    runs = evaluate_predictions(**made).tables["runs"]
     assert set(runs["n_persons"]) == {22} and runs.query("level == 'patient'")["n_units"].tolist() == [24, 24]
 
 
 def test_a_model_that_speaks_of_patients_is_scored_by_patients_only(made):
     predictions = {run: at_patients(made, run) for run in RUNS}
-    results = evaluate.evaluate(**made | {"predictions": predictions})
+    results = evaluate_predictions(**made | {"predictions": predictions})
     assert set(results.tables["runs"]["level"]) == {"patient"}
-    from_segments = evaluate.evaluate(**made).tables["runs"].query("level == 'patient'")["uar"].tolist()
+    from_segments = evaluate_predictions(**made).tables["runs"].query("level == 'patient'")["uar"].tolist()
     assert results.tables["runs"]["uar"].tolist() == pytest.approx(from_segments)
     assert set(results.tables["subgroups"]["group"]) == {"sex"}, "the site is a recording's"
     made |= {"predictions": predictions, "options": options(level="recording")}
     with pytest.raises(MurmurError, match=r"evaluate\.level: recording is below patient"):
-        evaluate.evaluate(**made)
+        evaluate_predictions(**made)
 
 
 def at_patients(made, run):
@@ -80,27 +89,27 @@ def at_patients(made, run):
 def test_predictions_that_do_not_fit_the_folds_are_refused(made):
     made["predictions"][3] = made["predictions"][3].query("role != 'test' or fold != 1")
     with pytest.raises(MurmurError, match=r"run 3: fold 1 is missing.*dvc repro train@3"):
-        evaluate.evaluate(**made)
+        evaluate_predictions(**made)
 
 
 @pytest.mark.parametrize(
     "change, words", [(lambda made: made, "answered Unknown"), (two_classes, "taken for wrong")]
 )
 def test_what_has_no_usable_segment_is_counted_at_every_level(made, change, words):
-    whole = evaluate.evaluate(**change(made))
+    whole = evaluate_predictions(**change(made))
     assert whole.details["no_answer"] == {"recording": 0, "patient": 0}
     quiet = made["recordings"].query("patient_id == 'p4'")["recording_id"].tolist()
     other = made["recordings"].query("patient_id == 'p0'")["recording_id"].iloc[0]
-    results = evaluate.evaluate(**silenced(change(made), *quiet, other))
+    results = evaluate_predictions(**silenced(change(made), *quiet, other))
     assert results.details["no_answer"] == {"recording": len(quiet) + 1, "patient": 1}
     for name in ("folds", "runs"):
         before, after = (r.tables[name].query("level != 'segment'") for r in (whole, results))
         assert after["n_units"].tolist() == before["n_units"].tolist()
     none = results.tables["runs"].groupby("level")["n_no_answer"].first().to_dict()
     assert none == {"segment": 0, "recording": len(quiet) + 1, "patient": 1}
-    said_of = evaluate.in_words(results.details)
+    said_of = summarise(results.details)
     assert f"without a usable segment, {words}: {{'recording': {len(quiet) + 1}, 'patient': 1}}" in said_of
-    assert "usable segment" not in evaluate.in_words(whole.details)
+    assert "usable segment" not in summarise(whole.details)
 
 
 def without_unknown_in_fold_0(made):
@@ -118,19 +127,19 @@ def without_unknown_in_fold_0(made):
 def test_a_class_that_is_absent_from_a_test_part_is_undefined_there_and_told(made, tmp_path):
     made = without_unknown_in_fold_0(made) | {"options": options(draws=0)}
     made["predictions"], made["folds"] = ({0: made[name][0]} for name in ("predictions", "folds"))
-    results = evaluate.evaluate(**made)
+    results = evaluate_predictions(**made)
     rows = results.tables["folds"].query("level == 'patient'").set_index("fold")
     undefined = ["uar", "roc_auc", "f1_macro", "recall_Unknown", "weighted_accuracy_official"]
     assert rows.loc[[0, 2], undefined].isna().all(axis=None) and rows.loc[1, undefined].notna().all()
     assert results.details["absent"] == {"Unknown": 2}
     assert (
         "2 folds have no Unknown in their test part: what needs it is undefined there (-), not 0"
-        in evaluate.in_words(results.details)
+        in summarise(results.details)
     )
     run = results.tables["runs"].query("level == 'patient'").iloc[0]
     assert run["recall_Unknown"] == rows.loc[1, "recall_Unknown"], "of the pooled units, not a mean of folds"
     assert results.details["headline"]["uar"]["mean"] == run["uar"]
-    evaluate.write(results, tmp_path / "metrics", tmp_path / "plots")
+    output.write_results(results, tmp_path / "metrics", tmp_path / "plots")
     line = (tmp_path / "metrics/folds.csv").read_text().splitlines()
     place = line[0].split(",").index("recall_Unknown")
     assert line[3].split(",")[2] == "patient" and line[3].split(",")[place] == ""
@@ -140,23 +149,23 @@ def test_a_class_that_is_absent_from_a_test_part_is_undefined_there_and_told(mad
 
 
 def test_nothing_is_said_of_absent_classes_where_all_are_there():
-    results = evaluate.evaluate(**experiment(patients=60) | {"options": options(draws=0)})
-    assert results.details["absent"] == {} and "undefined" not in evaluate.in_words(results.details)
+    results = evaluate_predictions(**experiment(patients=60) | {"options": options(draws=0)})
+    assert results.details["absent"] == {} and "undefined" not in summarise(results.details)
 
 
 def test_of_one_run_there_is_no_sd(made):
     made["folds"] = {0: made["folds"][0]}
     made["predictions"] = {0: made["predictions"][0]}
-    details = evaluate.evaluate(**made).details
+    details = evaluate_predictions(**made).details
     assert all(np.isnan(row["sd"]) for row in details["headline"].values())
-    line = next(line for line in evaluate.in_words(details).splitlines() if " uar " in line)
+    line = next(line for line in summarise(details).splitlines() if " uar " in line)
     uar = details["headline"]["uar"]
     assert line.split() == ["uar", f"{uar['mean']:.3f}", "-", f"{uar['low']:.3f}-{uar['high']:.3f}", "0.333"]
 
 
 def test_without_draws_there_is_no_interval(made):
-    details = evaluate.evaluate(**made | {"options": options(draws=0)}).details
-    line = next(line for line in evaluate.in_words(details).splitlines() if " uar " in line)
+    details = evaluate_predictions(**made | {"options": options(draws=0)}).details
+    line = next(line for line in summarise(details).splitlines() if " uar " in line)
     assert line.split()[3] == "-" and line.split()[2] != "-"
 
 
@@ -164,13 +173,13 @@ def test_too_many_draws_that_lack_a_class_give_no_interval_and_are_told(made, ca
     lone = made["recordings"]["patient_id"].eq("p1")
     label = made["recordings"]["patient_label"].replace("Unknown", "Absent").mask(lone, "Unknown")
     made["recordings"] = made["recordings"].assign(patient_label=label)
-    row = evaluate.evaluate(**made).details["headline"]["uar"]
+    row = evaluate_predictions(**made).details["headline"]["uar"]
     assert np.isnan(row["low"]) and np.isnan(row["high"]) and 0 <= row["mean"] <= 1
     assert "note: uar is undefined in " in capsys.readouterr().out
 
 
 def test_details(made):
-    results = evaluate.evaluate(**made)
+    results = evaluate_predictions(**made)
     details, patients = results.details, results.tables["runs"].query("level == 'patient'")
     for name, row in details["headline"].items():
         assert row["mean"] == pytest.approx(patients[name].mean())
@@ -187,11 +196,11 @@ def test_details(made):
         "sensitivity": 0.9,
         "prevalence": 0.1,
     }
-    assert "always Present" in evaluate.in_words(details)
+    assert "always Present" in summarise(details)
 
 
 def test_what_details_tell_of_the_data(made):
-    data = evaluate.evaluate(**made).details["data"]
+    data = evaluate_predictions(**made).details["data"]
     recordings, patients = made["recordings"], made["recordings"].drop_duplicates("patient_id")
     n = len(recordings)
     assert (data["recordings"], data["patients"], data["persons"], data["left_out"]) == (n, 24, 22, 4)
@@ -205,16 +214,16 @@ def test_what_details_tell_of_the_data(made):
         }
     assert data["sites"] == recordings["site"].value_counts().to_dict()
     assert data["sex"] == patients["sex"].fillna("not stated").value_counts().to_dict()
-    nothing = evaluate.evaluate(**made | {"recordings": recordings.assign(sex=None)}).details["data"]
+    nothing = evaluate_predictions(**made | {"recordings": recordings.assign(sex=None)}).details["data"]
     assert nothing["sex"] == {}
     ages = np.where(recordings["patient_id"].duplicated(), "adult", "child")
-    grown = evaluate.evaluate(**made | {"recordings": recordings.assign(age_group=ages)}).details["data"]
+    grown = evaluate_predictions(**made | {"recordings": recordings.assign(age_group=ages)}).details["data"]
     once = (recordings["patient_id"].value_counts() == 1).sum()
     assert grown["age_group"] == {"child": once, "not stated": 24 - once} and 0 < once < 24
 
 
 def test_the_summary_is_few_lines(made):
-    results = evaluate.evaluate(**made)
+    results = evaluate_predictions(**made)
     figures = results.details["headline"]
     lead = figures["weighted_accuracy_official"]
     assert results.summary == {
@@ -227,14 +236,14 @@ def test_the_summary_is_few_lines(made):
 
 
 def test_two_classes(made):
-    results = evaluate.evaluate(**two_classes(made))
+    results = evaluate_predictions(**two_classes(made))
     assert next(iter(results.summary)) == "accuracy" and results.details["baseline"]["answer"] == "Absent"
 
 
 def test_the_score_of_the_2016_challenge_leads_where_quality_is_told(made):
     made = two_classes(made)
     quality = np.where(np.arange(len(made["recordings"])) % 3, "good", "poor")
-    results = evaluate.evaluate(**made | {"recordings": made["recordings"].assign(quality=quality)})
+    results = evaluate_predictions(**made | {"recordings": made["recordings"].assign(quality=quality)})
     assert next(iter(results.summary)) == "macc"
     assert set(results.tables["subgroups"]["group"]) == {"site", "quality", "sex"}
     runs = results.tables["runs"].set_index("level")
@@ -244,7 +253,7 @@ def test_the_score_of_the_2016_challenge_leads_where_quality_is_told(made):
 @pytest.mark.parametrize("said, shared, leaky", [({}, 0, False), ({}, 1, True), ({"leaky": True}, 0, True)])
 def test_leaky_if_said_so_or_if_the_audit_finds_it(made, said, shared, leaky):
     audit = made["audit"].assign(shared_persons=shared)
-    results = evaluate.evaluate(**made | {"audit": audit, "protocol": said, "options": options(draws=0)})
+    results = evaluate_predictions(**made | {"audit": audit, "protocol": said, "options": options(draws=0)})
     assert results.details["protocol"]["leaky"] is leaky and results.summary["leaky"] is leaky
 
 
@@ -263,13 +272,13 @@ def test_leaky_if_said_so_or_if_the_audit_finds_it(made, said, shared, leaky):
     ],
 )
 def test_the_protocol_names_what_leaks_whatever_the_audit_finds(made, changes, leaky, flaws):
-    checked = params.check(params.Params, changed(changes), where="params.yaml")
-    protocol = evaluate.protocol(checked.split, checked.segment, CARD, folds=5)
+    checked = check(Params, changed(changes), where="params.yaml")
+    protocol = describe_protocol(checked.split, checked.segment, CARD, folds=5)
     assert (protocol["leaky"], protocol["flaws"], protocol["folds"]) == (leaky, flaws, 5)
     assert protocol["validate_on"] == checked.split.validate_on and protocol["person"] == "made up"
     nothing = made["audit"].assign(shared_persons=0)
     made |= {"audit": nothing, "protocol": protocol, "options": options(draws=0)}
-    found = evaluate.evaluate(**made).details["protocol"]
+    found = evaluate_predictions(**made).details["protocol"]
     assert (found["leaky"], found["flaws"]) == (leaky, flaws)
 
 
@@ -285,8 +294,8 @@ def renamed(made, names):
 
 def test_every_name_of_a_class_that_a_fixed_column_has_too_is_refused(made):
     one = renamed(made | {"options": options(draws=0)}, ("Qx", "Qy", "Qz"))
-    found = evaluate.evaluate(**one).tables | dict(enumerate(said(one)[1].values()))
-    columns = {c for table in found.values() for c in table} | {*tables.predictions_schema(["Qx"]).names}
+    found = evaluate_predictions(**one).tables | dict(enumerate(said(one)[1].values()))
+    columns = {c for table in found.values() for c in table} | {*predictions_schema(["Qx"]).names}
     for classes in (CLASSES, ("Abnormal", "Normal")):
         columns |= set(metrics.from_confusion(np.zeros((len(classes),) * 2), classes, classes[:1]))
     prefixes = {c.removesuffix("Qx") for c in columns if c.endswith("Qx")}
@@ -298,7 +307,7 @@ def test_every_name_of_a_class_that_a_fixed_column_has_too_is_refused(made):
         "Normal",
     }
     assert collide == {"macro"}
-    for name in (*collide, answers.NO_ANSWER, *LEVELS, "Macro", "No_Answer"):
+    for name in (*collide, levels.NO_ANSWER, *LEVELS, "Macro", "No_Answer"):
         with pytest.raises(MurmurError, match=r"has a meaning of its own .*class_map renames"):
             download._check_names(("ill", name))
 
@@ -334,31 +343,31 @@ ODD += [("a,b", 'a"b', "a|b"), ("<b>", "$x$", "a/b"), ("uar", "calibrated", "auc
 def test_classes_of_odd_names_have_the_same_figures(made, names, tmp_path):
     made["options"] = options(draws=5)
     download._check_names(names)
-    plain = evaluate.evaluate(**renamed(made, ("Qx", "Qy", "Qz")))
-    found = evaluate.evaluate(**renamed(made, names))
+    plain = evaluate_predictions(**renamed(made, ("Qx", "Qy", "Qz")))
+    found = evaluate_predictions(**renamed(made, names))
     assert found.summary == pytest.approx(plain.summary)
-    evaluate.write(found, tmp_path, tmp_path)
-    runs, expected = tables.read_csv(tmp_path / "runs.csv"), plain.tables["runs"].round(6)
+    output.write_results(found, tmp_path, tmp_path)
+    runs, expected = read_csv(tmp_path / "runs.csv"), plain.tables["runs"].round(6)
     for kind in ("precision", "recall", "f1"):
         for name, other in zip(names, ("Qx", "Qy", "Qz"), strict=True):
             assert runs[f"{kind}_{name}"].tolist() == pytest.approx(expected[f"{kind}_{other}"].tolist())
-    confusion = tables.read_csv(tmp_path / "confusion.csv")
+    confusion = read_csv(tmp_path / "confusion.csv")
     assert set(confusion["actual"]) == set(names) and len(confusion) == len(plain.plots["confusion"])
 
 
 def test_the_interval_resamples_the_groups_of_who_share_audio(made):
     made["recordings"]["group"] = made["recordings"]["person_id"]
-    alone = evaluate.evaluate(**made).details
+    alone = evaluate_predictions(**made).details
     assert alone["resampled"] == {"groups": 22, "persons": 22}
-    without = evaluate.evaluate(**made | {"recordings": made["recordings"].drop(columns="group")}).details
+    without = evaluate_predictions(**made | {"recordings": made["recordings"].drop(columns="group")}).details
     assert without["headline"] == alone["headline"], "nobody shares audio: persons"
     number = made["recordings"]["person_id"].str[1:].astype(int)
     made["recordings"]["group"] = "g" + (number // 4).astype(str)
-    merged = evaluate.evaluate(**made)
+    merged = evaluate_predictions(**made)
     groups = made["recordings"]["group"].nunique()
     assert merged.details["resampled"] == {"groups": groups, "persons": 22}
     assert set(merged.tables["runs"]["n_persons"]) == {22}
-    assert f"resamples {groups} groups of 22 persons" in evaluate.in_words(merged.details)
+    assert f"resamples {groups} groups of 22 persons" in summarise(merged.details)
     lead, one = (next(iter(d["headline"].values())) for d in (merged.details, alone))
     assert lead["mean"] == one["mean"] and (lead["low"], lead["high"]) != (one["low"], one["high"])
 
@@ -366,30 +375,30 @@ def test_the_interval_resamples_the_groups_of_who_share_audio(made):
 def test_unknown_persons_are_a_flaw_with_its_number(made):
     n = len(made["recordings"])
     card = replace(CARD, unknown_persons=n)
-    checked = params.check(params.Params, changed({}), where="params.yaml")
-    protocol = evaluate.protocol(checked.split, checked.segment, card, folds=3)
+    checked = check(Params, changed({}), where="params.yaml")
+    protocol = describe_protocol(checked.split, checked.segment, card, folds=3)
     nothing = made["audit"].assign(shared_persons=0)
     made |= {"card": card, "audit": nothing, "protocol": protocol, "options": options(draws=5)}
-    results = evaluate.evaluate(**made)
+    results = evaluate_predictions(**made)
     assert results.summary["leaky"] is True and results.details["protocol"]["flaws"] == "data set"
-    first, *_, last = evaluate.in_words(results.details).splitlines()
-    assert first == f"LEAKY, the figures may flatter: {words.unknown_persons(n, n)}."
+    first, *_, last = summarise(results.details).splitlines()
+    assert first == f"LEAKY, the figures may flatter: {leaks.describe_unknown_persons(n, n)}."
     assert f"the persons of {n} of {n} recordings are unknown: no split of these data can be" in first
-    assert "resamples at most 22 persons" in last and words.GIVEN in last
+    assert "resamples at most 22 persons" in last and formatting.INTERVAL_NOTE in last
 
 
 def test_a_table_of_leaky_figures_says_so_first_and_another_does_not(made):
     made["options"] = options(draws=5)
-    leaky = evaluate.in_words(evaluate.evaluate(**made).details)
+    leaky = summarise(evaluate_predictions(**made).details)
     assert leaky.startswith("LEAKY, the figures may flatter: the worst fold shares 2 persons.\n")
     made["audit"] = made["audit"].assign(shared_persons=0)
-    assert "LEAKY" not in evaluate.in_words(evaluate.evaluate(**made).details)
+    assert "LEAKY" not in summarise(evaluate_predictions(**made).details)
 
 
 @pytest.mark.parametrize(("given", "flaws"), [(True, "none"), (False, "validate_on")])
 def test_a_validation_part_of_a_published_split_selects_whatever_validate_on_says(given, flaws):
-    checked = params.check(params.Params, changed({"split.validate_on": "test"}), where="params.yaml")
-    found = evaluate.protocol(checked.split, checked.segment, CARD, 1, has_validation=given)
+    checked = check(Params, changed({"split.validate_on": "test"}), where="params.yaml")
+    found = describe_protocol(checked.split, checked.segment, CARD, 1, has_validation=given)
     assert found["flaws"] == flaws and found["leaky"] is not given
 
 
@@ -405,13 +414,13 @@ def test_a_validation_part_of_a_published_split_selects_whatever_validate_on_say
     ],
 )
 def test_what_selects_the_epoch_and_what_stops_the_training(changes, stops):
-    train = params.check(params.Params, changed(changes), where="params.yaml").train
-    assert evaluate.selection(train) == {"select_on": "loss", "stops": stops}
+    train = check(Params, changed(changes), where="params.yaml").train
+    assert describe_selection(train) == {"select_on": "loss", "stops": stops}
 
 
 def test_how_many_are_scored_and_by_which_parts(made):
     made["options"] = options(draws=5)
-    whole = evaluate.evaluate(**made).details
+    whole = evaluate_predictions(**made).details
     assert whole["scored"] == {
         **{"units": 24, "of": 24, "least_runs": 2, "most_runs": 2, "in_parts": False},
         "lowest_level": "segment",
@@ -420,7 +429,7 @@ def test_how_many_are_scored_and_by_which_parts(made):
     for name in ("folds", "predictions"):  # one fold of run 0 and two of run 3, one without validation
         made[name] = {r: t[t["fold"] >= 2 - (r > 0)].copy() for r, t in made[name].items()}
         made[name][0] = made[name][0][made[name][0]["role"] != "validation"]
-    part = evaluate.evaluate(**made).details
+    part = evaluate_predictions(**made).details
     tested = {
         r: set(t.query("role == 'test'")["recording_id"].str.split("_").str[0])
         for r, t in made["folds"].items()
@@ -428,26 +437,26 @@ def test_how_many_are_scored_and_by_which_parts(made):
     assert part["scored"]["units"] == len(tested[0] | tested[3]) < part["scored"]["of"] == 24
     assert (part["scored"]["least_runs"], part["scored"]["most_runs"]) == (1, 2)
     assert part["parts"] == {"folds": 3, "without_validation": 1, "test_parts": 3}
-    assert not evaluate.has_validation(made["folds"])
+    assert not have_validation(made["folds"])
 
 
 def test_what_is_left_out_of_private_data_is_counted_and_not_named():
     reasons = ["/data/own/Ann Smith/1.wav: is cut short", "last piece of 0.52 s is too short for a segment"]
     reasons += ["last piece of 0.61 s is too short for a segment", "class ill is left out by class_map"]
     table = pd.DataFrame({"stage": "download", "item": ["Ann", "b", "c", "d"], "reason": reasons})
-    found = evaluate.unnamed(table)
+    found = count_by_reason(table)
     assert sorted(found.itertuples(index=False, name=None)) == [
         ("download", "another reason", 1),
         ("download", "left out by class_map", 1),
         ("download", "too short for a segment", 2),
     ]
-    assert evaluate.unnamed(table[:0]).empty
+    assert count_by_reason(table[:0]).empty
 
 
 def test_recorded_rates_are_counted_by_class(made):
     ill = made["recordings"]["label"] == "Present"
     made["recordings"]["sample_rate"] = np.where(ill, 1000, 4000)
-    rates = evaluate.evaluate(**made | {"options": options(draws=0)}).details["data"]["sample_rates"]
+    rates = evaluate_predictions(**made | {"options": options(draws=0)}).details["data"]["sample_rates"]
     counts = made["recordings"]["label"].value_counts()
     assert rates == {
         "1000": {"Present": counts["Present"], "Unknown": 0, "Absent": 0},
@@ -464,14 +473,14 @@ def with_copies(made):
 
 def test_mirrored_copies_are_neither_asked_for_nor_scored(made):
     made["options"] = options(draws=0)
-    plain = evaluate.evaluate(**made)
+    plain = evaluate_predictions(**made)
     made["segments"] = with_copies(made)
-    pd.testing.assert_frame_equal(evaluate.evaluate(**made).tables["runs"], plain.tables["runs"])
+    pd.testing.assert_frame_equal(evaluate_predictions(**made).tables["runs"], plain.tables["runs"])
     said_of = made["predictions"][0]
     copies = said_of[said_of["role"] == "test"].assign(unit_id=said_of["unit_id"] + "r")
     made["predictions"][0] = pd.concat([said_of, copies])
     with pytest.raises(MurmurError, match=r"run 0.*has a prediction but is not test"):
-        evaluate.evaluate(**made)
+        evaluate_predictions(**made)
 
 
 def test_mirrored_copies_that_folds_name_are_scored(made):
@@ -480,7 +489,7 @@ def test_mirrored_copies_that_folds_name_are_scored(made):
     said_of = made["predictions"][0].query("role == 'test'").drop(columns="fold")
     said_of = pd.concat([said_of, said_of.assign(unit_id=said_of["unit_id"] + "r")])
     said_of = said_of.merge(named[["segment_id", "fold"]].rename(columns={"segment_id": "unit_id"}))
-    results = evaluate.evaluate(**made | {"folds": {0: named}, "predictions": {0: said_of}})
+    results = evaluate_predictions(**made | {"folds": {0: named}, "predictions": {0: said_of}})
     runs = results.tables["runs"].set_index("level")
     assert runs.loc["segment", "n_units"] == len(made["segments"])
     counted = results.tables["folds"].query("level == 'recording'")["n_units"].tolist()
@@ -492,37 +501,37 @@ def test_mirrored_copies_that_folds_name_are_scored(made):
 
 def test_the_data_hash_does_not_depend_on_the_order_of_rows(made):
     made["options"] = options(draws=0)
-    before = evaluate.evaluate(**made).details["data"]["sha256"]
+    before = evaluate_predictions(**made).details["data"]["sha256"]
     turned = made["recordings"][::-1].reset_index(drop=True)
-    assert evaluate.evaluate(**made | {"recordings": turned}).details["data"]["sha256"] == before
+    assert evaluate_predictions(**made | {"recordings": turned}).details["data"]["sha256"] == before
     other = made["recordings"].assign(audio_sha256="1")
-    assert evaluate.evaluate(**made | {"recordings": other}).details["data"]["sha256"] != before
+    assert evaluate_predictions(**made | {"recordings": other}).details["data"]["sha256"] != before
 
 
 def test_files_of_the_listed_runs(tmp_path, capsys):
     for run in (0, 1, 12):
         (tmp_path / f"run_{run}.parquet").touch()
-    assert list(evaluate.run_files(tmp_path, [12, 0])) == [0, 12]
+    assert list(run_files.find_run_files(tmp_path, [12, 0])) == [0, 12]
     assert (
         capsys.readouterr().out
         == f"note: {tmp_path}/run_1.parquet is not read: its run is not in split.runs\n"
     )
     with pytest.raises(MurmurError, match="run 2, 3; make it: dvc repro train@2 train@3"):
-        evaluate.run_files(tmp_path, [3, 0, 2])
+        run_files.find_run_files(tmp_path, [3, 0, 2])
 
 
 def test_files_of_other_runs_are_removed_so_that_dvc_lock_names_none(tmp_path, capsys):
     paths = [tmp_path / name for name in ("run_0.parquet", "run_1.parquet", "run_1.parquet.7.part", "notes")]
     for path in paths:
         path.touch()
-    evaluate.remove_others(tmp_path, paths[:1])
+    run_files.remove_other_runs(tmp_path, paths[:1])
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "notes",
         "run_0.parquet",
         "run_1.parquet.7.part",
     ]
     assert "1 files of no run in split.runs are removed" in capsys.readouterr().out
-    evaluate.remove_others(tmp_path, paths[:1])
+    run_files.remove_other_runs(tmp_path, paths[:1])
     assert capsys.readouterr().out == ""
 
 
@@ -540,8 +549,8 @@ def test_files_are_the_same_each_time_and_hold_no_nan(made, tmp_path):
     made["folds"] = {0: made["folds"][0]}  # one run: no SD
     made["predictions"] = {0: made["predictions"][0]}
     for name in ("once", "again"):
-        results = evaluate.evaluate(**made)
-        evaluate.write(results, tmp_path / name / "metrics", tmp_path / name / "plots")
+        results = evaluate_predictions(**made)
+        output.write_results(results, tmp_path / name / "metrics", tmp_path / name / "plots")
     for folder, names in FILES.items():
         assert sorted(f.name for f in (tmp_path / "once" / folder).iterdir()) == names
         for name in names:
@@ -559,14 +568,14 @@ def test_files_are_the_same_each_time_and_hold_no_nan(made, tmp_path):
 
 
 def test_nothing_is_half_written(made, tmp_path, monkeypatch):
-    results = evaluate.evaluate(**made | {"options": options(draws=0)})
+    results = evaluate_predictions(**made | {"options": options(draws=0)})
     metrics_dir, plots_dir = tmp_path / "metrics", tmp_path / "plots"
-    evaluate.write(results, metrics_dir, plots_dir)
+    output.write_results(results, metrics_dir, plots_dir)
     before = {f: f.read_bytes() for f in tmp_path.rglob("*.*")}
     results.tables["folds"]["uar"] = 0.5
     monkeypatch.setattr("pathlib.Path.replace", _full_disk)
     with pytest.raises(OSError, match="full"):
-        evaluate.write(results, metrics_dir, plots_dir)
+        output.write_results(results, metrics_dir, plots_dir)
     assert {f: f.read_bytes() for f in tmp_path.rglob("*.*")} == before
 
 
@@ -578,7 +587,7 @@ def test_gallery_is_the_same_each_time(tmp_path):
     mel = np.random.default_rng(0).normal(size=(8, 1, 16, 20)).astype("float16")
     ids, labels = [f"$r_{k // 2}$" for k in range(8)], ["a", "a", "a", "a", "b", "b", "b", "b"]
     for name in ("one.png", "two.png"):
-        pictures.gallery(
+        spectrograms.draw_gallery(
             mel, ids, labels, ("a", "b", "c"), tmp_path / name, seconds=2.0, frequencies=np.arange(16.0)
         )
     assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
@@ -587,7 +596,7 @@ def test_gallery_is_the_same_each_time(tmp_path):
 def test_gallery_draws_images_in_their_own_colours(tmp_path):
     x = np.zeros((2, 3, 8, 8), np.uint8)
     x[:, 0, :4], x[:, 2, 4:] = 255, 255  # the low bands red, the high ones blue
-    pictures.gallery(
+    spectrograms.draw_gallery(
         x, ["one", "two"], ["a", "b"], ("a", "b"), tmp_path / "g.png", seconds=3.0, frequencies=np.arange(8.0)
     )
     drawn = np.asarray(Image.open(tmp_path / "g.png").convert("RGB")).astype(int)
@@ -601,7 +610,7 @@ COLOURS = ([255, 0, 0], [0, 0, 255])
 
 def test_exported_images_lie_in_a_folder_a_class_with_the_low_bands_below(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (3, 3, 5, 5)).astype(np.uint8)
-    pictures.export(images, ["r@0", "r@9", "s@0"], ["ill", "ill", "well"], tmp_path)
+    spectrograms.export_images(images, ["r@0", "r@9", "s@0"], ["ill", "ill", "well"], tmp_path)
     paths = sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*.png"))
     assert paths == ["ill/r@0.png", "ill/r@9.png", "well/s@0.png"]
     for path, image in zip(paths, images, strict=True):

@@ -17,8 +17,11 @@ import pandas as pd
 import pytest
 import yaml
 
-from murmur import tables
 from murmur.errors import MurmurError, run_stage
+from murmur.tables import parquet
+from murmur.tables.left_out import LEFT_OUT
+from murmur.tables.recordings import RECORDINGS
+from murmur.tables.segments import SEGMENTS
 from tests import made
 
 ROWS = [{"path": f"{k}.wav", "label": ("ill", "well")[k % 2]} for k in range(8)]
@@ -108,9 +111,9 @@ def test_a_broken_recording(project, what):
         rf"1 recordings cannot be used; mend .*leave_out[^\n]*\n *own/2\.wav: {words}",
     )
     run("download", **{"download.on_bad": "leave_out"})
-    left_out = tables.read(OUTS[0], tables.LEFT_OUT)
+    left_out = parquet.read(OUTS[0], LEFT_OUT)
     assert list(left_out["item"]) == ["2"] and left_out["reason"].str.contains(words).all()
-    assert len(tables.read(OUTS[2], tables.RECORDINGS)) == 7 and not (project / "data/raw/2.wav").exists()
+    assert len(parquet.read(OUTS[2], RECORDINGS)) == 7 and not (project / "data/raw/2.wav").exists()
 
 
 def test_all_broken_recordings_are_named_at_once(project):
@@ -133,15 +136,15 @@ def test_all_broken_recordings_are_named_at_once(project):
 def test_what_is_only_unusual_is_taken(project, samples, how, expected):
     made.audio(project / "own/2.wav", samples, **how)
     run("download", "clean", "segment", **{"segment.min_length": 0.1})
-    recordings = tables.read(OUTS[2], tables.RECORDINGS).set_index("recording_id")
+    recordings = parquet.read(OUTS[2], RECORDINGS).set_index("recording_id")
     assert tuple(recordings.loc["2", ["sample_rate", "n_samples"]]) == expected
-    left_out = tables.read("data/left_out/segment.parquet", tables.LEFT_OUT)
+    left_out = parquet.read("data/left_out/segment.parquet", LEFT_OUT)
     short = len(samples) < 1000
     assert ("2" in set(left_out["item"])) == short
     assert (
         not short or "whole recording of 0.01 s is too short" in left_out.set_index("item").loc["2", "reason"]
     )
-    segments = tables.read("data/segments.parquet", tables.SEGMENTS)
+    segments = parquet.read("data/segments.parquet", SEGMENTS)
     assert (set(recordings.index) == set(segments["recording_id"])) != short
 
 
@@ -212,12 +215,12 @@ def test_under_murmur_data_parts_may_be_missing(project):
     (made.circor(project / "lent/circor") / "training_data/1002_PV.wav").unlink()
     made.audio(project / "lent/circor/training_data/5_AV.wav")
     run("download", dataset="circor", positive=None)
-    reasons = tables.read(OUTS[0], tables.LEFT_OUT).set_index("item")["reason"]
+    reasons = parquet.read(OUTS[0], LEFT_OUT).set_index("item")["reason"]
     assert dict(reasons) == {
         "1002_PV": "the file is not there",
         "training_data/5_AV.wav": "no table names this file",
     }
-    assert len(tables.read(OUTS[2], tables.RECORDINGS)) == 5
+    assert len(parquet.read(OUTS[2], RECORDINGS)) == 5
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from murmur.datasets import _fetch as fetch
-from murmur.datasets import circor
-from murmur.errors import MurmurError, explain
+from murmur.datasets import _fetch, circor
+from murmur.errors import MurmurError, explain_os_error
 from tests import made
 
 HEAD = b"HTTP/1.0 200 OK\r\n"
@@ -94,10 +93,10 @@ def test_files_come_several_at_a_time_and_only_once(server, tmp_path, monkeypatc
     sums = serve(
         server, [f"deep/gate{k}.bin" for k in range(4)]
     )  # none is answered before all four are asked for
-    fetch.fetch(server.address, sums, tmp_path / "got")
-    assert {name: fetch.file_sha256(tmp_path / "got" / name) for name in there(tmp_path / "got")} == sums
+    _fetch.fetch(server.address, sums, tmp_path / "got")
+    assert {name: _fetch.file_sha256(tmp_path / "got" / name) for name in there(tmp_path / "got")} == sums
     assert sorted(server.asked) == sorted(sums)
-    fetch.fetch(server.address, sums, tmp_path / "got")
+    _fetch.fetch(server.address, sums, tmp_path / "got")
     assert len(server.asked) == 4
 
 
@@ -107,15 +106,15 @@ def test_goes_on_where_it_stopped(server, tmp_path):
     with pytest.raises(
         MurmurError, match=rf"^{server.address}c\.bin: 404.*run again to go on.*or set MURMUR_DATA"
     ):
-        fetch.fetch(server.address, sums, tmp_path / "got")
+        _fetch.fetch(server.address, sums, tmp_path / "got")
     serve(server, ["c.bin"])
     (tmp_path / "got/b.bin").write_bytes(b"damaged since")
     (tmp_path / "got/d.bin").unlink(missing_ok=True)
     had = there(tmp_path / "got")
     server.asked.clear()
-    fetch.fetch(server.address, sums, tmp_path / "got")
+    _fetch.fetch(server.address, sums, tmp_path / "got")
     assert sorted(server.asked) == sorted({*sums} - {*had} | {"b.bin"})
-    assert {name: fetch.file_sha256(tmp_path / "got" / name) for name in sums} == sums
+    assert {name: _fetch.file_sha256(tmp_path / "got" / name) for name in sums} == sums
 
 
 @pytest.mark.parametrize(
@@ -125,7 +124,7 @@ def test_what_does_not_match_gets_no_name(server, tmp_path, wrong, words):
     name = {"sum": "a.bin", "short": "short.bin"}[wrong]
     serve(server, ["a.bin"])
     with pytest.raises(MurmurError, match=rf"^{server.address}{name}: .*({words}).*run again"):
-        fetch.fetch(server.address, {name: "0" * 64 if wrong == "sum" else None}, tmp_path / "got")
+        _fetch.fetch(server.address, {name: "0" * 64 if wrong == "sum" else None}, tmp_path / "got")
     assert there(tmp_path / "got") == []
     assert len(server.asked) == 3, "it is tried again before it is given up"
 
@@ -137,7 +136,7 @@ def test_a_server_that_is_down_is_told_within_seconds(server, tmp_path):
     with pytest.raises(
         MurmurError, match=rf"^{server.address}a\.bin: .*(refused|Max retries).*set MURMUR_DATA"
     ):
-        fetch.fetch(server.address, {"a.bin": None}, tmp_path / "got")
+        _fetch.fetch(server.address, {"a.bin": None}, tmp_path / "got")
     assert time.monotonic() - begin + sum(server.slept) < 10
 
 
@@ -154,25 +153,25 @@ def test_a_server_that_is_down_is_told_within_seconds(server, tmp_path):
 )
 def test_time_and_size_of_a_file_are_bounded(server, tmp_path, monkeypatch, name, words):
     serve(server, ["page.bin"])
-    monkeypatch.setattr(fetch, "LONGEST_WAIT", 0.2)
-    monkeypatch.setattr(fetch, "LARGEST", 150_000)
+    monkeypatch.setattr(_fetch, "LONGEST_WAIT", 0.2)
+    monkeypatch.setattr(_fetch, "LARGEST", 150_000)
     begin = time.monotonic()
     with pytest.raises(MurmurError, match=rf"^{server.address}{name}\.bin: {words}.*; run again to go on"):
-        fetch.fetch(server.address, {f"{name}.bin": None}, tmp_path / "got")
+        _fetch.fetch(server.address, {f"{name}.bin": None}, tmp_path / "got")
     assert time.monotonic() - begin < 3 and there(tmp_path / "got") == []
 
 
 def test_a_redirect_is_followed_where_the_content_is_known(server, tmp_path):
     known = serve(server, ["page.bin"])["page.bin"]
-    fetch.fetch(server.address, {"elsewhere.bin": known, "odd.bin": None}, tmp_path / "got")
-    assert fetch.file_sha256(tmp_path / "got/elsewhere.bin") == known
+    _fetch.fetch(server.address, {"elsewhere.bin": known, "odd.bin": None}, tmp_path / "got")
+    assert _fetch.file_sha256(tmp_path / "got/elsewhere.bin") == known
     assert (tmp_path / "got/odd.bin").read_bytes() == b"whole"
 
 
 @pytest.mark.parametrize("name", ["../a.bin", "/tmp/a.bin", "a/../../b.bin"])
 def test_a_name_that_leads_out_is_not_fetched(server, tmp_path, name):
     with pytest.raises(MurmurError, match=f"{name}: the name leads out of the folder"):
-        fetch.fetch(server.address, {name: None}, tmp_path / "got")
+        _fetch.fetch(server.address, {name: None}, tmp_path / "got")
     assert server.asked == [] and not (tmp_path / "got").exists()
 
 
@@ -180,10 +179,10 @@ def test_a_full_disk_is_not_the_servers_fault(server, tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(errno.ENOSPC, "full")
 
-    monkeypatch.setattr(fetch, "_save", full)
+    monkeypatch.setattr(_fetch, "_save", full)
     with pytest.raises(OSError) as caught:
-        fetch.fetch(server.address, {"a.bin": None}, tmp_path / "got")
-    assert explain(caught.value).startswith(f"{tmp_path}/got: No space left on device; free some")
+        _fetch.fetch(server.address, {"a.bin": None}, tmp_path / "got")
+    assert explain_os_error(caught.value).startswith(f"{tmp_path}/got: No space left on device; free some")
 
 
 @pytest.fixture
@@ -191,7 +190,7 @@ def published(server, tmp_path, monkeypatch):
     """CirCor put up on the server, nothing of it here; the download stage's work."""
     monkeypatch.delenv("MURMUR_DATA", raising=False)
     monkeypatch.setattr(circor, "ADDRESS", server.address)
-    monkeypatch.setattr(fetch, "kept", lambda name: tmp_path / "kept" / name)
+    monkeypatch.setattr(_fetch, "kept", lambda name: tmp_path / "kept" / name)
     made.circor(server.tree)
     return partial(made.download, "circor", tmp_path / "out", class_map={"Unknown": "Present"})
 
@@ -230,38 +229,38 @@ def test_a_spoilt_server_leaves_nothing(published, server, tmp_path, spoil, word
 
 def test_murmur_data(tmp_path, monkeypatch, capsys):
     monkeypatch.delenv("MURMUR_DATA", raising=False)
-    assert fetch.named("circor") is None and fetch.local("circor") is None
+    assert _fetch.named("circor") is None and _fetch.local("circor") is None
     monkeypatch.setenv("MURMUR_DATA", str(tmp_path))
-    assert fetch.local("circor") is None
+    assert _fetch.local("circor") is None
     assert "MURMUR_DATA has no folder circor: fetching it instead" in capsys.readouterr().err
     (tmp_path / "circor").mkdir()
-    assert fetch.local("circor") == fetch.named("circor") == tmp_path / "circor"
+    assert _fetch.local("circor") == _fetch.named("circor") == tmp_path / "circor"
     assert capsys.readouterr().err == ""
 
 
 def test_fetched_files_are_kept_outside_the_project(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert fetch.kept("circor").name == "circor"
-    assert not fetch.kept("circor").is_relative_to(made.ROOT)
+    assert _fetch.kept("circor").name == "circor"
+    assert not _fetch.kept("circor").is_relative_to(made.ROOT)
 
 
 def test_checksum_files(tmp_path):
     one, two = "a" * 64, "b" * 64
     path = tmp_path / "SHA256SUMS.txt"
-    assert fetch.read_checksums(path) == {}
+    assert _fetch.read_checksums(path) == {}
     path.write_bytes(f"{one} a.wav\r\n{two}  deep/b c.wav\r\n\r\n{two} *d.wav".encode())
-    assert fetch.read_checksums(path) == {"a.wav": one, "deep/b c.wav": two, "d.wav": two}
+    assert _fetch.read_checksums(path) == {"a.wav": one, "deep/b c.wav": two, "d.wav": two}
     for line in ("<html>", f"{one[:-1]} a.wav", f"{one}", "\xff\xfe"):
         path.write_bytes(f"{one} a.wav\n".encode() + line.encode("latin-1"))
         with pytest.raises(MurmurError, match=r"SHA256SUMS\.txt: line 2 is not 'sha256 name'"):
-            fetch.read_checksums(path)
+            _fetch.read_checksums(path)
 
 
 def test_a_list_of_checksums_is_bounded(tmp_path, monkeypatch):
-    monkeypatch.setattr(fetch, "LARGEST_TABLE", 70)
+    monkeypatch.setattr(_fetch, "LARGEST_TABLE", 70)
     (tmp_path / "sums").write_text(f"{'a' * 64} long enough\n")
     with pytest.raises(MurmurError, match="sums: is larger than 70 bytes; delete the file, fetch it again"):
-        fetch.read_checksums(tmp_path / "sums")
+        _fetch.read_checksums(tmp_path / "sums")
 
 
 def archive(path, members, method=zipfile.ZIP_DEFLATED):
@@ -306,8 +305,8 @@ TOO_MUCH = r"1 files of 1000000 bytes are more than such an archive may hold"
 )
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_an_archive_that_is_not_unpacked(tmp_path, monkeypatch, make, words):
-    monkeypatch.setattr(fetch, "MEMBERS", 5)
+    monkeypatch.setattr(_fetch, "MEMBERS", 5)
     make(tmp_path / "set.zip")
     with pytest.raises(MurmurError, match=rf"set\.zip: .*{words}.*; delete it, fetch it again"):
-        fetch.unzip(tmp_path / "set.zip", tmp_path / "set")
+        _fetch.unzip(tmp_path / "set.zip", tmp_path / "set")
     assert [p.name for p in tmp_path.iterdir()] == ["set.zip"]

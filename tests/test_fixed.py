@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from murmur.errors import MurmurError
-from murmur.splits import folds as split
-from murmur.splits import published as fixed
+from murmur.splits.audit import audit_folds, check_audit
+from murmur.splits.published import read_published_split
 from tests import made
 from tests.test_split import NO_PAIRS, deal, people
 
@@ -89,14 +89,14 @@ def test_a_recording_of_another_patient_is_named(tmp_path):
 def test_a_person_on_both_sides_is_found_with_both_ids(tmp_path):
     table = people(linked=8)  # patients 0 to 7 are the persons 52 to 59
     found = deal(table, method="file", file=write(tmp_path / "s.csv", roles(table)))
-    audit = split.audit(found, table, NO_PAIRS)
+    audit = audit_folds(found, table, NO_PAIRS)
     tested = set(table["patient_id"].unique()[::5])
     pairs = [(str(k), str(52 + k)) for k in range(8)]
     assert audit["shared_persons"].tolist() == [sum((a in tested) != (b in tested) for a, b in pairs)]
     assert audit["shared_persons"].iloc[0] > 0
     words = r"\d+ persons, such as \w+ of patient \d+ \(test\) and \w+ of patient"
     with pytest.raises(MurmurError, match=words):
-        split.check(audit, found, table, NO_PAIRS, "error")
+        check_audit(audit, found, table, NO_PAIRS, "error")
 
 
 GOOD = [{"patient_id": "1", "run": 0, "role": "test"}, {"patient_id": "2", "run": 0, "role": "train"}]
@@ -137,24 +137,24 @@ def changed(**cells):
 def test_a_wrong_row_is_named(tmp_path, rows, words):
     path = write(tmp_path / "split.csv", rows)
     with pytest.raises(MurmurError, match=rf"split\.csv: .*{words}"):
-        fixed.read(path, people(), [0])
+        read_published_split(path, people(), [0])
 
 
 def test_cells_are_read_without_the_space_around_them(tmp_path):
     rows = [{f"{k} ": f"\u00a0{v}\t" for k, v in row.items()} for row in GOOD]
-    found = fixed.read(write(tmp_path / "split.csv", rows), people(), [0])
+    found = read_published_split(write(tmp_path / "split.csv", rows), people(), [0])
     assert set(found["role"]) == {"train", "test"}
 
 
 def test_no_file_is_told(tmp_path):
     with pytest.raises(MurmurError, match=r"none\.csv: cannot be read"):
-        fixed.read(tmp_path / "none.csv", people(), [0])
+        read_published_split(tmp_path / "none.csv", people(), [0])
 
 
 def test_the_embedded_split_fits_the_embedded_data_set(tmp_path):
     recordings, *_ = made.download("synthetic", tmp_path / "raw", options={"patients": 60, "seed": 0})
-    found = fixed.read(made.ROOT / "data/splits/synthetic.csv", recordings, [0])
+    found = read_published_split(made.ROOT / "data/splits/synthetic.csv", recordings, [0])
     assert set(found["recording_id"]) == set(recordings["recording_id"])
     folds = found.assign(segment_id=None)
-    audit = split.audit(folds, recordings, NO_PAIRS)
+    audit = audit_folds(folds, recordings, NO_PAIRS)
     assert not audit.filter(like="shared_").to_numpy().any() and np.all(audit["n_test"] > 20)

@@ -6,10 +6,12 @@ import shutil
 
 import pytest
 
-from murmur import params, tables
 from murmur.datasets import folder
 from murmur.errors import MurmurError
-from murmur.recordings import download as front_door
+from murmur.recordings.download import _note_own_folder, summarise
+from murmur.sections.download import Download
+from murmur.tables import parquet
+from murmur.tables.left_out import LEFT_OUT
 from tests import made
 
 
@@ -359,7 +361,7 @@ def test_a_name_that_is_not_utf8_is_listed(tmp_path):
     shutil.copy(root / "a.wav", os.fsencode(root) + b"/Aufnahme_\xe4.wav")
     shutil.copy(root / "a.wav", root / "new\nline.wav")
     _, _, left_out = download(root, tmp_path / "out")
-    tables.write(left_out, tmp_path / "left_out.parquet", tables.LEFT_OUT)
+    parquet.write(left_out, tmp_path / "left_out.parquet", LEFT_OUT)
     assert sorted(left_out["item"]) == [r"Aufnahme_\udce4.wav", r"new\nline.wav"]
 
 
@@ -390,10 +392,10 @@ def test_none_of_the_files_is_there(tmp_path):
 
 def test_a_rate_that_tells_the_class_is_noted(tmp_path):
     root = made.folder(tmp_path / "own")
-    assert len(front_door.in_words(*download(root, tmp_path / "out"))) == 1
+    assert len(summarise(*download(root, tmp_path / "out"))) == 1
     for name in "ac":
         made.audio(root / f"{name}.wav", rate=1000)
-    assert front_door.in_words(*download(root, tmp_path / "out")) == [
+    assert summarise(*download(root, tmp_path / "out")) == [
         "4 recordings, all of unknown persons; 0 left out",
         "note: recorded rates differ by class: ill 1000 Hz (2); well 4000 Hz (2); answers by the rate alone "
         "would have an unweighted average recall of 1.00 (0.50 by chance)",
@@ -402,10 +404,8 @@ def test_a_rate_that_tells_the_class_is_noted(tmp_path):
 
 def test_own_recordings_that_are_not_read_are_told_since_dvc_looks_at_their_folder(tmp_path, capsys):
     made.folder(tmp_path / "own")
-    section = params.Download(
-        limit=None, on_bad="error", remote="private", folder={"path": str(tmp_path / "own")}
-    )
-    front_door._note_own_folder("folder", section)
+    section = Download(limit=None, on_bad="error", remote="private", folder={"path": str(tmp_path / "own")})
+    _note_own_folder("folder", section)
     assert capsys.readouterr().out == ""
-    front_door._note_own_folder("synthetic", section)
+    _note_own_folder("synthetic", section)
     assert "own holds 4 recordings, and dvc.lock names its size" in capsys.readouterr().out

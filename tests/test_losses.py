@@ -7,7 +7,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch.nn import functional as F
 
 from murmur.errors import MurmurError
-from murmur.training.losses import Loss, answer, class_weights
+from murmur.training.losses import Loss, average_heads, compute_class_weights
 from tests.made import train_options
 
 CLASSES = ("Present", "Unknown", "Absent")
@@ -58,7 +58,7 @@ def test_focal_loss_makes_little_of_what_is_known():
 
 def test_several_heads_answer_with_their_mean():
     heads = torch.tensor(DRAW.normal(size=(20, 4, 3)))
-    assert torch.equal(answer(heads), heads.mean(dim=1)) and answer(LOGITS) is LOGITS
+    assert torch.equal(average_heads(heads), heads.mean(dim=1)) and average_heads(LOGITS) is LOGITS
     for kind in ("focal", "cross_entropy"):
         assert loss(heads, loss=kind) == pytest.approx(loss(heads.mean(dim=1), loss=kind))
 
@@ -99,7 +99,7 @@ COUNTS = np.array([30, 5, 65])
 
 
 def weights(counts=COUNTS, metric=(1.0, 1.0, 1.0), **options):
-    return class_weights(counts, CLASSES, metric, train_options(**options)).numpy()
+    return compute_class_weights(counts, CLASSES, metric, train_options(**options)).numpy()
 
 
 def test_balanced_weights_are_those_of_scikit_learn():

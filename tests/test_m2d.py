@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 
 from murmur.errors import MurmurError
-from murmur.models import build, m2d
-from murmur.params import Model
+from murmur.models import m2d
+from murmur.models._construction import build
+from murmur.sections.train import Model
 from tests import made
 
 LIKE = {

@@ -11,13 +11,16 @@ import PIL.Image
 import pytest
 from scipy.signal import butter, sosfiltfilt
 
-from murmur import tables
 from murmur.errors import MurmurError
-from murmur.features import mel
-from murmur.features.cleaning import clean
-from murmur.features.segmentation import segment
-from murmur.params import Bandpass, Clean, Image, Mel, Segment
+from murmur.features import mel, mel_scale, store
+from murmur.features.cleaning import clean_recordings
+from murmur.features.segmentation import cut_segments
 from murmur.recordings import audio
+from murmur.sections.clean import Bandpass, Clean
+from murmur.sections.mel import Image, Mel
+from murmur.sections.segment import Segment
+from murmur.tables import parquet
+from murmur.tables.left_out import LEFT_OUT
 from tests import made
 
 OPTIONS = Mel(
@@ -151,7 +154,7 @@ def test_bank_is_that_of_librosa(rate, f_min, f_max, n_mels):
     bank = librosa.filters.mel(sr=rate, n_fft=512, n_mels=n_mels, fmin=f_min, fmax=f_max)
     np.testing.assert_allclose(mel.mel_bank(rate, options), bank, atol=1e-8)
     edges = librosa.mel_frequencies(n_mels=n_mels + 2, fmin=f_min, fmax=f_max)
-    np.testing.assert_allclose(mel.frequencies(options), edges)
+    np.testing.assert_allclose(mel_scale.mel_frequencies(options), edges)
 
 
 def test_bands_without_a_bin_are_an_error_that_counts_them():
@@ -168,7 +171,7 @@ def three_windows(**changes):
     x = noise(3 * LENGTH).reshape(3, LENGTH) * np.array([[1], [0.1], [3]], np.float32)
     windows = zip(options.win_length, options.hop_length, strict=True)
     alone = [options.model_copy(update={"win_length": w, "hop_length": h}) for w, h in windows]
-    return mel.channels(2000, options)(x), [[by_librosa(row, 2000, o) for o in alone] for row in x]
+    return mel.make_transform(2000, options)(x), [[by_librosa(row, 2000, o) for o in alone] for row in x]
 
 
 @pytest.mark.parametrize(
@@ -200,7 +203,9 @@ def test_each_window_is_a_channel_and_the_shorter_are_filled_up(changes, spare):
     ("changes", "floor"), [({}, -80), ({"reference": 1.0}, -100), ({"top_db": None}, None)]
 )
 def test_the_channels_of_a_silent_segment_are_filled_up_with_the_same_value(changes, floor, fill):
-    (silence,) = mel.channels(2000, with_(**WINDOWS, fill=fill, **changes))(np.zeros((1, LENGTH), np.float32))
+    (silence,) = mel.make_transform(2000, with_(**WINDOWS, fill=fill, **changes))(
+        np.zeros((1, LENGTH), np.float32)
+    )
     for channel in silence:
         assert (channel == channel[0, 0]).all() and channel[0, 0] == pytest.approx(floor or channel[0, 0])
 
@@ -215,7 +220,7 @@ def test_frames_are_those_of_the_finest_hop():
     for length in (999, 1000, 1001):
         for n_fft in (255, 256):
             options = with_(n_fft=n_fft, win_length=[99, 128], hop_length=[61, 50])
-            found = mel.channels(2000, options)(noise(length)[None])
+            found = mel.make_transform(2000, options)(noise(length)[None])
             assert found.shape[3] == mel.n_frames(length, options)
 
 
@@ -231,14 +236,14 @@ def test_minmax_brings_each_channel_of_each_segment_to_0_and_1():
 
 def test_minmax_of_silence_is_0():
     x = np.zeros((1, LENGTH), np.float32)
-    assert (mel.channels(2000, with_(normalise="minmax"))(x) == 0).all()
+    assert (mel.make_transform(2000, with_(normalise="minmax"))(x) == 0).all()
 
 
 @pytest.mark.parametrize("colours", ["grey", "viridis", "magma"])
 @pytest.mark.parametrize("size", [16, 64])
 def test_images_are_matplotlib_s_colours_resized(colours, size):
     x = noise(2 * LENGTH).reshape(2, LENGTH)
-    found = mel.channels(2000, with_(image=Image(size=size, colours=colours)))(x)
+    found = mel.make_transform(2000, with_(image=Image(size=size, colours=colours)))(x)
     assert found.shape == (2, 3, size, size) and found.dtype == np.uint8
     for image, row in zip(found, x, strict=True):
         log = by_librosa(row, 2000, OPTIONS)
@@ -250,16 +255,16 @@ def test_images_are_matplotlib_s_colours_resized(colours, size):
 
 def test_the_first_row_of_an_image_is_the_lowest_band():
     tone = np.sin(2 * np.pi * 60 * np.arange(LENGTH) / 2000).astype(np.float32)
-    (image,) = mel.channels(2000, with_(image=Image(size=20, colours="grey")))(tone[None])
+    (image,) = mel.make_transform(2000, with_(image=Image(size=20, colours="grey")))(tone[None])
     brightness = image[0].mean(axis=1)
     assert brightness[:3].max() == brightness.max() and brightness[-1] < 0.5 * brightness.max()
 
 
 def test_images_of_grey_are_the_same_in_all_colours_and_silence_is_dark():
     options = with_(image=Image(size=12, colours="grey"))
-    (image,) = mel.channels(2000, options)(noise(LENGTH)[None])
+    (image,) = mel.make_transform(2000, options)(noise(LENGTH)[None])
     assert (image == image[0]).all() and image.max() > 200
-    assert (mel.channels(2000, options)(np.zeros((1, LENGTH), np.float32)) == 0).all()
+    assert (mel.make_transform(2000, options)(np.zeros((1, LENGTH), np.float32)) == 0).all()
 
 
 @pytest.mark.parametrize("kind", ["npy", "parquet"])
@@ -277,7 +282,7 @@ def test_images_and_channels_are_written_as_they_are(tmp_path, monkeypatch, kind
     for options, dtype in ((images, "uint8"), (with_(format=kind, dtype="float16", **WINDOWS), "float16")):
         found = write(flat, signals, segments, tmp_path / f"mel.{kind}", options)
         assert found.dtype == dtype and found.shape[0] == len(segments)
-        assert (found == mel.channels(2000, options)(x).astype(dtype)).all()
+        assert (found == mel.make_transform(2000, options)(x).astype(dtype)).all()
 
 
 @pytest.mark.parametrize("kind", ["npy", "parquet"])
@@ -289,9 +294,9 @@ def test_spectrograms_without_anything_to_learn_are_refused(tmp_path, kind):
 
 
 def test_an_array_that_the_disk_cannot_hold_is_refused_before_any_is_made(tmp_path, monkeypatch):
-    free = mel.shutil.disk_usage(tmp_path)._replace(free=1000)
-    monkeypatch.setattr(mel.shutil, "disk_usage", lambda _: free)
-    monkeypatch.setattr(mel.workers, "stream", lambda *_: pytest.fail("made"))
+    free = store.shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(store.shutil, "disk_usage", lambda _: free)
+    monkeypatch.setattr(mel.workers, "stream_threads", lambda *_: pytest.fail("made"))
     with pytest.raises(MurmurError, match=r"5 arrays of 1 x 20 x 21 take 0\.0 GB and 0\.0 GB are free; free"):
         write(*flat_and_tables([3000]), tmp_path / "mel.npy")
 
@@ -307,14 +312,16 @@ def flat_and_tables(sizes):
 def cut(signals, short="pad"):
     whole = {"length": LENGTH / 2000, "overlap": 0.5, "min_length": 0, "first": None, "first_of": []}
     labels = pd.Series("ill", index=signals["recording_id"])
-    return segment(signals, labels, 2000, Segment(**whole, short=short, mirror=False))[0]
+    return cut_segments(signals, labels, 2000, Segment(**whole, short=short, mirror=False))[0]
 
 
 def write(flat, signals, segments, out, options=OPTIONS, wrap=False):
     samples = out.with_name("signals.npy")
     np.save(samples, flat)
-    mel.mel(signals, samples, segments, rate=2000, length=LENGTH, wrap=wrap, options=options, out=out)
-    return mel.read(out)
+    mel.compute_spectrograms(
+        signals, samples, segments, rate=2000, length=LENGTH, wrap=wrap, options=options, out=out
+    )
+    return store.read_array(out)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
@@ -396,7 +403,7 @@ def test_read_names_the_file_that_it_cannot_read(tmp_path, kind):
 
     def refuse():
         with pytest.raises(MurmurError, match=rf"mel\.{kind}: cannot be read .*dvc repro mel"):
-            mel.read(path)
+            store.read_array(path)
 
     refuse()
     path.write_bytes(b"neither this nor that")
@@ -404,7 +411,7 @@ def test_read_names_the_file_that_it_cannot_read(tmp_path, kind):
     write(*flat_and_tables([40_000]), path, with_(format=kind))
     made.cut(path)
     refuse()
-    tables.write(pd.DataFrame({"stage": [], "item": [], "reason": []}, dtype=str), path, tables.LEFT_OUT)
+    parquet.write(pd.DataFrame({"stage": [], "item": [], "reason": []}, dtype=str), path, LEFT_OUT)
     refuse()
 
 
@@ -418,7 +425,7 @@ def test_a_real_recording_is_seen_as_by_librosa(tmp_path):
     table = pd.DataFrame([audio.inspect(path)]).assign(recording_id="r", path=path.name)
     band = Bandpass(order=4, low=25, high=800)
     cleaning = Clean(sample_rate=2000, denoise=None, bandpass=band, normalise="peak")
-    signals = clean(table, CIRCOR, cleaning, tmp_path / "signals.npy")
+    signals = clean_recordings(table, CIRCOR, cleaning, tmp_path / "signals.npy")
     segments = cut(signals, short="drop")
     found = write(np.load(tmp_path / "signals.npy"), signals, segments, tmp_path / "mel.npy")
 

@@ -13,12 +13,15 @@ from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from murmur import params
 from murmur.errors import MurmurError
 from murmur.features.mel import n_frames
-from murmur.models import backbone, build, fetched, freeze, vgg16
+from murmur.models import backbone, vgg16
+from murmur.models._construction import build, freeze
+from murmur.models._weights import fetched
 from murmur.models.conv_blocks import Gate
-from murmur.params import Model
+from murmur.params.validation import check
+from murmur.sections.experiment import Params
+from murmur.sections.train import Model
 from tests import made
 
 PUBLISHED = {
@@ -64,7 +67,7 @@ def make(name, *, classes=3, channels=1, mels=32, frames=40, **options):
 
 def recipe(name):
     path = made.ROOT / f"recipes/{name}.yaml"
-    return params.check(params.Params, yaml.safe_load(path.read_text()), where=str(path))
+    return check(Params, yaml.safe_load(path.read_text()), where=str(path))
 
 
 def shape(p):

@@ -5,10 +5,14 @@ from pathlib import Path
 
 import pytest
 import yaml
-from dvc.utils.serialize import dumps_yaml, parse_yaml
+from dvc.utils.serialize import dumps_yaml
 
 from murmur import params
 from murmur.errors import MurmurError
+from murmur.params import validation
+from murmur.params.yaml_files import as_yaml, parse_yaml, read_yaml
+from murmur.sections.experiment import Params
+from murmur.sections.split import EXAMPLE_SPLIT
 from tests import made
 
 DATA_SETS = [key for key, value in made.changed({})["download"].items() if isinstance(value, dict)]
@@ -23,7 +27,7 @@ def sections(content, prefix=""):
 
 
 def check(**changes):
-    return params.check(params.Params, made.changed(changes), where="params.yaml")
+    return validation.check(Params, made.changed(changes), where="params.yaml")
 
 
 def test_the_project_s_own_file():
@@ -54,7 +58,7 @@ def test_a_missing_key_is_named_at_every_level(section):
     last = next(k for k in place if k not in DATA_SETS)
     del place[last]
     with pytest.raises(MurmurError, match=rf"^params\.yaml: key {section}{last} is missing$"):
-        params.check(params.Params, content, where="params.yaml")
+        validation.check(Params, content, where="params.yaml")
 
 
 @pytest.mark.parametrize(
@@ -226,7 +230,7 @@ def test_all_that_is_wrong_is_told_at_once():
     content = made.changed({"mel.n_mel": 3, "seed": -1, "split.folds": 0})
     del content["mel"]["n_mels"]
     with pytest.raises(MurmurError) as caught:
-        params.check(params.Params, content, where="params.yaml")
+        validation.check(Params, content, where="params.yaml")
     assert [
         one.split()[:3]
         for one in str(caught.value).removeprefix("params.yaml: ").split("; ")
@@ -287,10 +291,10 @@ def test_what_m2d_cannot_hear_is_told_before_any_work(changes, words):
 def test_a_split_file_that_no_stage_would_read_is_told():
     content = made.changed({"split.file": "mine.csv"})
     with pytest.raises(MurmurError, match=r"split\.file mine\.csv is read only with split.method: file"):
-        params.check(params.Params, content, "params.yaml")
+        validation.check(Params, content, "params.yaml")
     content = made.changed({"split.file": "mine.csv", "split.method": "file"})
-    assert params.check(params.Params, content, "params.yaml").split.file == "mine.csv"
-    assert made.changed({})["split"]["file"] == params.EXAMPLE_SPLIT
+    assert validation.check(Params, content, "params.yaml").split.file == "mine.csv"
+    assert made.changed({})["split"]["file"] == EXAMPLE_SPLIT
 
 
 NO_TEXT = [3, True, ["a"]]
@@ -388,7 +392,7 @@ YAML_12 = "a: yes\nb: 010\nc: 1e-5\nd: 4e-05\ne: 1_000\nf: on\ng: 0o10\nh: [Yes,
 
 
 def test_yaml_is_read_as_dvc_reads_it():
-    found = params.parse_yaml(YAML_12, "params.yaml")
+    found = parse_yaml(YAML_12, "params.yaml")
     assert found == parse_yaml(YAML_12, "params.yaml")
     assert found["h"] == ["Yes", "NO", True] and (found["a"], found["b"], found["d"]) == ("yes", 10, 4e-5)
 
@@ -413,8 +417,8 @@ def test_what_is_written_is_read_back_the_same_by_murmur_and_by_dvc():
         "true",
     ]
     content = {"texts": texts, **dict.fromkeys(texts, 1), "numbers": [4e-5, 1e300, 10, True, None, 0.1 + 0.2]}
-    for written in (params.as_yaml(content), dumps_yaml(content)):
-        for read in (params.parse_yaml(written, "x"), parse_yaml(written, "x")):
+    for written in (as_yaml(content), dumps_yaml(content)):
+        for read in (parse_yaml(written, "x"), parse_yaml(written, "x")):
             assert read == content and [*map(type, read["numbers"])] == [*map(type, content["numbers"])]
 
 
@@ -433,13 +437,13 @@ def test_yaml_that_is_ambiguous_or_no_data_is_refused_in_one_line(tmp_path, text
     path = tmp_path / "params.yaml"
     path.write_text(text)
     with pytest.raises(MurmurError, match=f"{path}: cannot be read as YAML: {words}") as caught:
-        params.read_yaml(path)
+        read_yaml(path)
     assert "\n" not in str(caught.value)
 
 
 def test_yaml_that_refers_to_itself_ends():
     with pytest.raises(MurmurError, match=r"seed.*: (holds more than 10000 values|longer than)"):
-        params.check(params.Params, params.parse_yaml("seed: &a [*a, *a]", "x"), "params.yaml")
+        validation.check(Params, parse_yaml("seed: &a [*a, *a]", "x"), "params.yaml")
 
 
 def test_the_project_s_own_folder_is_no_folder_of_recordings(monkeypatch):

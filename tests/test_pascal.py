@@ -8,7 +8,7 @@ import pytest
 
 from murmur.datasets import pascal
 from murmur.errors import MurmurError
-from murmur.recordings import download as front_door
+from murmur.recordings import download
 from tests import made
 
 real = pytest.mark.skipif("MURMUR_DATA" not in os.environ, reason="MURMUR_DATA names no real recordings")
@@ -248,7 +248,7 @@ def test_set_a_is_marked_as_unknown_persons(tmp_path, monkeypatch):
     made.pascal(tmp_path / "pascal", without=["set_a/normal__201101010000.wav"])
     found = made.download("pascal", tmp_path / "out")
     assert found[1].unknown_persons == 7 and "set A names no person" in found[1].persons
-    assert front_door.in_words(*found)[:4] == [
+    assert download.summarise(*found)[:4] == [
         "23 recordings, 7 of unknown persons; 19 left out",
         "left out: 2 x has no label",
         "left out: 4 x label extrahls is no class of task murmur",

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from murmur.reporting import spectrograms as pictures
+from murmur.reporting import spectrograms
 
 AXES = {"seconds": 2.0, "frequencies": np.linspace(25, 800, 8)}
 
@@ -18,7 +18,7 @@ def flat(n):
 def panels(path):
     """How many patches of the darkest colour there are in each half of the picture."""
     drawn = np.asarray(Image.open(path).convert("RGB")).astype(int)
-    darkest = np.array(pictures.COLOURS(0.0, bytes=True)[:3], int)
+    darkest = np.array(spectrograms.COLOURS(0.0, bytes=True)[:3], int)
     patches, _ = ndimage.label(abs(drawn - darkest).sum(axis=2) < 12)
     places = [place for place in ndimage.find_objects(patches) if place[0].stop - place[0].start > 20]
     above = sum(place[0].start < len(drawn) / 2 for place in places)
@@ -29,7 +29,7 @@ def panels(path):
 def figure(monkeypatch):
     """Keeps what is drawn, to look at its parts."""
     kept = []
-    monkeypatch.setattr(pictures, "_save", lambda drawn, path: kept.append(drawn) or path.touch())
+    monkeypatch.setattr(spectrograms, "_save", lambda drawn, path: kept.append(drawn) or path.touch())
     return kept
 
 
@@ -37,18 +37,18 @@ def figure(monkeypatch):
     ("n", "expected"), [(1, (1, 0)), (5, (5, 0)), (7, (5, 2)), (10, (5, 5)), (12, (5, 5))]
 )
 def test_there_is_a_picture_for_each_of_the_first_ten_errors(tmp_path, n, expected):
-    pictures.errors(flat(n), [f"r{k}" for k in range(n)], tmp_path / "e.png", **AXES)
+    spectrograms.draw_errors(flat(n), [f"r{k}" for k in range(n)], tmp_path / "e.png", **AXES)
     assert panels(tmp_path / "e.png") == expected
 
 
 def test_none_is_told(tmp_path, figure):
-    pictures.errors(flat(0), [], tmp_path / "e.png", **AXES)
+    spectrograms.draw_errors(flat(0), [], tmp_path / "e.png", **AXES)
     assert [text.get_text() for text in figure[0].texts] == ["no wrong answer to show"]
 
 
 def test_a_long_name_is_broken_but_whole_and_no_formula(tmp_path, figure):
     name = "hospital_$2$/visit_2019/patient_000123/aortic_supine_0001_take_2"
-    pictures.errors(flat(1), [f"{name}\nAbsent, said Present .93"], tmp_path / "e.png", **AXES)
+    spectrograms.draw_errors(flat(1), [f"{name}\nAbsent, said Present .93"], tmp_path / "e.png", **AXES)
     title = figure[0].axes[0].title
     *lines, last = title.get_text().splitlines()
     assert ("".join(lines), last) == (name, "Absent, said Present .93")
@@ -56,7 +56,7 @@ def test_a_long_name_is_broken_but_whole_and_no_formula(tmp_path, figure):
 
 
 def test_time_is_told_below_the_lowest_picture_of_each_column(tmp_path, figure):
-    pictures.errors(flat(7), ["r"] * 7, tmp_path / "e.png", **AXES)
+    spectrograms.draw_errors(flat(7), ["r"] * 7, tmp_path / "e.png", **AXES)
     axes = figure[0].axes
     told = [ax.xaxis.get_tick_params()["labelbottom"] for ax in axes[:7]]
     assert told == [False, False, True, True, True, True, True]
@@ -67,6 +67,6 @@ def test_errors_are_drawn_in_their_own_order_and_the_same_each_time(tmp_path):
     mel = np.random.default_rng(0).normal(size=(3, 1, 8, 10))
     order = {"one": [0, 1, 2], "same": [0, 1, 2], "turned": [2, 1, 0]}
     for name, rows in order.items():
-        pictures.errors(mel[rows], ["r"] * 3, tmp_path / name, **AXES)
+        spectrograms.draw_errors(mel[rows], ["r"] * 3, tmp_path / name, **AXES)
     one, same, turned = ((tmp_path / name).read_bytes() for name in order)
     assert one == same != turned

@@ -87,7 +87,9 @@ def leaves(tree, prefix=()):
 
 
 def merged(tree, changes):
-    return tree | {k: merged(tree[k], v) if isinstance(v, dict) else v for k, v in changes.items()}
+    """A tree with changes; a mapping with a name, such as another model, is replaced whole."""
+    inner = {k: isinstance(v, dict) and "name" not in v for k, v in changes.items()}
+    return tree | {k: merged(tree[k], v) if inner[k] else v for k, v in changes.items()}
 
 
 def run(folder, *command, **environment):
@@ -211,6 +213,7 @@ def other(key, value):
     return value + 1 if isinstance(value, int) else value * 0.9 + 0.05 if isinstance(value, float) else "x"
 
 
+DEFAULT = yaml.safe_load((ROOT / "params.yaml").read_text())
 KEYS = [key for key, _ in leaves(yaml.safe_load((ROOT / "params.yaml").read_text()))]
 
 
@@ -263,6 +266,9 @@ ALSO = {
         "positive": ["ill"],
         "download": {"remote": "private"},
     },
+    "train": {
+        "train": {"model": {"name": "backbone", "arch": "test_resnet"}}
+    },  # reads weights by _weights.py
     "split": {"split": {"method": "file", "file": "data/splits/made.csv", "on_leak": "warn"}},
 }
 # In the folder of one stage: the files opened are listed, and no other `murmur` can be imported.
@@ -281,8 +287,11 @@ def watch(event, args):
 
 def check():
     for name, module in list(sys.modules.items()):
-        if name.split(".")[0] == "murmur" and not str(module.__file__).startswith(str(root)):
-            print(f"{name} comes from {module.__file__}", file=sys.stderr, flush=True)
+        if name.split(".")[0] != "murmur":
+            continue
+        origin = module.__file__ or next(iter(module.__path__))  # a folder without __init__.py has no file
+        if not origin.startswith(str(root)):
+            print(f"{name} comes from {origin}", file=sys.stderr, flush=True)
             os._exit(3)
 
 sys.addaudithook(watch)
@@ -364,7 +373,119 @@ CHOICES = [
 
 @pytest.mark.parametrize(("stage", "module"), CHOICES)
 def test_whatever_module_a_parameter_names_imports_nothing_but_dependencies(stage, module):
-    assert imported(module) - {module} <= set(STAGE_DEPS[stage])
+    needed = imported(module) - {module} - set(DOCUMENTED_ONLY)
+    assert not {path for path in needed if not is_dependency(path, stage)}
+
+
+def is_dependency(path, stage):
+    """Whether a file, or a folder that it is in, is a dependency of a stage."""
+    parents = {path, *(parent.as_posix() for parent in Path(path).parents)}
+    return bool(parents & set(STAGE_DEPS[stage]))
+
+
+def is_documentation(path):
+    """Whether a module holds nothing but its docstring."""
+    return all(isinstance(node, ast.Expr) for node in ast.parse((ROOT / path).read_text()).body)
+
+
+MODULES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "src/murmur").rglob("*.py"))
+DOCUMENTED_ONLY = [path for path in MODULES if path.endswith("__init__.py") and is_documentation(path)]
+EVERY = {"check", *STAGES, "embed"}
+TABLES = {"download", "duplicates", "clean", "segment", "mel", "split", "train", "evaluate"}
+# The stages that an edit of a module re-runs; what follows is skipped if they write the same as before.
+EDITS = {
+    "csvs": {"download", "split"},
+    "devices": {"embed", "train"},
+    "errors": EVERY,
+    "files": EVERY,
+    "formatting": {"evaluate"},
+    "leaks": {"split", "evaluate"},
+    "workers": EVERY - {"check", "segment", "split", "evaluate"},
+    "commands": set(),
+    "datasets": set(),
+    "datasets/__init__": {"check", "download"},
+    "datasets/_fetch": {"download"},
+    "datasets/synthetic": {"download"},
+    "evaluation": {"evaluate"},
+    "experiments": set(),
+    "features/bandpass": {"check", "clean"},
+    "features/chain": set(),
+    "features/cleaning": {"clean"},
+    "features/embedding": {"embed"},
+    "features/mel": {"mel"},
+    "features/mel_scale": {"mel", "evaluate"},
+    "features/segmentation": {"segment"},
+    "features/store": {"clean", "mel", "embed", "train", "evaluate"},
+    "generalisation": set(),
+    "models": set(),
+    "models/__init__": {"check", "embed", "train"},
+    "models/_construction": {"train"},
+    "models/_weights": {"embed", "train"},
+    "models/cnn": {"train"},
+    "models/m2d": {"embed"},
+    "params": EVERY,
+    "recordings/audio": {"download", "duplicates", "clean"},
+    "recordings/containers": {"download", "duplicates", "clean"},
+    "recordings/download": {"download"},
+    "recordings/duplicates": {"duplicates"},
+    "reporting": set(),
+    "reporting/cards": {"evaluate"},
+    "reporting/spectrograms": {"evaluate"},
+    "sections/clean": {"check", "clean", "segment", "mel", "evaluate"},
+    "sections/data": {"check", "download"},
+    "sections/download": {"check", "download"},
+    "sections/duplicates": {"check", "duplicates"},
+    "sections/embed": {"check", "embed"},
+    "sections/evaluate": {"check", "evaluate"},
+    "sections/experiment": {"check"},
+    "sections/mel": {"check", "mel", "evaluate"},
+    "sections/seed": {"check", "split", "train", "evaluate"},
+    "sections/segment": {"check", "segment", "mel", "evaluate"},
+    "sections/split": {"check", "split", "evaluate"},
+    "sections/train": {"check", "train", "evaluate"},
+    "splits": {"split"},
+    "tables/csv_input": {"evaluate"},
+    "tables/csv_output": {"split", "train", "evaluate"},
+    "tables/duplicates": {"duplicates", "split"},
+    "tables/folds": {"split", "train", "evaluate"},
+    "tables/groups": {"split", "evaluate"},
+    "tables/left_out": {"download", "segment", "evaluate"},
+    "tables/levels": {"download", "evaluate"},
+    "tables/parquet": TABLES,
+    "tables/predictions": {"train", "evaluate"},
+    "tables/recordings": TABLES,
+    "tables/segments": {"segment", "mel", "split", "train", "evaluate"},
+    "tables/signals": {"clean", "segment", "mel"},
+    "training": {"train"},
+}
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if path not in DOCUMENTED_ONLY])
+def test_an_edit_of_a_module_reruns_exactly_the_stages_said_here(path):
+    name = path.removeprefix("src/murmur/").removesuffix(".py")
+    chosen = {f"src/murmur/datasets/{DEFAULT['dataset']}.py": "download"}
+    chosen |= {f"src/murmur/models/{DEFAULT['train']['model']['name']}.py": "train"}
+    rerun = {stage for stage in STAGE_DEPS if is_dependency(path, stage) or chosen.get(path) == stage}
+    assert rerun == (EDITS[name] if name in EDITS else EDITS[name.partition("/")[0]])
+
+
+def test_dvc_reruns_the_stages_of_an_edited_module(opened):
+    for name in (
+        "evaluation/metrics",
+        "training/losses",
+        "sections/evaluate",
+        "models/vgg16",
+        "params/types",
+    ):
+        file = Path(opened.root_dir, f"src/murmur/{name}.py")
+        before = file.read_text()
+        file.write_text(before + "# edited\n")
+        try:
+            direct, _ = changed_stages(opened)
+        finally:
+            file.write_text(before)
+        expected = EDITS[name] if name in EDITS else EDITS[name.partition("/")[0]]
+        assert direct == expected - {"check", "embed"}, name
 
 
 def runs_without(path, folder, command):

@@ -5,7 +5,14 @@ import pandas as pd
 import pytest
 import sklearn.metrics as sk
 
-from murmur.evaluation import curves as plots
+from murmur.evaluation.curves import (
+    average_histories,
+    compute_precision_recall,
+    compute_reliability_curve,
+    compute_roc,
+    count_confusions,
+    find_confident_errors,
+)
 from tests.experiment import CARD, CLASSES, COLUMNS, RUNS, experiment, said, silenced
 
 
@@ -23,7 +30,7 @@ def folds(of, table):
 
 def test_confusion_has_a_row_a_unit_and_run(made):
     of, tables, _ = said(made)
-    table = plots.confusion(tables["patient"], of["patient"], CLASSES)
+    table = count_confusions(tables["patient"], of["patient"], CLASSES)
     assert len(table) == 60 * len(RUNS)
     expected = sk.confusion_matrix(
         of["patient"].truth[tables["patient"]["unit"]], tables["patient"]["answer"]
@@ -32,12 +39,12 @@ def test_confusion_has_a_row_a_unit_and_run(made):
         pd.crosstab(table["actual"], table["predicted"]).loc[list(CLASSES), list(CLASSES)] == expected
     ).all(axis=None)
     quiet = tables["patient"].assign(answer=3)
-    assert set(plots.confusion(quiet, of["patient"], CLASSES)["predicted"]) == {"no answer"}
+    assert set(count_confusions(quiet, of["patient"], CLASSES)["predicted"]) == {"no answer"}
 
 
 def test_roc_is_the_mean_of_scikit_learns_over_folds(made):
     of, tables, _ = said(made)
-    table = plots.roc(tables["recording"], of["recording"], CARD)
+    table = compute_roc(tables["recording"], of["recording"], CARD)
     curves = []
     for hit, p in folds(of["recording"], tables["recording"]):
         fpr, tpr, _ = sk.roc_curve(hit, p)
@@ -49,7 +56,7 @@ def test_roc_is_the_mean_of_scikit_learns_over_folds(made):
 
 def test_precision_is_that_of_the_first_threshold_to_reach_the_recall(made):
     of, tables, _ = said(made)
-    table = plots.precision_recall(tables["recording"], of["recording"], CARD)
+    table = compute_precision_recall(tables["recording"], of["recording"], CARD)
     curves = []
     for hit, p in folds(of["recording"], tables["recording"]):
         curve = []
@@ -75,7 +82,7 @@ def test_a_band_stays_within_0_and_1(made):
     table = tables["recording"].dropna().query("run == 0 and fold < 2").reset_index(drop=True)
     hit = of["recording"].truth[table["unit"]] == 0
     table["p_Present"] = np.where(hit == (table["fold"] == 0), 0.9, 0.1)
-    middle = plots.roc(table, of["recording"], CARD).iloc[1:-1]
+    middle = compute_roc(table, of["recording"], CARD).iloc[1:-1]
     assert (middle["low"] == 0).all() and (middle["high"] == 1).all()
 
 
@@ -84,7 +91,7 @@ def test_folds_without_both_kinds_have_no_curve(made):
     table, unit = tables["recording"], of["recording"]
     one = (table["run"] == 0) & (table["fold"] == 0)
     healthy = table[~one | (unit.truth[table["unit"]] != 0)].reset_index(drop=True)
-    for curve in (plots.roc, plots.precision_recall):
+    for curve in (compute_roc, compute_precision_recall):
         expected = curve(table[~one].reset_index(drop=True), unit, CARD)
         pd.testing.assert_frame_equal(curve(healthy, unit, CARD), expected)
         alone = curve(table[one].reset_index(drop=True), unit, CARD)
@@ -97,7 +104,7 @@ def test_folds_without_both_kinds_have_no_curve(made):
 
 def test_reliability_before_and_after_calibration(made):
     of, tables, _ = said(made)
-    table = plots.reliability(tables["recording"], of["recording"], CLASSES)
+    table = compute_reliability_curve(tables["recording"], of["recording"], CLASSES)
     rows = tables["recording"].dropna()
     for kind, prefix in (("as predicted", "p_"), ("calibrated", "q_")):
         p = rows[[prefix + c for c in CLASSES]].to_numpy()
@@ -121,8 +128,8 @@ def test_learning_curves_are_means_over_the_fits_still_running():
             {"fold": 1, "epoch": [0, 1, 2], "train_loss": [3.0, 1.5, 1.0], "validation_uar": 0.5, "best": 0}
         ),
     ]
-    table = plots.learning_curves(fits)
-    three = plots.learning_curves([*fits, fits[0].assign(train_loss=8.0)])
+    table = average_histories(fits)
+    three = average_histories([*fits, fits[0].assign(train_loss=8.0)])
     assert three["mean"].iloc[0] == 4, "the mean of 1, 3 and 8"
     assert list(table) == ["curve", "epoch", "mean", "low", "high", "n_fits"]
     loss = table[table["curve"] == "train loss"]
@@ -140,7 +147,7 @@ def test_confident_errors_are_the_surest_mistakes_first(made):
     mean = tables["recording"].dropna().groupby("unit")[COLUMNS].mean()
     wrong = mean[mean.to_numpy().argmax(1) != of["recording"].truth[mean.index]]
     order = wrong.max(axis=1).sort_values(ascending=False)
-    found = plots.confident_errors(tables, of, CLASSES, n=4)
+    found = find_confident_errors(tables, of, CLASSES, n=4)
     names = of["recording"].names
     assert len(order) > 4
     assert [m.recording_id for m in found] == names[order.index[:4]].tolist()
@@ -154,7 +161,7 @@ def test_confident_errors_are_the_surest_mistakes_first(made):
         )
         own = [unit for unit in loudness.index if of["segment"].parent[unit] == recording]
         assert m.segment == max(own, key=lambda unit: loudness.loc[unit, f"p_{m.answer}"])
-    assert len(plots.confident_errors(tables, of, CLASSES, n=1000)) == len(wrong)
+    assert len(find_confident_errors(tables, of, CLASSES, n=1000)) == len(wrong)
 
 
 def test_the_segment_shown_speaks_loudest_for_the_wrong_class_not_for_the_truth(made):
@@ -164,7 +171,7 @@ def test_the_segment_shown_speaks_loudest_for_the_wrong_class_not_for_the_truth(
     p = {own[0]: [0.8, 0.1, 0.1], own[1]: [0.9, 0.05, 0.05], own[2]: [0.03, 0.01, 0.96]}
     segments = pd.DataFrame(p, index=COLUMNS).T.rename_axis("unit").reset_index()
     recordings = pd.DataFrame([np.mean(list(p.values()), axis=0)], columns=COLUMNS).assign(unit=names[own[0]])
-    (found,) = plots.confident_errors({"segment": segments, "recording": recordings}, of, CLASSES)
+    (found,) = find_confident_errors({"segment": segments, "recording": recordings}, of, CLASSES)
     assert (found.answer, found.segment) == ("Present", own[1])
 
 
@@ -172,12 +179,12 @@ def test_no_error_is_shown_where_all_is_right(made):
     of, tables, _ = said(made)
     right = np.eye(3)[of["recording"].truth[tables["recording"]["unit"]]] * 0.9
     tables["recording"] = tables["recording"].assign(**dict(zip(COLUMNS, right.T, strict=True)))
-    assert plots.confident_errors(tables, of, CLASSES) == []
+    assert find_confident_errors(tables, of, CLASSES) == []
 
 
 def test_errors_of_a_model_of_patients_show_the_middle_segment(made):
     of, tables, _ = said(made)
-    found = plots.confident_errors({"patient": tables["patient"]}, of, CLASSES, n=3)
+    found = find_confident_errors({"patient": tables["patient"]}, of, CLASSES, n=3)
     assert len(found) == 3
     patients = made["recordings"].set_index("recording_id")
     for m in found:
@@ -192,7 +199,7 @@ def test_errors_of_a_model_of_patients_show_the_middle_segment(made):
 def test_errors_of_a_model_of_recordings_show_a_segment_of_theirs(made):
     of, tables, _ = said(made)
     spoken = {level: tables[level] for level in ("recording", "patient")}
-    both = (plots.confident_errors(t, of, CLASSES) for t in (spoken, tables))
+    both = (find_confident_errors(t, of, CLASSES) for t in (spoken, tables))
     for m, same in zip(*both, strict=True):
         assert m._replace(segment=0) == same._replace(segment=0)
         assert made["segments"]["recording_id"][m.segment] == m.recording_id

@@ -12,12 +12,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from murmur import tables
+from murmur import formatting
 from murmur.commands import cli
 from murmur.errors import MurmurError
 from murmur.evaluation import scores
-from murmur.reporting import cards, report
-from murmur.reporting import spectrograms as pictures
+from murmur.reporting import cards, report, spectrograms
+from murmur.tables.csv_input import TEXT_COLUMNS
+from murmur.tables.csv_output import write_csv
 from tests import made
 from tests.test_cards import (
     AUDIT,
@@ -70,12 +71,12 @@ def files():
 def experiment(folder, details=DETAILS, **replaced):
     """Write all files of an experiment; `replaced`: tables by the stem of their file."""
     for path, table in files().items():
-        tables.write_csv(replaced.get(Path(path).stem, table), folder / path)
+        write_csv(replaced.get(Path(path).stem, table), folder / path)
     (folder / "metrics/details.json").write_text(json.dumps(details))
     for name in ("model_card", "data_card"):
         (folder / f"metrics/{name}.md").write_text(f"# {name}\n\n| a | b |\n|---|---|\n| 1 | <i>2</i> |\n")
     for name in ("errors", "gallery"):
-        pictures.notice(name, folder / f"plots/{name}.png")
+        spectrograms.draw_notice(name, folder / f"plots/{name}.png")
     return folder
 
 
@@ -85,7 +86,7 @@ def written(folder, *args, **kwargs):
 
 
 def again(folder):
-    report.write(folder, folder / "report.html")
+    report.write_report(folder, folder / "report.html")
     return (folder / "report.html").read_text(encoding="utf-8")
 
 
@@ -231,7 +232,7 @@ def test_a_word_among_the_numbers_is_named(tmp_path, undrawn, name):
     experiment(tmp_path)
     (path,) = tmp_path.glob(f"*/{name}.csv")
     head, first, *rest = path.read_text().splitlines()
-    column = next(c for c in reversed(head.split(",")) if c not in tables.WORDS)
+    column = next(c for c in reversed(head.split(",")) if c not in TEXT_COLUMNS)
     cells = dict(zip(head.split(","), first.split(","), strict=True)) | {column: "high"}
     path.write_text("\n".join([head, ",".join(cells.values()), *rest]))
     with pytest.raises(
@@ -295,7 +296,7 @@ def test_a_leak_stands_in_a_box_above_the_figures(tmp_path, undrawn):
 
 def test_every_table_and_drawing_of_leaky_figures_is_marked(tmp_path, undrawn):
     experiment(tmp_path, changed({"protocol.leaky": True, "protocol.flaws": "validate_on"}))
-    others(tmp_path, report.experiment(tmp_path))
+    others(tmp_path, report.hash_experiment(tmp_path))
     found = Page(again(tmp_path))
     facts = (
         "Classes",
@@ -312,7 +313,7 @@ def test_every_table_and_drawing_of_leaky_figures_is_marked(tmp_path, undrawn):
 
 
 def test_what_the_intervals_leave_out_stands_below_them(page):
-    assert page.text.count(cards.words.GIVEN) == 3, "results, operating points, subgroups"
+    assert page.text.count(formatting.INTERVAL_NOTE) == 3, "results, operating points, subgroups"
 
 
 def test_items_of_private_data_are_counted_and_not_named(tmp_path, undrawn):
@@ -329,7 +330,7 @@ def test_a_class_named_like_a_formula_is_drawn_as_it_is(tmp_path):
 
 def test_persons_there_that_are_unknown_are_told(tmp_path, undrawn):
     experiment(tmp_path)
-    others(tmp_path, report.experiment(tmp_path))
+    others(tmp_path, report.hash_experiment(tmp_path))
     path = tmp_path / "metrics/elsewhere_cinc2016.json"
     there = json.loads(path.read_text())
     there["data"]["unknown_persons"] = 40
@@ -379,7 +380,7 @@ def others(folder, experiment):
         for v in (NAN, 0, 20)
         for m in HEADLINE
     ]
-    tables.write_csv(pd.DataFrame(rows), folder / "plots/robustness.csv")
+    write_csv(pd.DataFrame(rows), folder / "plots/robustness.csv")
     there = {
         **{"experiment": experiment, "level": "patient", "left_unasked": ["Unknown"], "seen_in_training": 5},
         "class_map": {"Abnormal": "Present", "Noise": None, "Absent": "Absent"},

@@ -11,13 +11,17 @@ import pandas as pd
 import pytest
 from safetensors.numpy import load_file
 
-from murmur import tables
 from murmur.errors import MurmurError
-from murmur.training import fit as train
-from murmur.training import run as runs
+from murmur.tables import parquet
+from murmur.tables.predictions import predictions_schema
+from murmur.tables.recordings import Card
+from murmur.training import fit
+from murmur.training import run as training_run
+from murmur.training.fit import Fit
+from murmur.training.run import fit_run, prepare_run
 from tests.made import SITES, train_options
 
-CARD = tables.Card("made", "murmur", ("Present", "Absent"), ("Present",), (), "ids", "none")
+CARD = Card("made", "murmur", ("Present", "Absent"), ("Present",), (), "ids", "none")
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1] / "src")}
 OPTIONS = train_options(epochs=2, batch_size=8, keep_weights="best")
 pytestmark = pytest.mark.usefixtures("threads_as_before")
@@ -35,7 +39,7 @@ def made(tmp_path):
     folds = pd.DataFrame(rows, columns=["run", "fold", "recording_id", "role"]).assign(segment_id=None)
     features = np.random.default_rng(0).normal(size=(24, 1, 16, 16)).astype("float16")
     np.save(tmp_path / "mel.npy", features)
-    run = runs.prepare(recordings, segments, folds, CARD, tmp_path / "mel.npy", OPTIONS, seed=0)
+    run = prepare_run(recordings, segments, folds, CARD, tmp_path / "mel.npy", OPTIONS, seed=0)
     return run, segments, folds
 
 
@@ -57,7 +61,7 @@ def test_segments_may_be_dealt_one_by_one(made):
     folds = pd.DataFrame(
         {"run": 0, "fold": 0, "recording_id": "r0", "segment_id": ["r0@0", "r0@9"], "role": ["train", "test"]}
     )
-    roles = runs._roles(segments, folds)
+    roles = training_run._roles(segments, folds)
     assert list(roles[:3]) == ["train", "test", ""]
 
 
@@ -79,14 +83,14 @@ def test_a_validation_part_without_a_usable_segment_does_not_leave_the_choice_to
     with pytest.raises(
         MurmurError, match="train: run 7, fold 1: no recording of the validation part has a us"
     ):
-        runs.prepare(recordings, fewer, folds, CARD, tmp_path / "mel.npy", OPTIONS, seed=0)
+        prepare_run(recordings, fewer, folds, CARD, tmp_path / "mel.npy", OPTIONS, seed=0)
     assert (run.roles[1] == "validation").any()
 
 
 def test_a_mirrored_copy_only_trains(made):
     _, segments, folds = made
     for fold, table in folds.groupby("fold"):
-        roles = runs._roles(with_copies(segments), table)
+        roles = training_run._roles(with_copies(segments), table)
         own = [r for role in [*deal(fold), ""] for r in (role, role)]
         assert list(roles[:24]) == own
         assert list(roles[24:]) == [role if role == "train" else "" for role in own]
@@ -97,7 +101,11 @@ def test_a_mirrored_copy_that_the_folds_name_has_its_role(made):
     named = pd.DataFrame({"segment_id": ["r0@0", "r0@0r", "r1@0r"], "role": ["train", "test", "validation"]})
     folds = named.assign(run=0, fold=0, recording_id=["r0", "r0", "r1"])
     roles = dict(
-        zip(with_copies(segments)["segment_id"], runs._roles(with_copies(segments), folds), strict=True)
+        zip(
+            with_copies(segments)["segment_id"],
+            training_run._roles(with_copies(segments), folds),
+            strict=True,
+        )
     )
     assert {name: role for name, role in roles.items() if role} == dict(named.values.tolist())
 
@@ -108,17 +116,17 @@ def seen_by(fits, run, tmp_path, monkeypatch):
     def fake(features, labels, fold, options, **_):
         fits.append(fold)
         history = pd.DataFrame({"epoch": [0], "train_loss": [0.0]})
-        return train.Fit(np.full((len(fold.predict), 2), 0.5, "float32"), history, {}, "cpu")
+        return Fit(np.full((len(fold.predict), 2), 0.5, "float32"), history, {}, "cpu")
 
-    monkeypatch.setattr(train, "fit", fake)
+    monkeypatch.setattr(fit, "fit_network", fake)
     monkeypatch.setenv("MURMUR_WORKERS", "1")
-    return runs.fit_run(run, tmp_path / "weights")[0]
+    return fit_run(run, tmp_path / "weights")[0]
 
 
 def prepare(tmp_path, segments, folds, options=OPTIONS, **columns):
     ids = [f"r{k}" for k in range(12)]
     table = pd.DataFrame({"recording_id": ids, "label": ["Present", "Absent"] * 6} | columns)
-    return runs.prepare(table, segments, folds, CARD, tmp_path / "mel.npy", options, seed=0)
+    return prepare_run(table, segments, folds, CARD, tmp_path / "mel.npy", options, seed=0)
 
 
 def test_no_fit_stops_by_or_speaks_of_a_mirrored_copy(made, tmp_path, monkeypatch):
@@ -188,8 +196,8 @@ def test_a_model_of_sites_speaks_of_patients(by_patient, tmp_path, monkeypatch):
     assert list(run.roles[0]) == ["train", "train", "validation", "test", "test", ""]
     np.save(tmp_path / "mel.npy", np.random.default_rng(0).normal(size=(48, 1, 16, 16)).astype("float32"))
     monkeypatch.setenv("MURMUR_WORKERS", "1")
-    predictions, history, note = runs.fit_run(run, tmp_path / "weights")
-    tables.write(predictions, tmp_path / "p.parquet", tables.predictions_schema(CARD.classes), note)
+    predictions, history, note = fit_run(run, tmp_path / "weights")
+    parquet.write(predictions, tmp_path / "p.parquet", predictions_schema(CARD.classes), note)
     assert set(predictions["level"]) == {"patient"} and len(history) == 4
     assert predictions.query("role == 'test'")["unit_id"].tolist() == ["p3", "p4", "p0", "p1", "p5"]
     assert np.isfinite(predictions[["p_Present", "p_Absent"]]).all(axis=None)
@@ -205,7 +213,7 @@ def test_folds_that_cut_through_a_patient_and_sites_that_are_missing_are_refused
 
 
 def test_with_one_worker_folds_are_fitted_here(made, tmp_path, monkeypatch):
-    monkeypatch.setattr(runs, "ProcessPoolExecutor", None)
+    monkeypatch.setattr(training_run, "ProcessPoolExecutor", None)
     fits = []
     seen_by(fits, made[0], tmp_path, monkeypatch)
     assert len(fits) == 2
@@ -216,7 +224,7 @@ def test_weights_are_kept_if_asked_for(made, tmp_path, monkeypatch, keep, files)
     _, segments, folds = made
     monkeypatch.setenv("MURMUR_WORKERS", "1")
     options = OPTIONS.model_copy(update={"keep_weights": keep, "epochs": 1})
-    runs.fit_run(prepare(tmp_path, segments, folds, options), tmp_path / "weights")
+    fit_run(prepare(tmp_path, segments, folds, options), tmp_path / "weights")
     assert len(list((tmp_path / "weights").iterdir())) == files
 
 
@@ -226,7 +234,9 @@ def test_weights_that_a_library_fetches_are_fetched_once_before_the_fits(
 ):
     _, segments, folds = made
     fits, fetched = [], []
-    monkeypatch.setattr("murmur.models.build", lambda model, **shape: fetched.append((len(fits), model.name)))
+    monkeypatch.setattr(
+        "murmur.models._construction.build", lambda model, **shape: fetched.append((len(fits), model.name))
+    )
     model = {"name": "vgg16", "weights": weights}
     options = OPTIONS.model_validate(OPTIONS.model_dump() | {"model": model})
     seen_by(fits, prepare(tmp_path, segments, folds, options), tmp_path, monkeypatch)
@@ -238,8 +248,8 @@ def test_the_bytes_do_not_depend_on_the_number_of_workers(made, tmp_path, monkey
     found = {}
     for n in (1, 2):
         monkeypatch.setenv("MURMUR_WORKERS", str(n))
-        predictions, history, note = runs.fit_run(run, tmp_path / f"weights{n}")
-        tables.write(predictions, tmp_path / f"{n}.parquet", tables.predictions_schema(CARD.classes), note)
+        predictions, history, note = fit_run(run, tmp_path / f"weights{n}")
+        parquet.write(predictions, tmp_path / f"{n}.parquet", predictions_schema(CARD.classes), note)
         weights = sorted((tmp_path / f"weights{n}").iterdir())
         found[n] = [
             (tmp_path / f"{n}.parquet").read_bytes(),
@@ -286,7 +296,7 @@ def test_workers_end_with_a_parent_that_was_killed():
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it is always spawn")
 def test_workers_start_whatever_the_length_of_tmpdir(monkeypatch, folder, method):
     monkeypatch.setattr("tempfile.tempdir", folder)
-    assert runs._start_method("cnn").get_start_method() == method
+    assert training_run._start_method("cnn").get_start_method() == method
 
 
 def test_an_array_of_other_segments(made, tmp_path, monkeypatch):

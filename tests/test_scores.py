@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 import sklearn.metrics as sk
 
-from murmur.evaluation import levels as answers
-from murmur.evaluation import metrics, scores
-from murmur.tables import LEVELS, Card
+from murmur.evaluation import levels, metrics, scores
+from murmur.tables.levels import LEVELS
+from murmur.tables.recordings import Card
 from tests.experiment import CARD, CLASSES, COLUMNS, RUNS, experiment, options, said, silenced
 
 TWO = Card("made", "murmur", ("ill", "well"), ("ill",), (), persons="made up", licence="none")
@@ -26,7 +26,7 @@ def units(truth, person=None, **facts):
     truth = np.asarray(truth)
     person = np.arange(len(truth)) if person is None else np.asarray(person)
     names = pd.Index([f"u{k}" for k in range(len(truth))])
-    return answers.Units(names, truth, person, person, person, pd.DataFrame(facts, index=range(len(truth))))
+    return levels.Units(names, truth, person, person, person, pd.DataFrame(facts, index=range(len(truth))))
 
 
 def table(p, answer=None, run=0, fold=0, card=TWO):
@@ -71,7 +71,7 @@ def of_scikit_learn(truth, answer, p):
 @pytest.mark.parametrize("by", [["run"], ["run", "fold"]])
 def test_figures_are_those_of_scikit_learn(made, level, by):
     of, tables, _ = said(made)
-    got = scores.score(tables[level], of[level], CARD, by)
+    got = scores.score_units(tables[level], of[level], CARD, by)
     groups = tables[level].groupby(by)
     assert len(got) == groups.ngroups and got[by].apply(tuple, axis=1).is_monotonic_increasing
     for (_, part), (_, row) in zip(groups, got.iterrows(), strict=True):
@@ -94,19 +94,19 @@ def test_figures_are_those_of_scikit_learn(made, level, by):
 
 def test_levels_are_in_order(made):
     of, tables, _ = said(made)
-    by_fold = scores.all_levels(tables, of, CARD, ["run", "fold"])
+    by_fold = scores.score_all_levels(tables, of, CARD, ["run", "fold"])
     assert by_fold[["run", "fold", "level"]].apply(tuple, axis=1).tolist() == [
         (run, fold, level) for run in RUNS for fold in range(3) for level in LEVELS
     ]
     for level in LEVELS:
-        alone = scores.score(tables[level], of[level], CARD, ["run", "fold"])
+        alone = scores.score_units(tables[level], of[level], CARD, ["run", "fold"])
         rows = by_fold[by_fold["level"] == level].drop(columns="level").reset_index(drop=True)
         pd.testing.assert_frame_equal(rows, alone[rows.columns])
 
 
 def test_a_unit_without_an_answer_is_counted_and_wrong():
     p = [[0.9, 0.1], [0.2, 0.8], [np.nan] * 2, [np.nan] * 2]
-    row = scores.score(table(p, [0, 1, 2, 2]), units([0, 1, 0, 1]), TWO, ["run"]).iloc[0]
+    row = scores.score_units(table(p, [0, 1, 2, 2]), units([0, 1, 0, 1]), TWO, ["run"]).iloc[0]
     assert (row["n_units"], row["n_no_answer"], row["accuracy"]) == (4, 2, 0.5)
     assert (row["sensitivity"], row["specificity"], row["roc_auc"]) == (0.5, 0.5, 1)
     assert isinstance(row["n_no_answer"], (int, np.integer)) or row["n_no_answer"] == 2
@@ -114,21 +114,21 @@ def test_a_unit_without_an_answer_is_counted_and_wrong():
 
 def test_unknown_is_right_of_a_silent_unit_that_is_unknown():
     p = [[0.9, 0.05, 0.05], [np.nan] * 3, [np.nan] * 3, [0.1, 0.1, 0.8]]
-    row = scores.score(table(p, [0, 1, 1, 2], card=CARD), units([0, 1, 2, 2]), CARD, ["run"]).iloc[0]
+    row = scores.score_units(table(p, [0, 1, 1, 2], card=CARD), units([0, 1, 2, 2]), CARD, ["run"]).iloc[0]
     assert (row["n_no_answer"], row["recall_Unknown"], row["recall_Absent"]) == (2, 1, 0.5)
 
 
 def test_macc_only_with_quality():
     truth, answer, quality = [0, 0, 0, 1, 1], [0, 1, 2, 1, 2], ["good", "good", "poor", "good", "good"]
     p = [[0.9, 0.1], [0.2, 0.8], [np.nan] * 2, [0.1, 0.9], [np.nan] * 2]
-    got = scores.score(table(p, answer), units(truth, quality=quality), TWO, ["run"])
+    got = scores.score_units(table(p, answer), units(truth, quality=quality), TWO, ["run"])
     assert got["macc"].item() == pytest.approx((2 / 3 + 1 / 2) / 2), "no answer is right of the poor one only"
     for none in (units(truth), units(truth, quality=[None] * 5)):
-        assert "macc" not in scores.score(table(p, answer), none, TWO, ["run"])
-    some = scores.score(table(p, answer), units(truth, quality=[*quality[:4], None]), TWO, ["run"])
+        assert "macc" not in scores.score_units(table(p, answer), none, TWO, ["run"])
+    some = scores.score_units(table(p, answer), units(truth, quality=[*quality[:4], None]), TWO, ["run"])
     assert np.isnan(some["macc"].item()), "of one the quality is not told"
     three = table(np.eye(3)[[0, 1, 2, 0, 1]], card=CARD)
-    assert "macc" not in scores.score(three, units([0, 1, 2, 2, 2], quality=quality), CARD, ["run"])
+    assert "macc" not in scores.score_units(three, units([0, 1, 2, 2, 2], quality=quality), CARD, ["run"])
 
 
 def test_groups_have_their_own_macc():
@@ -136,7 +136,7 @@ def test_groups_have_their_own_macc():
     both = pd.concat(
         [table(np.eye(2)[[0, 1, 0, 1]]), table(np.eye(2)[[0, 1, 1, 1]], run=1)], ignore_index=True
     )
-    got = scores.score(both, units([0, 1, 0, 1], quality=quality), TWO, ["run"])
+    got = scores.score_units(both, units([0, 1, 0, 1], quality=quality), TWO, ["run"])
     assert got["macc"].tolist() == [1, 0.75]
 
 
@@ -151,7 +151,7 @@ def test_groups_have_their_own_macc():
     ],
 )
 def test_the_data_sets_own_figure_leads_where_it_is_defined(columns, lead):
-    names = scores.headline_names(pd.DataFrame({"accuracy": [1, 1]} | columns))
+    names = scores.select_headline(pd.DataFrame({"accuracy": [1, 1]} | columns))
     assert names == [*lead, "uar", "sensitivity", "specificity", "f1_macro", "roc_auc"]
 
 
@@ -163,14 +163,14 @@ def test_the_bootstrap_is_that_of_a_plain_loop(made, level):
         tables[level],
         ["uar", "sensitivity", "roc_auc", "weighted_accuracy_official", "matthews"],
     )
-    drawn = scores.bootstrap(said_of, of[level], CARD, names, 6, seed=5)
+    drawn = scores.bootstrap_persons(said_of, of[level], CARD, names, 6, seed=5)
     person = of[level].person[said_of["unit"]]
     n = len(set(person))
     times = np.random.default_rng(5).multinomial(n, np.full(n, 1 / n), size=6)
     place = pd.Series(range(n), sorted(set(person)))[person].to_numpy()
     for k in range(6):
         repeated = said_of.loc[said_of.index.repeat(times[k][place])]
-        expected = scores.score(repeated, of[level], CARD, ["run"])[names]
+        expected = scores.score_units(repeated, of[level], CARD, ["run"])[names]
         got = pd.DataFrame({name: drawn[name][k] for name in names})
         assert got.to_numpy() == pytest.approx(expected.to_numpy(), nan_ok=True)
     assert {drawn[name].shape for name in names} == {(6, len(RUNS))}
@@ -179,9 +179,9 @@ def test_the_bootstrap_is_that_of_a_plain_loop(made, level):
 def test_the_areas_of_many_draws_are_those_of_scikit_learn():
     rng, person = np.random.default_rng(8), np.arange(90) // 3
     truth, p = rng.integers(0, 3, 90), rng.dirichlet(np.ones(3), 90).round(1)
-    drawn = scores.bootstrap(table(p, card=CARD), units(truth, person), CARD, ["roc_auc"], 300, seed=9)[
-        "roc_auc"
-    ]
+    drawn = scores.bootstrap_persons(
+        table(p, card=CARD), units(truth, person), CARD, ["roc_auc"], 300, seed=9
+    )["roc_auc"]
     times = np.random.default_rng(9).multinomial(30, np.full(30, 1 / 30), size=300)[:, person]
     for k in (0, 149, 299):
         assert drawn[k, 0] == pytest.approx(sk.roc_auc_score(np.eye(3)[truth], p, sample_weight=times[k]))
@@ -191,11 +191,11 @@ def test_the_bootstrap_draws_macc_too():
     quality = ["good", "poor"] * 20
     of = units([0, 0, 1, 1] * 10, quality=quality)
     rows = table(np.random.default_rng(0).dirichlet([1, 1], 40))
-    drawn = scores.bootstrap(rows, of, TWO, ["macc"], 3, seed=1)["macc"]
+    drawn = scores.bootstrap_persons(rows, of, TWO, ["macc"], 3, seed=1)["macc"]
     times = np.random.default_rng(1).multinomial(40, np.full(40, 1 / 40), size=3)
     for k in range(3):
         repeated = rows.loc[rows.index.repeat(times[k])]
-        assert drawn[k] == pytest.approx(scores.score(repeated, of, TWO, ["run"])["macc"].to_numpy())
+        assert drawn[k] == pytest.approx(scores.score_units(repeated, of, TWO, ["run"])["macc"].to_numpy())
 
 
 def test_the_same_persons_are_drawn_in_every_run():
@@ -204,14 +204,16 @@ def test_the_same_persons_are_drawn_in_every_run():
     p, of = rng.dirichlet([1, 1], 40), units(rng.integers(0, 2, 40))
     order = rng.permutation(40)
     both = pd.concat([table(p), table(p, run=1).iloc[order]], ignore_index=True)
-    for values in scores.bootstrap(both, of, TWO, ["accuracy", "uar", "roc_auc"], 50, seed=2).values():
+    for values in scores.bootstrap_persons(
+        both, of, TWO, ["accuracy", "uar", "roc_auc"], 50, seed=2
+    ).values():
         assert values[:, 0] == pytest.approx(values[:, 1]) and values[:, 0].std() > 0.01
 
 
 def test_the_interval_is_that_of_the_mean_over_runs():
     runs = pd.DataFrame({"uar": [0.5, 0.7]})
     drawn = {"uar": np.stack([np.arange(101) / 100, np.arange(101) / 100 + 0.1], axis=1)}
-    row = scores.headline(runs, ["uar"], drawn)["uar"]
+    row = scores.summarise_headline(runs, ["uar"], drawn)["uar"]
     assert (row["mean"], row["sd"]) == (pytest.approx(0.6), pytest.approx(0.02**0.5))
     assert (row["low"], row["high"]) == (pytest.approx(0.075), pytest.approx(1.025))
 
@@ -219,30 +221,30 @@ def test_the_interval_is_that_of_the_mean_over_runs():
 def test_draws_that_lack_a_class_are_told_and_left_out(capsys):
     runs = pd.DataFrame({"uar": [0.5]})
     values = np.r_[np.full(10, np.nan), np.linspace(0, 1, 90)]
-    row = scores.headline(runs, ["uar"], {"uar": values[:, None]})["uar"]
+    row = scores.summarise_headline(runs, ["uar"], {"uar": values[:, None]})["uar"]
     assert (row["low"], row["high"]) == (pytest.approx(0.025), pytest.approx(0.975))
     assert capsys.readouterr().out == "note: uar is undefined in 10 of 100 draws\n"
     values[10] = np.nan
-    row = scores.headline(runs, ["uar"], {"uar": values[:, None]}, quiet=True)["uar"]
+    row = scores.summarise_headline(runs, ["uar"], {"uar": values[:, None]}, quiet=True)["uar"]
     assert np.isnan([row["low"], row["high"]]).all() and capsys.readouterr().out == ""
     in_one_run = np.stack([values, np.linspace(0, 1, 100)], axis=1)
-    row = scores.headline(runs, ["uar"], {"uar": in_one_run}, quiet=True)["uar"]
+    row = scores.summarise_headline(runs, ["uar"], {"uar": in_one_run}, quiet=True)["uar"]
     assert np.isnan([row["low"], row["high"]]).all()
 
 
 def test_one_run_has_no_sd_and_no_draws_no_interval():
-    row = scores.headline(pd.DataFrame({"uar": [0.5]}), ["uar"], {"uar": np.empty((0, 1))})["uar"]
+    row = scores.summarise_headline(pd.DataFrame({"uar": [0.5]}), ["uar"], {"uar": np.empty((0, 1))})["uar"]
     assert row["mean"] == 0.5 and np.isnan([row["sd"], row["low"], row["high"]]).all()
 
 
 def test_an_undefined_run_makes_the_mean_undefined():
-    row = scores.headline(pd.DataFrame({"uar": [0.5, np.nan]}), ["uar"], {})["uar"]
+    row = scores.summarise_headline(pd.DataFrame({"uar": [0.5, np.nan]}), ["uar"], {})["uar"]
     assert np.isnan([row["mean"], row["sd"]]).all()
 
 
 def interval(said_of, of, draws=400):
-    drawn = scores.bootstrap(said_of, of, TWO, ["accuracy"], draws, seed=3)
-    return scores.headline(pd.DataFrame({"accuracy": [0.0]}), ["accuracy"], drawn)["accuracy"]
+    drawn = scores.bootstrap_persons(said_of, of, TWO, ["accuracy"], draws, seed=3)
+    return scores.summarise_headline(pd.DataFrame({"accuracy": [0.0]}), ["accuracy"], drawn)["accuracy"]
 
 
 def clustered(rng, persons, each, rate=0.8):
@@ -272,7 +274,7 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says():
 
 def test_the_constant_answer_is_the_best_of_all():
     of = units([0, 0, 1, 2, 2, 2])
-    got = scores.constant_answer(np.arange(6), of, CARD, ["accuracy", "uar", "sensitivity", "roc_auc"])
+    got = scores.score_constant_answer(np.arange(6), of, CARD, ["accuracy", "uar", "sensitivity", "roc_auc"])
     assert got == {
         "answer": "Absent",
         "accuracy": 0.5,
@@ -280,19 +282,19 @@ def test_the_constant_answer_is_the_best_of_all():
         "sensitivity": 0,
         "roc_auc": 0.5,
     }
-    first = scores.constant_answer(np.array([0, 1, 0, 3]), of, CARD, ["accuracy"])
+    first = scores.score_constant_answer(np.array([0, 1, 0, 3]), of, CARD, ["accuracy"])
     assert first == {"answer": "Present", "accuracy": 0.75}
 
 
 def test_the_constant_answer_has_a_macc():
     of = units([0, 1, 1, 1], quality=["good", "good", "poor", "poor"])
-    assert scores.constant_answer(np.arange(4), of, TWO, ["macc"]) == {"answer": "ill", "macc": 0.5}
+    assert scores.score_constant_answer(np.arange(4), of, TWO, ["macc"]) == {"answer": "ill", "macc": 0.5}
 
 
 def test_subgroups_are_the_scores_of_their_units(made):
     of, tables, _ = said(made)
     names = ["uar", "sensitivity", "roc_auc"]
-    got = scores.subgroups(tables, of, CARD, names, 20, seed=1)
+    got = scores.score_subgroups(tables, of, CARD, names, 20, seed=1)
     facts = {("site", "recording"): ("AV", "MV", "PV"), ("sex", "patient"): ("Female", "Male", "not stated")}
     expected = [
         (g, value, level, name) for (g, level), values in facts.items() for value in values for name in names
@@ -305,33 +307,33 @@ def test_subgroups_are_the_scores_of_their_units(made):
         own = place.index[place[column].fillna("not stated") == row.value]
         rows = tables[row.level][of[row.level].names[tables[row.level]["unit"]].isin(own)]
         assert (row.n_units, row.n_persons) == (len(own), place.loc[own, "person_id"].nunique())
-        runs = scores.score(rows, of[row.level], CARD, ["run"])[row.metric]
+        runs = scores.score_units(rows, of[row.level], CARD, ["run"])[row.metric]
         assert (row.mean, row.sd) == (
             pytest.approx(runs.mean(skipna=False), nan_ok=True),
             pytest.approx(runs.std(skipna=False), nan_ok=True),
         )
-        drawn = scores.bootstrap(rows, of[row.level], CARD, [row.metric], 20, seed=1)
-        same = scores.headline(runs.to_frame(), [row.metric], drawn, quiet=True)[row.metric]
+        drawn = scores.bootstrap_persons(rows, of[row.level], CARD, [row.metric], 20, seed=1)
+        same = scores.summarise_headline(runs.to_frame(), [row.metric], drawn, quiet=True)[row.metric]
         assert [row.low, row.high] == pytest.approx([same["low"], same["high"]], nan_ok=True)
 
 
 def test_facts_with_one_value_or_without_their_level_have_no_subgroups(made):
     one = made | {"recordings": made["recordings"].assign(site="AV", sex=None)}
     of, tables, _ = said(one)
-    got = scores.subgroups(tables, of, CARD, ["uar"], 0, seed=1)
+    got = scores.score_subgroups(tables, of, CARD, ["uar"], 0, seed=1)
     assert got.empty and "metric" in got
     of, tables, _ = said(made)
     patients = {"patient": tables["patient"]}
-    assert set(scores.subgroups(patients, of, CARD, ["uar"], 0, seed=1)["group"]) == {"sex"}
+    assert set(scores.score_subgroups(patients, of, CARD, ["uar"], 0, seed=1)["group"]) == {"sex"}
     sources = made["recordings"].assign(source=["a", "b"] * 20 + ["a"] * (len(made["recordings"]) - 40))
     of, tables, _ = said(made | {"recordings": sources})
-    got = scores.subgroups(tables, of, CARD, ["uar"], 0, seed=1)
+    got = scores.score_subgroups(tables, of, CARD, ["uar"], 0, seed=1)
     assert got.loc[got["group"] == "source", "level"].tolist() == ["recording", "recording"]
 
 
 def points(rows, of, thresholds, card=TWO, **changes):
     fitted = pd.DataFrame(thresholds, columns=["run", "fold", "threshold"])
-    found = scores.operating_points(rows, of, card, fitted, options(**changes), seed=4)
+    found = scores.score_operating_points(rows, of, card, fitted, options(**changes), seed=4)
     return found.set_index(["chosen_on", "figure"])
 
 
@@ -419,7 +421,7 @@ def test_a_class_that_is_absent_is_undefined_never_zero():
     parts = [table(p, fold=0, card=CARD), table(p, fold=1, card=CARD).iloc[:9]]
     rows = pd.concat(parts, ignore_index=True)
     of = units([0, 2] * 5 + [1] * 10)
-    got = scores.score(rows, of, CARD, ["run", "fold"]).set_index("fold")
+    got = scores.score_units(rows, of, CARD, ["run", "fold"]).set_index("fold")
     missing = [
         "recall_Unknown",
         "precision_Unknown",
@@ -432,5 +434,5 @@ def test_a_class_that_is_absent_is_undefined_never_zero():
     assert got.loc[1, [*missing, "pr_auc", "weighted_accuracy_official"]].isna().all()
     assert got.loc[0, missing].notna().all()
     assert got.loc[1, ["accuracy", "sensitivity", "specificity", "recall_Present", "brier"]].notna().all()
-    run = scores.score(rows, of, CARD, ["run"]).iloc[0]
+    run = scores.score_units(rows, of, CARD, ["run"]).iloc[0]
     assert run["recall_Unknown"] == got.loc[0, "recall_Unknown"]

@@ -4,10 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from murmur import tables
 from murmur.errors import MurmurError
-from murmur.features.segmentation import segment
-from murmur.params import Segment
+from murmur.features.segmentation import cut_segments
+from murmur.sections.segment import Segment
+from murmur.tables import parquet
+from murmur.tables.left_out import LEFT_OUT
+from murmur.tables.segments import SEGMENTS
 
 RATE = 10
 OPTIONS = Segment(length=4, overlap=0.5, short="pad", min_length=1, first=None, first_of=[], mirror=False)
@@ -19,7 +21,7 @@ def cut(n_samples, labels=None, **changes):
     offsets = np.cumsum([0, *n_samples[:-1]])
     signals = pd.DataFrame({"recording_id": names, "offset": offsets, "n_samples": n_samples})
     labels = pd.Series(labels or ["ill"] * len(names), index=names)
-    return segment(signals, labels, RATE, OPTIONS.model_copy(update=changes))
+    return cut_segments(signals, labels, RATE, OPTIONS.model_copy(update=changes))
 
 
 def pieces(table, name="a"):
@@ -95,9 +97,9 @@ def test_no_segment_at_all_is_an_error_that_names_the_key():
 
 def test_tables_fit_their_schemas(tmp_path):
     segments, left_out = cut([100, 39], short="drop")
-    tables.write(segments, tmp_path / "segments.parquet", tables.SEGMENTS)
-    tables.write(left_out, tmp_path / "left_out.parquet", tables.LEFT_OUT)
-    pd.testing.assert_frame_equal(tables.read(tmp_path / "segments.parquet", tables.SEGMENTS), segments)
+    parquet.write(segments, tmp_path / "segments.parquet", SEGMENTS)
+    parquet.write(left_out, tmp_path / "left_out.parquet", LEFT_OUT)
+    pd.testing.assert_frame_equal(parquet.read(tmp_path / "segments.parquet", SEGMENTS), segments)
     assert set(left_out["stage"]) == {"segment"}
     assert not segments["reversed"].any()
 
@@ -139,7 +141,7 @@ def test_mirrored_copies_come_after_all_others(tmp_path):
     same = ["recording_id", "start", "n_samples"]
     pd.testing.assert_frame_equal(copies[same], plain[same])
     assert list(segments.index) == list(range(2 * len(plain))) and left_out.empty
-    tables.write(segments, tmp_path / "segments.parquet", tables.SEGMENTS)
+    parquet.write(segments, tmp_path / "segments.parquet", SEGMENTS)
 
 
 def test_of_a_segment_that_is_not_kept_there_is_no_copy():

@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from murmur import params
 from murmur.errors import MurmurError
-from murmur.splits import folds as split
+from murmur.sections.split import Split
+from murmur.splits.audit import audit_folds, check_audit
+from murmur.splits.folds import StratifiedGroups, group_persons, make_folds
 from tests import made
 
 CLASSES = ("Present", "Unknown", "Absent")
@@ -36,7 +37,7 @@ def cut(recordings, n=3):
 def deal(recordings, seed=0, segments=None, duplicates=NO_PAIRS, **options):
     segments = cut(recordings) if segments is None else segments
     options = OPTIONS | {"runs": [0], "folds": 5} | options
-    runs = split.split(recordings, segments, duplicates, params.Split(**options), seed)
+    runs = make_folds(recordings, segments, duplicates, Split(**options), seed)
     return runs[0] if options["runs"] == [0] else runs
 
 
@@ -60,7 +61,7 @@ def groups(folds, recordings, column="person_id"):
 def test_a_cross_validator_like_those_of_scikit_learn(n_splits):
     table = people()
     y, group = table["patient_label"].to_numpy(), table["person_id"].to_numpy()
-    splitter = split.StratifiedGroups(n_splits, test=0.3, random_state=4)
+    splitter = StratifiedGroups(n_splits, test=0.3, random_state=4)
     assert splitter.get_n_splits() == n_splits
     parts = list(splitter.split(np.zeros(len(y)), y, group))
     assert len(parts) == n_splits
@@ -77,14 +78,14 @@ def test_a_cross_validator_like_those_of_scikit_learn(n_splits):
 def test_a_group_of_two_labels_has_the_commoner():
     y = np.array(["a", "b", "b"] * 4 + ["a"] * 4)
     group = np.array([f"g{k // 3}" for k in range(12)] + [f"h{k}" for k in range(4)])
-    for _, test in split.StratifiedGroups(4).split(None, y, group):
+    for _, test in StratifiedGroups(4).split(None, y, group):
         assert {name[0] for name in group[test]} == {"g", "h"}
 
 
 @pytest.mark.parametrize("share", [0.01, 0.2, 0.5, 0.99])
 def test_a_hold_out_has_every_class_on_both_sides(share):
     y = np.repeat(["many", "few"], [40, 2])
-    ((train, test),) = split.StratifiedGroups(1, test=share).split(None, y, np.arange(42))
+    ((train, test),) = StratifiedGroups(1, test=share).split(None, y, np.arange(42))
     assert [list(y[part]).count("few") for part in (train, test)] == [1, 1]
     assert list(y[test]).count("many") == min(max(round(share * 40), 1), 39)
 
@@ -107,7 +108,7 @@ def test_persons_are_never_on_two_sides(method, folds):
     assert not found.duplicated(["fold", "recording_id"]).any() and found["segment_id"].isna().all()
     rest = {len(r["train"] | r["validation"]) for r in parts.values()}
     assert all(len(r["validation"]) == pytest.approx(0.25 * max(rest), abs=2) for r in parts.values())
-    assert not split.audit(found, table, NO_PAIRS).filter(like="shared").any(axis=None)
+    assert not audit_folds(found, table, NO_PAIRS).filter(like="shared").any(axis=None)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +123,7 @@ def test_persons_are_never_on_two_sides(method, folds):
 def test_the_audit_finds_what_other_groups_leak(group_by, leaks):
     table = people()
     found = deal(table, group_by=group_by)
-    audit = split.audit(found, table, NO_PAIRS)
+    audit = audit_folds(found, table, NO_PAIRS)
     shared = audit.filter(like="shared_")
     assert [name.removeprefix("shared_") for name in shared if shared[name].any()] == leaks
     assert (group_by == "segment") == found["segment_id"].notna().all()
@@ -140,7 +141,7 @@ def test_the_audit_counts_what_is_planted():
     by_id.loc[trained[0], "person_id"] = by_id.loc[tested[0], "person_id"]
     by_id.loc[stopped[0], "audio_sha256"] = by_id.loc[tested[0], "audio_sha256"]
     by_id.loc[trained[1], "audio_sha256"] = by_id.loc[trained[2], "audio_sha256"]  # on one side: no leak
-    row = split.audit(found, by_id.reset_index(), NO_PAIRS).iloc[0]
+    row = audit_folds(found, by_id.reset_index(), NO_PAIRS).iloc[0]
     assert [row[f"shared_{what}"] for what in ("persons", "patients", "recordings", "audio")] == [1, 0, 0, 1]
     assert [row[f"n_{role}"] for role in ("train", "validation", "test")] == [
         len(trained),
@@ -174,7 +175,7 @@ def test_roles_are_the_data_sets_own():
     parts = groups(found.rename(columns={"role_x": "role"}), table)[0]
     assert not parts["train"] & parts["validation"] and len(parts["validation"]) == pytest.approx(8, abs=1)
     linked = people(linked=8).assign(role=table["role"])
-    assert split.audit(deal(linked, method="role"), linked, NO_PAIRS)["shared_persons"].tolist() == [8]
+    assert audit_folds(deal(linked, method="role"), linked, NO_PAIRS)["shared_persons"].tolist() == [8]
 
 
 def test_recordings_without_a_segment_are_dealt_too_for_they_are_to_be_answered():
@@ -206,8 +207,8 @@ def test_near_duplicates_are_dealt_as_one(group_by, capsys):
         deal(table, seed, duplicates=chain(table), group_by=group_by, merge_near_duplicates=False)
         for seed in range(5)
     ]
-    assert not any(split.audit(folds, table, chain(table))["shared_near"].any() for folds in merged)
-    assert any(split.audit(folds, table, chain(table))["shared_near"].any() for folds in apart)
+    assert not any(audit_folds(folds, table, chain(table))["shared_near"].any() for folds in merged)
+    assert any(audit_folds(folds, table, chain(table))["shared_near"].any() for folds in apart)
     assert all(same(folds, deal(table, seed, group_by=group_by)) for seed, folds in enumerate(apart))
 
 
@@ -217,22 +218,22 @@ def test_the_audit_counts_the_test_recordings_that_sound_like_one_of_the_others(
     role = found[found["fold"] == 0].set_index("recording_id")["role"]
     (a, b, *_), (c, d, *_), (e, *_) = (role.index[role == name] for name in ("test", "train", "validation"))
     twins = pd.concat([pair(a, c), pair(d, a), pair(e, b), pair(c, d)])
-    assert split.audit(found, table, twins)["shared_near"].iloc[0] == 2
-    assert split.audit(found, table, pair(c, e))["shared_near"].iloc[0] == 0
+    assert audit_folds(found, table, twins)["shared_near"].iloc[0] == 2
+    assert audit_folds(found, table, pair(c, e))["shared_near"].iloc[0] == 0
 
 
 def test_the_digest_of_a_test_part_is_of_its_members_alone():
     table = people()
-    digest = split.audit(deal(table), table, NO_PAIRS)["test_sha256"]
+    digest = audit_folds(deal(table), table, NO_PAIRS)["test_sha256"]
     assert digest.is_unique
-    other = split.audit(deal(table, validation=0.4)[::-1], table, NO_PAIRS)["test_sha256"]
+    other = audit_folds(deal(table, validation=0.4)[::-1], table, NO_PAIRS)["test_sha256"]
     assert list(other) == list(digest)
-    assert not set(split.audit(deal(table, seed=1), table, NO_PAIRS)["test_sha256"]) & set(digest)
+    assert not set(audit_folds(deal(table, seed=1), table, NO_PAIRS)["test_sha256"]) & set(digest)
 
 
 def checked(table, on_leak, **options):
     found = deal(table, **options)
-    return split.check(split.audit(found, table, NO_PAIRS), found, table, NO_PAIRS, on_leak)
+    return check_audit(audit_folds(found, table, NO_PAIRS), found, table, NO_PAIRS, on_leak)
 
 
 def test_a_leak_is_refused_or_told():
@@ -251,14 +252,14 @@ def test_a_leak_is_refused_or_told():
 def test_unknown_persons_are_never_told_as_clean():
     table = people()
     found = deal(table)
-    known = (split.audit(found, table, NO_PAIRS), found, table, NO_PAIRS)
+    known = (audit_folds(found, table, NO_PAIRS), found, table, NO_PAIRS)
     n, unknown = len(table), {"unknown_persons": len(table)}
-    assert split.check(*known, "error", **unknown) == (
+    assert check_audit(*known, "error", **unknown) == (
         f"warning: 5 folds share nothing that is known, but the persons of {n} of {n} recordings are "
         "unknown: no split of these data can be shown to be free of leaks"
     )
     leaky = deal(table, group_by="patient")
-    said = split.check(split.audit(leaky, table, NO_PAIRS), *(leaky, table, NO_PAIRS), "warn", **unknown)
+    said = check_audit(audit_folds(leaky, table, NO_PAIRS), *(leaky, table, NO_PAIRS), "warn", **unknown)
     assert "5 of 5 folds leak" in said and f"the persons of {n} of {n} recordings are unknown" in said
 
 
@@ -271,14 +272,14 @@ def test_what_avoids_a_leak_depends_on_the_method(method, words):
     table = people()
     found = deal(table, group_by="patient")
     with pytest.raises(MurmurError, match=words):
-        split.check(split.audit(found, table, NO_PAIRS), *(found, table, NO_PAIRS), "error", method=method)
+        check_audit(audit_folds(found, table, NO_PAIRS), *(found, table, NO_PAIRS), "error", method=method)
 
 
 def test_groups_are_the_persons_with_those_who_share_audio_as_one():
     table = people()
-    alone = split.groups(table, NO_PAIRS)
+    alone = group_persons(table, NO_PAIRS)
     assert alone["group"].tolist() == table["person_id"].tolist()
-    merged = split.groups(table, chain(table))
+    merged = group_persons(table, chain(table))
     assert merged["group"].nunique() == table["person_id"].nunique() - 2
     of_patient = merged.groupby(table["patient_id"].to_numpy())["group"].first()
     assert of_patient["20"] == of_patient["21"] == of_patient["22"]
@@ -292,7 +293,7 @@ def test_validation_on_the_test_part_sets_nothing_else_aside(method, group_by):
     assert set(found["role"]) == {"train", "test"}
     expected = honest.assign(role=honest["role"].replace("validation", "train"))
     assert same(found, expected), "the test parts are the same"
-    audit = split.audit(found, table, NO_PAIRS)
+    audit = audit_folds(found, table, NO_PAIRS)
     assert (audit["n_validation"] == 0).all()
     assert (group_by == "person") == (not audit["shared_persons"].any())
 
@@ -317,7 +318,7 @@ def test_mirrored_copies_are_dealt_like_any_segment_and_the_audit_sees_it():
     assert len(one) == 6 * len(table)
     twins = [(one[name], one[f"{name}r"]) for name in one.index if not name.endswith("r")]
     assert any("test" in pair and pair != ("test", "test") for pair in twins)
-    assert split.audit(found, table, NO_PAIRS)["shared_recordings"].all()
+    assert audit_folds(found, table, NO_PAIRS)["shared_recordings"].all()
 
 
 def few(n):

@@ -8,12 +8,20 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from murmur import files, tables
-from murmur.errors import MurmurError, explain
+from murmur import files
+from murmur.errors import MurmurError, explain_os_error
+from murmur.tables import parquet
+from murmur.tables.csv_input import read_csv
+from murmur.tables.csv_output import write_csv
+from murmur.tables.folds import FOLDS
+from murmur.tables.left_out import LEFT_OUT
+from murmur.tables.predictions import TrainingNote, predictions_schema, read_note
+from murmur.tables.recordings import Card, check_recordings, read_card
+from murmur.tables.signals import SIGNALS
 
 FRAME = pd.DataFrame({"recording_id": ["a", "b"], "offset": [0, 5], "n_samples": [5, 7]})
-CARD = tables.Card("circor", "murmur", ("Present", "Absent"), ("Present",), (5.0, 1.0), "who", "ODC-By")
-NOTE = tables.Note("cpu", "float32", {"torch": "2"})
+CARD = Card("circor", "murmur", ("Present", "Absent"), ("Present",), (5.0, 1.0), "who", "ODC-By")
+NOTE = TrainingNote("cpu", "float32", {"torch": "2"})
 
 
 @pytest.fixture
@@ -26,28 +34,28 @@ def there(path):
 
 
 def test_round_trip(path):
-    tables.write(FRAME[["n_samples", "offset", "recording_id"]], path, tables.SIGNALS)
-    pd.testing.assert_frame_equal(tables.read(path, tables.SIGNALS), FRAME, check_dtype=False)
+    parquet.write(FRAME[["n_samples", "offset", "recording_id"]], path, SIGNALS)
+    pd.testing.assert_frame_equal(parquet.read(path, SIGNALS), FRAME, check_dtype=False)
     assert there(path) == ["signals.parquet"]
-    nothing = pd.DataFrame(columns=tables.LEFT_OUT.names, dtype=str)
-    tables.write(nothing, path, tables.LEFT_OUT)
-    assert len(tables.read(path, tables.LEFT_OUT)) == 0
+    nothing = pd.DataFrame(columns=LEFT_OUT.names, dtype=str)
+    parquet.write(nothing, path, LEFT_OUT)
+    assert len(parquet.read(path, LEFT_OUT)) == 0
 
 
 def test_nullable_columns_and_predictions_round_trip(path):
     folds = pd.DataFrame(
         {"run": [0, 0], "fold": [0, 1], "recording_id": ["a", "b"], "role": ["train", "test"]}
     )
-    tables.write(folds.assign(segment_id=[None, "b@0"]), path, tables.FOLDS)
-    assert list(tables.read(path, tables.FOLDS)["segment_id"].fillna("-")) == ["-", "b@0"]
-    schema = tables.predictions_schema(["x", "y"])
+    parquet.write(folds.assign(segment_id=[None, "b@0"]), path, FOLDS)
+    assert list(parquet.read(path, FOLDS)["segment_id"].fillna("-")) == ["-", "b@0"]
+    schema = predictions_schema(["x", "y"])
     scores = folds[["run", "fold", "role"]].assign(level="patient", unit_id=["a", "b"])
     scores = scores.assign(p_x=np.float32([0.25, 0.1]), p_y=np.float32([0.75, 0.9]))
-    tables.write(scores, path, schema, NOTE)
-    pd.testing.assert_frame_equal(tables.read(path, schema), scores, check_dtype=False)
-    assert tables.read(path, schema)["p_y"].dtype == np.float32
+    parquet.write(scores, path, schema, NOTE)
+    pd.testing.assert_frame_equal(parquet.read(path, schema), scores, check_dtype=False)
+    assert parquet.read(path, schema)["p_y"].dtype == np.float32
     with pytest.raises(MurmurError, match=r"p_x \(float\), p_z \(float\)|p_y \(float\), p_z \(float\)"):
-        tables.read(path, tables.predictions_schema(["x", "z"]))
+        parquet.read(path, predictions_schema(["x", "z"]))
 
 
 @pytest.mark.parametrize(
@@ -65,17 +73,17 @@ def test_nullable_columns_and_predictions_round_trip(path):
 )
 def test_what_is_not_as_declared_is_not_written(path, frame, words):
     with pytest.raises(MurmurError, match=rf"^{path}: .*{words}"):
-        tables.write(frame, path, tables.SIGNALS)
+        parquet.write(frame, path, SIGNALS)
     assert there(path) == []
 
 
 def test_what_is_not_as_declared_is_not_read(path):
     with pytest.raises(MurmurError, match=rf"^{path}: cannot be read .*; run its stage again: dvc repro"):
-        tables.read(path, tables.SIGNALS)
+        parquet.read(path, SIGNALS)
     path.parent.mkdir()
     path.write_bytes(b"not parquet")
     with pytest.raises(MurmurError, match=rf"^{path}: cannot be read"):
-        tables.read(path, tables.SIGNALS)
+        parquet.read(path, SIGNALS)
     for columns in (
         FRAME.assign(more=1),
         FRAME[["recording_id", "offset"]],
@@ -84,52 +92,50 @@ def test_what_is_not_as_declared_is_not_read(path):
     ):
         columns.to_parquet(path, index=False)  # the last: nulls are not forbidden
         with pytest.raises(MurmurError, match=rf"^{path}: not the columns expected: \w+ \(.*; run its stage"):
-            tables.read(path, tables.SIGNALS)
-    tables.write(FRAME, path, tables.SIGNALS)
+            parquet.read(path, SIGNALS)
+    parquet.write(FRAME, path, SIGNALS)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(MurmurError, match=rf"^{path}: cannot be read"):
-        tables.read(path, tables.SIGNALS)
+        parquet.read(path, SIGNALS)
 
 
 def test_card_and_note_travel_with_the_table(path):
-    tables.write(FRAME, path, tables.SIGNALS, CARD)
-    assert tables.read_card(path) == CARD
-    assert all(
-        type(getattr(tables.read_card(path), f.name)) is type(getattr(CARD, f.name)) for f in fields(CARD)
-    )
-    tables.write(FRAME, path, tables.SIGNALS, NOTE)
-    assert tables.read_note(path) == NOTE
-    tables.write(FRAME, path, tables.SIGNALS)
-    for read in (tables.read_card, tables.read_note):
+    parquet.write(FRAME, path, SIGNALS, CARD)
+    assert read_card(path) == CARD
+    assert all(type(getattr(read_card(path), f.name)) is type(getattr(CARD, f.name)) for f in fields(CARD))
+    parquet.write(FRAME, path, SIGNALS, NOTE)
+    assert read_note(path) == NOTE
+    parquet.write(FRAME, path, SIGNALS)
+    for read in (read_card, read_note):
         with pytest.raises(MurmurError, match=rf"^{path}: no note in its metadata; run the stage"):
             read(path)
 
 
 def test_the_same_table_is_the_same_bytes(path):
-    tables.write(FRAME, path, tables.SIGNALS, CARD)
+    parquet.write(FRAME, path, SIGNALS, CARD)
     once = path.read_bytes()
-    tables.write(FRAME.copy(), path, tables.SIGNALS, CARD)
+    parquet.write(FRAME.copy(), path, SIGNALS, CARD)
     assert path.read_bytes() == once
 
 
 def test_an_interrupted_write_keeps_what_was_there(path, monkeypatch):
-    tables.write(FRAME, path, tables.SIGNALS)
+    parquet.write(FRAME, path, SIGNALS)
     before = path.read_bytes()
 
     def half(table, where):
         where.write_bytes(before[:20])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(tables.pq, "write_table", half)
+    monkeypatch.setattr(parquet.pq, "write_table", half)
     with pytest.raises(KeyboardInterrupt):
-        tables.write(FRAME[:1], path, tables.SIGNALS)
+        parquet.write(FRAME[:1], path, SIGNALS)
     assert path.read_bytes() == before and there(path) == ["signals.parquet"]
 
 
 def test_csv_for_people(tmp_path):
     path = tmp_path / "plots/a.csv"
-    tables.write_csv(pd.DataFrame({"x": [1 / 3, np.nan], "y": ["ä", "b"]}), path)
+    write_csv(pd.DataFrame({"x": [1 / 3, np.nan], "y": ["ä", "b"]}), path)
     assert path.read_bytes() == "x,y\n0.333333,ä\n,b\n".encode()
 
 
@@ -147,17 +153,17 @@ def test_beside_is_whole_or_nothing(tmp_path, folder, old):
         return sorted(p.name if folder else p.read_text() for p in (out.iterdir() if folder else [out]))
 
     if old:
-        with files.beside(out) as part:
+        with files.atomic_write(out) as part:
             fill(part, "old")
     stale = out.with_name("out.4194305.part")  # of a process that was killed: no number is as large
     stale.parent.mkdir(exist_ok=True)
     fill(stale, "stale")
-    with pytest.raises(ZeroDivisionError), files.beside(out) as part:
+    with pytest.raises(ZeroDivisionError), files.atomic_write(out) as part:
         fill(part, "half")
         1 / 0  # noqa: B018
     assert there(out) == (["out"] if old else [])
     assert not old or now() == (["old.txt"] if folder else ["old"])
-    with files.beside(out) as part:
+    with files.atomic_write(out) as part:
         fill(part, "new")
     assert there(out) == ["out"] and now() == (["new.txt"] if folder else ["new"])
 
@@ -183,8 +189,8 @@ NAMES = [
 def test_names_in_a_csv_stay_text_and_figures_are_numbers(tmp_path):
     frame = pd.DataFrame({"item": NAMES, "actual": NAMES[::-1], "run": range(len(NAMES)), "uar": 0.5})
     frame.loc[3, "uar"] = np.nan
-    tables.write_csv(frame, tmp_path / "x.csv")
-    found = tables.read_csv(tmp_path / "x.csv")
+    write_csv(frame, tmp_path / "x.csv")
+    found = read_csv(tmp_path / "x.csv")
     assert found["item"].tolist() == NAMES and found["actual"].tolist() == NAMES[::-1]
     assert found["run"].dtype == "int64" and found["uar"].dtype == float and found["uar"].isna().sum() == 1
 
@@ -212,13 +218,13 @@ def test_names_in_a_csv_stay_text_and_figures_are_numbers(tmp_path):
 def test_a_word_among_the_numbers_is_named_with_its_row_and_column(tmp_path, text, message):
     (tmp_path / "x.csv").write_bytes(text.encode("latin-1"))
     with pytest.raises(MurmurError, match=message):
-        tables.read_csv(tmp_path / "x.csv", ["uar"])
+        read_csv(tmp_path / "x.csv", ["uar"])
 
 
 def test_two_processes_that_write_one_file_do_not_touch_what_the_other_writes(tmp_path):
     out, other = tmp_path / "out", tmp_path / f"out.{os.getppid()}.part"
     other.write_text("another process's")
-    with files.beside(out) as part:
+    with files.atomic_write(out) as part:
         assert part.name != other.name
         part.write_text("ours")
     assert out.read_text() == "ours" and other.read_text() == "another process's"
@@ -234,7 +240,9 @@ def test_a_folder_where_a_file_is_written(tmp_path):
     (tmp_path / "out").mkdir()
     with pytest.raises(OSError) as caught:
         files.write_text(tmp_path / "out", "text")
-    assert explain(caught.value) == f"{tmp_path}/out: Is a directory; a file is expected, not a folder"
+    assert (
+        explain_os_error(caught.value) == f"{tmp_path}/out: Is a directory; a file is expected, not a folder"
+    )
     assert there(tmp_path / "out") == ["out"]
 
 
@@ -250,12 +258,12 @@ def test_a_device_or_pipe_is_never_replaced(tmp_path, where):
 
 
 def test_a_full_disk_names_the_file_and_leaves_nothing(tmp_path):
-    with pytest.raises(OSError) as caught, files.beside(tmp_path / "out") as part:
+    with pytest.raises(OSError) as caught, files.atomic_write(tmp_path / "out") as part:
         part.write_text("half")
         with open("/dev/full", "w") as full:
             full.write("more")
     assert (
-        explain(caught.value)
+        explain_os_error(caught.value)
         == f"{tmp_path}/out: No space left on device; free some space there, then run it again"
     )
     assert list(tmp_path.iterdir()) == []
@@ -265,8 +273,8 @@ def test_a_full_disk_names_the_file_and_leaves_nothing(tmp_path):
 def test_a_name_that_is_too_long_is_told_in_short(tmp_path, name):
     with pytest.raises(OSError) as caught:
         files.write_text(tmp_path / name, "text")
-    assert len(explain(caught.value)) < 400
-    assert explain(caught.value).endswith(": File name too long; choose a shorter name")
+    assert len(explain_os_error(caught.value)) < 400
+    assert explain_os_error(caught.value).endswith(": File name too long; choose a shorter name")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -279,16 +287,16 @@ def test_a_name_that_is_too_long_is_told_in_short(tmp_path, name):
     ],
 )
 def test_rows_that_no_stage_writes(path, frame, words):
-    tables.write(frame, path, tables.SIGNALS)
+    parquet.write(frame, path, SIGNALS)
     with pytest.raises(MurmurError, match=f"signals.parquet: {words}; run its stage again: dvc repro"):
-        tables.read(path, tables.SIGNALS)
+        parquet.read(path, SIGNALS)
 
 
 @pytest.mark.parametrize("note", ["{", "[1]", '{"dataset": "x", "new": 1}', '{"dataset": "x"}'])
 def test_a_note_of_another_version(path, note):
-    tables.write(FRAME, path, tables.SIGNALS)
+    parquet.write(FRAME, path, SIGNALS)
     pq.write_table(pq.read_table(path).replace_schema_metadata({"murmur": note}), path)
-    for read in (tables.read_card, tables.read_note):
+    for read in (read_card, read_note):
         with pytest.raises(MurmurError, match=r"signals.parquet: the note in it is of another version"):
             read(path)
 
@@ -296,10 +304,10 @@ def test_a_note_of_another_version(path, note):
 def test_a_table_of_figures_that_must_have_rows(tmp_path):
     (tmp_path / "t.csv").write_text("run,uar\n")
     with pytest.raises(MurmurError, match=r"t\.csv: it has no row; make it again: dvc repro"):
-        tables.read_csv(tmp_path / "t.csv", ["uar"], may_be_empty=False)
+        read_csv(tmp_path / "t.csv", ["uar"], may_be_empty=False)
 
 
 def test_tables_of_two_runs(path):
     with pytest.raises(MurmurError, match=r"one: recording b is not in other; they are of two runs"):
-        tables.check_recordings(FRAME, FRAME[:1], "one", "other")
-    tables.check_recordings(FRAME[:1], FRAME, "one", "other")
+        check_recordings(FRAME, FRAME[:1], "one", "other")
+    check_recordings(FRAME[:1], FRAME, "one", "other")

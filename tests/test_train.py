@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from murmur.errors import MurmurError
-from murmur.params import Augment, Train
-from murmur.training import fit as train
+from murmur.sections.train import Augment, Train
+from murmur.training import fit as training_fit
+from murmur.training.fit import Fold, fit_network
 from tests.made import train_options
 
 NOTHING = dict.fromkeys(Augment.model_fields, 0)
@@ -30,19 +31,19 @@ def data():
     labels = np.arange(120) % 3 % 2  # twice as many of class 0
     x = rng.normal(size=(120, 1, 16, 24)).astype("float16")
     x[labels == 1, :, 4:7] += 2
-    return x, labels, train.Fold(np.arange(70), np.arange(70, 95), np.arange(70, 120))
+    return x, labels, Fold(np.arange(70), np.arange(70, 95), np.arange(70, 120))
 
 
 def fit(data, seed=0, weights=(1.0, 1.0), classes=CLASSES, bags=None, **changes):
     x, labels, fold = data
     options = Train.model_validate(OPTIONS.model_dump() | changes)
-    return train.fit(x, labels, fold, options, classes=classes, weights=weights, seed=seed, bags=bags)
+    return fit_network(x, labels, fold, options, classes=classes, weights=weights, seed=seed, bags=bags)
 
 
 def initial(model, seed=0, **shape):
     """The network as it is before a fit of this seed."""
     torch.manual_seed(seed)
-    return train.build(model, **{"classes": 2, "channels": 1, "mels": 16, "frames": 24} | shape)
+    return training_fit.build(model, **{"classes": 2, "channels": 1, "mels": 16, "frames": 24} | shape)
 
 
 def test_it_learns_and_speaks_of_every_row_asked_for(data):
@@ -98,10 +99,10 @@ def test_patience_ends_a_training_that_no_longer_improves(data):
 def test_the_weights_of_the_best_epoch_answer(data):
     x, labels, fold = data
     found = fit(data, epochs=8, lr=0.05)
-    inputs = train.Inputs(torch.tensor(x), None)
-    model = train.Classifier(initial(OPTIONS.model), inputs, fold.train, OPTIONS)
+    inputs = training_fit.Inputs(torch.tensor(x), None)
+    model = training_fit.Classifier(initial(OPTIONS.model), inputs, fold.train, OPTIONS)
     model.load_state_dict(found.weights)
-    said = train.predict(model, inputs, fold.predict).softmax(dim=1).numpy()
+    said = training_fit.predict_logits(model, inputs, fold.predict).softmax(dim=1).numpy()
     np.testing.assert_allclose(said, found.probabilities, atol=1e-6)
     weight = torch.tensor([70 / 2 / (labels[:70] == c).sum() for c in (0, 1)], dtype=torch.float32)
     loss = torch.nn.functional.nll_loss(torch.tensor(said[:25]).log(), torch.tensor(labels[70:95]), weight)
@@ -128,7 +129,7 @@ def test_class_weights_shift_the_answers_by_name(data):
 def test_sampler_draws_classes_equally(data):
     labels = (np.arange(2000) % 10 == 0).astype(int)
     chance = 1 / np.bincount(labels)[labels]
-    drawn = train._order(np.arange(2000), chance, OPTIONS.model_copy(update={"balance": "sampler"}))
+    drawn = training_fit._order(np.arange(2000), chance, OPTIONS.model_copy(update={"balance": "sampler"}))
     assert labels[drawn].mean() == pytest.approx(0.5, abs=0.05)
 
 
@@ -137,7 +138,7 @@ def test_bad_requests_are_told(data):
         fit(data, device="mps" if not torch.backends.mps.is_available() else "cuda")
     with pytest.raises(MurmurError, match=r"train.lr"):
         hot = OPTIONS.model_copy(update={"lr": 1e30, "clip": None, "epochs": 20})  # no file may ask for it
-        train.fit(*data, hot, classes=CLASSES, weights=(1.0, 1.0), seed=0)
+        fit_network(*data, hot, classes=CLASSES, weights=(1.0, 1.0), seed=0)
     with pytest.raises(MurmurError, match="train: class silent has no unit in the training part"):
         fit(data, weights=(1.0, 1.0, 1.0), classes=(*CLASSES, "silent"))
     with pytest.raises(MurmurError, match=r"train\.class_weights: no class bold; there are quiet, bright"):
@@ -201,7 +202,7 @@ def said(monkeypatch):
         loss, uar, accuracy, answers = script.pop(0)
         return {"validation_loss": loss, "validation_uar": uar, "validation_accuracy": accuracy}, answers
 
-    monkeypatch.setattr(train, "_validate", validate)
+    monkeypatch.setattr(training_fit, "_validate", validate)
     return script
 
 
@@ -300,7 +301,7 @@ def patients():
     bags[79] = -1
     x = rng.normal(size=(320, 1, 16, 8)).astype("float16")
     x[np.repeat(labels == 1, 4), :, 4:7] += 1
-    return (x, labels, train.Fold(np.arange(50), np.arange(50, 65), np.arange(50, 80))), bags
+    return (x, labels, Fold(np.arange(50), np.arange(50, 65), np.arange(50, 80))), bags
 
 
 @pytest.mark.parametrize(

@@ -21,14 +21,14 @@ def fail_at(bad, done):
     return work
 
 
-@pytest.mark.parametrize("run", [workers.threads, workers.stream])
+@pytest.mark.parametrize("run", [workers.map_threads, workers.stream_threads])
 def test_results_keep_their_order(run, monkeypatch):
     monkeypatch.setenv("MURMUR_WORKERS", "3")
     assert list(run(fail_at(None, []), range(20), "working")) == [-k for k in range(20)]
     assert list(run(fail_at(None, []), [], "working")) == []
 
 
-@pytest.mark.parametrize("run", [workers.threads, workers.stream])
+@pytest.mark.parametrize("run", [workers.map_threads, workers.stream_threads])
 def test_the_first_error_ends_the_work_and_the_bar(run, monkeypatch):
     monkeypatch.setenv("MURMUR_WORKERS", "2")
     done, before = [], threading.active_count()
@@ -41,7 +41,7 @@ def test_the_first_error_ends_the_work_and_the_bar(run, monkeypatch):
 def test_a_stream_runs_little_ahead(monkeypatch):
     monkeypatch.setenv("MURMUR_WORKERS", "2")
     done = []
-    results = workers.stream(fail_at(None, done), range(100), "working")
+    results = workers.stream_threads(fail_at(None, done), range(100), "working")
     next(results)
     time.sleep(0.2)
     assert len(done) <= 5
@@ -53,7 +53,7 @@ def test_a_stream_runs_little_ahead(monkeypatch):
 def test_a_wrong_number_of_workers_is_told(monkeypatch, value):
     monkeypatch.setenv("MURMUR_WORKERS", value)
     with pytest.raises(MurmurError, match="MURMUR_WORKERS: expected a number of workers"):
-        workers.count()
+        workers.count_workers()
 
 
 @pytest.mark.parametrize(
@@ -90,4 +90,4 @@ def test_as_many_workers_as_affinity_and_quota_allow(monkeypatch, quota, n):
     monkeypatch.delenv("MURMUR_WORKERS", raising=False)
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(4)))
     monkeypatch.setattr(workers, "cpu_quota", lambda: quota)
-    assert workers.count() == n
+    assert workers.count_workers() == n

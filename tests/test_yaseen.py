@@ -10,7 +10,7 @@ import pytest
 from murmur import params
 from murmur.datasets import yaseen
 from murmur.errors import MurmurError
-from murmur.evaluation import results as evaluate
+from murmur.evaluation.results import describe_protocol
 from tests import made
 
 
@@ -131,7 +131,7 @@ def test_a_split_of_it_is_always_marked_leaky(lent):
     card = lent()[1]
     assert not card.leak_free and not card.shareable
     split, segment = params.load("split", "segment", path=made.ROOT / "params.yaml").__dict__.values()
-    found = evaluate.protocol(split, segment, card, folds=5)
+    found = describe_protocol(split, segment, card, folds=5)
     assert found["leaky"] and found["flaws"] == "data set"
 
 

@@ -30,7 +30,7 @@ class MurmurError(Exception):
     """Something the user can mend: the message names the file, key or row, and what to do."""
 
 
-def printable(text: str, keep: str = "") -> str:
+def escape_unprintable(text: str, keep: str = "") -> str:
     """A text with what cannot be printed, such as the commands of a terminal, as escapes."""
     return "".join(c if c.isprintable() or c in keep else repr(c)[1:-1] for c in text)
 
@@ -51,21 +51,26 @@ def run_stage(main: Callable[[], object]) -> None:
             if sys.stdout:
                 sys.stdout.flush()
     except MurmurError as error:
-        sys.exit(f"error: {printable(str(error), keep=LINES)}")
+        sys.exit(f"error: {escape_unprintable(str(error), keep=LINES)}")
     except KeyboardInterrupt:
         sys.exit("error: interrupted")
     except BrokenPipeError:  # the reader of the output has ended, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
-        sys.exit(f"error: {printable(explain(error), keep=LINES)}")
+        sys.exit(f"error: {escape_unprintable(explain_os_error(error), keep=LINES)}")
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, MemoryError) or "memory" in str(error).lower():
             sys.exit(f"error: {MEMORY.format(shorten(str(error), 200) or 'MemoryError')}")
         raise
 
 
-def explain(error: OSError) -> str:
+def first_line(error: Exception) -> str:
+    """The first line of an error's message, or the name of its class."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def explain_os_error(error: OSError) -> str:
     """An error of the operating system in one line: the file, what is wrong, what to do."""
     if error.errno is None:
         return shorten(str(error), 500)
@@ -76,7 +81,7 @@ def explain(error: OSError) -> str:
 
 
 @contextmanager
-def naming(path: str | os.PathLike[str]) -> Iterator[None]:
+def add_path(path: str | os.PathLike[str]) -> Iterator[None]:
     """Let an error of the operating system that names no file, such as a full disk, name `path`."""
     try:
         yield

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from murmur.errors import MurmurError, naming
+from murmur.errors import MurmurError, add_path
 
 
 @contextmanager
-def beside(path: str | os.PathLike[str]) -> Iterator[Path]:
+def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary name beside `path`; it is renamed to `path` only if the block succeeds.
 
     Works for a file and for a folder. Whatever an error leaves under the temporary name is removed,
@@ -24,7 +24,7 @@ def beside(path: str | os.PathLike[str]) -> Iterator[Path]:
     if special or (path.exists() and not (path.is_file() or path.is_dir())):
         raise MurmurError(f"{path}: is a device or a pipe, not an ordinary file; name a file")
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    with naming(path):
+    with add_path(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_left_behind(path)
         try:
@@ -56,7 +56,7 @@ def _is_running(pid: int) -> bool:
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write a text as UTF-8, the same bytes on every system; it is whole or absent."""
-    with beside(path) as part:
+    with atomic_write(path) as part:
         part.write_text(text, encoding="utf-8", newline="\n")
 
 

@@ -17,7 +17,7 @@ A = TypeVar("A")
 B = TypeVar("B")
 
 
-def count() -> int:
+def count_workers() -> int:
     """MURMUR_WORKERS, or the cores this process may use: by its affinity and its control groups' quota."""
     wanted = os.environ.get("MURMUR_WORKERS")
     if wanted is None:
@@ -63,18 +63,20 @@ def _quota(group: Path) -> float:
     return cpus if cpus > 0 else math.inf  # v1 writes -1 for no limit
 
 
-def threads(work: Callable[[A], B], items: Iterable[A], describe: str, n: int | None = None) -> list[B]:
+def map_threads(work: Callable[[A], B], items: Iterable[A], describe: str, n: int | None = None) -> list[B]:
     """All results of `stream` at once."""
-    return list(stream(work, items, describe, n))
+    return list(stream_threads(work, items, describe, n))
 
 
-def stream(work: Callable[[A], B], items: Iterable[A], describe: str, n: int | None = None) -> Iterator[B]:
+def stream_threads(
+    work: Callable[[A], B], items: Iterable[A], describe: str, n: int | None = None
+) -> Iterator[B]:
     """Apply `work` to each item in `n` threads (all cores); yield the results in order, with a progress bar.
 
     Few results are held at any time. The first error ends the work. For work whose time goes into numpy,
     torch or libsndfile, which leave the interpreter free.
     """
-    items, n = list(items), n or count()
+    items, n = list(items), n or count_workers()
     with ThreadPoolExecutor(n) as pool:
         jobs = deque(pool.submit(work, item) for item in items[: 2 * n])
         try:

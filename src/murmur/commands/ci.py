@@ -10,10 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from murmur import params
 from murmur.commands import comment
 from murmur.errors import MurmurError
 from murmur.experiments import project
+from murmur.params.yaml_files import read_yaml
 
 NOWHERE = "/dev/null/"  # how the address of a remote begins that has none yet
 
@@ -64,24 +64,24 @@ def bring_up_to_date(
 
 def _is_private() -> bool:
     """Whether the data set of params.yaml may not be passed on."""
-    from murmur.recordings.download import is_shareable, reader
+    from murmur.datasets import is_shareable, load_reader
 
     try:
-        content = params.read_yaml("params.yaml")
-        return not is_shareable(reader(content["dataset"]), content["download"][content["dataset"]])
+        content = read_yaml("params.yaml")
+        return not is_shareable(load_reader(content["dataset"]), content["download"][content["dataset"]])
     except (MurmurError, KeyError, TypeError, AttributeError):  # no such data set: nothing of it was read
         return False
 
 
 def _links() -> list[str]:
     """Symbolic links that git has where stages write: what they lead to would be replaced."""
-    tracked = project.git("ls-files", "--stage", "-z", "--", "data", "metrics", "models", "plots") or ""
+    tracked = project.run_git("ls-files", "--stage", "-z", "--", "data", "metrics", "models", "plots") or ""
     return [entry.partition("\t")[2] for entry in tracked.split("\0") if entry.startswith("120000 ")]
 
 
 def _moved(*revisions: str) -> list[str]:
     """The files in metrics and plots that differ between two revisions, or one and the workspace."""
-    return (project.git("diff", "--name-only", *revisions, "--", "metrics", "plots") or "").splitlines()
+    return (project.run_git("diff", "--name-only", *revisions, "--", "metrics", "plots") or "").splitlines()
 
 
 def _remotes(repo: Any) -> tuple[str, list[str]]:
@@ -153,7 +153,7 @@ def _tried(
 def _said(*arguments: str, tries: int = 1) -> tuple[bool, list[tuple[float, str]]]:
     """Run dvc, a few times if it fails, passing on what it says: whether it succeeded, and its lines."""
     command = [sys.executable, "-m", "dvc", *arguments]
-    environment = {"PYTHONUNBUFFERED": "1"} | project.environment()
+    environment = {"PYTHONUNBUFFERED": "1"} | project.make_environment()
     pipe: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "errors": "replace"}
     said: list[tuple[float, str]] = []
     for k in range(tries):
@@ -175,10 +175,13 @@ def moved(base: str) -> dict[str, str]:
     from murmur.experiments import comparison  # imports scipy
 
     command = [sys.executable, "-m", "dvc", "metrics", "diff", base, "--md"]
-    figures = subprocess.run(command, capture_output=True, text=True, env=project.environment()).stdout
+    figures = subprocess.run(command, capture_output=True, text=True, env=project.make_environment()).stdout
     try:
-        sides = [comparison.parse(*project.at(name, comparison.FILES)) for name in (base, "workspace")]
-        meaning = comparison.as_markdown(_plain(comparison.compare(*sides)))
+        sides = [
+            comparison.parse_experiment(*project.read_revision(name, comparison.FILES))
+            for name in (base, "workspace")
+        ]
+        meaning = comparison.format_markdown(_plain(comparison.compare_experiments(*sides)))
     except MurmurError as error:
         meaning = f"No comparison: {comment.plain(str(error))}"
     moved = comment.metrics(figures) or "No figure of metrics/summary.json."
@@ -214,5 +217,5 @@ def not_committed() -> list[str]:
     """What the stages write for git that is not as in HEAD."""
     others = (":(exclude)metrics/elsewhere_*.json", ":(exclude)plots/robustness.csv")  # of other commands
     paths = ("dvc.lock", "metrics", "plots", *others)
-    status = project.git("status", "--porcelain", "--untracked-files=all", "--", *paths) or ""
+    status = project.run_git("status", "--porcelain", "--untracked-files=all", "--", *paths) or ""
     return [line[3:] for line in status.splitlines()]

@@ -13,13 +13,16 @@ from typing import Annotated, Any
 
 import typer
 
-from murmur import params
-from murmur import text as words
+from murmur import formatting, leaks, params
 from murmur.commands import ci as continuous
 from murmur.commands import comment
-from murmur.errors import LINES, MurmurError, printable, run_stage
+from murmur.errors import LINES, MurmurError, escape_unprintable, run_stage
 from murmur.experiments import project
-from murmur.files import beside, write_text
+from murmur.files import atomic_write, write_text
+from murmur.params.validation import check
+from murmur.params.yaml_files import parse_yaml, read_yaml
+from murmur.sections.download import Download
+from murmur.sections.experiment import Params
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 RECIPES = Path("recipes")
@@ -49,7 +52,7 @@ def recipes() -> None:
     """List the recipes, a line each."""
     for path in sorted(RECIPES.glob("*.yaml")):
         line = path.read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ")
-        print(printable(f"{path.stem:28} {line}"))
+        print(escape_unprintable(f"{path.stem:28} {line}"))
 
 
 @app.command()
@@ -58,12 +61,12 @@ def use(name: Name) -> None:
     text = _recipe(name).read_bytes()
     target = Path("params.yaml")
     known = [path.read_bytes() for path in RECIPES.glob("*.yaml")]
-    if target.exists() and target.read_bytes() not in known and project.uncommitted(target):
+    if target.exists() and target.read_bytes() not in known and project.has_uncommitted_changes(target):
         raise MurmurError(
             "params.yaml has changes that are not committed: commit them, or drop them with "
             "`git checkout params.yaml`, then try again"
         )
-    with beside(target) as part:
+    with atomic_write(target) as part:
         part.write_bytes(text)
     print(f"params.yaml is now {name}: run it with `dvc exp run`; back: git checkout params.yaml")
 
@@ -76,10 +79,10 @@ def optimism(
 
     Each runs in a folder of its own with the project's cache: what was computed before is not again.
     """
-    content = params.read_yaml(_recipe(name))
+    content = read_yaml(_recipe(name))
     for setting in settings:
         key, _, value = setting.partition("=")
-        _put(content, key, params.parse_yaml(value, f"-S {key}"))
+        _put(content, key, parse_yaml(value, f"-S {key}"))
     if not content.get("published"):
         raise MurmurError(f"recipe {name} names no published protocol to compare with")
     flawed = deepcopy(content)
@@ -92,22 +95,24 @@ def optimism(
 @app.command()
 def images(folder: Annotated[Path, typer.Argument(help="an empty or new folder")]) -> None:
     """Write the colour images of data/mel (mel.image) as PNG, a folder a label; low frequencies below."""
-    from murmur import tables
-    from murmur.features import mel
-    from murmur.reporting import spectrograms as pictures
+    from murmur.features import store
+    from murmur.reporting import spectrograms
+    from murmur.tables import parquet
+    from murmur.tables.recordings import RECORDINGS
+    from murmur.tables.segments import SEGMENTS
 
     p = params.load("mel")
     if p.mel.image is None:
         raise MurmurError("mel.image is null: there are no images; set it to {size: 224, colours: magma}")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise MurmurError(f"{folder}: is not an empty folder; name a new one")
-    pictured = mel.read("data/mel")
-    segments = tables.read("data/segments.parquet", tables.SEGMENTS)
+    pictured = store.read_array("data/mel")
+    segments = parquet.read("data/segments.parquet", SEGMENTS)
     if pictured.dtype != "uint8" or len(pictured) != len(segments):
         raise MurmurError("data/mel is of other parameters than params.yaml has now: dvc repro mel")
-    labels = tables.read("data/recordings.parquet", tables.RECORDINGS).set_index("recording_id")["label"]
+    labels = parquet.read("data/recordings.parquet", RECORDINGS).set_index("recording_id")["label"]
     label = segments["recording_id"].map(labels)
-    pictures.export(pictured, segments["segment_id"], label, folder)
+    spectrograms.export_images(pictured, segments["segment_id"], label, folder)
     print(f"{len(segments)} images in {folder}")
 
 
@@ -126,22 +131,22 @@ def compare(
 
     if "workspace" in (a, b):
         _note_if_changed()
-    sides = [comparison.parse(*project.at(name, comparison.FILES)) for name in (a, b)]
-    result = comparison.compare(*sides, metrics=metric or (), level=level, rope=rope)
+    sides = [comparison.parse_experiment(*project.read_revision(name, comparison.FILES)) for name in (a, b)]
+    result = comparison.compare_experiments(*sides, metrics=metric or (), level=level, rope=rope)
     if as_json:
         print(json.dumps(result, indent=2, allow_nan=False))
     else:
-        text = comparison.as_markdown(result) if md else comparison.in_words(result)
-        print(printable(text, keep=LINES))
+        text = comparison.format_markdown(result) if md else comparison.format_text(result)
+        print(escape_unprintable(text, keep=LINES))
 
 
 @app.command()
 def report(out: Annotated[Path, typer.Option(help="the page to write")] = Path("report.html")) -> None:
     """Write all that the experiment found as one HTML page, to read, print or mail."""
-    from murmur.reporting import report as page  # imports the drawing library
+    from murmur.reporting import report  # imports the drawing library
 
     _note_if_changed()
-    page.write(Path(), out)
+    report.write_report(Path(), out)
     print(f"{out}: open it in a browser")
 
 
@@ -161,20 +166,20 @@ def evaluate_on(
     Every fold's model answers for every recording; whoever is in the experiment is left out. Writes
     metrics/elsewhere_DATASET.json.
     """
-    from murmur.evaluation import results as evaluate  # import torch
-    from murmur.generalisation import external_validation as elsewhere
+    from murmur.evaluation import output
+    from murmur.generalisation import external_validation
 
-    before = project.state()
+    before = project.list_state()
     with redirect_stdout(sys.stderr):
         result = _elsewhere(dataset, mapped, settings, task)
-    project.check_state(before)
-    text = evaluate.as_json(result)
+    project.check_unchanged(before)
+    text = output.format_json(result)
     write_text(f"metrics/elsewhere_{dataset}.json", text)
     if as_json:
         print(text, end="")
         return
-    rows, remarks = elsewhere.in_words(result)
-    print(words.markdown(rows) if md else words.aligned(rows))
+    rows, remarks = external_validation.summarise(result)
+    print(formatting.format_markdown(rows) if md else formatting.format_table(rows))
     print("\n".join(["", *(f"- {remark}" for remark in remarks)] if md else remarks))
 
 
@@ -189,36 +194,36 @@ def robustness(
 
     Writes plots/robustness.csv.
     """
-    from murmur import tables
-    from murmur.generalisation import robustness as disturbing  # imports torch
+    from murmur.generalisation import robustness  # imports torch
     from murmur.reporting import report
+    from murmur.tables.csv_output import write_csv
 
-    kinds = disturb.split(",") if disturb else list(disturbing.KINDS)
-    if unknown := sorted(set(kinds) - set(disturbing.KINDS)):
+    kinds = disturb.split(",") if disturb else list(robustness.DISTURBANCES)
+    if unknown := sorted(set(kinds) - set(robustness.DISTURBANCES)):
         raise MurmurError(
-            f"--disturb: no disturbance {unknown[0]!r}; there are {', '.join(disturbing.KINDS)}"
+            f"--disturb: no disturbance {unknown[0]!r}; there are {', '.join(robustness.DISTURBANCES)}"
         )
     if runs and not all(run.isdigit() for run in runs.split(",")):
         raise MurmurError(f"--runs {runs}: expected numbers of runs, such as 0,1")
-    before = project.state()
+    before = project.list_state()
     with redirect_stdout(sys.stderr):
         e = _experiment([int(run) for run in runs.split(",")] if runs else None)
-        found = disturbing.robustness(
+        found = robustness.evaluate_robustness(
             e.models, e.home.recordings, Path("data/raw"), e.folds, e.card, e.p, kinds
         )
     lead = found["metric"].iloc[0]
     found = found.sort_values(["disturbance", "value", "metric"], na_position="first", ignore_index=True)
-    found.insert(0, "experiment", report.experiment(Path()))
-    project.check_state(before)
-    tables.write_csv(found, "plots/robustness.csv")
+    found.insert(0, "experiment", report.hash_experiment(Path()))
+    project.check_unchanged(before)
+    write_csv(found, "plots/robustness.csv")
     if as_json:
         print(found.to_json(orient="records", indent=2, double_precision=6))
     else:
-        rows = disturbing.curves(found, lead)
-        if mark := words.leak_mark(_details(Path())):
+        rows = robustness.tabulate(found, lead)
+        if mark := leaks.mark_leak(_details(Path())):
             print(mark + "\n" * md)
-        print(words.markdown(rows) if md else words.aligned(rows))
-        print("\n" * md + words.GIVEN)
+        print(formatting.format_markdown(rows) if md else formatting.format_table(rows))
+        print("\n" * md + formatting.INTERVAL_NOTE)
 
 
 @app.command()
@@ -236,8 +241,8 @@ def ci(
     Red, with exit status 1, if a stage fails, the DVC remote cannot be read or written, or what the stages
     wrote is not what is committed.
     """
-    if project.git("rev-parse", "--verify", "--quiet", f"{base}^{{commit}}") is None:
-        raise MurmurError(f"--base {base}: no such git revision here: {project.why_unknown()}")
+    if project.run_git("rev-parse", "--verify", "--quiet", f"{base}^{{commit}}") is None:
+        raise MurmurError(f"--base {base}: no such git revision here: {project.explain_unknown_revision()}")
     os.environ.setdefault("AWS_MAX_ATTEMPTS", "1")  # `tries` are counted here
     stages, notes, problem = continuous.bring_up_to_date(base, tries, optional_remote)
     sections = {} if problem else continuous.moved(base)
@@ -245,7 +250,7 @@ def ci(
         problem = continuous.pushed(tries)
     if not problem and (paths := continuous.not_committed()):
         problem = comment.not_committed(paths)
-    head = (project.git("rev-parse", "--short", "HEAD") or "").strip()
+    head = (project.run_git("rev-parse", "--short", "HEAD") or "").strip()
     text = comment.comment(stages, head=head, base=base, problem=problem, notes=notes, sections=sections)
     if out is None:
         print(text, end="")
@@ -263,40 +268,46 @@ def _experiment(chosen: Sequence[int] | None = None) -> SimpleNamespace:
     MurmurError
         If a part of it is missing, or params.yaml is not what it was made with.
     """
-    from murmur import tables
-    from murmur.generalisation import external_validation as elsewhere
+    from murmur.generalisation import trained_models
+    from murmur.tables import parquet
+    from murmur.tables.csv_input import read_csv
+    from murmur.tables.folds import FOLDS
+    from murmur.tables.recordings import read_card
 
-    p = params.load(*(name for name in params.Params.model_fields if name != "published"))
+    p = params.load(*(name for name in Params.model_fields if name != "published"))
     runs = sorted({*(chosen or p.split.runs)})
     embedded = ["embed@m2d"] if p.train.features == "embedding" else []
     trained = [f"train@{run}" for run in runs]
     _check_as_run(["download", "clean", "segment", "mel", *embedded, *trained, "evaluate"])
-    fitted = tables.read_csv("metrics/calibration.csv", ["run", "fold"], may_be_empty=False)
-    weights = elsewhere.kept(Path("models"), fitted, runs)
-    card = tables.read_card("data/recordings.parquet")
+    fitted = read_csv("metrics/calibration.csv", ["run", "fold"], may_be_empty=False)
+    weights = trained_models.find_weights(Path("models"), fitted, runs)
+    card = read_card("data/recordings.parquet")
     return SimpleNamespace(
         p=p,
         card=card,
-        models=elsewhere.Models(weights, card.classes, fitted, p.train, p.evaluate, p.seed),
+        models=trained_models.TrainedModels(weights, card.classes, fitted, p.train, p.evaluate, p.seed),
         home=_with_groups(_heard(Path(), p)),
-        folds={run: tables.read(f"data/folds/run_{run}.parquet", tables.FOLDS) for run in runs},
+        folds={run: parquet.read(f"data/folds/run_{run}.parquet", FOLDS) for run in runs},
     )
 
 
 def _heard(folder: Path, p: SimpleNamespace) -> Any:
-    from murmur import tables
-    from murmur.generalisation import external_validation as elsewhere
+    from murmur.features.chain import PreparedRecordings
+    from murmur.tables import parquet
+    from murmur.tables.recordings import RECORDINGS
+    from murmur.tables.segments import SEGMENTS
 
-    recordings = tables.read(folder / "data/recordings.parquet", tables.RECORDINGS)
-    segments = tables.read(folder / "data/segments.parquet", tables.SEGMENTS)
-    return elsewhere.Heard(recordings, segments, folder / "data" / p.train.features)
+    recordings = parquet.read(folder / "data/recordings.parquet", RECORDINGS)
+    segments = parquet.read(folder / "data/segments.parquet", SEGMENTS)
+    return PreparedRecordings(recordings, segments, folder / "data" / p.train.features)
 
 
 def _with_groups(heard: Any) -> Any:
     """With the groups that the bootstrap resamples."""
-    from murmur import tables
+    from murmur.tables import parquet
+    from murmur.tables.groups import GROUPS
 
-    groups = tables.read("data/groups.parquet", tables.GROUPS)
+    groups = parquet.read("data/groups.parquet", GROUPS)
     return replace(heard, recordings=heard.recordings.merge(groups, on="recording_id", validate="1:1"))
 
 
@@ -306,8 +317,8 @@ def _details(folder: Path) -> dict[str, Any]:
 
 def _check_as_run(stages: Sequence[str]) -> None:
     """Refuse a params.yaml that is not what these stages ran with, as dvc.lock has it."""
-    project.at("workspace", ["dvc.lock"])
-    lock, now = params.read_yaml("dvc.lock"), params.read_yaml("params.yaml")
+    project.read_revision("workspace", ["dvc.lock"])
+    lock, now = read_yaml("dvc.lock"), read_yaml("params.yaml")
     for stage in stages:
         entry = _get(lock, f"stages.{stage}")
         if not isinstance(entry, dict):
@@ -339,46 +350,47 @@ def _elsewhere(
     dataset: str, mapped: Sequence[str], settings: Sequence[str], task: str | None
 ) -> dict[str, Any]:
     """What `evaluate_on` writes; the data set is prepared in a folder of its own that shares the cache."""
-    from murmur import tables
-    from murmur.evaluation import results as evaluate
-    from murmur.generalisation import external_validation as elsewhere
+    from murmur.generalisation import external_validation
     from murmur.reporting import report
+    from murmur.tables import parquet
+    from murmur.tables.left_out import LEFT_OUT, classify_reasons
+    from murmur.tables.recordings import read_card
 
     e, details = _experiment(), _details(Path())
     content = _content_for(dataset, settings)
-    section = params.check(params.Download, content["download"], "params.yaml: download")
-    task, labels = elsewhere.labels(dataset, task, e.p.task, section)
-    class_map = elsewhere.class_map(labels, e.card.classes, _pairs(mapped))
-    card = elsewhere.asked(e.card, class_map.values())
+    section = check(Download, content["download"], "params.yaml: download")
+    task, labels = external_validation.list_labels(dataset, task, e.p.task, section)
+    class_map = external_validation.map_labels(labels, e.card.classes, _pairs(mapped))
+    card = external_validation.restrict_classes(e.card, class_map.values())
     own = {label: c for label, c in class_map.items() if label != c}
     content |= {"dataset": dataset, "task": task, "class_map": own, "positive": list(card.positive)}
-    with project.made(
+    with project.reproduce(
         content, dataset, "embed@m2d" if e.p.train.features == "embedding" else "mel"
     ) as folder:
         found, home = _heard(folder, e.p), e.home.recordings
-        left_out = tables.read(folder / "data/left_out/download.parquet", tables.LEFT_OUT)
-        there = tables.read_card(folder / "data/recordings.parquet")
+        left_out = parquet.read(folder / "data/left_out/download.parquet", LEFT_OUT)
+        there = read_card(folder / "data/recordings.parquet")
         raws = (Path("data/raw"), folder / "data/raw")
-        same = elsewhere.same_audio(found.recordings, raws[1], home, raws[0], e.p.duplicates)
+        same = external_validation.find_same_audio(found.recordings, raws[1], home, raws[0], e.p.duplicates)
         if _ids_compare(there, e.card):
-            ids = elsewhere.same_ids(found.recordings, home)
+            ids = external_validation.find_same_ids(found.recordings, home)
             if ids and dataset == "folder":
                 print(
                     f"note: {len(ids)} recordings have an id that is in the experiment: taken for its persons"
                 )
             same |= ids
-        result = elsewhere.elsewhere(e.models, home, found, card, same)
+        result = external_validation.evaluate_external(e.models, home, found, card, same)
     if not (there.shareable and e.card.shareable):  # the file is for git
-        left_out, result["seen"] = left_out.assign(reason=evaluate.kinds(left_out["reason"])), []
+        left_out, result["seen"] = left_out.assign(reason=classify_reasons(left_out["reason"])), []
     result["data"]["left_out"] = left_out["reason"].value_counts().to_dict()
     result["data"]["unknown_persons"] = there.unknown_persons
     if result["left_unasked"]:
-        here = elsewhere.at_home(e.models, e.home, e.folds, card)["headline"]
+        here = external_validation.evaluate_internal(e.models, e.home, e.folds, card)["headline"]
     else:
         here = details["headline"]
     asked = {"dataset": dataset, "task": task, "class_map": class_map}
-    leak = words.leak_mark(details)
-    return {"experiment": report.experiment(Path()), "leak": leak, **asked, **result, "here": here}
+    leak = leaks.mark_leak(details)
+    return {"experiment": report.hash_experiment(Path()), "leak": leak, **asked, **result, "here": here}
 
 
 def _ids_compare(there: Any, home: Any) -> bool:
@@ -389,17 +401,17 @@ def _ids_compare(there: Any, home: Any) -> bool:
 
 def _content_for(dataset: str, settings: Sequence[str]) -> dict[str, Any]:
     """params.yaml with a section `download` for another data set: all of it, and nothing is passed on."""
-    from murmur.recordings.download import is_shareable, reader
+    from murmur.datasets import is_shareable, load_reader
 
-    content = params.read_yaml("params.yaml")
+    content = read_yaml("params.yaml")
     content["download"]["limit"] = None
     for setting in settings:
         key, _, value = setting.partition("=")
         if not key.startswith("download."):
             raise MurmurError(f"-S {key}: only download.… can differ: all else is as the models were taught")
-        _put(content, key, params.parse_yaml(value, f"-S {key}"))
+        _put(content, key, parse_yaml(value, f"-S {key}"))
     section = content["download"].get(dataset) or {}
-    if not is_shareable(reader(dataset), section) and not content["download"]["remote"]:
+    if not is_shareable(load_reader(dataset), section) and not content["download"]["remote"]:
         content["download"]["remote"] = "private"
     folder = content["download"]["folder"]
     if folder["path"] != "data/folder":  # seen from another folder
@@ -433,7 +445,7 @@ def _put(content: dict[str, Any], key: str, value: Any) -> None:
 
 def _run(content: Mapping[str, Any], what: str) -> dict[str, Any]:
     """The details of a run with these parameters, in a folder of its own that shares the cache."""
-    with project.made(content, what) as folder:
+    with project.reproduce(content, what) as folder:
         return _details(folder)
 
 
@@ -446,9 +458,14 @@ def _print_gap(honest: dict[str, Any], flawed: dict[str, Any], *, md: bool) -> N
     rows = [("", *heads, "gap", *always)]
     for name, one in honest["headline"].items():
         other = flawed["headline"].get(name, {})
-        gap = words.shown((other.get("mean") or 0) - one["mean"], "+") if _known(one, other) else "-"
+        gap = (
+            formatting.format_figure((other.get("mean") or 0) - one["mean"], "+")
+            if _known(one, other)
+            else "-"
+        )
         constant = [
-            words.shown(run["baseline"][name]) if name in run["baseline"] else "-" for run in (honest, flawed)
+            formatting.format_figure(run["baseline"][name]) if name in run["baseline"] else "-"
+            for run in (honest, flawed)
         ]
         rows.append((name, _figure(one), _figure(other), gap, *constant))
     for fact in (
@@ -464,11 +481,11 @@ def _print_gap(honest: dict[str, Any], flawed: dict[str, Any], *, md: bool) -> N
     if not md:
         what = "mean over runs [95 % interval]; h.: honest, p.: as published"
         print(f"{honest['level']} level: {what}")
-    print(words.markdown(rows) if md else words.aligned(rows))
+    print(formatting.format_markdown(rows) if md else formatting.format_table(rows))
     for run, how in ((honest, "honest"), (flawed, "as published")):
-        if mark := words.leak_mark(run):
+        if mark := leaks.mark_leak(run):
             print("\n" * md + f"{how}: {mark}")
-    print("\n" * md + words.GIVEN)
+    print("\n" * md + formatting.INTERVAL_NOTE)
 
 
 def _known(*rows: Mapping[str, Any]) -> bool:
@@ -478,8 +495,12 @@ def _known(*rows: Mapping[str, Any]) -> bool:
 def _figure(row: Mapping[str, Any]) -> str:
     if not _known(row):
         return "-"
-    interval = f" [{words.shown(row['low'])}, {words.shown(row['high'])}]" if row["low"] is not None else ""
-    return words.shown(row["mean"]) + interval
+    interval = (
+        f" [{formatting.format_figure(row['low'])}, {formatting.format_figure(row['high'])}]"
+        if row["low"] is not None
+        else ""
+    )
+    return formatting.format_figure(row["mean"]) + interval
 
 
 def main() -> None:

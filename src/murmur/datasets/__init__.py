@@ -8,10 +8,16 @@
 - `read(root, options, task) -> Reading`: the table of recordings, without what only the audio can tell.
 """
 
+import importlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
 
 import pandas as pd
+
+from murmur.errors import MurmurError
 
 
 class Task(NamedTuple):
@@ -55,3 +61,29 @@ def worst_labels(table: pd.DataFrame, severity: tuple[str, ...]) -> pd.Series:
     """For each recording the last label in the order of `severity` that its patient's recordings have."""
     rank = table["label"].map(severity.index).groupby(table["patient_id"]).transform("max")
     return rank.map(dict(enumerate(severity)))
+
+
+def names() -> list[str]:
+    """The names of the data sets, a module each."""
+    return sorted(path.stem for path in Path(__file__).parent.glob("[!_]*.py"))
+
+
+def load_reader(name: str) -> ModuleType:
+    """Import the reader of a data set, the module `murmur.datasets.<name>`.
+
+    Raises
+    ------
+    MurmurError
+        If there is no such data set.
+    """
+    if name not in names():
+        raise MurmurError(f"dataset: no data set {name!r}; there are {', '.join(names())}")
+    return importlib.import_module(f"murmur.datasets.{name}")
+
+
+def is_shareable(source: ModuleType, section: Mapping[str, Any]) -> bool:
+    """Whether a data set may be passed on, by its licence or, of own recordings, by their owner's word.
+
+    section: `download.<name>` of params.yaml.
+    """
+    return getattr(source, "MAY_BE_PASSED_ON", True) or section.get("may_be_passed_on") is True

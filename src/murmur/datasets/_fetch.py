@@ -22,8 +22,8 @@ from rich.console import Console
 from urllib3.exceptions import HTTPError
 
 from murmur import workers
-from murmur.errors import LOCAL, MurmurError, naming
-from murmur.files import beside
+from murmur.errors import LOCAL, MurmurError, add_path
+from murmur.files import atomic_write
 
 LONGEST_WAIT = 60  # s that a server may be silent, and that a file may take beyond its size / SLOWEST
 SLOWEST = 10_000  # bytes/s
@@ -121,8 +121,8 @@ def fetch(address: str, files: dict[str, str | None], folder: Path) -> None:
                 raise
             raise MurmurError(f"{address}{name}: {error}; {GO_ON}") from error
 
-    with naming(folder):
-        workers.threads(one, files, f"fetching {folder.name}", n=8)
+    with add_path(folder):
+        workers.map_threads(one, files, f"fetching {folder.name}", n=8)
 
 
 def _save(address: str, out: str, _: object, *, trusted: bool) -> None:
@@ -233,7 +233,7 @@ def unzip(archive: Path, folder: Path) -> None:
         holds links or more than `MEMBERS`, `UNPACKED` and `RATIO` allow.
     """
     try:
-        with beside(folder) as part, zipfile.ZipFile(archive) as pack:
+        with atomic_write(folder) as part, zipfile.ZipFile(archive) as pack:
             part.mkdir()
             for member in (members := pack.infolist()):
                 member.filename = member.filename.removeprefix(f"{folder.name}/")

@@ -7,8 +7,7 @@ import pandas as pd
 from pydantic import BaseModel
 
 from murmur import csvs
-from murmur.datasets import Reading, Task
-from murmur.datasets import _fetch as files
+from murmur.datasets import Reading, Task, _fetch
 
 PAGE = "https://github.com/sani002/BMD-HS-Dataset"
 LAYOUT = "train/ with the WAV files, train.csv and additional_metadata.csv beside it"
@@ -28,7 +27,7 @@ class Options(BaseModel, extra="forbid"):
 
 def fetch(options: Options, folder: Path, limit: int | None) -> Path:
     """The folder `$MURMUR_DATA/bmd_hs`: a MurmurError says where to get the files if it is not there."""
-    return files.by_hand("bmd_hs", PAGE, LAYOUT, "train.csv")
+    return _fetch.by_hand("bmd_hs", PAGE, LAYOUT, "train.csv")
 
 
 def read(root: Path, options: Options, task: str) -> Reading:

@@ -9,8 +9,7 @@ import pandas as pd
 from pydantic import BaseModel, Field
 
 from murmur import csvs
-from murmur.datasets import Reading, Task
-from murmur.datasets import _fetch as files
+from murmur.datasets import Reading, Task, _fetch
 from murmur.errors import MurmurError
 
 ADDRESS = "https://physionet.org/files/challenge-2016/1.0.0/"
@@ -42,18 +41,18 @@ class Options(BaseModel, extra="forbid"):
 
 def fetch(options: Options, folder: Path, limit: int | None) -> Path:
     """`$MURMUR_DATA/cinc2016`, else the wanted sets, fetched and unpacked: each comes whole or not at all."""
-    if root := files.local("cinc2016", *(f"training-{name}" for name in SETS)):
+    if root := _fetch.local("cinc2016", *(f"training-{name}" for name in SETS)):
         return root
-    root = files.kept("cinc2016")
-    files.fetch(ADDRESS, {"SHA256SUMS.txt": None}, root)
-    checksums = files.read_checksums(root / "SHA256SUMS.txt")
+    root = _fetch.kept("cinc2016")
+    _fetch.fetch(ADDRESS, {"SHA256SUMS.txt": None}, root)
+    checksums = _fetch.read_checksums(root / "SHA256SUMS.txt")
     asked = sorted(set(options.sets))
     wanted = [f"training-{name}" for name in asked if not (root / f"training-{name}").is_dir()]
     optional = [APPENDIX, *(FLAGS.format(name) for name in asked)]
     names = [*(f"{name}.zip" for name in wanted), *(name for name in optional if name in checksums)]
-    files.fetch(ADDRESS, {name: checksums.get(name) for name in names}, root)
+    _fetch.fetch(ADDRESS, {name: checksums.get(name) for name in names}, root)
     for name in wanted:
-        files.unzip(root / f"{name}.zip", root / name)
+        _fetch.unzip(root / f"{name}.zip", root / name)
         (root / f"{name}.zip").unlink()
     return root
 
@@ -78,8 +77,8 @@ def read(root: Path, options: Options, task: str) -> Reading:
     return Reading(
         table,
         _not_read(root, table, options),
-        files.read_checksums(root / "SHA256SUMS.txt"),
-        in_parts=root == files.named("cinc2016"),
+        _fetch.read_checksums(root / "SHA256SUMS.txt"),
+        in_parts=root == _fetch.named("cinc2016"),
         persons=_persons_in_words(table, bool(persons)),
     )
 
@@ -87,7 +86,7 @@ def read(root: Path, options: Options, task: str) -> Reading:
 def _not_read(root: Path, table: pd.DataFrame, options: Options) -> list[tuple[str, str]]:
     """What lies beside the recordings of the sets and is none of them, with the reason."""
     others = [f"training-{name}" for name in SETS if name not in options.sets]
-    left_out = files.unasked(root, others, "download.cinc2016.sets")
+    left_out = _fetch.unasked(root, others, "download.cinc2016.sets")
     left_out += [
         (p.relative_to(root).as_posix(), COPIES) for p in sorted((root / "validation").rglob("*.wav"))
     ]

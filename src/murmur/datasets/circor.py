@@ -8,8 +8,7 @@ import pandas as pd
 from pydantic import BaseModel
 
 from murmur import csvs
-from murmur.datasets import MURMUR, Reading, Task
-from murmur.datasets import _fetch as files
+from murmur.datasets import MURMUR, Reading, Task, _fetch
 from murmur.errors import MurmurError
 
 ADDRESS = "https://physionet.org/files/circor-heart-sound/1.0.3/"
@@ -31,15 +30,15 @@ class Options(BaseModel, extra="forbid"):
 
 def fetch(options: Options, folder: Path, limit: int | None) -> Path:
     """The data set's root: `$MURMUR_DATA/circor`, else the files of the first `limit` patients, fetched."""
-    if root := files.local("circor", "training_data.csv", "training_data"):
+    if root := _fetch.local("circor", "training_data.csv", "training_data"):
         return root
-    root = files.kept("circor")
-    files.fetch(ADDRESS, {"SHA256SUMS.txt": None}, root)
-    checksums = files.read_checksums(root / "SHA256SUMS.txt")
-    files.fetch(ADDRESS, {"training_data.csv": checksums.get("training_data.csv")}, root)
+    root = _fetch.kept("circor")
+    _fetch.fetch(ADDRESS, {"SHA256SUMS.txt": None}, root)
+    checksums = _fetch.read_checksums(root / "SHA256SUMS.txt")
+    _fetch.fetch(ADDRESS, {"training_data.csv": checksums.get("training_data.csv")}, root)
     patients = _read_patients(root)[:limit]
     names = [path for patient in patients.to_dict("records") for path in _expected(patient)]
-    files.fetch(ADDRESS, {name: checksums.get(name) for name in names}, root)
+    _fetch.fetch(ADDRESS, {name: checksums.get(name) for name in names}, root)
     return root
 
 
@@ -51,8 +50,8 @@ def read(root: Path, options: Options, task: str) -> Reading:
     MurmurError
         Naming the row, if an id stands twice, a label is not the data set's, or the copy has no such task.
     """
-    checksums = files.read_checksums(root / "SHA256SUMS.txt")
-    files.verify(root, ["training_data.csv"], checksums)
+    checksums = _fetch.read_checksums(root / "SHA256SUMS.txt")
+    _fetch.verify(root, ["training_data.csv"], checksums)
     patients = _read_patients(root)
     _check_labels(patients, root, task)
     persons = _persons(patients)
@@ -72,7 +71,7 @@ def read(root: Path, options: Options, task: str) -> Reading:
         for patient in patients.to_dict("records")
         for path in _expected(patient)
     ]
-    return Reading(pd.DataFrame(rows), checksums=checksums, in_parts=root == files.named("circor"))
+    return Reading(pd.DataFrame(rows), checksums=checksums, in_parts=root == _fetch.named("circor"))
 
 
 def _read_patients(root: Path) -> pd.DataFrame:

@@ -9,8 +9,7 @@ import pandas as pd
 from pydantic import BaseModel, Field
 
 from murmur import csvs
-from murmur.datasets import Reading, Task, worst_labels
-from murmur.datasets import _fetch as files
+from murmur.datasets import Reading, Task, _fetch, worst_labels
 from murmur.errors import MurmurError
 
 PAGE = "http://www.peterjbentley.com/heartchallenge/ or kaggle.com/datasets/kinguistics/heartbeat-sounds"
@@ -38,7 +37,7 @@ class Options(BaseModel, extra="forbid"):
 
 def fetch(options: Options, folder: Path, limit: int | None) -> Path:
     """The folder `$MURMUR_DATA/pascal`: a MurmurError says where to get the files if it is not there."""
-    return files.by_hand("pascal", PAGE, LAYOUT, "set_a.csv", "set_b.csv", "set_a", "set_b")
+    return _fetch.by_hand("pascal", PAGE, LAYOUT, "set_a.csv", "set_b.csv", "set_a", "set_b")
 
 
 def read(root: Path, options: Options, task: str) -> Reading:
@@ -60,7 +59,7 @@ def read(root: Path, options: Options, task: str) -> Reading:
     rest = table[~wanted]
     why = [f"label {x} is no class of task {task}" if x else "has no label" for x in rest["label"]]
     others = [f"set_{name}" for name in "ab" if name not in options.sets]
-    left_out = [*zip(rest["path"], why, strict=True), *files.unasked(root, others, "download.pascal.sets")]
+    left_out = [*zip(rest["path"], why, strict=True), *_fetch.unasked(root, others, "download.pascal.sets")]
     table = table[wanted].reset_index(drop=True)
     table["patient_label"] = _patient_labels(table, root)
     persons = [patient if patient.startswith("b") else None for patient in table["patient_id"]]

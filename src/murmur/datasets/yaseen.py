@@ -9,8 +9,7 @@ import pandas as pd
 from pydantic import BaseModel
 
 from murmur import csvs
-from murmur.datasets import Reading, Task
-from murmur.datasets import _fetch as files
+from murmur.datasets import Reading, Task, _fetch
 from murmur.errors import MurmurError
 
 PAGE = "https://github.com/yaseen21khan/Classification-of-Heart-Sound-Signal-Using-Multiple-Features-"
@@ -38,7 +37,7 @@ def fetch(options: Options, folder: Path, limit: int | None) -> Path:
     MurmurError
         If the folder is not there, or a ZIP file is broken: where to get what.
     """
-    root = files.by_hand("yaseen", PAGE, LAYOUT, *CLASSES)
+    root = _fetch.by_hand("yaseen", PAGE, LAYOUT, *CLASSES)
     places = {name: place for name in CLASSES if (place := _place(root, name))}
     if not places or all(place.is_dir() and place.name.isprintable() for place in places.values()):
         return root
@@ -46,7 +45,7 @@ def fetch(options: Options, folder: Path, limit: int | None) -> Path:
         if place.is_dir():
             shutil.copytree(place, folder / name)
         else:
-            files.unzip(place, folder / name)
+            _fetch.unzip(place, folder / name)
     return folder
 
 
@@ -73,7 +72,7 @@ def read(root: Path, options: Options, task: str) -> Reading:
     ).reindex(columns=["recording_id", "path", "label"])
     if (twice := table["recording_id"].duplicated()).any():
         raise MurmurError(f"{root / table['path'][twice].iloc[0]}: is there twice; take one away")
-    lent = files.named("yaseen")
+    lent = _fetch.named("yaseen")
     home = lent if lent and lent.is_dir() else root  # not the copy that `fetch` made
     absent = {name: _why_absent(home, name) for name in CLASSES if name not in {*table["label"]}}
     table = table.assign(patient_id=table["recording_id"], person_id=None)

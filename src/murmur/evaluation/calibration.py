@@ -11,7 +11,7 @@ LEAST = 1e-7  # of a probability, so that its logarithm is finite
 BOUNDS = (1 / 20, 20)  # of a temperature
 
 
-def temperature(y_true: np.ndarray, p: np.ndarray) -> float:
+def fit_temperature(y_true: np.ndarray, p: np.ndarray) -> float:
     """The temperature T that makes `soften(p, T)` likeliest (Guo et al., ICML 2017), from 1/20 to 20.
 
     Above 1 the probabilities `p` [n, classes] of the class numbers `y_true` [n] were too sure. Rows with NaN,
@@ -22,7 +22,7 @@ def temperature(y_true: np.ndarray, p: np.ndarray) -> float:
     y_true, p = metrics.answered(y_true, p)
     if len(np.unique(y_true)) < 2:
         return 1.0
-    scores = logits(p)
+    scores = log_probabilities(p)
 
     def loss(log_t: float) -> float:
         return -float(log_softmax(scores / np.exp(log_t), axis=1)[np.arange(len(p)), y_true].mean())
@@ -31,15 +31,15 @@ def temperature(y_true: np.ndarray, p: np.ndarray) -> float:
     return float(np.exp(found.x)) if found.fun < loss(0.0) else 1.0
 
 
-def soften(p: np.ndarray, T: float | np.ndarray) -> np.ndarray:
+def apply_temperature(p: np.ndarray, T: float | np.ndarray) -> np.ndarray:
     """softmax(log p / T) of probabilities `p` [n, classes]; T is one for all, or one a row [n, 1].
 
     The order of the classes stays; they come closer together where T is above 1. NaN stays NaN.
     """
-    return softmax(logits(p) / T, axis=1)
+    return softmax(log_probabilities(p) / T, axis=1)
 
 
-def reliability(y_true: np.ndarray, p: np.ndarray, bins: int = 10) -> pd.DataFrame:
+def compute_reliability(y_true: np.ndarray, p: np.ndarray, bins: int = 10) -> pd.DataFrame:
     """A reliability diagram's rows: confidence and accuracy (means) and n of each bin of the top label.
 
     Bins as in `metrics.ece`, of which the mean of |accuracy - confidence| weighted by n is the figure for as
@@ -50,6 +50,6 @@ def reliability(y_true: np.ndarray, p: np.ndarray, bins: int = 10) -> pd.DataFra
     return table.mean().assign(n=table.size()).reset_index(drop=True)
 
 
-def logits(p: np.ndarray) -> np.ndarray:
+def log_probabilities(p: np.ndarray) -> np.ndarray:
     """log p, finite where p is 0: `softmax` makes p of it again."""
     return np.log(np.clip(p.astype(float), LEAST, None))

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from murmur.evaluation import calibration as calibrate
-from murmur.evaluation.levels import NO_ANSWER, Units, positives
-from murmur.tables import Card
+from murmur.evaluation import calibration
+from murmur.evaluation.levels import NO_ANSWER, Units, positive_probabilities
+from murmur.tables.recordings import Card
 
 GRID = np.linspace(0, 1, 101)
 CURVES = {
@@ -30,13 +30,13 @@ class Mistake(NamedTuple):
     probability: float
 
 
-def confusion(scores: pd.DataFrame, units: Units, classes: Sequence[str]) -> pd.DataFrame:
+def count_confusions(scores: pd.DataFrame, units: Units, classes: Sequence[str]) -> pd.DataFrame:
     """actual, predicted: a row a unit and run."""
     names = np.array([*classes, NO_ANSWER])
     return pd.DataFrame({"actual": names[units.truth[scores["unit"]]], "predicted": names[scores["answer"]]})
 
 
-def roc(scores: pd.DataFrame, units: Units, card: Card) -> pd.DataFrame:
+def compute_roc(scores: pd.DataFrame, units: Units, card: Card) -> pd.DataFrame:
     """fpr (101 points), tpr, low, high: positive classes against the rest, over folds with both.
 
     tpr is the mean over folds, low and high are one sample SD of them apart from it: a spread of folds, not
@@ -49,7 +49,7 @@ def roc(scores: pd.DataFrame, units: Units, card: Card) -> pd.DataFrame:
     return _band(curves, GRID, ("fpr", "tpr"))
 
 
-def precision_recall(scores: pd.DataFrame, units: Units, card: Card) -> pd.DataFrame:
+def compute_precision_recall(scores: pd.DataFrame, units: Units, card: Card) -> pd.DataFrame:
     """recall (.01 to 1), precision, low, high, as `roc`; the precision of the first threshold to reach it."""
     curves = []
     for hit, said in _folds(scores, units, card):
@@ -61,7 +61,7 @@ def precision_recall(scores: pd.DataFrame, units: Units, card: Card) -> pd.DataF
 
 def _folds(scores: pd.DataFrame, units: Units, card: Card) -> Iterable[tuple[np.ndarray, np.ndarray]]:
     p = scores[[f"p_{c}" for c in card.classes]].to_numpy()
-    hit, said = positives(units.truth[scores["unit"]], p, card)
+    hit, said = positive_probabilities(units.truth[scores["unit"]], p, card)
     there = ~np.isnan(said)
     for rows in scores.groupby(["run", "fold"]).indices.values():
         rows = rows[there[rows]]
@@ -77,16 +77,16 @@ def _band(curves: list[np.ndarray], grid: np.ndarray, names: tuple[str, str]) ->
     )
 
 
-def reliability(scores: pd.DataFrame, units: Units, classes: Sequence[str]) -> pd.DataFrame:
+def compute_reliability_curve(scores: pd.DataFrame, units: Units, classes: Sequence[str]) -> pd.DataFrame:
     """kind (as predicted, calibrated), confidence, accuracy, n: a row a tenth of the confidence."""
     truth, parts = units.truth[scores["unit"]], []
     for kind, prefix in (("as predicted", "p_"), ("calibrated", "q_")):
-        table = calibrate.reliability(truth, scores[[prefix + c for c in classes]].to_numpy())
+        table = calibration.compute_reliability(truth, scores[[prefix + c for c in classes]].to_numpy())
         parts.append(table.assign(kind=kind))
     return pd.concat(parts, ignore_index=True)[["kind", "confidence", "accuracy", "n"]]
 
 
-def learning_curves(histories: Iterable[pd.DataFrame]) -> pd.DataFrame:
+def average_histories(histories: Iterable[pd.DataFrame]) -> pd.DataFrame:
     """curve, epoch, mean, low, high (mean -+ sample SD), n_fits: over the fits still running."""
     every = pd.concat(histories)
     there = {column: name for column, name in CURVES.items() if column in every}
@@ -98,7 +98,7 @@ def learning_curves(histories: Iterable[pd.DataFrame]) -> pd.DataFrame:
     ).reset_index()
 
 
-def confident_errors(
+def find_confident_errors(
     scores: Mapping[str, pd.DataFrame], units: Mapping[str, Units], classes: Sequence[str], n: int = 10
 ) -> list[Mistake]:
     """The recordings (or patients, if a model speaks of those) most surely taken for another class.

@@ -8,15 +8,16 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from murmur import text as words
+from murmur import formatting
 from murmur.errors import MurmurError
-from murmur.evaluation import calibration as calibrate
-from murmur.evaluation import metrics
-from murmur.evaluation import rules as decide
-from murmur.params import Evaluate
-from murmur.tables import LEVELS, Card
+from murmur.evaluation import calibration, metrics, rules
+from murmur.sections.evaluate import Evaluate
+from murmur.tables.levels import LEVELS
+from murmur.tables.recordings import Card
 
-SILENT = "Unknown"  # the class that a unit without a usable segment is given, where there is such a class
+CLASS_WITHOUT_SEGMENTS = (
+    "Unknown"  # the class that a unit without a usable segment is given, where there is such a class
+)
 NO_ANSWER = "no answer"  # and where there is none
 FACTS = ("site", "source", "quality", "sex", "age_group")
 
@@ -72,12 +73,12 @@ def _places(names: pd.Index, values: pd.Series) -> np.ndarray:
     return pc.index_in(asked, known).fill_null(-1).to_numpy().astype(np.int64)
 
 
-def silent(classes: Sequence[str]) -> int:
+def answer_without_segments(classes: Sequence[str]) -> int:
     """The number of the answer of a unit without a usable segment: Unknown, or one after the last class."""
-    return list(classes).index(SILENT) if SILENT in classes else len(classes)
+    return list(classes).index(CLASS_WITHOUT_SEGMENTS) if CLASS_WITHOUT_SEGMENTS in classes else len(classes)
 
 
-def answers(
+def compute_levels(
     predictions: Mapping[int, pd.DataFrame],
     folds: Mapping[int, pd.DataFrame],
     units: Mapping[str, Units],
@@ -153,7 +154,7 @@ def _pooled(table: pd.DataFrame, units: Units, rule: str, classes: Sequence[str]
     table = table[table[columns[0]].notna()]
     key = [table["run"], table["fold"], table["test"], units.parent[table["unit"]]]
     member, places = _groups(key)
-    p = decide.pool(table[columns].to_numpy(), member, len(places), rule)
+    p = rules.pool_probabilities(table[columns].to_numpy(), member, len(places), rule)
     above = pd.DataFrame(places, columns=["run", "fold", "test", "unit"]).astype({"test": bool})
     return above.join(pd.DataFrame(p, columns=columns))
 
@@ -195,10 +196,12 @@ def _fitted(table: pd.DataFrame, units: Units, card: Card, options: Evaluate, le
                 "test part is not for that; set it to null, or split.validate_on to validation"
             )
         if options.thresholds and not (options.rule == "any_present" and level == "patient"):
-            weights = decide.fit_weights(truth, p, decide.worth(truth, options.thresholds, card.classes))
+            weights = rules.fit_class_weights(
+                truth, p, rules.weigh_units(truth, options.thresholds, card.classes)
+            )
         row = {"run": run, "fold": fold, "level": level}
-        row["temperature"] = calibrate.temperature(truth, p) if len(seen) else np.nan
-        row["threshold"] = metrics.threshold_for(*positives(truth, p, card), options.sensitivity)
+        row["temperature"] = calibration.fit_temperature(truth, p) if len(seen) else np.nan
+        row["threshold"] = metrics.threshold_for(*positive_probabilities(truth, p, card), options.sensitivity)
         rows.append(row | {f"weight_{c}": w for c, w in zip(card.classes, weights, strict=True)})
     return pd.DataFrame(rows)
 
@@ -208,8 +211,8 @@ def _decided(table: pd.DataFrame, fitted: pd.DataFrame, classes: Sequence[str]) 
     of_fold = table[["run", "fold"]].merge(fitted, how="left", on=["run", "fold"])
     p = table[[f"p_{c}" for c in classes]].to_numpy()
     weights = of_fold[[f"weight_{c}" for c in classes]].to_numpy()
-    q = calibrate.soften(p, of_fold["temperature"].to_numpy()[:, None])
-    table = table.assign(answer=decide.answer(p, weights, silent(classes)))
+    q = calibration.apply_temperature(p, of_fold["temperature"].to_numpy()[:, None])
+    table = table.assign(answer=rules.choose_class(p, weights, answer_without_segments(classes)))
     return table.join(pd.DataFrame(q, columns=[f"q_{c}" for c in classes], index=table.index))
 
 
@@ -220,24 +223,24 @@ def _any_present(table: pd.DataFrame, below: pd.DataFrame, units: Units, card: C
         for t, unit in ((table, table["unit"]), (below, units.parent[below["unit"]]))
     ]
     member, _ = _groups([np.concatenate(pair) for pair in zip(*parts, strict=True)])
-    n, order = len(table), positive_first(card)
-    found = decide.any_present(below["answer"].to_numpy(), member[n:], member.max() + 1, order)
+    n, order = len(table), order_positive_first(card)
+    found = rules.choose_any_present(below["answer"].to_numpy(), member[n:], member.max() + 1, order)
     return found[member[:n]]
 
 
-def positives(truth: np.ndarray, p: np.ndarray, card: Card) -> tuple[np.ndarray, np.ndarray]:
+def positive_probabilities(truth: np.ndarray, p: np.ndarray, card: Card) -> tuple[np.ndarray, np.ndarray]:
     """Of each unit whether its class [n] is positive, and the probability [n] of the positive classes."""
     positive = np.isin(card.classes, card.positive)
     return positive[truth], p[:, positive].sum(axis=1)
 
 
-def positive_first(card: Card) -> list[int]:
+def order_positive_first(card: Card) -> list[int]:
     """The numbers of the classes, the positive ones first, and that of no answer last."""
     first = [k for k, c in enumerate(card.classes) if c in card.positive]
     return [*first, *(k for k in range(len(card.classes)) if k not in first), len(card.classes)]
 
 
-def check_complete(
+def check_predictions(
     predictions: Mapping[int, pd.DataFrame],
     folds: Mapping[int, pd.DataFrame],
     segments: pd.DataFrame,
@@ -253,7 +256,9 @@ def check_complete(
         Naming the run, the fold, an example, and the command that makes them.
     """
     if missing := sorted(set(folds) - set(predictions)):
-        raise MurmurError(f"no predictions of run {words.listed(missing)}; make them: {repro(missing)}")
+        raise MurmurError(
+            f"no predictions of run {formatting.join_sorted(missing)}; make them: {train_command(missing)}"
+        )
     pieces = segments[["segment_id", "recording_id", "reversed"]].merge(
         recordings[["recording_id", "patient_id"]]
     )
@@ -262,9 +267,9 @@ def check_complete(
         said = predictions[run].query("role == 'test'")
         levels = set(said["level"].unique())
         if not levels or levels != (spoken or levels):
-            what = f"speak of {words.listed(levels) or 'no test unit'}"
-            what += f", other runs of {words.listed(spoken)}" if spoken else ""
-            raise MurmurError(f"predictions of run {run} {what}; make them again: {repro([run])}")
+            what = f"speak of {formatting.join_sorted(levels) or 'no test unit'}"
+            what += f", other runs of {formatting.join_sorted(spoken)}" if spoken else ""
+            raise MurmurError(f"predictions of run {run} {what}; make them again: {train_command([run])}")
         spoken = levels
         for level in sorted(levels):
             _check_units(run, level, said[said["level"] == level], _test_units(folds[run], pieces, level))
@@ -282,9 +287,11 @@ def _test_units(folds: pd.DataFrame, pieces: pd.DataFrame, level: str) -> pd.Dat
 
 
 def _check_units(run: int, level: str, said: pd.DataFrame, wanted: pd.DataFrame) -> None:
-    again = f"make them again: {repro([run])}"
+    again = f"make them again: {train_command([run])}"
     if missing := set(wanted["fold"]) - set(said["fold"]):
-        raise MurmurError(f"predictions of run {run}: fold {words.listed(missing)} is missing; {again}")
+        raise MurmurError(
+            f"predictions of run {run}: fold {formatting.join_sorted(missing)} is missing; {again}"
+        )
     names = pd.Index(wanted["unit_id"].unique())
     asked, answered = (
         t["fold"] * (len(names) + 1) + _places(names, t["unit_id"]) + 1 for t in (wanted, said)
@@ -301,5 +308,5 @@ def _check_units(run: int, level: str, said: pd.DataFrame, wanted: pd.DataFrame)
             raise MurmurError(f"predictions of {where} {fault} ({len(rows)} such in the run); {again}")
 
 
-def repro(runs: Iterable[int]) -> str:
+def train_command(runs: Iterable[int]) -> str:
     return "dvc repro " + " ".join(f"train@{run}" for run in runs)

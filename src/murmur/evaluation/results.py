@@ -5,35 +5,32 @@ never saw its person, and by a rule whose weights and temperature its fold's val
 """
 
 import hashlib
-import json
 import platform
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from murmur import text as words
+from murmur import formatting, leaks
 from murmur.errors import MurmurError
-from murmur.evaluation import curves as plots
-from murmur.evaluation import levels as answers
-from murmur.evaluation import scores
-from murmur.evaluation.curves import Mistake
-from murmur.files import remove, write_text
-from murmur.params import Evaluate, Segment, Split, Train
-from murmur.tables import Card, Note, csv_text
-
-REASONS = (  # kinds of reasons for which items are left out; none holds a name
-    "too short for a segment",
-    "segments after the first",
-    "beyond download.limit",
-    "left out by class_map",
-    "no table names this file",
-    "the file is not there",
+from murmur.evaluation import levels, scores
+from murmur.evaluation.curves import (
+    Mistake,
+    average_histories,
+    compute_precision_recall,
+    compute_reliability_curve,
+    compute_roc,
+    count_confusions,
+    find_confident_errors,
 )
+from murmur.sections.evaluate import Evaluate
+from murmur.sections.segment import Segment
+from murmur.sections.split import Split
+from murmur.sections.train import Train
+from murmur.tables.predictions import TrainingNote
+from murmur.tables.recordings import Card
 
 
 @dataclass(frozen=True)
@@ -47,7 +44,7 @@ class Results:
     mistakes: list[Mistake]
 
 
-def evaluate(
+def evaluate_predictions(
     recordings: pd.DataFrame,
     card: Card,
     segments: pd.DataFrame,
@@ -57,7 +54,7 @@ def evaluate(
     *,
     options: Evaluate,
     seed: int,
-    notes: Sequence[Note],
+    notes: Sequence[TrainingNote],
     audit: pd.DataFrame,
     protocol: Mapping[str, Any],
     left_out: int,
@@ -83,30 +80,32 @@ def evaluate(
     MurmurError
         If a test unit has no prediction (`answers.check_complete`), or no model speaks at or below `level`.
     """
-    answers.check_complete(predictions, folds, segments, recordings)
-    units = answers.number_units(recordings, segments, card.classes)
-    said, fitted = answers.answers(predictions, folds, units, card, options)
+    levels.check_predictions(predictions, folds, segments, recordings)
+    units = levels.number_units(recordings, segments, card.classes)
+    said, fitted = levels.compute_levels(predictions, folds, units, card, options)
     level = options.level
     if level not in said:
         raise MurmurError(
             f"evaluate.level: {level} is below {next(iter(said))}, the level of the predictions"
         )
-    by_fold, by_run = (scores.all_levels(said, units, card, by) for by in (["run", "fold"], ["run"]))
+    by_fold, by_run = (scores.score_all_levels(said, units, card, by) for by in (["run", "fold"], ["run"]))
     runs = by_run[by_run["level"] == level]
-    names, at_level = scores.headline_names(runs), fitted[fitted["level"] == level]
-    drawn = scores.bootstrap(said[level], units[level], card, names, options.draws, seed)
+    names, at_level = scores.select_headline(runs), fitted[fitted["level"] == level]
+    drawn = scores.bootstrap_persons(said[level], units[level], card, names, options.draws, seed)
     tables = {
         "folds": by_fold,
         "runs": by_run,
-        "subgroups": scores.subgroups(said, units, card, names, options.draws, seed),
-        "operating_points": scores.operating_points(said[level], units[level], card, at_level, options, seed),
+        "subgroups": scores.score_subgroups(said, units, card, names, options.draws, seed),
+        "operating_points": scores.score_operating_points(
+            said[level], units[level], card, at_level, options, seed
+        ),
         "calibration": fitted,
     }
     details = {
         "level": level,
         "rule": options.model_dump(include={"rule", "thresholds", "sensitivity", "prevalence"}),
-        "headline": scores.headline(runs, names, drawn),
-        "baseline": scores.constant_answer(said[level]["unit"].to_numpy(), units[level], card, names),
+        "headline": scores.summarise_headline(runs, names, drawn),
+        "baseline": scores.score_constant_answer(said[level]["unit"].to_numpy(), units[level], card, names),
         "no_answer": _unanswered(recordings, segments),
         "absent": _absent(by_fold, level, card.classes),
         "scored": _scored(said, units, segments, level),
@@ -117,18 +116,18 @@ def evaluate(
         **_trained_on(notes),
     }
     curves = {
-        "confusion": plots.confusion(said[level], units[level], card.classes),
-        "roc": plots.roc(said[level], units[level], card),
-        "precision_recall": plots.precision_recall(said[level], units[level], card),
-        "reliability": plots.reliability(said[level], units[level], card.classes),
-        "learning_curves": plots.learning_curves(histories.values()),
+        "confusion": count_confusions(said[level], units[level], card.classes),
+        "roc": compute_roc(said[level], units[level], card),
+        "precision_recall": compute_precision_recall(said[level], units[level], card),
+        "reliability": compute_reliability_curve(said[level], units[level], card.classes),
+        "learning_curves": average_histories(histories.values()),
         "score_per_fold": by_fold.query("level == @level")[["run", "fold", *names]],
     }
-    mistakes = plots.confident_errors(said, units, card.classes)
+    mistakes = find_confident_errors(said, units, card.classes)
     return Results(_summary(details), details, tables, curves, mistakes)
 
 
-def protocol(
+def describe_protocol(
     split: Split, segment: Segment, card: Card, folds: int, has_validation: bool = False
 ) -> dict[str, Any]:
     """How the recordings were split, what the data set takes for a person, and what makes it `leaky`.
@@ -158,104 +157,43 @@ def protocol(
     }
 
 
-def selection(train: Train) -> dict[str, str]:
+def describe_selection(train: Train) -> dict[str, str]:
     """By what the epoch is selected, and which rules stop the training."""
     rules = train.model_dump(include={"patience", "stop_accuracy", "stop_one_class"})
     stops = [f"{name} {value}" for name, value in rules.items() if value is not None and value is not False]
     return {"select_on": train.select_on, "stops": ", ".join(stops) or "none"}
 
 
-def in_words(details: Mapping[str, Any]) -> str:
+def summarise(details: Mapping[str, Any]) -> str:
     """The headline figures as a table of text, each beside the constant answer's; a dash where undefined.
 
     The first line says why they are leaky, if they are.
     """
     baseline = details["baseline"]
-    lines = [words.leak_mark(details)] if words.leak(details) else []
+    lines = [leaks.mark_leak(details)] if leaks.describe_leak(details) else []
     lines += [f"{details['level'] + ' level':28}  mean     SD  95 % interval  always {baseline['answer']}"]
     for name, row in details["headline"].items():
-        mean, sd, always = map(words.shown, (row["mean"], row["sd"], baseline[name]))
-        lines.append(f"  {name:26} {mean:>5}  {sd:>5}  {words.interval(row):>13}  {always:>5}")
+        mean, sd, always = map(formatting.format_figure, (row["mean"], row["sd"], baseline[name]))
+        lines.append(f"  {name:26} {mean:>5}  {sd:>5}  {formatting.format_interval(row):>13}  {always:>5}")
     if silent := {level: n for level, n in details["no_answer"].items() if n}:
-        what = "answered Unknown" if answers.SILENT in details["data"]["classes"] else "taken for wrong"
+        what = (
+            "answered Unknown"
+            if levels.CLASS_WITHOUT_SEGMENTS in details["data"]["classes"]
+            else "taken for wrong"
+        )
         lines.append(f"without a usable segment, {what}: {silent}")
     for name, n in details["absent"].items():
         where = f"{n} folds have no {name} in their test part"
         lines.append(f"{where}: what needs it is undefined there (-), not 0")
-    lines.append(f"The 95 % interval resamples {words.resampled(details)}. {words.GIVEN}")
+    lines.append(
+        f"The 95 % interval resamples {formatting.describe_resampling(details)}. {formatting.INTERVAL_NOTE}"
+    )
     return "\n".join(lines)
 
 
-def has_validation(folds: Mapping[int, pd.DataFrame]) -> bool:
+def have_validation(folds: Mapping[int, pd.DataFrame]) -> bool:
     """Whether every fold of every run has a validation part."""
     return _parts(folds)["without_validation"] == 0
-
-
-def unnamed(left_out: pd.DataFrame) -> pd.DataFrame:
-    """stage, reason, n_items: how many items were left out for each kind of reason, without a name or a path.
-
-    For data that may not be passed on, since git passes metrics/ on.
-    """
-    return (
-        left_out.assign(reason=kinds(left_out["reason"]))
-        .groupby(["stage", "reason"])
-        .size()
-        .reset_index(name="n_items")
-    )
-
-
-def kinds(reasons: Iterable[str]) -> list[str]:
-    """The kind of each reason, without what is particular to an item."""
-    return [next((kind for kind in REASONS if kind in why), "another reason") for why in reasons]
-
-
-def run_files(folder: str | Path, runs: Iterable[int], suffix: str = ".parquet") -> dict[int, Path]:
-    """The files run_R of the listed runs; a file of another run is not read, and a note says so.
-
-    Raises
-    ------
-    MurmurError
-        Naming every listed run without a file, and how to make it.
-    """
-    found = {path.name: path for path in sorted(Path(folder).glob(f"run_*{suffix}"))}
-    listed = {run: f"run_{run}{suffix}" for run in sorted(runs)}
-    if missing := [run for run, name in listed.items() if name not in found]:
-        raise MurmurError(
-            f"{folder}: no file for run {words.listed(missing)}; make it: {answers.repro(missing)}"
-        )
-    for name in sorted(found.keys() - set(listed.values())):
-        print(f"note: {found[name]} is not read: its run is not in split.runs")
-    return {run: found[name] for run, name in listed.items()}
-
-
-def remove_others(folder: str | Path, listed: Iterable[Path]) -> None:
-    """Delete the files of runs that are not listed; DVC's cache keeps them.
-
-    They are in a folder that the stage depends on: left there, dvc.lock would name them, and no other clone
-    could come to the same dvc.lock.
-    """
-    written = re.compile(r"run_\d+(\.murmur_\w+)?\.(parquet|csv)")  # by train, also before the present names
-    others = {path for path in Path(folder).glob("run_*") if written.fullmatch(path.name)} - {*listed}
-    for path in others:
-        remove(path)
-    if others:
-        print(
-            f"note: {folder}: {len(others)} files of no run in split.runs are removed; DVC's cache keeps them"
-        )
-
-
-def write(results: Results, metrics_dir: str | Path, plots_dir: str | Path) -> None:
-    """Write every table as CSV, folds and runs as JSON too, summary and details, each whole or not at all.
-
-    Six digits after the point; an undefined figure is empty in CSV and null in JSON, which DVC leaves out.
-    """
-    texts = {Path(metrics_dir, f"{name}.csv"): csv_text(table) for name, table in results.tables.items()}
-    twins = {name: _nested(results.tables[name]) for name in ("folds", "runs")}
-    files = twins | {"summary": results.summary, "details": results.details}
-    texts |= {Path(metrics_dir, f"{name}.json"): as_json(content) for name, content in files.items()}
-    texts |= {Path(plots_dir, f"{name}.csv"): csv_text(table) for name, table in results.plots.items()}
-    for path, text in texts.items():
-        write_text(path, text)
 
 
 def _summary(details: Mapping[str, Any]) -> dict[str, Any]:
@@ -283,7 +221,7 @@ def _absent(folds: pd.DataFrame, level: str, classes: Sequence[str]) -> dict[str
 
 
 def _scored(
-    said: Mapping[str, pd.DataFrame], units: Mapping[str, answers.Units], segments: pd.DataFrame, level: str
+    said: Mapping[str, pd.DataFrame], units: Mapping[str, levels.Units], segments: pd.DataFrame, level: str
 ) -> dict[str, Any]:
     """How many units are scored of how many, each in how many runs, and whether folds cut through them."""
     tested = said[level][["run", "unit"]]
@@ -301,7 +239,7 @@ def _scored(
     }
 
 
-def _resampled(unit: pd.Series, units: answers.Units) -> dict[str, int]:
+def _resampled(unit: pd.Series, units: levels.Units) -> dict[str, int]:
     """How many groups the bootstrap of these units resamples, and of how many persons."""
     return {"groups": len(np.unique(units.group[unit])), "persons": len(np.unique(units.person[unit]))}
 
@@ -369,38 +307,13 @@ def _leaks(audit: pd.DataFrame, protocol: Mapping[str, Any]) -> dict[str, Any]:
     return {**shared, "leaky": bool(protocol.get("leaky") or shared.any())}
 
 
-def _trained_on(notes: Sequence[Note]) -> dict[str, Any]:
+def _trained_on(notes: Sequence[TrainingNote]) -> dict[str, Any]:
     """device, precision, versions; where runs differ, all that occur."""
-    versions = {name: words.listed({note.versions[name] for note in notes}) for name in notes[0].versions}
+    versions = {
+        name: formatting.join_sorted({note.versions[name] for note in notes}) for name in notes[0].versions
+    }
     return {
-        "device": words.listed({note.device for note in notes}),
-        "precision": words.listed({note.precision for note in notes}),
+        "device": formatting.join_sorted({note.device for note in notes}),
+        "precision": formatting.join_sorted({note.precision for note in notes}),
         "versions": {"python": platform.python_version(), **versions},
     }
-
-
-def _nested(table: pd.DataFrame) -> dict[str, Any]:
-    """run_R -> fold_F, where there is one -> level -> figures: dicts only, since DVC drops lists."""
-    tree: dict[str, Any] = {}
-    for row in table.to_dict("records"):
-        place = tree.setdefault(f"run_{row.pop('run')}", {})
-        if "fold" in row:
-            place = place.setdefault(f"fold_{row.pop('fold')}", {})
-        place[row.pop("level")] = row
-    return tree
-
-
-def as_json(value: Any) -> str:
-    """JSON of tables' figures: six digits after the point, null for what is undefined."""
-    return json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_plain(inner) for inner in value]
-    if isinstance(value, Mapping):
-        return {key: _plain(inner) for key, inner in value.items()}
-    value = value.item() if isinstance(value, np.generic) else value
-    if isinstance(value, float):
-        return round(value, 6) if np.isfinite(value) else None
-    return value

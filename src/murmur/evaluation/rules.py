@@ -6,11 +6,11 @@ import numpy as np
 from scipy.special import softmax
 
 from murmur.errors import MurmurError
-from murmur.evaluation import calibration as calibrate
+from murmur.evaluation import calibration
 from murmur.evaluation.metrics import CIRCOR_PATIENTS, CIRCOR_WEIGHTS
 
 
-def pool(p: np.ndarray, member: np.ndarray, n_units: int, rule: str) -> np.ndarray:
+def pool_probabilities(p: np.ndarray, member: np.ndarray, n_units: int, rule: str) -> np.ndarray:
     """Probabilities of units [n_units, classes] from those of their parts [n, classes], unit numbers [n].
 
     mean_probability and any_present take the mean; mean_logit the mean of the logarithms, maximum the
@@ -20,13 +20,13 @@ def pool(p: np.ndarray, member: np.ndarray, n_units: int, rule: str) -> np.ndarr
         most = np.zeros((n_units, p.shape[1]))
         np.maximum.at(most, member, p)
         return most / most.sum(axis=1, keepdims=True)
-    values = calibrate.logits(p) if rule == "mean_logit" else p
+    values = calibration.log_probabilities(p) if rule == "mean_logit" else p
     sums = np.stack([np.bincount(member, column, n_units) for column in values.T], axis=1)
     mean = sums / np.bincount(member, minlength=n_units)[:, None]
     return softmax(mean, axis=1) if rule == "mean_logit" else mean
 
 
-def answer(p: np.ndarray, weights: np.ndarray, silent: int) -> np.ndarray:
+def choose_class(p: np.ndarray, weights: np.ndarray, silent: int) -> np.ndarray:
     """The class [n] with the greatest weight [n or 1, classes] times probability [n, classes].
 
     `silent` where the probabilities are NaN; in a tie the first class.
@@ -34,7 +34,9 @@ def answer(p: np.ndarray, weights: np.ndarray, silent: int) -> np.ndarray:
     return np.where(np.isnan(p).any(axis=1), silent, (p * weights).argmax(axis=1))
 
 
-def any_present(answers: np.ndarray, member: np.ndarray, n_units: int, order: Sequence[int]) -> np.ndarray:
+def choose_any_present(
+    answers: np.ndarray, member: np.ndarray, n_units: int, order: Sequence[int]
+) -> np.ndarray:
     """The answer of units [n_units] whose parts have these answers [n]: the first in `order` that occurs.
 
     For CirCor: Present if any recording is, else Unknown if any is, else Absent, as the official M2D rule
@@ -47,7 +49,7 @@ def any_present(answers: np.ndarray, member: np.ndarray, n_units: int, order: Se
     return np.asarray(order)[least]
 
 
-def worth(truth: np.ndarray, metric: str, classes: Sequence[str]) -> np.ndarray:
+def weigh_units(truth: np.ndarray, metric: str, classes: Sequence[str]) -> np.ndarray:
     """What a right answer on each unit [n] is worth, so that their sum is `metric` up to a factor.
 
     Of the classes that are there: one that is absent from a validation part has no say.
@@ -67,7 +69,7 @@ def worth(truth: np.ndarray, metric: str, classes: Sequence[str]) -> np.ndarray:
     return each[truth]
 
 
-def fit_weights(truth: np.ndarray, p: np.ndarray, worth: np.ndarray, sweeps: int = 10) -> np.ndarray:
+def fit_class_weights(truth: np.ndarray, p: np.ndarray, worth: np.ndarray, sweeps: int = 10) -> np.ndarray:
     """Class weights [classes] whose answers on these units are worth the most; to be fitted on validation.
 
     One weight at a time, each to its exact best, until none gains: a local optimum. Of equal bests the one

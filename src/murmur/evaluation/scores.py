@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 
 from murmur.evaluation import metrics
-from murmur.evaluation.levels import FACTS, Units, positives
-from murmur.params import Evaluate
-from murmur.tables import LEVELS, Card
+from murmur.evaluation.levels import FACTS, Units, positive_probabilities
+from murmur.sections.evaluate import Evaluate
+from murmur.tables.levels import LEVELS
+from murmur.tables.recordings import Card
 
 HEADLINE = ("uar", "sensitivity", "specificity", "f1_macro", "roc_auc")
 LEADS = ("weighted_accuracy_official", "macc")  # of the data sets that have one
@@ -19,7 +20,7 @@ QUALITY = {"good": 0, "poor": 1}
 Drawn = Mapping[str, np.ndarray]
 
 
-def score(scores: pd.DataFrame, units: Units, card: Card, by: Sequence[str]) -> pd.DataFrame:
+def score_units(scores: pd.DataFrame, units: Units, card: Card, by: Sequence[str]) -> pd.DataFrame:
     """A row per group of `by` columns: n_units, n_persons, and every figure of `murmur.metrics`.
 
     n_no_answer counts the units without a usable segment, also where they are answered Unknown.
@@ -38,24 +39,26 @@ def score(scores: pd.DataFrame, units: Units, card: Card, by: Sequence[str]) -> 
     return pd.concat([table, pd.DataFrame(areas), figures.assign(n_no_answer=silent)], axis=1)
 
 
-def all_levels(
+def score_all_levels(
     scores: Mapping[str, pd.DataFrame], units: Mapping[str, Units], card: Card, by: list[str]
 ) -> pd.DataFrame:
     """`score` at every level, sorted by the `by` columns and then by level."""
-    tables = [score(table, units[level], card, by).assign(level=level) for level, table in scores.items()]
+    tables = [
+        score_units(table, units[level], card, by).assign(level=level) for level, table in scores.items()
+    ]
     whole = pd.concat(tables)
     whole["level"] = pd.Categorical(whole["level"], LEVELS)
     whole = whole.sort_values([*by, "level"], ignore_index=True).astype({"level": str})
     return whole[[*by, "level", *whole.columns.drop([*by, "level"])]]
 
 
-def headline_names(runs: pd.DataFrame) -> list[str]:
+def select_headline(runs: pd.DataFrame) -> list[str]:
     """The few figures of the summary; the first ranks constant answers: the data set's own where defined."""
     own = [name for name in LEADS if name in runs and runs[name].notna().all()]
     return [*(own or ["accuracy"]), *HEADLINE]
 
 
-def bootstrap(
+def bootstrap_persons(
     scores: pd.DataFrame, units: Units, card: Card, names: Sequence[str], draws: int, seed: int
 ) -> dict[str, np.ndarray]:
     """Draw groups of persons with replacement, the same in every run: each figure [draws, runs].
@@ -83,7 +86,7 @@ def bootstrap(
     return {name: figures[name] for name in names}
 
 
-def headline(
+def summarise_headline(
     runs: pd.DataFrame, names: Sequence[str], drawn: Drawn, quiet: bool = False
 ) -> dict[str, dict[str, float]]:
     """For each figure the mean and sample SD over runs, and the 95 % percentile interval of `bootstrap`.
@@ -104,7 +107,7 @@ def headline(
     return table
 
 
-def constant_answer(unit: np.ndarray, units: Units, card: Card, names: Sequence[str]) -> dict[str, Any]:
+def score_constant_answer(unit: np.ndarray, units: Units, card: Card, names: Sequence[str]) -> dict[str, Any]:
     """The figures of the one answer, always given to `unit` [n], that has the highest `names[0]`."""
     each = [
         _counts(pd.DataFrame({"unit": unit, "answer": k}), units, card, np.zeros(len(unit), int), 1)
@@ -116,7 +119,7 @@ def constant_answer(unit: np.ndarray, units: Units, card: Card, names: Sequence[
     return {"answer": card.classes[best], **{name: float(figures[name][best]) for name in names}}
 
 
-def subgroups(
+def score_subgroups(
     scores: Mapping[str, pd.DataFrame],
     units: Mapping[str, Units],
     card: Card,
@@ -155,14 +158,16 @@ def _values(table: pd.DataFrame, units: Units, fact: str) -> Iterable[tuple[str,
 def _subgroup(
     table: pd.DataFrame, units: Units, card: Card, names: Sequence[str], draws: int, seed: int
 ) -> pd.DataFrame:
-    runs = score(table, units, card, ["run"])
-    figures = headline(runs, names, bootstrap(table, units, card, names, draws, seed), quiet=True)
+    runs = score_units(table, units, card, ["run"])
+    figures = summarise_headline(
+        runs, names, bootstrap_persons(table, units, card, names, draws, seed), quiet=True
+    )
     rows = pd.DataFrame(figures).T.rename_axis("metric").reset_index()
     unit = table["unit"].unique()
     return rows.assign(n_units=len(unit), n_persons=len(np.unique(units.person[unit])))
 
 
-def operating_points(
+def score_operating_points(
     scores: pd.DataFrame,
     units: Units,
     card: Card,
@@ -181,7 +186,7 @@ def operating_points(
     all that is chosen on validation.
     """
     p = scores[[f"p_{c}" for c in card.classes]].to_numpy()
-    hit, said = positives(units.truth[scores["unit"]], p, card)
+    hit, said = positive_probabilities(units.truth[scores["unit"]], p, card)
     threshold = scores[["run", "fold"]].merge(fitted, how="left", on=["run", "fold"])["threshold"].to_numpy()
     if np.isnan(threshold).any():
         undefined = pd.DataFrame({"sensitivity": [np.nan], "specificity": [np.nan]})
@@ -201,7 +206,7 @@ def _validation_points(
     merged = units._replace(truth=1 - np.isin(card.classes, card.positive)[units.truth].astype(int))
     run = pd.factorize(called["run"])[0]
     runs = pd.DataFrame(_of_counts(_counts(called, merged, two, run, run.max() + 1), merged, two))
-    drawn = bootstrap(called, merged, two, ["sensitivity", "specificity"], options.draws, seed)
+    drawn = bootstrap_persons(called, merged, two, ["sensitivity", "specificity"], options.draws, seed)
     return _points("validation", runs, drawn, options.prevalence)
 
 
@@ -218,7 +223,7 @@ def _curve_points(run: np.ndarray, hit: np.ndarray, said: np.ndarray, options: E
 def _points(chosen_on: str, runs: pd.DataFrame, drawn: Drawn, prevalence: float) -> pd.DataFrame:
     names = ["sensitivity", "specificity", "ppv", "npv"]
     both = [_with_values(table, prevalence) for table in (runs, drawn) if len(table)]
-    figures = headline(pd.DataFrame(both[0]), names, both[1] if drawn else {}, quiet=True)
+    figures = summarise_headline(pd.DataFrame(both[0]), names, both[1] if drawn else {}, quiet=True)
     return (
         pd.DataFrame(figures)
         .T.rename_axis("figure")

@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from murmur import tables
-from murmur import text as words
+from murmur import formatting, leaks
 from murmur.errors import MurmurError
+from murmur.tables.csv_input import parse_csv
 
 FOLDS, AUDIT, DETAILS = FILES = ("metrics/folds.csv", "metrics/audit.csv", "metrics/details.json")
 LOWER_IS_BETTER = ("brier", "ece", "brier_calibrated", "ece_calibrated", "outcome_cost")
@@ -38,7 +38,7 @@ class Experiment(NamedTuple):
     headline: Sequence[str]
 
 
-def parse(name: str, texts: Mapping[str, str]) -> Experiment:
+def parse_experiment(name: str, texts: Mapping[str, str]) -> Experiment:
     """An experiment from the texts of its `FILES`, by path; `name` is what messages call it.
 
     Raises
@@ -47,7 +47,7 @@ def parse(name: str, texts: Mapping[str, str]) -> Experiment:
         Naming the experiment and what is missing, if a file is not as this version writes it.
     """
     try:
-        scores, audit = (tables.parse_csv(texts[path], f"{name}: {path}") for path in (FOLDS, AUDIT))
+        scores, audit = (parse_csv(texts[path], f"{name}: {path}") for path in (FOLDS, AUDIT))
         scores, audit = scores.set_index(["level", "run", "fold"]), audit.set_index(["run", "fold"])
         folds = scores.join(audit[["n_train", "n_validation", "n_test", "test_sha256"]])
         if lost := folds.index[folds["test_sha256"].isna()].tolist():
@@ -56,7 +56,7 @@ def parse(name: str, texts: Mapping[str, str]) -> Experiment:
         details = json.loads(texts[DETAILS])
         data = {key: details["data"][key] for key in ("dataset", "task", "sha256")}
         headline = list(details["headline"])
-        return Experiment(name, folds, names, data, words.leak(details), details["level"], headline)
+        return Experiment(name, folds, names, data, leaks.describe_leak(details), details["level"], headline)
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         what = f"{type(error).__name__}: {error}"
         raise MurmurError(f"{name}: its files in metrics/ do not fit together ({what}); {AGAIN}") from error
@@ -95,7 +95,7 @@ def paired_test(d: np.ndarray, ratio: float, rope: float = ROPE) -> dict[str, np
     return {"difference": difference, **known}
 
 
-def compare(
+def compare_experiments(
     a: Experiment,
     b: Experiment,
     *,
@@ -138,13 +138,13 @@ def compare(
         "folds": len(one),
         "ratio": ratio,
         "rope": rope,
-        "verdict": verdict(names[0], table[names[0]], rope),
+        "verdict": describe_verdict(names[0], table[names[0]], rope),
         "notes": _notes(a, b, level, one, table),
         "metrics": table,
     }
 
 
-def verdict(name: str, row: Mapping[str, Any], rope: float) -> str:
+def describe_verdict(name: str, row: Mapping[str, Any], rope: float) -> str:
     """One sentence on the metric `name`, from its row in `compare`'s result."""
     if not row["pairs"]:
         return f"no test: {name} is undefined in every fold"
@@ -164,18 +164,20 @@ def verdict(name: str, row: Mapping[str, Any], rope: float) -> str:
     return f"{winner} is better: {told}{is_alike}"
 
 
-def in_words(result: Mapping[str, Any]) -> str:
+def format_text(result: Mapping[str, Any]) -> str:
     """`compare`'s result for a terminal: the verdict, the notes, a row a metric."""
-    return "\n".join([result["verdict"], *_about(result), *result["notes"], "", words.aligned(_rows(result))])
+    return "\n".join(
+        [result["verdict"], *_about(result), *result["notes"], "", formatting.format_table(_rows(result))]
+    )
 
 
-def as_markdown(result: Mapping[str, Any]) -> str:
+def format_markdown(result: Mapping[str, Any]) -> str:
     """`compare`'s result for a pull request."""
     notes = [f"- {note}" for note in (*_about(result), *result["notes"])]
-    return "\n".join([f"**{result['verdict']}**", "", words.markdown(_rows(result)), "", *notes])
+    return "\n".join([f"**{result['verdict']}**", "", formatting.format_markdown(_rows(result)), "", *notes])
 
 
-def _rows(result: Mapping[str, Any]) -> words.Rows:
+def _rows(result: Mapping[str, Any]) -> formatting.Rows:
     """The table of `compare`'s result, its head first; a leaky side is marked there."""
     marks = {side: f"{side} (LEAKY)" for side in "AB" if result[side.lower()]["leaky"]}
     head = tuple(marks.get(name, name) for name in HEADER)
@@ -217,7 +219,7 @@ def _common(a: Experiment, b: Experiment, level: str) -> tuple[pd.DataFrame, pd.
     scores = [one.folds.loc[level] for one in (a, b)]
     common = scores[0].index.intersection(scores[1].index)
     if common.empty:
-        runs = " / ".join(words.listed(table.index.unique("run")) for table in scores)
+        runs = " / ".join(formatting.join_sorted(table.index.unique("run")) for table in scores)
         raise MurmurError(
             f"A ({a.name}) and B ({b.name}) have no run in common: {runs}; run both with the same split.runs"
         )
@@ -267,7 +269,10 @@ def _notes(
     runs = one.index.unique("run")
     for side, e in (("A", a), ("B", b)):
         if alone := set(e.folds.loc[level].index.unique("run")) - set(runs):
-            notes.append(f"only {side} has run {words.listed(alone)}: compared is run {words.listed(runs)}")
+            notes.append(
+                f"only {side} has run {formatting.join_sorted(alone)}: compared is run "
+                f"{formatting.join_sorted(runs)}"
+            )
     parts = one["test_sha256"].nunique()
     if parts < len(one):
         notes.append(
@@ -296,9 +301,13 @@ def _about(result: Mapping[str, Any]) -> list[str]:
 
 
 def _cells(name: str, row: Mapping[str, Any]) -> tuple[str, ...]:
-    scores = [words.shown(row["a"]), words.shown(row["b"]), words.shown(row["difference"], "+")]
+    scores = [
+        formatting.format_figure(row["a"]),
+        formatting.format_figure(row["b"]),
+        formatting.format_figure(row["difference"], "+"),
+    ]
     interval = f"[{row['low']:+.3f}, {row['high']:+.3f}]" if row["low"] is not None else "-"
-    chances = [words.shown(row[key]) for key in ("worse", "equivalent", "better")]
+    chances = [formatting.format_figure(row[key]) for key in ("worse", "equivalent", "better")]
     mark = " (lower is better)" if row["lower_is_better"] else ""
     return (name + mark, *scores, interval, "-" if row["p"] is None else _p(row["p"]), *chances)
 

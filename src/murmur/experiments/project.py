@@ -16,6 +16,7 @@ from rich.console import Console
 
 from murmur import params
 from murmur.errors import MurmurError
+from murmur.params.yaml_files import as_yaml
 
 FIRST_COMMIT = "git init && git add --all && git commit -m 'The project as it came'"
 DVC_CONFIG = """\
@@ -28,17 +29,17 @@ DVC_CONFIG = """\
 """
 
 
-def at(name: str, paths: Sequence[str]) -> tuple[str, dict[str, str]]:
+def read_revision(name: str, paths: Sequence[str]) -> tuple[str, dict[str, str]]:
     """A full name and the texts of files, by path, of a git revision, a DVC experiment or the workspace."""
     if name == "workspace":
         if missing := [path for path in paths if not Path(path).is_file()]:
             raise MurmurError(f"workspace: no {missing[0]}: make it with `dvc repro`")
         return name, {path: Path(path).read_text(encoding="utf-8") for path in paths}
-    commit = commit_of(name)
+    commit = find_commit(name)
     texts = {}
     for path in paths:
-        blob = git("rev-parse", "--verify", "--quiet", f"{commit}:./{path}")
-        text = git("cat-file", "blob", blob.strip()) if blob else None
+        blob = run_git("rev-parse", "--verify", "--quiet", f"{commit}:./{path}")
+        text = run_git("cat-file", "blob", blob.strip()) if blob else None
         if text is None:
             raise MurmurError(
                 f"{name} ({commit[:7]}): no {path}: run it with this version of murmur and commit metrics/"
@@ -47,11 +48,11 @@ def at(name: str, paths: Sequence[str]) -> tuple[str, dict[str, str]]:
     return f"{name} ({commit[:7]})", texts
 
 
-def commit_of(name: str) -> str:
+def find_commit(name: str) -> str:
     """The commit of a git revision, else of a DVC experiment: refs/exps/xx/yyyy…/NAME."""
-    if found := git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}"):
+    if found := run_git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}"):
         return found.strip()
-    lines = (git("for-each-ref", "--format=%(objectname) %(refname)", "refs/exps") or "").splitlines()
+    lines = (run_git("for-each-ref", "--format=%(objectname) %(refname)", "refs/exps") or "").splitlines()
     refs = [(commit, ref.split("/")) for commit, ref in (line.split(" ", 1) for line in lines)]
     named = sorted((parts[4], commit) for commit, parts in refs if len(parts) == 5)
     commits = [commit for known, commit in named if known == name]
@@ -62,12 +63,13 @@ def commit_of(name: str) -> str:
     if not commits:
         known = ", ".join(dict.fromkeys(known for known, _ in named)) or "none"
         raise MurmurError(
-            f"{name}: neither a git revision nor a DVC experiment; {why_unknown()}; experiments here: {known}"
+            f"{name}: neither a git revision nor a DVC experiment; {explain_unknown_revision()}; "
+            f"experiments here: {known}"
         )
     return commits[0]
 
 
-def git(*arguments: str) -> str | None:
+def run_git(*arguments: str) -> str | None:
     """What git prints, None if it finds nothing (exit status 1).
 
     Raises
@@ -87,25 +89,25 @@ def git(*arguments: str) -> str | None:
     return done.stdout if done.returncode == 0 else None
 
 
-def why_unknown() -> str:
+def explain_unknown_revision() -> str:
     """Why git may not know a revision, and what to do."""
-    if git("rev-parse", "--verify", "--quiet", "HEAD^{commit}") is None:
+    if run_git("rev-parse", "--verify", "--quiet", "HEAD^{commit}") is None:
         return f"nothing is committed here yet: {FIRST_COMMIT}"
-    if (git("rev-parse", "--is-shallow-repository") or "").strip() == "true":
+    if (run_git("rev-parse", "--is-shallow-repository") or "").strip() == "true":
         return "this clone is shallow: git fetch --unshallow"
     return "fetch it, with its history"
 
 
-def uncommitted(path: Path) -> bool:
+def has_uncommitted_changes(path: Path) -> bool:
     """Whether git does not have these very bytes in HEAD."""
     try:
-        committed = git("rev-parse", "--verify", "--quiet", f"HEAD:./{path}")
+        committed = run_git("rev-parse", "--verify", "--quiet", f"HEAD:./{path}")
     except MurmurError as error:
         raise MurmurError(
             f"{path} may have changes that are not committed, which only git can tell. {error}. "
             f"Or give {path} another name, then try again"
         ) from error
-    return not committed or git("hash-object", "--no-filters", "--", str(path)) != committed
+    return not committed or run_git("hash-object", "--no-filters", "--", str(path)) != committed
 
 
 EXPERIMENT = (
@@ -114,7 +116,7 @@ EXPERIMENT = (
 )
 
 
-def state() -> dict[str, tuple[int, ...]]:
+def list_state() -> dict[str, tuple[int, ...]]:
     """The files of the experiment in place, each with what changes when it is written again.
 
     Raises
@@ -133,9 +135,9 @@ def state() -> dict[str, tuple[int, ...]]:
     return {path: (fact.st_ino, fact.st_size, fact.st_mtime_ns) for path, fact in facts.items()}
 
 
-def check_state(before: Mapping[str, tuple[int, ...]]) -> None:
+def check_unchanged(before: Mapping[str, tuple[int, ...]]) -> None:
     """Refuse to go on if the files of the experiment are no longer those of `before`, a `state`."""
-    now = state()
+    now = list_state()
     if changed := sorted(path for path in {*before, *now} if before.get(path) != now.get(path)):
         raise MurmurError(
             f"{changed[0]} was replaced while this ran ({len(changed)} such files): the figures would be of "
@@ -161,41 +163,41 @@ def _is_part(path: str) -> bool:
 
 
 @contextmanager
-def made(content: Mapping[str, Any], what: str, *targets: str) -> Iterator[Path]:
+def reproduce(content: Mapping[str, Any], what: str, *targets: str) -> Iterator[Path]:
     """A folder that shares the cache, where the stages, all or up to `targets`, ran with these parameters."""
     with tempfile.TemporaryDirectory(prefix="murmur-") as name:
         folder = Path(name)
         for part in ("src", "stages"):
             shutil.copytree(part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy("dvc.yaml", folder)
-        (folder / "params.yaml").write_text(params.as_yaml(dict(content)), encoding="utf-8")
+        (folder / "params.yaml").write_text(as_yaml(dict(content)), encoding="utf-8")
         params.load("seed", path=folder / "params.yaml")
         (folder / "data").mkdir()
         for part in ("folder", "splits", "weights"):  # what the user put there; the stages make all else
             if Path("data", part).exists():
                 (folder / "data" / part).symlink_to(Path("data", part).resolve())
-        dvc(folder, "init", "--no-scm", "--quiet")
-        (folder / ".dvc/config").write_text(DVC_CONFIG.format(cache()), encoding="utf-8")
+        run_dvc(folder, "init", "--no-scm", "--quiet")
+        (folder / ".dvc/config").write_text(DVC_CONFIG.format(find_cache()), encoding="utf-8")
         Console(stderr=True).rule(what)
-        dvc(folder, "repro", *targets)
+        run_dvc(folder, "repro", *targets)
         yield folder
 
 
-def cache() -> str:
+def find_cache() -> str:
     """The cache of the project, wherever it is set to be."""
     asked = [sys.executable, "-m", "dvc", "cache", "dir"]
     found = subprocess.run(asked, capture_output=True, text=True).stdout.strip()
     return found or str(Path(".dvc/cache").resolve())
 
 
-def dvc(folder: Path, *arguments: str) -> None:
+def run_dvc(folder: Path, *arguments: str) -> None:
     command = [sys.executable, "-m", "dvc", *arguments]
-    done = subprocess.run(command, cwd=folder, env=environment(), stdout=sys.stderr)
+    done = subprocess.run(command, cwd=folder, env=make_environment(), stdout=sys.stderr)
     if done.returncode:
         raise MurmurError(f"`dvc {' '.join(arguments)}` ended with an error; it is told above")
 
 
-def environment() -> dict[str, str]:
+def make_environment() -> dict[str, str]:
     """This process's, where stages find its python first, MURMUR_DATA from any folder, and a shell.
 
     DVC runs a stage with $SHELL, which on a server or in a container may be no shell (nologin).

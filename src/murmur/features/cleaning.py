@@ -1,24 +1,38 @@
 """Resample, filter and normalise: every recording becomes a stretch of one flat array."""
 
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import soxr
-from scipy.signal import butter, sosfilt, sosfilt_zi, sosfreqz
 
 from murmur import workers
 from murmur.errors import MurmurError
-from murmur.files import beside
-from murmur.params import Bandpass, Clean, Denoise
+from murmur.features import store
+from murmur.features.bandpass import apply_bandpass
 from murmur.recordings import audio
+from murmur.sections.clean import Clean, Denoise
+from murmur.tables import parquet
+from murmur.tables.recordings import RECORDINGS
+from murmur.tables.signals import SIGNALS
 
-LONGEST_RINGING = 60  # s, the time constant of a bandpass
+
+def write_signals(data: Path, options: Clean) -> pd.DataFrame:
+    """Clean the recordings of the folder `data` into its signals.npy and signals.parquet.
+
+    Returns
+    -------
+    signals : DataFrame
+        As `SIGNALS`.
+    """
+    recordings = parquet.read(data / "recordings.parquet", RECORDINGS)
+    signals = clean_recordings(recordings, data / "raw", options, data / "signals.npy")
+    parquet.write(signals, data / "signals.parquet", SIGNALS)
+    return signals
 
 
-def clean(recordings: pd.DataFrame, raw: Path, options: Clean, out: Path) -> pd.DataFrame:
+def clean_recordings(recordings: pd.DataFrame, raw: Path, options: Clean, out: Path) -> pd.DataFrame:
     """Clean every recording into `out`, a .npy of all samples [n] float32, one recording after another.
 
     Recordings are written as they come, so that memory does not grow with their number.
@@ -37,13 +51,12 @@ def clean(recordings: pd.DataFrame, raw: Path, options: Clean, out: Path) -> pd.
 
     def one(job: tuple[Any, int]) -> np.ndarray:
         recording, n_samples = job
-        return clean_one(*audio.load_recording(raw, recording), options, n_samples)
+        return clean_signal(*audio.load_recording(raw, recording), options, n_samples)
 
-    header = {"descr": "<f4", "fortran_order": False, "shape": (int(signals["n_samples"].sum()),)}
-    with beside(out) as part, part.open("wb") as file:
-        np.lib.format.write_array_header_1_0(file, header)
-        for samples in workers.stream(one, jobs, "cleaning"):
-            file.write(samples.data)
+    n_samples = int(signals["n_samples"].sum())
+    with store.open_writer(out, (n_samples,), np.dtype("float32")) as write:
+        for samples in workers.stream_threads(one, jobs, "cleaning"):
+            write(samples)
     return signals
 
 
@@ -54,7 +67,7 @@ def _layout(recordings: pd.DataFrame, rate: int) -> pd.DataFrame:
     )
 
 
-def clean_one(samples: np.ndarray, rate: int, options: Clean, n_samples: int) -> np.ndarray:
+def clean_signal(samples: np.ndarray, rate: int, options: Clean, n_samples: int) -> np.ndarray:
     """One recording: samples [n] at `rate` Hz -> [n_samples] float32 at `options.sample_rate` Hz.
 
     Resampling (soxr, high quality), spectral gating (Sainburg's noisereduce), zero-phase Butterworth
@@ -65,44 +78,8 @@ def clean_one(samples: np.ndarray, rate: int, options: Clean, n_samples: int) ->
     if options.denoise:
         x = _gate(x, options.sample_rate, options.denoise)
     if options.bandpass:
-        x = bandpass(x, options.sample_rate, options.bandpass)
+        x = apply_bandpass(x, options.sample_rate, options.bandpass)
     return (x * _gain(x, options.normalise)).astype(np.float32)
-
-
-def bandpass(x: np.ndarray, rate: int, band: Bandpass) -> np.ndarray:
-    """Zero-phase Butterworth bandpass of x [n] at `rate` Hz, in float64.
-
-    The very samples of `scipy.signal.sosfiltfilt`, which would work out its initial state anew for each
-    recording, a fifth of its time.
-    """
-    sections, state = design(rate, band)
-    edge = min(3 * (2 * len(sections) + 1), len(x) - 1)
-    y = np.pad(x, edge, "reflect", reflect_type="odd")
-    y, _ = sosfilt(sections, y, zi=state * y[0])
-    y, _ = sosfilt(sections, y[::-1], zi=state * y[-1])
-    return y[::-1][edge : edge + len(x)]
-
-
-@cache
-def design(rate: int, band: Bandpass) -> tuple[np.ndarray, np.ndarray]:
-    """The second-order sections of the bandpass, [n, 6], and their initial state, [n, 2].
-
-    Raises
-    ------
-    MurmurError
-        If the filter is not stable in float64, or rings for more than a minute.
-    """
-    edges = [band.low, band.high]
-    with np.errstate(all="ignore"):
-        sections = butter(band.order, edges, "bandpass", fs=rate, output="sos")
-        gains = np.abs(sosfreqz(sections, edges, fs=rate)[1])
-        margin = 1 - np.abs(butter(band.order, edges, "bandpass", fs=rate, output="zpk")[1]).max()
-    if not (np.allclose(gains, np.sqrt(0.5), rtol=0.01) and margin * rate * LONGEST_RINGING > 1):
-        raise MurmurError(
-            f"clean.bandpass: no stable filter of order {band.order}, {band.low:g}-{band.high:g} Hz, at "
-            f"clean.sample_rate {rate}; lower order, or move low and high away from 0, Nyquist and each other"
-        )
-    return sections, sosfilt_zi(sections)
 
 
 def _gate(x: np.ndarray, rate: int, options: Denoise) -> np.ndarray:

@@ -9,13 +9,28 @@ import torch
 
 from murmur import workers
 from murmur.devices import choose_device
-from murmur.features import mel
+from murmur.features import store
+from murmur.files import atomic_write
 from murmur.models import m2d
+from murmur.sections.embed import Embed
 
 BATCH = 16  # segments encoded at once: 0.3 GB for ten seconds each with vit_base
 
 
-def embed(features: Path, weights: Path, out: Path, *, pool: str, device: str) -> None:
+def write_embeddings(data: Path, options: Embed) -> None:
+    """Encode the spectrograms in the folder `data` into its embedding/array.npy or .parquet."""
+    spectrograms = store.find_array(data / "mel")
+    with atomic_write(data / "embedding") as folder:
+        compute_embeddings(
+            spectrograms,
+            Path(options.weights),
+            folder / spectrograms.name,
+            pool=options.pool,
+            device=options.device,
+        )
+
+
+def compute_embeddings(features: Path, weights: Path, out: Path, *, pool: str, device: str) -> None:
     """Write the embeddings of all spectrograms to `out`: array [segments, 1, dims, time] float32.
 
     Parameters
@@ -32,17 +47,17 @@ def embed(features: Path, weights: Path, out: Path, *, pool: str, device: str) -
     """
     chosen = choose_device(device, "embed.device")
     encoder = m2d.load(weights).to(chosen).eval()
-    whole = mel.read(features)
+    whole = store.read_array(features)
 
     def one(first: int) -> np.ndarray:
         # Mapped anew for each batch: what is mapped counts as memory in use.
-        rows = mel.read(features) if isinstance(whole, np.memmap) else whole
+        rows = store.read_array(features) if isinstance(whole, np.memmap) else whole
         return _encode(encoder, torch.tensor(rows[first : first + BATCH], device=chosen), pool)
 
     shape = _encode(encoder, torch.zeros(1, *whole.shape[1:], device=chosen), pool).shape[1:]
     firsts, threads = range(0, len(whole), BATCH), None if chosen.type == "cpu" else 1
-    with mel.writer(out, (len(whole), *shape), np.dtype("float32")) as write, _one_thread_each():
-        for batch in workers.stream(one, firsts, "embeddings", threads):
+    with store.open_writer(out, (len(whole), *shape), np.dtype("float32")) as write, _one_thread_each():
+        for batch in workers.stream_threads(one, firsts, "embeddings", threads):
             write(batch)
 
 

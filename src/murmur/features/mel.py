@@ -1,24 +1,25 @@
 """Log-mel spectrograms of segments, in librosa's conventions, computed in batches."""
 
-import math
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy.fft import rfft
 from threadpoolctl import threadpool_limits
 
 from murmur import workers
 from murmur.errors import MurmurError
-from murmur.files import beside
-from murmur.params import Image, Mel
+from murmur.features.mel_scale import mel_frequencies
+from murmur.features.store import map_npy, open_writer
+from murmur.files import atomic_write
+from murmur.sections.mel import Image, Mel
+from murmur.tables import parquet
+from murmur.tables.recordings import check_recordings
+from murmur.tables.segments import SEGMENTS
+from murmur.tables.signals import SIGNALS
 
 BATCH = 64  # segments handed to a thread at once
 PIECE = 8  # segments in work: their frames stay in the cache, and the memory is used again for the next
@@ -26,7 +27,35 @@ AMIN = 1e-10  # librosa's floor under the power
 EPSILON = np.float32(2**-23)  # M2D adds it to the power
 
 
-def mel(
+def write_spectrograms(data: Path, options: Mel, *, rate: int, seconds: float, wrap: bool) -> None:
+    """Compute the spectrograms of the segments in the folder `data` into its mel/array.npy or .parquet.
+
+    Parameters
+    ----------
+    rate : int
+        Sample rate of the signals, Hz.
+    seconds : float
+        Length of a segment, s.
+    wrap : bool
+        As `compute_spectrograms`.
+    """
+    signals = parquet.read(data / "signals.parquet", SIGNALS)
+    segments = parquet.read(data / "segments.parquet", SEGMENTS)
+    check_recordings(segments, signals, data / "segments.parquet", data / "signals.parquet")
+    with atomic_write(data / "mel") as folder:
+        compute_spectrograms(
+            signals,
+            data / "signals.npy",
+            segments,
+            rate=rate,
+            length=round(seconds * rate),
+            wrap=wrap,
+            options=options,
+            out=folder / f"array.{options.format}",
+        )
+
+
+def compute_spectrograms(
     signals: pd.DataFrame,
     samples: Path,
     segments: pd.DataFrame,
@@ -52,23 +81,23 @@ def mel(
     starts = (offsets.loc[segments["recording_id"]].to_numpy() + segments["start"]).to_numpy()
     sizes, backwards = segments["n_samples"].to_numpy(), segments["reversed"].to_numpy()
     _check_samples(samples, (starts + sizes).max(initial=0))
-    to_mel = channels(rate, options)
+    to_mel = make_transform(rate, options)
     shape = (len(segments), *to_mel(np.zeros((1, length), np.float32)).shape[1:])
 
     def one(first: int) -> np.ndarray:
         rows = slice(first, first + BATCH)
         flat = np.load(samples, mmap_mode="r")  # for this batch: what is mapped counts as memory in use
-        x = gather(flat, starts[rows], sizes[rows], length, wrap)
+        x = gather_segments(flat, starts[rows], sizes[rows], length, wrap)
         x[backwards[rows]] = x[backwards[rows], ::-1]
-        batch = np.empty((len(x), *shape[1:]), stored(options))
+        batch = np.empty((len(x), *shape[1:]), stored_dtype(options))
         for k in range(0, len(x), PIECE):
             batch[k : k + PIECE] = to_mel(x[k : k + PIECE])
         return batch
 
     # One thread a batch: batches share the cores, and the bytes do not depend on how many there are.
     constant = None  # the one number of all spectrograms so far; NaN where there are several
-    with writer(out, shape, stored(options)) as write, threadpool_limits(1):
-        for batch in workers.stream(one, range(0, len(segments), BATCH), "mel spectrograms"):
+    with open_writer(out, shape, stored_dtype(options)) as write, threadpool_limits(1):
+        for batch in workers.stream_threads(one, range(0, len(segments), BATCH), "mel spectrograms"):
             write(batch)
             constant = batch.flat[0] if constant is None else constant
             constant = constant if not np.isnan(constant) and (batch == constant).all() else np.nan
@@ -80,12 +109,12 @@ def mel(
 
 
 def _check_samples(path: Path, needed: int) -> None:
-    flat = _load(path)
+    flat = map_npy(path)
     if flat.ndim != 1 or flat.dtype != np.float32 or len(flat) < needed:
         raise MurmurError(f"{path}: not the samples that the segments are cut from; dvc repro clean segment")
 
 
-def stored(options: Mel) -> np.dtype:
+def stored_dtype(options: Mel) -> np.dtype:
     """The type of the numbers that are kept."""
     return np.dtype("uint8" if options.image else options.dtype)
 
@@ -95,7 +124,7 @@ def n_frames(length: int, options: Mel) -> int:
     return 1 + (length - options.n_fft % 2) // min(hop for _, hop in options.windows)
 
 
-def channels(rate: int, options: Mel) -> Callable[[np.ndarray], np.ndarray]:
+def make_transform(rate: int, options: Mel) -> Callable[[np.ndarray], np.ndarray]:
     """The function from segments [k, n] to what is kept of them, [k, channels, mels, frames]."""
     windows = [LogMel(rate, options, *window) for window in options.windows]
 
@@ -105,7 +134,7 @@ def channels(rate: int, options: Mel) -> Callable[[np.ndarray], np.ndarray]:
         stack = np.stack([_lengthen(log, frames, options) for log in logs], axis=1)
         if options.normalise == "minmax":
             stack = minmax(stack)
-        return stack if options.image is None else images(stack[:, 0], options.image)
+        return stack if options.image is None else render_images(stack[:, 0], options.image)
 
     return one
 
@@ -129,7 +158,7 @@ def minmax(x: np.ndarray) -> np.ndarray:
     return (x - low) / np.where(high > low, high - low, 1)
 
 
-def images(x: np.ndarray, options: Image) -> np.ndarray:
+def render_images(x: np.ndarray, options: Image) -> np.ndarray:
     """Spectrograms [k, mels, frames] as colour images [k, 3, size, size] uint8, dark the lowest value.
 
     Coloured first, then resized (bilinear, smoothed where it shrinks), as pictures of plots are.
@@ -145,7 +174,9 @@ def images(x: np.ndarray, options: Image) -> np.ndarray:
     )
 
 
-def gather(flat: np.ndarray, starts: np.ndarray, sizes: np.ndarray, length: int, wrap: bool) -> np.ndarray:
+def gather_segments(
+    flat: np.ndarray, starts: np.ndarray, sizes: np.ndarray, length: int, wrap: bool
+) -> np.ndarray:
     """Segments [k, length] float32 out of the flat array."""
     out = np.zeros((len(starts), length), np.float32)
     for row, start, size in zip(out, starts, sizes, strict=True):
@@ -219,100 +250,9 @@ def mel_bank(rate: int, options: Mel) -> np.ndarray:
 
     Written out because librosa takes longer to import than a thousand recordings take here.
     """
-    edges = frequencies(options)[:, None]
+    edges = mel_frequencies(options)[:, None]
     bins = np.fft.rfftfreq(options.n_fft, 1 / rate)
     rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
     triangles = np.maximum(0, np.minimum(rising, falling))
     return (triangles * 2 / (edges[2:] - edges[:-2])).astype(np.float32)
-
-
-def frequencies(options: Mel) -> np.ndarray:
-    """Hz [mels + 2], evenly spaced in mel: band k rises from the k-th, peaks at the next, ends at the third.
-
-    The scale is that of Slaney's Auditory Toolbox (1998): linear below 1 kHz, logarithmic above.
-    """
-    low, high = (
-        hz * 3 / 200 if hz < 1000 else 15 + 27 * np.log(hz / 1000) / np.log(6.4)
-        for hz in (options.f_min, options.f_max)
-    )
-    mels = np.linspace(low, high, options.n_mels + 2)
-    return np.where(mels < 15, mels * 200 / 3, 1000 * 6.4 ** ((mels - 15) / 27))
-
-
-@contextmanager
-def writer(out: Path, shape: tuple[int, ...], dtype: np.dtype) -> Iterator[Callable[[np.ndarray], object]]:
-    """Yield write(rows), which appends to the .npy or .parquet `out` that appears whole or not at all."""
-    with beside(out) as part:
-        size, free = math.prod(shape) * dtype.itemsize, shutil.disk_usage(out.parent).free
-        if out.suffix == ".npy" and size > free:
-            raise MurmurError(
-                f"{out.parent}: {shape[0]} arrays of {' x '.join(map(str, shape[1:]))} take "
-                f"{size / 1e9:.1f} GB and {free / 1e9:.1f} GB are free; free some space, "
-                "or make fewer or smaller ones (segment.overlap, mel.hop_length, mel.n_mels)"
-            )
-        if out.suffix == ".npy":
-            header = {"descr": dtype.str, "fortran_order": False, "shape": shape}
-            with part.open("wb") as file:
-                np.lib.format.write_array_header_1_0(file, header)
-                yield lambda rows: file.write(rows.data)
-        else:
-            kind = pa.fixed_shape_tensor(pa.from_numpy_dtype(dtype), shape[1:])
-            with pq.ParquetWriter(part, pa.schema({"mel": kind}), compression="zstd") as parquet:
-                yield lambda rows: parquet.write_table(_as_table(rows, kind))
-
-
-def _as_table(rows: np.ndarray, kind: pa.DataType) -> pa.Table:
-    values = pa.array(np.ascontiguousarray(rows).reshape(-1))
-    storage = pa.FixedSizeListArray.from_arrays(values, rows[0].size)
-    return pa.table({"mel": pa.ExtensionArray.from_storage(kind, storage)})
-
-
-def file_in(path: str | Path) -> Path:
-    """The file of an array: `path` itself, or what the mel or embed stage wrote into the folder `path`."""
-    path = Path(path)
-    return next(iter(sorted(path.glob("array.*"))), path / "array.npy") if path.is_dir() else path
-
-
-def read(path: str | Path) -> np.ndarray:
-    """The spectrograms [segments, channels, mels, frames] `mel` wrote: a .npy by memory map, Parquet whole.
-
-    `path` is the file, or the folder that holds it.
-
-    Raises
-    ------
-    MurmurError
-        Naming the file, if it is missing or not what the mel stage writes.
-    """
-    path = file_in(path)
-    if path.suffix == ".npy":
-        found = _load(path)
-    else:
-        try:
-            column = pq.read_table(path)["mel"].combine_chunks()
-            flat = column.storage.flatten().to_numpy(zero_copy_only=True)
-            found = flat.reshape(len(column), *column.type.shape)
-        except (OSError, ValueError, KeyError, AttributeError, pa.ArrowException) as error:
-            raise _unreadable(path, error) from error
-    if found.ndim != 4 or (found.dtype.kind != "f" and found.dtype != np.uint8):
-        raise _unreadable(path, f"{found.dtype} numbers in {found.ndim} dimensions")
-    return found
-
-
-def check_length(array: np.ndarray, n: int, path: str | Path) -> None:
-    """Refuse an array that is not of the `n` segments there are."""
-    if len(array) != n:
-        raise MurmurError(f"{path}: is of {len(array)} segments, data/segments.parquet has {n}: dvc repro")
-
-
-def _load(path: Path) -> np.ndarray:
-    try:
-        return np.load(path, mmap_mode="r")
-    except (OSError, ValueError, EOFError) as error:
-        raise _unreadable(path, error) from error
-
-
-def _unreadable(path: Path, reason: object) -> MurmurError:
-    name = path.parent.name if path.stem == "array" else path.stem
-    stage = {"signals": "clean", "embedding": "embed"}.get(name, "mel")
-    return MurmurError(f"{path}: cannot be read ({reason}); run the {stage} stage again: dvc repro {stage}")

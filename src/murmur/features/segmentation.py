@@ -1,16 +1,38 @@
 """Where each recording is cut: an index, no samples are copied."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 
 from murmur.errors import MurmurError
-from murmur.params import Segment
-from murmur.tables import SEGMENTS
+from murmur.sections.segment import Segment
+from murmur.tables import parquet
+from murmur.tables.left_out import LEFT_OUT
+from murmur.tables.recordings import RECORDINGS
+from murmur.tables.segments import SEGMENTS
+from murmur.tables.signals import SIGNALS
 
 Gone = list[tuple[str, str]]  # (item, reason)
 
 
-def segment(
+def write_segments(data: Path, options: Segment, *, rate: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Cut the recordings of the folder `data` into its segments.parquet and left_out/segment.parquet.
+
+    Returns
+    -------
+    segments, left_out : DataFrame
+        As `SEGMENTS` and `LEFT_OUT`.
+    """
+    labels = parquet.read(data / "recordings.parquet", RECORDINGS).set_index("recording_id")["label"]
+    signals = parquet.read(data / "signals.parquet", SIGNALS)
+    segments, left_out = cut_segments(signals, labels, rate, options)
+    parquet.write(segments, data / "segments.parquet", SEGMENTS)
+    parquet.write(left_out, data / "left_out/segment.parquet", LEFT_OUT)
+    return segments, left_out
+
+
+def cut_segments(
     signals: pd.DataFrame, labels: pd.Series, rate: int, options: Segment
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Cut every recording into segments of `options.length` seconds, `options.overlap` of it shared.

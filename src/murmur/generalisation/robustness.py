@@ -4,6 +4,7 @@ import hashlib
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import redirect_stdout
+from dataclasses import replace
 from functools import partial
 from io import BytesIO, StringIO
 from pathlib import Path
@@ -17,31 +18,28 @@ from rich.console import Console
 from rich.progress import track
 from scipy.signal import butter, sosfiltfilt
 
-from murmur import text as words
-from murmur import workers
-from murmur.errors import MurmurError
-from murmur.features import cleaning as clean
-from murmur.features import mel
-from murmur.features import segmentation as segment
-from murmur.generalisation.external_validation import Folds, Heard, Models, figures
+from murmur import formatting, workers
+from murmur.features.chain import compute_features
+from murmur.generalisation.trained_models import Folds, TrainedModels, score_models
 from murmur.recordings import audio
-from murmur.tables import SEGMENTS, Card
+from murmur.tables import parquet
+from murmur.tables.recordings import RECORDINGS, Card
 
 ORDER = 4  # of the low-pass; forward and backward it counts twice
 FULL = 2**15  # steps of 16 bits to full scale
 
 
-def noise(x: np.ndarray, rate: int, snr: float, rng: np.random.Generator) -> np.ndarray:
+def add_noise(x: np.ndarray, rate: int, snr: float, rng: np.random.Generator) -> np.ndarray:
     """x [n] with white noise up to its Nyquist frequency, `snr` dB below the power of x about its mean."""
     return x + rng.standard_normal(len(x)) * x.std(dtype=np.float64) / 10 ** (snr / 20)
 
 
-def gain(x: np.ndarray, rate: int, db: float, rng: np.random.Generator) -> np.ndarray:
+def change_gain(x: np.ndarray, rate: int, db: float, rng: np.random.Generator) -> np.ndarray:
     """x [n] louder by `db`, as 16 bits hold it: rounded, and clipped at full scale."""
     return np.clip(np.round(x * 10 ** (db / 20) * FULL), -FULL, FULL - 1) / FULL
 
 
-def band(x: np.ndarray, rate: int, hz: float, rng: np.random.Generator) -> np.ndarray:
+def filter_low_pass(x: np.ndarray, rate: int, hz: float, rng: np.random.Generator) -> np.ndarray:
     """x [n] after a zero-phase Butterworth low-pass, -6 dB at `hz`; as it is if Nyquist is not above."""
     if hz >= rate / 2:
         return x
@@ -49,12 +47,12 @@ def band(x: np.ndarray, rate: int, hz: float, rng: np.random.Generator) -> np.nd
     return sosfiltfilt(sections, x, padlen=min(3 * (ORDER + 1), len(x) - 1))
 
 
-def length(x: np.ndarray, rate: int, seconds: float, rng: np.random.Generator) -> np.ndarray:
+def shorten(x: np.ndarray, rate: int, seconds: float, rng: np.random.Generator) -> np.ndarray:
     """The first `seconds` of x [n]."""
     return x[: round(seconds * rate)]
 
 
-class Kind(NamedTuple):
+class Disturbance(NamedTuple):
     """A way to make a recording worse, what its value means, and the values, from mild to severe."""
 
     change: Callable[[np.ndarray, int, float, np.random.Generator], np.ndarray]
@@ -62,24 +60,26 @@ class Kind(NamedTuple):
     values: tuple[float, ...]
 
 
-KINDS = {
-    "noise": Kind(noise, "dB SNR", (30, 20, 10, 5, 0)),
-    "gain": Kind(gain, "dB", (20, 10, -10, -20, -40)),
-    "band": Kind(band, "Hz", (600, 400, 200, 100)),
-    "length": Kind(length, "s", (10, 5, 3, 2)),
+DISTURBANCES = {
+    "noise": Disturbance(add_noise, "dB SNR", (30, 20, 10, 5, 0)),
+    "gain": Disturbance(change_gain, "dB", (20, 10, -10, -20, -40)),
+    "band": Disturbance(filter_low_pass, "Hz", (600, 400, 200, 100)),
+    "length": Disturbance(shorten, "s", (10, 5, 3, 2)),
 }
 
 
-def disturb(x: np.ndarray, rate: int, kind: str, value: float, seed: int, recording: str) -> np.ndarray:
+def disturb_samples(
+    x: np.ndarray, rate: int, kind: str, value: float, seed: int, recording: str
+) -> np.ndarray:
     """Samples [n] at `rate` Hz, changed as `kind` says, float32; every draw comes from (seed, recording).
 
     The same draws at every value, so that a curve shows the disturbance and not the luck.
     """
     name = int.from_bytes(hashlib.sha256(recording.encode()).digest()[:8], "little")
-    return KINDS[kind].change(x, rate, value, np.random.default_rng([seed, name])).astype(np.float32)
+    return DISTURBANCES[kind].change(x, rate, value, np.random.default_rng([seed, name])).astype(np.float32)
 
 
-def write(
+def write_disturbed(
     recordings: pd.DataFrame, raw: Path, out: Path, change: Callable[[np.ndarray, int, str], np.ndarray]
 ) -> pd.DataFrame:
     """Write each recording, changed, into `out` as WAV of float32; the table with its new paths and facts.
@@ -88,7 +88,7 @@ def write(
     """
     out.mkdir()
 
-    def one(place: tuple[Any, str]) -> audio.Facts:
+    def one(place: tuple[Any, str]) -> audio.AudioFacts:
         recording, new = place
         samples, rate = audio.load_recording(raw, recording)
         changed = change(samples, rate, recording.recording_id)
@@ -99,36 +99,12 @@ def write(
 
     paths = [f"{k}.wav" for k in range(len(recordings))]
     places = zip(recordings.itertuples(index=False), paths, strict=True)
-    facts = pd.DataFrame(workers.threads(one, places, "disturbing"), index=recordings.index)
+    facts = pd.DataFrame(workers.map_threads(one, places, "disturbing"), index=recordings.index)
     return recordings.assign(path=paths, **facts)
 
 
-def hear(recordings: pd.DataFrame, raw: Path, folder: Path, p: SimpleNamespace) -> Heard:
-    """Clean, cut and picture recordings as the stages do, into `folder`.
-
-    p: the parameters clean, segment, mel, embed and train. If no recording is long enough for a segment there
-    are no segments, and no file of features.
-    """
-    rate = p.clean.sample_rate
-    signals = clean.clean(recordings, raw, p.clean, folder / "signals.npy")
-    named = recordings.set_index("recording_id")["label"]
-    try:
-        segments, _ = segment.segment(signals, named, rate, p.segment)
-    except MurmurError:  # all are too short
-        return Heard(recordings, SEGMENTS.empty_table().to_pandas(), folder)
-    cut = {"rate": rate, "length": round(p.segment.length * rate), "wrap": p.segment.short == "wrap"}
-    features = folder / "mel.npy"
-    mel.mel(signals, folder / "signals.npy", segments, **cut, options=p.mel, out=features)
-    if p.train.features == "embedding":
-        from murmur.features.embedding import embed  # imports a transformer
-
-        features = folder / "embedding.npy"
-        embed(folder / "mel.npy", Path(p.embed.weights), features, pool=p.embed.pool, device=p.embed.device)
-    return Heard(recordings, segments, features)
-
-
-def robustness(
-    models: Models,
+def evaluate_robustness(
+    models: TrainedModels,
     recordings: pd.DataFrame,
     raw: Path,
     folds: Folds,
@@ -145,34 +121,43 @@ def robustness(
     ----------
     recordings, raw: the table and the folder of the experiment's recordings.
     folds: by run; only the test parts count.
-    p: as of `hear`.
+    p: as of `compute_features`.
     """
     tested = pd.concat([table[table["role"] == "test"] for table in folds.values()])["recording_id"]
     recordings = recordings[recordings["recording_id"].isin(tested)].reset_index(drop=True)
     kinds = sorted({*kinds})
-    points = [("", np.nan), *((kind, value) for kind in kinds for value in KINDS[kind].values)]
+    points = [("", np.nan), *((kind, value) for kind in kinds for value in DISTURBANCES[kind].values)]
     tables = []
     for kind, value in track(points, "disturbances", console=Console(stderr=True)):
         change = partial(_change, kind=kind, value=value, seed=models.seed)
         with tempfile.TemporaryDirectory(prefix="murmur-") as name, redirect_stdout(StringIO()):
-            changed = write(recordings, raw, Path(name, "raw"), change)
-            found = figures(models, hear(changed, Path(name, "raw"), Path(name), p), folds, card, quiet=True)
+            changed = write_disturbed(recordings, raw, Path(name, "raw"), change)
+            parquet.write(changed[RECORDINGS.names], Path(name, "recordings.parquet"), RECORDINGS)
+            prepared = replace(compute_features(Path(name), p), recordings=changed)
+            found = score_models(models, prepared, folds, card, quiet=True)
         rows = [{"metric": m, **row, "n_units": found["units"]} for m, row in found["headline"].items()]
         for under in [kind] if kind else kinds:  # undisturbed is a point of every curve
-            unit = KINDS[under].unit
+            unit = DISTURBANCES[under].unit
             tables.append(pd.DataFrame(rows).assign(disturbance=under, value=value, unit=unit))
     columns = ["disturbance", "value", "unit", "metric", "mean", "low", "high", "n_units"]
     return pd.concat(tables, ignore_index=True)[columns]
 
 
 def _change(x: np.ndarray, rate: int, recording: str, *, kind: str, value: float, seed: int) -> np.ndarray:
-    return disturb(x, rate, kind, value, seed, recording) if kind else x
+    return disturb_samples(x, rate, kind, value, seed, recording) if kind else x
 
 
-def curves(table: pd.DataFrame, metric: str) -> Sequence[tuple[str, ...]]:
+def tabulate(table: pd.DataFrame, metric: str) -> Sequence[tuple[str, ...]]:
     """The rows of a table of one figure: a disturbance, its value, the mean and its interval; head first."""
     rows = [("disturbance", "value", metric, "95 % interval")]
     for row in table[table["metric"] == metric].to_dict("records"):
         value = "none" if np.isnan(row["value"]) else f"{row['value']:g} {row['unit']}"
-        rows.append((row["disturbance"], value, words.shown(row["mean"]), words.interval(row)))
+        rows.append(
+            (
+                row["disturbance"],
+                value,
+                formatting.format_figure(row["mean"]),
+                formatting.format_interval(row),
+            )
+        )
     return rows

@@ -10,7 +10,7 @@ from huggingface_hub import constants
 from torch import nn
 
 from murmur.errors import MurmurError
-from murmur.models import fetched, fill, load_weights
+from murmur.models._weights import fetched, fill, load_weights
 
 
 def build(

@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn.functional import pad
 
 from murmur.errors import MurmurError
-from murmur.models import check_keys, check_stored
+from murmur.models._weights import check_keys, check_stored
 
 OFFICIAL = "m2d_vit_base-80x608p16x16-220930-mr7_enconly"
 DEFAULT = f"data/weights/{OFFICIAL}/checkpoint-300.pth"

@@ -5,7 +5,7 @@ from typing import Any
 from torch import nn
 from torchvision.models import VGG16_Weights, vgg16
 
-from murmur.models import fetched, fill, load_weights
+from murmur.models._weights import fetched, fill, load_weights
 
 HEAD = "classifier.6"
 

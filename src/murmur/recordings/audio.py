@@ -11,7 +11,7 @@ from murmur.errors import MurmurError
 from murmur.recordings import containers
 
 
-class Facts(NamedTuple):
+class AudioFacts(NamedTuple):
     """What the audio itself tells."""
 
     sample_rate: int  # Hz
@@ -62,7 +62,10 @@ def load_recording(raw: Path, recording: Any) -> tuple[np.ndarray, int]:
     """
     path = raw / recording.path
     samples, rate = load(path)
-    found, facts = describe(samples, rate), Facts(*(getattr(recording, name) for name in Facts._fields))
+    found, facts = (
+        describe(samples, rate),
+        AudioFacts(*(getattr(recording, name) for name in AudioFacts._fields)),
+    )
     if found != facts:
         raise MurmurError(
             f"{path}: not the recording that the table describes: there {_told(facts)}, here {_told(found)}; "
@@ -71,12 +74,14 @@ def load_recording(raw: Path, recording: Any) -> tuple[np.ndarray, int]:
     return samples, rate
 
 
-def describe(samples: np.ndarray, rate: int) -> Facts:
+def describe(samples: np.ndarray, rate: int) -> AudioFacts:
     """What samples [n] float32 at `rate` Hz are. The hash is the same in any container."""
-    return Facts(rate, len(samples), hashlib.sha256(np.ascontiguousarray(samples, "<f4").data).hexdigest())
+    return AudioFacts(
+        rate, len(samples), hashlib.sha256(np.ascontiguousarray(samples, "<f4").data).hexdigest()
+    )
 
 
-def inspect(path: str | Path) -> Facts:
+def inspect(path: str | Path) -> AudioFacts:
     """Read a recording once and say what it holds.
 
     The hash is of the decoded samples, so that the same audio in another container has the same hash.
@@ -95,5 +100,5 @@ def inspect(path: str | Path) -> Facts:
     return describe(samples, rate)
 
 
-def _told(facts: Facts) -> str:
+def _told(facts: AudioFacts) -> str:
     return f"{facts.n_samples} samples at {facts.sample_rate} Hz, SHA-256 {facts.audio_sha256[:8]}"

@@ -1,26 +1,25 @@
 """From a data set, wherever it lies, to data/raw and one table of its recordings."""
 
-import importlib
 import re
 import shutil
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping
 from functools import partial
 from os.path import isfile
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pandas as pd
 from pydantic import BaseModel
 
-from murmur import csvs, params, workers
-from murmur.datasets import Reading, Task, worst_labels
-from murmur.datasets import _fetch as fetch
-from murmur.errors import MurmurError, printable
+from murmur import csvs, workers
+from murmur.datasets import Reading, Task, _fetch, is_shareable, load_reader, worst_labels
+from murmur.errors import MurmurError, escape_unprintable
+from murmur.params.validation import check
 from murmur.recordings import audio
-from murmur.tables import LEVELS, RECORDINGS, Card
+from murmur.sections.download import Download
+from murmur.tables.levels import LEVELS
+from murmur.tables.recordings import RECORDINGS, Card
 
 RESERVED = {
     "macro",
@@ -34,21 +33,13 @@ TELLING = 0.05  # unweighted average recall above chance
 SAYS = "mend the files, or set download.on_bad: leave_out to go on without them"
 
 
-def reader(name: str) -> ModuleType:
-    """The reader of a data set: the module murmur.datasets.<name>."""
-    known = sorted(p.stem for p in (Path(__file__).parents[1] / "datasets").glob("[!_]*.py"))
-    if name not in known:
-        raise MurmurError(f"dataset: no data set {name!r}; there are {', '.join(known)}")
-    return importlib.import_module(f"murmur.datasets.{name}")
-
-
-def download(
+def import_recordings(
     *,
     dataset: str,
     task: str,
     class_map: dict[str, str | None],
     positive: list[str] | None,
-    download: params.Download,
+    download: Download,
     raw: Path,
 ) -> tuple[pd.DataFrame, Card, pd.DataFrame]:
     """Bring a data set's recordings into the folder `raw` and describe them.
@@ -65,7 +56,7 @@ def download(
     MurmurError
         Naming the file, row or key, and what to do.
     """
-    source = reader(dataset)
+    source = load_reader(dataset)
     options = _options(source, dataset, download)
     shareable = is_shareable(source, options.model_dump())
     if not shareable and download.remote is None:
@@ -93,7 +84,7 @@ def download(
         table["patient_label"] = [class_map.get(label, label) for label in worst]
     _check_classes(table, classes, left_out)
     if root != raw:
-        workers.threads(partial(_copy, root, raw), table["path"], "copying to data/raw")
+        workers.map_threads(partial(_copy, root, raw), table["path"], "copying to data/raw")
     for path in set(raw.rglob("*.wav")) - {raw / path for path in table["path"]}:
         path.unlink()
     card = Card(
@@ -108,22 +99,14 @@ def download(
     return table.assign(**given)[RECORDINGS.names], card, gone
 
 
-def _options(source: ModuleType, dataset: str, section: params.Download) -> BaseModel:
+def _options(source: ModuleType, dataset: str, section: Download) -> BaseModel:
     given = (section.model_extra or {}).get(dataset)
     if given is None:
         raise MurmurError(f"params.yaml: key download.{dataset} is missing: the options of this data set")
-    return params.check(source.Options, given, f"params.yaml: download.{dataset}")
+    return check(source.Options, given, f"params.yaml: download.{dataset}")
 
 
-def is_shareable(source: ModuleType, section: Mapping[str, Any]) -> bool:
-    """Whether a data set may be passed on, by its licence or, of own recordings, by their owner's word.
-
-    section: `download.<name>` of params.yaml.
-    """
-    return getattr(source, "MAY_BE_PASSED_ON", True) or section.get("may_be_passed_on") is True
-
-
-def _note_own_folder(dataset: str, section: params.Download) -> None:
+def _note_own_folder(dataset: str, section: Download) -> None:
     """Tell if recordings lie in the folder on which this stage depends for any data set, and are not read."""
     folder = (section.model_extra or {}).get("folder", {}).get("path")
     if dataset != "folder" and folder and (n := len(_audio(Path(folder)))):
@@ -142,7 +125,7 @@ def _remote_needed(source: ModuleType, dataset: str) -> str:
     )
 
 
-def in_words(recordings: pd.DataFrame, card: Card, left_out: pd.DataFrame) -> list[str]:
+def summarise(recordings: pd.DataFrame, card: Card, left_out: pd.DataFrame) -> list[str]:
     """What there is, what is left out and why, in lines for the console."""
     n, unknown = len(recordings), card.unknown_persons
     some = f", {'all' if unknown == n else unknown} of unknown persons"
@@ -252,7 +235,7 @@ def _where_audio_is(root: Path, expected: Path) -> str:
 
 def _item(name: str) -> str:
     """A file's name or an id as a table lists it: no control character, no formula of a spreadsheet."""
-    return "./" * bool(csvs.FORMULA.match(name)) + printable(name)
+    return "./" * bool(csvs.FORMULA.match(name)) + escape_unprintable(name)
 
 
 def _unnamed(root: Path, reading: Reading) -> list[tuple[str, str]]:
@@ -285,20 +268,22 @@ def _inspect(
 ) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
     """Add what the audio tells; broken files stop the run, all named at once, or are left out."""
 
-    def one(path: str) -> audio.Facts | MurmurError:
+    def one(path: str) -> audio.AudioFacts | MurmurError:
         try:
-            fetch.verify(root, [path], checksums)
+            _fetch.verify(root, [path], checksums)
             return audio.inspect(root / path)
         except MurmurError as error:
             return error
 
-    found = workers.threads(one, table["path"], "reading recordings")
-    good = [isinstance(f, audio.Facts) for f in found]
+    found = workers.map_threads(one, table["path"], "reading recordings")
+    good = [isinstance(f, audio.AudioFacts) for f in found]
     bad = [(i, str(f)) for i, f, ok in zip(table["recording_id"], found, good, strict=True) if not ok]
     if bad and on_bad == "error":
         head = f"{len(bad)} recordings cannot be used; {SAYS}"
         raise MurmurError("\n  ".join([head, *(why for _, why in bad)]))
-    facts = pd.DataFrame([f for f in found if isinstance(f, audio.Facts)], columns=list(audio.Facts._fields))
+    facts = pd.DataFrame(
+        [f for f in found if isinstance(f, audio.AudioFacts)], columns=list(audio.AudioFacts._fields)
+    )
     return pd.concat([table[good].reset_index(drop=True), facts], axis=1), bad
 
 

@@ -17,8 +17,8 @@ from scipy.signal import butter, sosfiltfilt
 from threadpoolctl import threadpool_limits
 
 from murmur import workers
-from murmur.params import Duplicates
 from murmur.recordings import audio
+from murmur.sections.duplicates import Duplicates
 
 RATE = 1000  # Hz, of the signals compared; anchors are found at twice that
 BAND = (25, 200)  # Hz
@@ -38,7 +38,7 @@ BLOCK = 2048  # anchors compared at a time
 Pair = tuple[int, int, float, float]  # row numbers of two recordings, correlation, lag
 
 
-class Heard(NamedTuple):
+class Fingerprint(NamedTuple):
     """What is compared of a recording."""
 
     signal: np.ndarray  # [n] float32 at RATE
@@ -56,7 +56,7 @@ class Block(NamedTuple):
     loudest: np.ndarray
 
 
-def find(recordings: pd.DataFrame, raw: Path, options: Duplicates) -> pd.DataFrame:
+def find_pairs(recordings: pd.DataFrame, raw: Path, options: Duplicates) -> pd.DataFrame:
     """Find the pairs of recordings that hold the same audio.
 
     Every recording is reduced to what a copy keeps: its band of 25 to 200 Hz, tilted up and evenly loud, and
@@ -84,7 +84,7 @@ def find(recordings: pd.DataFrame, raw: Path, options: Duplicates) -> pd.DataFra
         As `audio.load_recording`.
     """
     table = recordings.sort_values("recording_id", ignore_index=True)
-    heard = workers.threads(
+    heard = workers.map_threads(
         lambda row: _listen(*audio.load_recording(raw, row)), table.itertuples(index=False), "listening"
     )
     found = {pair: (1.0, 0.0, True) for pair in _identical(table["audio_sha256"])}
@@ -100,12 +100,12 @@ def _identical(hashes: pd.Series) -> list[tuple[int, int]]:
     return [pair for rows in hashes.groupby(hashes).indices.values() for pair in combinations(rows, 2)]
 
 
-def _listen(samples: np.ndarray, rate: int) -> Heard:
+def _listen(samples: np.ndarray, rate: int) -> Fingerprint:
     half = round(2 * SNIPPET * RATE)
     offsets = np.arange(0, 2 * half, STEP)
     if len(samples) < SHORTEST * rate:
         none = np.zeros(0, np.float32)
-        return Heard(none, none.astype(int), np.zeros((0, len(offsets)), np.float32), none.astype(bool))
+        return Fingerprint(none, none.astype(int), np.zeros((0, len(offsets)), np.float32), none.astype(bool))
     x = _level(_without_hum(soxr.resample(samples - samples.mean(), rate, 2 * RATE)))
     size = np.abs(x)
     largest = maximum_filter1d(size, round(4 * REACH * RATE) + 1)
@@ -113,7 +113,7 @@ def _listen(samples: np.ndarray, rate: int) -> Heard:
     anchors = np.flatnonzero(peak & (size >= LOUD * largest) & (size > np.sqrt(np.mean(size**2))))
     snippets = np.pad(x, half)[anchors[:, None] + offsets] * np.sign(x[anchors, None])
     snippets /= np.linalg.norm(snippets, axis=1, keepdims=True)
-    return Heard(x[::2].copy(), anchors, snippets, size[anchors] == largest[anchors])
+    return Fingerprint(x[::2].copy(), anchors, snippets, size[anchors] == largest[anchors])
 
 
 def _without_hum(x: np.ndarray) -> np.ndarray:
@@ -136,7 +136,7 @@ def _band() -> np.ndarray:
     return butter(4, BAND, "bandpass", fs=2 * RATE, output="sos")
 
 
-def _search(heard: list[Heard], options: Duplicates) -> list[Pair]:
+def _search(heard: list[Fingerprint], options: Duplicates) -> list[Pair]:
     """The pairs that sound alike, first row number below the second. Blocks do not depend on the workers."""
     signals = [one.signal for one in heard]
     block = np.cumsum([len(one.anchors) for one in heard]) // BLOCK
@@ -144,10 +144,10 @@ def _search(heard: list[Heard], options: Duplicates) -> list[Pair]:
     with threadpool_limits(1):  # a matrix product's last bits depend on its threads
         work = partial(_compare, signals, np.array([len(x) for x in signals]), options)
         pairs = combinations_with_replacement(blocks, 2)
-        return [pair for some in workers.stream(work, pairs, "comparing") for pair in some]
+        return [pair for some in workers.stream_threads(work, pairs, "comparing") for pair in some]
 
 
-def _stack(heard: list[Heard], rows: np.ndarray) -> Block:
+def _stack(heard: list[Fingerprint], rows: np.ndarray) -> Block:
     owner = np.repeat(rows, [len(heard[row].anchors) for row in rows])
     fields = ([getattr(heard[row], name) for row in rows] for name in Block._fields[1:])
     return Block(owner, *map(np.concatenate, fields))

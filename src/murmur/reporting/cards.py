@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from murmur import text as words
-from murmur.params import as_yaml
+from murmur import formatting, leaks
+from murmur.params.yaml_files import as_yaml
 
 FEW = 30  # persons in a class: fewer say little of others
 WIDE = 0.1  # of an interval
@@ -135,7 +135,8 @@ def protocol(details: Mapping[str, Any]) -> list[str]:
         f"Who is a person: {details['protocol']['person']}",
         f"{_selection(details)} {_scored(details)}",
         _rule(details),
-        f"Means and SD are over runs; the 95 % interval resamples {words.resampled(details)} (bootstrap).",
+        "Means and SD are over runs; the 95 % interval resamples "
+        f"{formatting.describe_resampling(details)} (bootstrap).",
     ]
 
 
@@ -207,10 +208,10 @@ def _silent(details: Mapping[str, Any]) -> str:
 
 def audit_in_words(details: Mapping[str, Any]) -> str:
     """What test parts share with the training, at most, and what else makes the protocol leaky."""
-    found = words.shared(details["protocol"])
+    found = leaks.list_shared(details["protocol"])
     nothing = "nothing that is known" if details["data"]["unknown_persons"] else "nothing"
     said = f"the worst fold shares {', '.join(found)}" if found else f"{nothing} is shared, in any fold"
-    flaws = "".join(f" Flaw: {flaw}." for flaw in words.flaws(details))
+    flaws = "".join(f" Flaw: {flaw}." for flaw in leaks.list_flaws(details))
     return f"Between a test part and the training {said}.{flaws}"
 
 
@@ -251,7 +252,8 @@ def _limits_of_data(data: Mapping[str, Any]) -> Iterable[str]:
         yield "The data are simulated: the figures show that the pipeline works and mean nothing clinically."
     if n := data["unknown_persons"]:
         yield (
-            f"{_capital(words.unknown_persons(n, data['recordings']))}. The interval takes each of these for "
+            f"{_capital(leaks.describe_unknown_persons(n, data['recordings']))}. The interval takes each of "
+            "these for "
             "a person of its own: it may be too narrow."
         )
     at_most = "at most " * bool(data["unknown_persons"])
@@ -311,7 +313,9 @@ def operating_points(points: pd.DataFrame) -> Table:
 def operating_rule(details: Mapping[str, Any]) -> str:
     """What the operating points are required to reach, and how they are chosen."""
     rule = details["rule"]
-    chosen = f"each validation part gives the threshold, and its test part is scored. {words.GIVEN}"
+    chosen = (
+        f"each validation part gives the threshold, and its test part is scored. {formatting.INTERVAL_NOTE}"
+    )
     if details["parts"]["without_validation"]:
         chosen = "undefined, since there are folds without a validation part to choose on."
     return (
@@ -399,16 +403,18 @@ def model_card(
     """
     by_group = [f"{name}:\n\n{_markdown(table)}" for name, table in subgroups(subgroup_table).items()]
     calibrated = _markdown(calibration(runs, details["level"]))
-    mark = f"**{leak}**\n\n" if (leak := words.leak_mark(details)) else ""
+    mark = f"**{leak}**\n\n" if (leak := leaks.mark_leak(details)) else ""
     parts = {
         "Model details": f"{_markdown(_made_of(details, params))}\n\n{_parameters(params)}",
         "Intended use": f"To compare methods of heart-murmur classification. {NOT_FOR_DIAGNOSIS}",
         "Training and evaluation data": f"{_markdown(counts(details))}\n\n{licence(details)}",
         "Protocol": _list([*protocol(details), audit_in_words(details)]),
-        "Results": f"{mark}{headline(details)}\n\n{_markdown(results(details))}\n\n{words.GIVEN}",
+        "Results": "\n\n".join(
+            [f"{mark}{headline(details)}", _markdown(results(details)), formatting.INTERVAL_NOTE]
+        ),
         "Operating points": f"{mark}{operating_rule(details)}\n\n{_markdown(operating_points(points))}",
         "Calibration": f"{mark}{calibration_rule(details)}\n\n{calibrated}",
-        "Factors: subgroups": mark + "\n\n".join(by_group) + f"\n\n{words.GIVEN}"
+        "Factors: subgroups": mark + "\n\n".join(by_group) + f"\n\n{formatting.INTERVAL_NOTE}"
         if by_group
         else NO_SUBGROUPS,
         "Limits": _list(limits(details)),
@@ -498,13 +504,15 @@ def _tallies(data: Mapping[str, Any]) -> list[Table]:
 
 
 def _card(title: str, parts: Mapping[str, str]) -> str:
-    texts = {name: text if "```" in text else words.inert(text) for name, text in parts.items()}
+    texts = {
+        name: text if "```" in text else formatting.escape_markdown(text) for name, text in parts.items()
+    }
     sections = (f"## {name}\n\n{text}" for name, text in texts.items())
-    return "\n\n".join([f"# {words.inert(title)}", *sections]) + "\n"
+    return "\n\n".join([f"# {formatting.escape_markdown(title)}", *sections]) + "\n"
 
 
 def _markdown(table: Table) -> str:
-    text = words.markdown([table.header, *table.rows])
+    text = formatting.format_markdown([table.header, *table.rows])
     return f"{text}\n\n{table.note}" if table.note else text
 
 

@@ -22,12 +22,12 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from murmur import tables
-from murmur import text as words
+from murmur import formatting, leaks
 from murmur.errors import MurmurError
 from murmur.files import write_text
 from murmur.reporting import cards
 from murmur.reporting.cards import Table, figure, label
+from murmur.tables.csv_input import TEXT_COLUMNS, parse_csv
 
 HERE = Path(__file__).parent
 FOLDS = "metrics/folds.csv"
@@ -67,7 +67,7 @@ OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "
 GREY = "#767676"
 
 
-def write(folder: Path, out: Path) -> None:
+def write_report(folder: Path, out: Path) -> None:
     """Write the report of the experiment whose metrics and plots lie in `folder`, as one page of HTML.
 
     The same files give the same bytes. What other commands made (robustness, figures on other data) is shown
@@ -88,9 +88,9 @@ def write(folder: Path, out: Path) -> None:
     page = environment.get_template("report.html.j2").render(
         cards=cards,
         details=details,
-        leak=words.leak_mark(details),
-        given=words.GIVEN,
-        experiment=experiment(folder),
+        leak=leaks.mark_leak(details),
+        given=formatting.INTERVAL_NOTE,
+        experiment=hash_experiment(folder),
         confusion=_confusion(read["plots/confusion.csv"], details["data"]["classes"]),
         tables=_tables(read, details),
         figures=_figures(read, details),
@@ -118,10 +118,10 @@ def _text(path: Path) -> str:
 def _csv(
     path: Path,
     columns: Sequence[str],
-    texts: Collection[str] = tables.WORDS,
+    texts: Collection[str] = TEXT_COLUMNS,
     again: str = "dvc repro evaluate",
 ) -> pd.DataFrame:
-    return tables.parse_csv(_text(path), path, columns, words=texts, again=again)
+    return parse_csv(_text(path), path, columns, words=texts, again=again)
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -134,7 +134,7 @@ def _json(path: Path) -> dict[str, Any]:
     return found
 
 
-def experiment(folder: Path) -> str:
+def hash_experiment(folder: Path) -> str:
     """What the files of other commands name the experiment by that they are of; in `folder` its metrics/."""
     return hashlib.sha256(_bytes(folder / FOLDS)).hexdigest()
 
@@ -330,7 +330,7 @@ def _scores(ax: Axes, folds: pd.DataFrame, details: Mapping[str, Any]) -> None:
 def _if_there(folder: Path, details: Mapping[str, Any]) -> dict[str, Any]:
     """What other commands have made of this experiment; of another, the file and its command (foreign)."""
     foreign, elsewhere, robustness, curves = {}, {}, None, {}
-    this = experiment(folder)
+    this = hash_experiment(folder)
     for path in sorted(folder.glob("metrics/elsewhere_*.json")):
         found, dataset = _json(path), path.stem.removeprefix("elsewhere_")
         if found.get("experiment") == this:
@@ -339,7 +339,7 @@ def _if_there(folder: Path, details: Mapping[str, Any]) -> dict[str, Any]:
             foreign[path.relative_to(folder).as_posix()] = f"murmur evaluate-on {dataset}"
     if (folder / ROBUSTNESS).exists():
         columns = ("disturbance", "value", "unit", "metric", "mean", "low", "high")
-        table = _csv(folder / ROBUSTNESS, columns, tables.WORDS - {"value"}, "murmur robustness")
+        table = _csv(folder / ROBUSTNESS, columns, TEXT_COLUMNS - {"value"}, "murmur robustness")
         if "experiment" in table and (table["experiment"] == this).all():
             robustness, curves = _robustness_table(table), _robustness_curves(table, details)
         else:

@@ -13,13 +13,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from murmur.files import beside
+from murmur.files import atomic_write
 
 COLOURS = colormaps["cividis"].resampled(24)  # safe for the colour-blind; few, so that a palette holds them
 TITLE = 34  # letters above a picture
 
 
-def gallery(
+def draw_gallery(
     mel: np.ndarray,
     recording_ids: Sequence[str],
     labels: Sequence[str],
@@ -48,11 +48,11 @@ def gallery(
     for label, axes, rows in zip(classes, grid, examples, strict=True):
         titles = [f"{recording_ids[row]}: {label}" for row in rows]
         _fill(axes, mel, rows, titles, seconds, frequencies)
-    with beside(path) as part:
+    with atomic_write(path) as part:
         _save(figure, part)
 
 
-def errors(
+def draw_errors(
     mel: np.ndarray,
     titles: Sequence[str],
     path: str | Path,
@@ -71,7 +71,7 @@ def errors(
         picture is broken, not cut.
     """
     if len(titles) == 0:
-        notice("no wrong answer to show", path)
+        draw_notice("no wrong answer to show", path)
         return
     figure, grid = _grid(2, 5, height=2.2)
     places, n = grid.ravel(), min(len(titles), grid.size)
@@ -79,15 +79,15 @@ def errors(
     _fill(places, mel, range(n), wrapped[:n], seconds, frequencies)
     for ax in places[max(0, n - 5) : n]:  # nothing stands below these
         ax.tick_params(labelbottom=True)
-    with beside(path) as part:
+    with atomic_write(path) as part:
         _save(figure, part)
 
 
-def notice(text: str, path: str | Path) -> None:
+def draw_notice(text: str, path: str | Path) -> None:
     """Write a line of text as a PNG, in place of a picture that may not be shown."""
     figure = Figure(figsize=(6, 0.6), dpi=72)
     figure.text(0.5, 0.5, text, ha="center", va="center")
-    with beside(path) as part:
+    with atomic_write(path) as part:
         _save(figure, part)
 
 
@@ -142,9 +142,11 @@ def _save(figure: Figure, path: Path) -> None:
     picture.save(path, "PNG", optimize=True)
 
 
-def export(images: np.ndarray, segment_ids: Sequence[str], labels: Sequence[str], folder: str | Path) -> None:
+def export_images(
+    images: np.ndarray, segment_ids: Sequence[str], labels: Sequence[str], folder: str | Path
+) -> None:
     """Write colour images [segments, 3, size, size] uint8 as folder/label/segment.png, low bands below."""
-    with beside(folder) as part:
+    with atomic_write(folder) as part:
         part.mkdir()
         for image, segment_id, label in zip(images, segment_ids, labels, strict=True):
             path = part / label / f"{segment_id}.png"

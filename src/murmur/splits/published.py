@@ -7,12 +7,12 @@ import pandas as pd
 
 from murmur import csvs
 from murmur.errors import MurmurError
-from murmur.tables import ROLES
+from murmur.tables.folds import ROLES
 
 REMEDY = "it needs the columns patient_id or recording_id, run, role, and fold where a run has several"
 
 
-def read(path: str | Path, recordings: pd.DataFrame, runs: Iterable[int]) -> pd.DataFrame:
+def read_published_split(path: str | Path, recordings: pd.DataFrame, runs: Iterable[int]) -> pd.DataFrame:
     """The roles that a CSV of published splits gives: run, fold, recording_id, role, of the runs asked for.
 
     Columns: patient_id or recording_id, run, role (train, validation, test) and, if there are several, fold.

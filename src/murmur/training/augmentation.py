@@ -5,10 +5,10 @@ from typing import NamedTuple
 import torch
 from torchaudio.functional import mask_along_axis_iid
 
-from murmur.params import Augment
+from murmur.sections.train import Augment
 
 
-def augment(x: torch.Tensor, options: Augment) -> torch.Tensor:
+def augment_spectrograms(x: torch.Tensor, options: Augment) -> torch.Tensor:
     """Change x [batch, channels, mels, frames], each example anew and by a chance of its own.
 
     flip: time runs backwards. roll: shifted in time by up to this share of the frames, round the end.
@@ -51,14 +51,14 @@ def _masked(x: torch.Tensor, share: float, axis: int) -> torch.Tensor:
     return x.masked_fill(kept == 0, 0.0)
 
 
-class Blend(NamedTuple):
+class Mixup(NamedTuple):
     """Example k of a batch is share·k + (1 - share)·partner[k]; so is its loss."""
 
     share: float
     partner: torch.Tensor
 
 
-def mixup(batch: int, alpha: float) -> Blend:
+def draw_mixup(batch: int, alpha: float) -> Mixup:
     """Draw how a batch is blended with itself: share ~ Beta(alpha, alpha) (mixup, Zhang et al. 2018)."""
     share = float(torch.distributions.Beta(alpha, alpha).sample())
-    return Blend(share, torch.randperm(batch))
+    return Mixup(share, torch.randperm(batch))

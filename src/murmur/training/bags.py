@@ -8,7 +8,7 @@ import pandas as pd
 from murmur.errors import MurmurError
 
 
-def bags_of(facts: pd.DataFrame, sites: Sequence[str]) -> tuple[pd.DataFrame, np.ndarray]:
+def make_bags(facts: pd.DataFrame, sites: Sequence[str]) -> tuple[pd.DataFrame, np.ndarray]:
     """A row a patient, and the rows of its segments at each site: [patients, sites, n], -1 for none.
 
     A patient heard at none of the sites stays, with an empty bag, and is told. Mirrored segments take no
@@ -44,7 +44,7 @@ def bags_of(facts: pd.DataFrame, sites: Sequence[str]) -> tuple[pd.DataFrame, np
     return patients, bags
 
 
-def check_together(facts: pd.DataFrame, roles: Mapping[int, np.ndarray]) -> None:
+def check_patients_undivided(facts: pd.DataFrame, roles: Mapping[int, np.ndarray]) -> None:
     """Refuse folds in which a patient stands in two parts.
 
     Raises

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from murmur.errors import MurmurError
-from murmur.models import freeze
-from murmur.params import Train
-from murmur.training.losses import answer
+from murmur.models._construction import freeze
+from murmur.sections.train import Train
+from murmur.training.losses import average_heads
 
 AT_ONCE, VALUES = 512, 2**22  # units, and values of input, predicted at a time: large images take much memory
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and spread of red, green and blue
@@ -68,7 +68,7 @@ class Classifier(nn.Module):
         return self.network(x) if there is None else self.network(x, there)
 
     def forward(self, x: torch.Tensor, there: torch.Tensor | None = None) -> torch.Tensor:
-        return answer(self.logits(self.standardise(x), there))
+        return average_heads(self.logits(self.standardise(x), there))
 
 
 def _breaks_channels_last(layer: nn.Module) -> bool:
@@ -114,7 +114,7 @@ def _at_once(one: torch.Tensor) -> int:
 
 
 @torch.no_grad()
-def predict(model: nn.Module, inputs: Inputs, units: np.ndarray) -> torch.Tensor:
+def predict_logits(model: nn.Module, inputs: Inputs, units: np.ndarray) -> torch.Tensor:
     """Logits [units, classes] float32; always in float32, whatever the training's precision."""
     model.eval()
     one, _ = inputs.take(torch.zeros(1, dtype=torch.long))

@@ -14,11 +14,11 @@ from torch import nn
 
 from murmur.devices import check_precision, choose_device
 from murmur.errors import MurmurError
-from murmur.models import build
-from murmur.params import Train
-from murmur.training.augmentation import augment, mixup
-from murmur.training.classifier import Classifier, Inputs, predict
-from murmur.training.losses import Loss, class_weights
+from murmur.models._construction import build
+from murmur.sections.train import Train
+from murmur.training.augmentation import augment_spectrograms, draw_mixup
+from murmur.training.classifier import Classifier, Inputs, predict_logits
+from murmur.training.losses import Loss, compute_class_weights
 
 EVERY_EPOCH = ("step", "plateau")  # schedules that are stepped once an epoch
 
@@ -65,7 +65,7 @@ class Loop:
     options: Train
 
 
-def fit(
+def fit_network(
     features: np.ndarray,
     labels: np.ndarray,
     fold: Fold,
@@ -103,13 +103,13 @@ def fit(
     if bags is not None and options.augment.mixup:
         raise MurmurError("train.augment.mixup: patients have not the same sites to blend; set it to 0")
     model = Classifier(build(options.model, classes=len(classes), **_shape(x)), inputs, fold.train, options)
-    criterion = Loss(class_weights(counts, classes, weights, options), options).to(device)
+    criterion = Loss(compute_class_weights(counts, classes, weights, options), options).to(device)
     optimizer = _optimizer(model.to(device), options)
     steps = len(_batches(torch.from_numpy(fold.train), options.batch_size))
     loop = Loop(model, inputs, y, criterion, optimizer, _scheduler(optimizer, options, steps), options)
     history, best = _run(loop, fold, 1 / counts[labels])
     model.load_state_dict(best)
-    probabilities = predict(model, inputs, fold.predict).softmax(dim=1).cpu().numpy()
+    probabilities = predict_logits(model, inputs, fold.predict).softmax(dim=1).cpu().numpy()
     weights_of_best = {name: value.cpu().contiguous() for name, value in best.items()}
     return Fit(probabilities, history, weights_of_best, device.type)
 
@@ -211,8 +211,8 @@ def _step(loop: Loop, units: torch.Tensor) -> torch.Tensor:
     options, kind, truth = loop.options, loop.y.device.type, loop.y[units]
     x, there = loop.inputs.take(units)
     x = loop.model.standardise(x)
-    batch = augment(x.flatten(0, -4), options.augment).unflatten(0, x.shape[:-3])
-    share, partner = mixup(len(units), options.augment.mixup) if options.augment.mixup else (1.0, None)
+    batch = augment_spectrograms(x.flatten(0, -4), options.augment).unflatten(0, x.shape[:-3])
+    share, partner = draw_mixup(len(units), options.augment.mixup) if options.augment.mixup else (1.0, None)
     if partner is not None:
         batch = share * batch + (1 - share) * batch[partner]
     with torch.autocast(kind, torch.bfloat16, enabled=options.precision == "bfloat16"):
@@ -235,7 +235,7 @@ def _step(loop: Loop, units: torch.Tensor) -> torch.Tensor:
 @torch.no_grad()
 def _validate(loop: Loop, fold: Fold) -> tuple[dict[str, float], int]:
     """Loss, UAR and accuracy of the validation part, and how many classes were answered."""
-    logits, truth = predict(loop.model, loop.inputs, fold.validation), loop.y[fold.validation]
+    logits, truth = predict_logits(loop.model, loop.inputs, fold.validation), loop.y[fold.validation]
     said = logits.argmax(dim=1)
     there, right = (
         labels.cpu().bincount(minlength=logits.shape[1]) for labels in (truth, truth[said == truth])

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from murmur.errors import MurmurError
-from murmur.params import Train
+from murmur.sections.train import Train
 
 
 class Loss(nn.Module):
@@ -29,7 +29,7 @@ class Loss(nn.Module):
         self.smoothing, self.distillation = options.label_smoothing, options.distillation
 
     def forward(self, logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-        whole = answer(logits)
+        whole = average_heads(logits)
         if not self.gamma:
             loss = F.cross_entropy(whole, truth, self.weight, label_smoothing=self.smoothing)
         else:
@@ -44,7 +44,7 @@ class Loss(nn.Module):
         return (1 - self.distillation) * loss + self.distillation * _divergence(logits, whole)
 
 
-def answer(logits: torch.Tensor) -> torch.Tensor:
+def average_heads(logits: torch.Tensor) -> torch.Tensor:
     """[batch, classes]: the mean over heads, where there are several."""
     return logits.mean(dim=1) if logits.dim() == 3 else logits
 
@@ -55,7 +55,7 @@ def _divergence(logits: torch.Tensor, whole: torch.Tensor) -> torch.Tensor:
     return each.mean()
 
 
-def class_weights(
+def compute_class_weights(
     counts: np.ndarray, classes: Sequence[str], metric: Sequence[float], options: Train
 ) -> torch.Tensor:
     """The weight of each class, of `counts` training units.

@@ -19,10 +19,12 @@ import pandas as pd
 from rich.progress import track
 
 from murmur import workers
-from murmur.errors import MurmurError, naming
-from murmur.params import Model, Train
-from murmur.tables import ROLES, Card, Note
-from murmur.training.bags import bags_of, check_together
+from murmur.errors import MurmurError, add_path
+from murmur.sections.train import Model, Train
+from murmur.tables.folds import ROLES
+from murmur.tables.predictions import TrainingNote
+from murmur.tables.recordings import Card
+from murmur.training.bags import check_patients_undivided, make_bags
 
 PACKAGES = ("torch", "numpy", "scipy", "scikit-learn")
 
@@ -45,7 +47,7 @@ class Run:
     seed: int
 
 
-def prepare(
+def prepare_run(
     recordings: pd.DataFrame,
     segments: pd.DataFrame,
     folds: pd.DataFrame,
@@ -68,8 +70,8 @@ def prepare(
     roles = {int(fold): _roles(segments, table) for fold, table in folds.groupby("fold")}
     level, bags = options.model.level, None
     if level == "patient":
-        check_together(facts, roles)
-        facts, bags = bags_of(facts, options.model.options.get("sites", []))
+        check_patients_undivided(facts, roles)
+        facts, bags = make_bags(facts, options.model.options.get("sites", []))
         roles = {fold: role[facts.index] for fold, role in roles.items()}
     _check_validation(folds, roles)
     label = "patient_label" if level == "patient" else "label"
@@ -106,7 +108,7 @@ def _roles(segments: pd.DataFrame, table: pd.DataFrame) -> np.ndarray:
     return np.where(segments["reversed"] & (role != "train"), "", role)
 
 
-def fit_run(run: Run, weights: Path) -> tuple[pd.DataFrame, pd.DataFrame, Note]:
+def fit_run(run: Run, weights: Path) -> tuple[pd.DataFrame, pd.DataFrame, TrainingNote]:
     """Fit every fold of a run.
 
     Folds go to worker processes, one thread each, so that all cores work and the bytes do not depend
@@ -133,7 +135,7 @@ def fit_run(run: Run, weights: Path) -> tuple[pd.DataFrame, pd.DataFrame, Note]:
     folds = sorted(results)
     predictions, histories, devices = zip(*(results[fold] for fold in folds), strict=True)
     table = pd.concat([_predictions(run, fold, p) for fold, p in zip(folds, predictions, strict=True)])
-    note = Note(devices[0], run.options.precision, {name: version(name) for name in PACKAGES})
+    note = TrainingNote(devices[0], run.options.precision, {name: version(name) for name in PACKAGES})
     return table, pd.concat(histories, ignore_index=True), note
 
 
@@ -141,7 +143,7 @@ Fitted = tuple[np.ndarray, pd.DataFrame, str]
 
 
 def _fit_all(run: Run, weights: Path) -> Iterator[tuple[int, Fitted]]:
-    n = min(workers.count(), len(run.roles))
+    n = min(workers.count_workers(), len(run.roles))
     if n == 1:
         yield from ((fold, fit_fold(run, fold, weights)) for fold in run.roles)
         return
@@ -162,7 +164,7 @@ def _fit_all(run: Run, weights: Path) -> Iterator[tuple[int, Fitted]]:
 
 def _fetch(model: Model) -> None:
     """Let a library download the weights once, before many fits ask for them."""
-    from murmur.models import build  # imports torch, which the parent of the workers has no use for
+    from murmur.models._construction import build
 
     build(model, classes=2, channels=3, mels=224, frames=224)
 
@@ -198,20 +200,20 @@ def fit_fold(run: Run, fold: int, weights: Path) -> Fitted:
     import torch  # here and not above: the parent of the workers has no use for these
     from safetensors.torch import save
 
-    from murmur.features import mel
-    from murmur.training import fit as train
+    from murmur.features import store
+    from murmur.training.fit import Fold, fit_network
 
     torch.set_num_threads(1)  # two threads add in another order
     role = run.roles[fold]
     rows = {name: np.flatnonzero(role == name) for name in ROLES}
     stops = rows["validation"] if len(rows["validation"]) else rows["test"]  # split.validate_on: test
     seed = int(np.random.SeedSequence([run.seed, run.run, fold]).generate_state(1)[0])
-    features = mel.read(run.features)
-    mel.check_length(features, run.n_segments, run.features)
-    fit = train.fit(
+    features = store.read_array(run.features)
+    store.check_length(features, run.n_segments, run.features)
+    fit = fit_network(
         features,
         run.labels,
-        train.Fold(rows["train"], stops, _predicted(role)),
+        Fold(rows["train"], stops, _predicted(role)),
         run.options,
         classes=run.classes,
         weights=run.weights,
@@ -219,7 +221,7 @@ def fit_fold(run: Run, fold: int, weights: Path) -> Fitted:
         bags=run.bags,
     )
     if run.options.keep_weights == "best":
-        with naming(weights):  # safetensors' own save_file hides errors of the operating system
+        with add_path(weights):  # safetensors' own save_file hides errors of the operating system
             (weights / f"fold_{fold}.safetensors").write_bytes(save(fit.weights))
     return fit.probabilities, fit.history.assign(fold=fold), fit.device
 

@@ -1,0 +1,91 @@
+"""Types of the values in params.yaml, with their bounds."""
+
+import os
+import re
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+)
+from pydantic_core import PydanticCustomError
+
+MAX_NUMBER = 10**12
+
+
+def real(
+    *, gt: float | None = None, ge: float | None = None, lt: float | None = None, le: float | None = None
+) -> Any:
+    """A number within bounds; a string or a boolean is none."""
+    return Field(strict=True, gt=gt, ge=ge, lt=lt, le=le)
+
+
+def whole(low: int, high: int) -> Any:
+    """An integer from `low` to `high`."""
+    return Field(strict=True, ge=low, le=high)
+
+
+def _check_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,99}", name):
+        raise PydanticCustomError("name", "not a name: letters, digits, - and _ alone, at most 100")
+    return name
+
+
+def _check_path(path: str) -> str:
+    if not path.isprintable() or any(len(os.fsencode(part)) > 255 for part in path.split("/")):
+        raise PydanticCustomError("path", "no file can have this name")
+    return path
+
+
+def _check_dependency(path: str) -> str:
+    if not path or re.match(r"[\w+.-]*:", path):
+        raise PydanticCustomError("path", "name a path on this machine, not an address")
+    return _check_path(path)
+
+
+def _check_split_file(path: str) -> str:
+    if ".." in path.split("/") or not path.endswith(".csv"):
+        raise PydanticCustomError("path", "name a CSV file (.csv), without '..' in its path")
+    return _check_dependency(path)
+
+
+Positive = Annotated[float, real(gt=0, le=MAX_NUMBER)]
+
+
+Share = Annotated[float, real(gt=0, lt=1)]
+
+
+Probability = Annotated[float, real(ge=0, le=1)]
+
+
+Seconds = Annotated[float, real(gt=0, le=3600)]
+
+
+Hertz = Annotated[float, real(gt=0, le=1_000_000)]
+
+
+Samples = Annotated[int, whole(1, 2**20)]
+
+
+Run = Annotated[int, whole(0, 2**31 - 1)]
+
+
+Boolean = Annotated[bool, Field(strict=True)]
+
+
+Name = Annotated[str, AfterValidator(_check_name)]
+
+
+FilePath = Annotated[str, AfterValidator(_check_path)]
+
+
+SplitFile = Annotated[str, AfterValidator(_check_split_file)]
+
+
+Folder = Annotated[str, AfterValidator(_check_dependency)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

@@ -1,0 +1,50 @@
+"""Reading and writing YAML as DVC does."""
+
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML, YAMLError
+
+from murmur.errors import MurmurError
+
+MAX_TEXT = 1000  # characters of a key or a value
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """The mapping in a YAML file, or a MurmurError that names the file."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise MurmurError(f"{path}: cannot be read as YAML: {error}") from error
+    content = parse_yaml(text, str(path))
+    if not isinstance(content, dict):
+        raise MurmurError(f"{path}: expected a mapping of parameters, found {type(content).__name__}")
+    return content
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """What a text says in YAML 1.2, read as DVC reads it: `yes` is a string, `010` is 10, `1e-5` a number.
+
+    Raises
+    ------
+    MurmurError
+        Naming `where` and the line, also of a key that is there twice.
+    """
+    try:
+        return YAML(typ="safe").load(text)
+    except (YAMLError, ValueError, RecursionError) as error:
+        mark, reason = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+        line = f"line {mark.line + 1}: " if mark else ""
+        first = (reason or str(error) or type(error).__name__).splitlines()[0]
+        raise MurmurError(f"{where}: cannot be read as YAML: {line}{first}") from error
+
+
+def as_yaml(content: Any) -> str:
+    """A text that `parse_yaml` and DVC read back as the same values."""
+    yaml, stream = YAML(typ="safe"), StringIO()
+    yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    yaml.width = MAX_TEXT
+    yaml.dump(content, stream)
+    return stream.getvalue()

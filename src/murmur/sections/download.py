@@ -1,0 +1,52 @@
+"""Section `download` of params.yaml."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+
+from murmur.params.types import Folder, Name, whole
+
+_FOLDER = TypeAdapter(Folder)
+
+
+class Download(BaseModel):
+    """`limit`, `on_bad`, `remote`, and a section for each data set, which its reader checks."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    limit: Annotated[int, whole(1, 10**9)] | None
+    on_bad: Literal["error", "leave_out"]
+    remote: Name | None
+
+    @model_validator(mode="after")
+    def _extras_are_sections(self) -> "Download":
+        for key, value in (self.model_extra or {}).items():
+            if not isinstance(value, dict):
+                raise ValueError(
+                    f"unknown key download.{key}; known are limit, on_bad, remote and the data sets"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _folder_is_apart(self) -> "Download":
+        """dvc.yaml depends on this folder, whatever the data set."""
+        section = (self.model_extra or {}).get("folder", {})
+        if "path" not in section:
+            return self
+        try:
+            path = Path(os.path.abspath(_FOLDER.validate_python(section["path"])))
+        except ValidationError as error:
+            raise ValueError(f"download.folder.path: {error.errors()[0]['msg']}") from None
+        here = Path.cwd()
+        if path in (here, here / "data", *here.parents):
+            raise ValueError(
+                f"download.folder.path: {section['path']} holds what the stages write; name another folder"
+            )
+        return self

@@ -1,0 +1,16 @@
+"""Section `embed` of params.yaml."""
+
+from typing import Annotated, Literal
+
+from pydantic import (
+    Field,
+)
+
+from murmur.params.types import FilePath, Section
+
+
+class Embed(Section):
+    models: Annotated[list[Literal["m2d"]], Field(max_length=1)]
+    weights: FilePath
+    pool: Literal["mean", "none"]
+    device: Literal["auto", "cpu", "cuda", "mps"]

@@ -1,0 +1,113 @@
+"""The whole of params.yaml, and the rules that hold between its sections."""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import model_validator
+
+from murmur.params.types import Section
+from murmur.params.validation import check
+from murmur.params.yaml_files import read_yaml
+from murmur.sections.clean import Clean
+from murmur.sections.data import ClassMap, Dataset, Positive, Task
+from murmur.sections.download import Download
+from murmur.sections.duplicates import Duplicates
+from murmur.sections.embed import Embed
+from murmur.sections.evaluate import Evaluate
+from murmur.sections.mel import Mel
+from murmur.sections.seed import Seed
+from murmur.sections.segment import Segment
+from murmur.sections.split import Split
+from murmur.sections.train import Train
+
+MAX_ARRAY = 10**8  # samples of a segment; numbers in its spectrogram, or in the frames it is made from
+
+
+class Params(Section):
+    dataset: Dataset
+    task: Task
+    class_map: ClassMap
+    positive: Positive
+    seed: Seed
+    download: Download
+    duplicates: Duplicates
+    clean: Clean
+    segment: Segment
+    mel: Mel
+    embed: Embed
+    split: Split
+    train: Train
+    evaluate: Evaluate
+    published: dict[str, Any]
+
+    @model_validator(mode="after")
+    def _bands_fit(self) -> "Params":
+        nyquist = self.clean.sample_rate / 2
+        if self.mel.f_max > nyquist:
+            raise ValueError(
+                f"mel.f_max {self.mel.f_max:g} Hz is above Nyquist, {nyquist:g} Hz; "
+                "lower it or raise clean.sample_rate"
+            )
+        if self.mel.f_min >= self.mel.f_max:
+            raise ValueError(f"mel.f_min {self.mel.f_min:g} Hz is not below mel.f_max {self.mel.f_max:g} Hz")
+        window = max(win for win, _ in self.mel.windows)
+        if self.segment.length * self.clean.sample_rate < window:
+            raise ValueError(
+                f"segment.length {self.segment.length:g} s is shorter than the window of the spectrogram, "
+                f"mel.win_length {window} at clean.sample_rate {self.clean.sample_rate}"
+            )
+        self._check_sizes()
+        own = self.mel.scale == "ln_plus" and self.mel.edges == "reflect" and not self.mel.image
+        if (self.embed.models or self.train.model.name == "m2d") and not own:
+            raise ValueError(
+                "M2D hears its own log-mel only: mel.scale ln_plus, mel.edges reflect, mel.image null; "
+                "see recipes/circor_m2d_transformer.yaml"
+            )
+        if self.train.model.name == "m2d" and self.train.standardise != "none":
+            raise ValueError("train.standardise: M2D standardises what it hears itself; set it to none")
+        if self.train.features == "embedding" and not self.embed.models:
+            raise ValueError("train.features embedding: embed.models names none to make it; set it to [m2d]")
+        band = self.clean.bandpass
+        if band and not band.low < band.high < nyquist:
+            raise ValueError(
+                f"clean.bandpass {band.low:g}-{band.high:g} Hz must rise and end below Nyquist {nyquist:g} Hz"
+            )
+        gate = self.clean.denoise
+        if gate and gate.frequency_smooth_hz > nyquist:  # its memory would have no bound
+            raise ValueError(
+                f"clean.denoise.frequency_smooth_hz {gate.frequency_smooth_hz:g} is above Nyquist, "
+                f"{nyquist:g} Hz; lower it"
+            )
+        return self
+
+    def _check_sizes(self) -> None:
+        """Refuse segments and spectrograms that no memory holds, before any is made."""
+        samples = self.segment.length * self.clean.sample_rate
+        if samples > MAX_ARRAY:
+            raise ValueError(
+                f"segment.length {self.segment.length:g} s at clean.sample_rate {self.clean.sample_rate} has "
+                f"{samples:.0f} samples, more than {MAX_ARRAY}; lower one of them"
+            )
+        frames = 1 + samples // min(hop for _, hop in self.mel.windows)
+        largest = max(self.mel.n_mels * len(self.mel.windows), self.mel.n_fft)
+        if frames * largest > MAX_ARRAY:
+            raise ValueError(
+                f"mel: {frames:.0f} frames of {largest} numbers for each segment, more than {MAX_ARRAY}; "
+                "raise mel.hop_length, or lower mel.n_mels, mel.n_fft or segment.length"
+            )
+
+
+def load(path: str | Path = "params.yaml") -> Params:
+    """Read and validate the whole file.
+
+    Raises
+    ------
+    MurmurError
+        Naming the file, the key and what is wrong with it.
+    """
+    return validate(read_yaml(path), path)
+
+
+def validate(content: dict[str, Any], path: str | Path) -> Params:
+    """Validate the content of the file at `path`."""
+    return check(Params, content, where=str(path))

@@ -1,0 +1,52 @@
+"""Section `mel` of params.yaml."""
+
+from typing import Annotated, Literal
+
+from pydantic import (
+    Field,
+    model_validator,
+)
+
+from murmur.params.types import Hertz, Positive, Samples, Section, real, whole
+
+
+class Image(Section):
+    size: Annotated[int, whole(1, 4096)]
+    colours: Literal["grey", "viridis", "magma"]
+
+
+class Mel(Section):
+    n_mels: Annotated[int, whole(1, 4096)]
+    n_fft: Samples
+    win_length: Samples | Annotated[list[Samples], Field(min_length=1, max_length=16)]
+    hop_length: Samples | Annotated[list[Samples], Field(min_length=1, max_length=16)]
+    f_min: Annotated[float, real(ge=0, le=1_000_000)]
+    f_max: Hertz
+    edges: Literal["zeros", "reflect"]
+    scale: Literal["db", "ln", "ln_plus"]
+    reference: Literal["max"] | Positive
+    top_db: Annotated[float, real(gt=0, le=1000)] | None
+    fill: Literal["floor", "max"]
+    normalise: Literal["none", "minmax"]
+    image: Image | None
+    dtype: Literal["float16", "float32"]
+    format: Literal["npy", "parquet"]
+
+    @property
+    def windows(self) -> list[tuple[int, int]]:
+        """(window, hop) of each channel, in samples."""
+        wins, hops = (v if isinstance(v, list) else [v] for v in (self.win_length, self.hop_length))
+        return list(zip(wins, hops, strict=True))
+
+    @model_validator(mode="after")
+    def _windows_fit(self) -> "Mel":
+        wins, hops = (v if isinstance(v, list) else [v] for v in (self.win_length, self.hop_length))
+        if len(wins) != len(hops):
+            raise ValueError(
+                f"mel.win_length has {len(wins)} windows and mel.hop_length {len(hops)}: one for each"
+            )
+        if max(wins) > self.n_fft:
+            raise ValueError(f"mel.win_length {max(wins)} is longer than mel.n_fft {self.n_fft}; lower it")
+        if self.image and len(wins) > 1:
+            raise ValueError("mel.image: an image is made of one window; mel.win_length has several")
+        return self

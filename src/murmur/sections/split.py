@@ -1,0 +1,37 @@
+"""Section `split` of params.yaml."""
+
+from typing import Annotated, Literal
+
+from pydantic import (
+    Field,
+    model_validator,
+)
+
+from murmur.params.types import Boolean, Run, Section, Share, SplitFile, whole
+
+EXAMPLE_SPLIT = "data/splits/synthetic.csv"  # DVC needs a file to depend on, wanted or not
+
+
+class Split(Section):
+    method: Literal["kfold", "holdout", "role", "file"]
+    file: SplitFile
+    runs: Annotated[list[Run], Field(min_length=1, max_length=1000)]
+    folds: Annotated[int, whole(2, 1000)]
+    test: Share
+    validation: Share
+    group_by: Literal["person", "patient", "recording", "segment"]
+    merge_near_duplicates: Boolean
+    on_leak: Literal["error", "warn"]
+    validate_on: Literal["validation", "test"]
+
+    @model_validator(mode="after")
+    def _runs_once(self) -> "Split":
+        if len(set(self.runs)) < len(self.runs):
+            raise ValueError(f"split.runs names a run twice: {self.runs}")
+        return self
+
+    @model_validator(mode="after")
+    def _file_is_read(self) -> "Split":
+        if self.file != EXAMPLE_SPLIT and self.method != "file":
+            raise ValueError(f"split.file {self.file} is read only with split.method: file")
+        return self

@@ -1,0 +1,85 @@
+"""Section `train` of params.yaml."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    model_validator,
+)
+
+from murmur.params.types import Boolean, Name, Probability, Section, Share, real, whole
+
+
+class Model(BaseModel):
+    """`name` is the module in murmur/models; the other keys are the arguments of its `build`."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    name: Name
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+    @property
+    def level(self) -> str:
+        """What it decides about: a model that takes `sites` gives one answer a patient."""
+        return "patient" if "sites" in self.options else "segment"
+
+
+class Augment(Section):
+    chance: Probability
+    time_masks: Annotated[int, whole(0, 1000)]
+    time_mask: Probability
+    frequency_masks: Annotated[int, whole(0, 1000)]
+    frequency_mask: Probability
+    roll: Probability
+    amplitude: Annotated[float, real(ge=0, lt=1)]
+    flip: Probability
+    mixup: Annotated[float, real(ge=0, le=1000)]
+
+
+class Train(Section):
+    features: Literal["mel", "embedding"]
+    model: Model
+    freeze: Annotated[int, whole(0, 10_000)]
+    standardise: Literal["band", "imagenet", "none"]
+    device: Literal["auto", "cpu", "cuda", "mps"]
+    precision: Literal["float32", "bfloat16"]
+    epochs: Annotated[int, whole(1, 1_000_000)]
+    batch_size: Annotated[int, whole(1, 2**20)]
+    optimizer: Literal["adam", "adamw"]
+    lr: Annotated[float, real(gt=0, le=100)]
+    weight_decay: Annotated[float, real(ge=0, le=100)]
+    schedule: Literal["none", "cosine", "step", "plateau", "onecycle"]
+    schedule_epochs: Annotated[int, whole(1, 1_000_000)] | None
+    schedule_factor: Share
+    clip: Annotated[float, real(gt=0, le=10**6)] | None
+    loss: Literal["cross_entropy", "focal"]
+    focal_gamma: Annotated[float, real(ge=0, le=100)]
+    balance: Literal["none", "loss", "metric", "sampler"]
+    class_weights: dict[str, Annotated[float, real(gt=0, le=10**6)]] | None
+    label_smoothing: Annotated[float, real(ge=0, lt=1)]
+    distillation: Annotated[float, real(ge=0, lt=1)]
+    patience: Annotated[int, whole(1, 1_000_000)] | None
+    stop_accuracy: Probability | None
+    stop_one_class: Boolean
+    select_on: Literal["loss", "uar", "accuracy"]
+    augment: Augment
+    keep_weights: Literal["none", "best"]
+
+    @model_validator(mode="after")
+    def _schedule_has_its_epochs(self) -> "Train":
+        if self.schedule in ("step", "plateau") and self.schedule_epochs is None:
+            raise ValueError(f"train.schedule_epochs: the {self.schedule} schedule needs a number of epochs")
+        return self
+
+    @model_validator(mode="after")
+    def _weights_of_classes_count(self) -> "Train":
+        if self.batch_size == 1 and (self.balance in ("loss", "metric") or self.class_weights):
+            raise ValueError(
+                "train.batch_size 1: the loss is a batch's weighted mean, in which the weight of a single "
+                "unit has no effect; raise it, or set train.balance to none or sampler and class_weights "
+                "to null"
+            )
+        return self

@@ -1,0 +1,3 @@
+"""The levels of units that are predicted and scored."""
+
+LEVELS = ("segment", "recording", "patient")
