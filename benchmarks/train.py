@@ -14,7 +14,7 @@ import torch
 from torch.nn.functional import cross_entropy
 from torchvision.models import vgg16
 
-from murmur import params, train
+from murmur import params, recipes, train
 
 BATCH, SHORT, LONG, REPEATS = 16, 16, 48, 2
 MEAN, SPREAD = (
@@ -61,7 +61,7 @@ def seconds_per_image(fit: Callable[..., None], *data: np.ndarray, options: para
 
 
 def main() -> None:
-    recipe = params.read_yaml("recipes/pascal_vgg16.yaml")["train"]
+    recipe = recipes.read("pascal_vgg16")["train"]
     recipe["model"]["weights"] = "none"
     precision = sys.argv[1] if len(sys.argv) > 1 else "float32"
     options = params.Train(**recipe | {"epochs": 1, "device": "cpu", "precision": precision})

@@ -10,7 +10,7 @@ import soundfile
 import yaml
 
 from murmur import download as front_door
-from murmur import params
+from murmur import params, recipes
 from murmur.files import beside
 
 RATE = 4000
@@ -97,9 +97,11 @@ def folder(root, rows=OWN, **style):
     return root
 
 
-def changed(changes, file="params.yaml"):
-    """The project's params.yaml, or a recipe, as a mapping, with some dotted keys changed."""
-    return put(yaml.safe_load((ROOT / file).read_text(encoding="utf-8")), changes)
+def changed(changes, recipe=None):
+    """The project's params.yaml, or all parameters of a recipe, with some dotted keys changed."""
+    if recipe:
+        return put(recipes.read(recipe, ROOT / "recipes"), changes)
+    return put(yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8")), changes)
 
 
 def put(content, changes):
