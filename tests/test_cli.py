@@ -129,6 +129,8 @@ def test_use_outside_git_refuses_too_unless_nothing_is_lost(project):
     Path("params.yaml").unlink()
     cli.use("circor_cnn")
     cli.use("circor_bilstm")
+    cli.use("default")
+    cli.use("circor_cnn")
 
 
 @pytest.mark.parametrize("command", [cli.use, lambda name: cli.optimism(name, [])])
