@@ -14,7 +14,7 @@ import torch
 from torch.nn.functional import cross_entropy
 from torchvision.models import vgg16
 
-from murmur.params.yaml_files import read_yaml
+from murmur.experiments import recipes
 from murmur.sections.train import Train
 from murmur.training.fit import Fold, fit_network
 
@@ -63,7 +63,7 @@ def seconds_per_image(fit: Callable[..., None], *data: np.ndarray, options: Trai
 
 
 def main() -> None:
-    recipe = read_yaml("recipes/pascal_vgg16.yaml")["train"]
+    recipe = recipes.read("pascal_vgg16")["train"]
     recipe["model"]["weights"] = "none"
     precision = sys.argv[1] if len(sys.argv) > 1 else "float32"
     options = Train(**recipe | {"epochs": 1, "device": "cpu", "precision": precision})

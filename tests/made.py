@@ -9,6 +9,7 @@ import numpy as np
 import soundfile
 import yaml
 
+from murmur.experiments import recipes
 from murmur.files import atomic_write
 from murmur.recordings.download import import_recordings
 from murmur.sections.download import Download
@@ -98,9 +99,11 @@ def folder(root, rows=OWN, **style):
     return root
 
 
-def changed(changes, file="params.yaml"):
-    """The project's params.yaml, or a recipe, as a mapping, with some dotted keys changed."""
-    return put(yaml.safe_load((ROOT / file).read_text(encoding="utf-8")), changes)
+def changed(changes, recipe=None):
+    """The project's params.yaml, or all parameters of a recipe, with some dotted keys changed."""
+    if recipe:
+        return put(recipes.read(recipe, ROOT / "recipes"), changes)
+    return put(yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8")), changes)
 
 
 def put(content, changes):

@@ -140,8 +140,9 @@ def test_git_is_passed_on_where_it_refuses(folder, monkeypatch):
 @pytest.fixture
 def unpacked(folder):
     """The project as a ZIP has it, without .git; its params.yaml is no recipe's."""
-    for name in ("dvc.yaml", "params.yaml", "Makefile", "requirements.txt", "pyproject.toml"):
+    for name in ("dvc.yaml", "Makefile", "requirements.txt", "pyproject.toml"):
         shutil.copy(made.ROOT / name, ".")
+    Path("params.yaml").write_text((made.ROOT / "params.yaml").read_text() + "# mine\n")
     shutil.copytree(made.ROOT / "recipes", "recipes")
     return folder
 

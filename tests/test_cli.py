@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,8 +14,10 @@ import pytest
 import yaml
 from PIL import Image
 
+from murmur import params
 from murmur.commands import cli
 from murmur.errors import MurmurError
+from murmur.experiments import recipes
 from murmur.params.yaml_files import as_yaml, parse_yaml
 from murmur.tables import parquet
 from murmur.tables.recordings import RECORDINGS
@@ -34,14 +37,14 @@ def git(*arguments):
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    """A git repository with a pipeline, its params.yaml committed, and two recipes."""
+    """A git repository with a pipeline, a params.yaml that is no recipe's, committed, and two recipes."""
     monkeypatch.chdir(tmp_path)
     shutil.copy(made.ROOT / "dvc.yaml", ".")
-    shutil.copy(made.ROOT / "params.yaml", ".")
+    Path("params.yaml").write_text((made.ROOT / "params.yaml").read_text() + "# mine\n")
     Path("recipes").mkdir()
     for part in ("folder", "splits"):
         shutil.copytree(made.ROOT / "data" / part, Path("data", part))
-    for name in ("circor_cnn", "circor_bilstm"):
+    for name in ("default", "circor_cnn", "circor_bilstm"):
         shutil.copy(made.ROOT / f"recipes/{name}.yaml", "recipes")
     git("init", "--quiet")
     git("add", ".")
@@ -50,17 +53,59 @@ def project(tmp_path, monkeypatch):
 
 
 def test_recipes_are_listed_with_a_line_each(project, capsys):
-    cli.recipes()
+    cli.list_recipes()
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == ["circor_bilstm", "circor_cnn"]
-    assert "2,370,051 parameters" in lines[0]
+    assert [line.split()[0] for line in lines] == ["default", "circor_bilstm", "circor_cnn"]
+    assert "2,370,051 parameters" in lines[1]
+
+
+def test_the_differences_of_a_recipe_are_shown_below_its_head(project, capsys):
+    cli.list_recipes("circor_bilstm")
+    head, _, table = capsys.readouterr().out.partition("\n\n")
+    assert head == recipes.head("circor_bilstm").strip()
+    rows = [re.split(r"  +", line) for line in table.splitlines()]
+    assert rows[:2] == [["key", "default", "circor_bilstm"], ["dataset", "synthetic", "circor"]]
+    assert ["clean.bandpass", "{order: 4, low: 25, high: 800}", "null"] in rows
+    assert [
+        "train.model",
+        "{name: cnn, width: 8, dropout: 0.2}",
+        "{name: bilstm, width: 256, layers: 2, dropout: 0.5}",
+    ] in rows
+    assert rows[-1] == ["published", "{}", "{split.group_by: segment, split.on_leak: warn}"]
+    assert [row[0] for row in rows[1:]] == [key for key, _, _ in recipes.differences("circor_bilstm")]
+    cli.list_recipes("default")
+    assert capsys.readouterr().out.endswith("\n\nThis is the default.\n")
 
 
 def test_use_puts_a_recipe_in_place_and_then_another(project, capsys):
-    for name in ("circor_cnn", "circor_bilstm"):
+    for name in ("circor_cnn", "circor_bilstm", "default"):
         cli.use(name)
-        assert Path("params.yaml").read_bytes() == Path(f"recipes/{name}.yaml").read_bytes()
-    assert "git checkout params.yaml" in capsys.readouterr().out
+        assert Path("params.yaml").read_bytes() == recipes.complete(name).encode()
+        params.load("train")
+    assert Path("params.yaml").read_bytes() == (made.ROOT / "params.yaml").read_bytes()
+    assert "git checkout params.yaml; to the default: murmur use default" in capsys.readouterr().out
+
+
+def test_use_default_goes_back_after_a_recipe_or_a_change_was_committed(project):
+    cli.use("circor_cnn")
+    Path("params.yaml").write_text(Path("params.yaml").read_text().replace("seed: 0", "seed: 1"))
+    git("commit", "--quiet", "-a", "-m", "another")
+    cli.use("default")
+    assert Path("params.yaml").read_bytes() == (made.ROOT / "params.yaml").read_bytes()
+
+
+def test_use_goes_on_beside_a_recipe_with_an_error_and_refuses_that_one(project):
+    head = recipes.head("circor_cnn")
+    Path("recipes/broken.yaml").write_text(head + "sed: 1\n")
+    cli.use("circor_bilstm")
+    cli.use("circor_cnn")
+    before = Path("params.yaml").read_bytes()
+    with pytest.raises(MurmurError, match=r"^recipes/broken\.yaml: unknown key sed; known here: class_map"):
+        cli.use("broken")
+    assert Path("params.yaml").read_bytes() == before
+    Path("recipes/circor_cnn.yaml").write_text(head + "seed: 1\n")  # what it gave before is in no file now
+    with pytest.raises(MurmurError, match="not committed"):
+        cli.use("circor_bilstm")
 
 
 def test_use_refuses_to_overwrite_what_git_does_not_have(project):
@@ -90,11 +135,15 @@ def test_use_outside_git_refuses_too_unless_nothing_is_lost(project):
     Path("params.yaml").unlink()
     cli.use("circor_cnn")
     cli.use("circor_bilstm")
+    cli.use("default")
+    cli.use("circor_cnn")
 
 
 @pytest.mark.parametrize("command", [cli.use, lambda name: cli.optimism(name, [])])
 def test_an_unknown_recipe_is_told(project, command):
-    with pytest.raises(MurmurError, match=r"no recipe 'circor_cmn'; there are circor_bilstm, circor_cnn"):
+    with pytest.raises(
+        MurmurError, match=r"no recipe 'circor_cmn'; there are default, circor_bilstm, circor_cnn"
+    ):
         command("circor_cmn")
 
 
@@ -139,6 +188,7 @@ def test_optimism_runs_both_protocols_and_prints_the_gap(project, monkeypatch, c
         (["split.foo=1"], "-S split.foo: the recipe has no such key"),
         (["nothing"], "-S nothing: the recipe has no such key"),
         (["published={}"], "recipe circor_cnn names no published protocol"),
+        (["published={seeds: 1}"], "recipe circor_cnn: published: seeds: the recipe has no such key"),
     ],
 )
 def test_optimism_tells_what_it_cannot_do(project, settings, message):
@@ -254,5 +304,5 @@ def test_without_images_it_says_how_to_make_them(project):
 
 def test_the_first_line_of_a_recipe_does_not_command_the_terminal(project, capsys):
     Path("recipes/evil.yaml").write_text("# x \x1b[2J\x9b31m y\n")
-    cli.recipes()
+    cli.list_recipes()
     assert r"x \x1b[2J\x9b31m y" in capsys.readouterr().out

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -13,10 +14,14 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from murmur import params
+from murmur.errors import MurmurError
+from murmur.experiments import recipes
+from murmur.params.yaml_files import read_yaml
 from tests import made
 
 pytestmark = pytest.mark.usefixtures("threads_as_before")
-RECIPES = sorted(path.stem for path in (made.ROOT / "recipes").glob("*.yaml"))
+FOLDER = made.ROOT / "recipes"
+RECIPES = recipes.names(FOLDER)[1:]  # without the default
 NAMED = {
     *("circor_cnn", "circor_resnet18", "circor_resnet34", "circor_resnet34_multiwindow", "circor_attention"),
     *("circor_bilstm", "bmd_hs_cnn", "pascal_vgg16", "cinc2016_cnn", "cinc2016_cnn_light"),
@@ -64,7 +69,7 @@ def data(tmp_path_factory):
 
 def recipe(name, data, changes=()):
     """The recipe's parameters, made tiny."""
-    content = made.changed({}, f"recipes/{name}.yaml")
+    content = made.changed({}, name)
     small = TINY | {"segment.length": LENGTH[content["dataset"]]}
     if content["mel"]["image"]:
         small["mel.image.size"] = 32
@@ -72,7 +77,7 @@ def recipe(name, data, changes=()):
         small["train.model.weights"] = "none"  # tests need no network
     if content["embed"]["models"]:
         small["embed.weights"] = str(data / made.M2D / "checkpoint-300.pth")
-    return made.changed(small | dict(changes), f"recipes/{name}.yaml")
+    return made.changed(small | dict(changes), name)
 
 
 @pytest.fixture
@@ -98,11 +103,13 @@ def whole(content):
 
 def test_all_published_systems_are_there():
     assert set(RECIPES) == NAMED
+    assert recipes.names(FOLDER)[0] == "default"
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_a_recipe_is_complete_and_passes_the_schema(name):
-    path = made.ROOT / f"recipes/{name}.yaml"
+def test_a_recipe_is_complete_and_passes_the_schema(name, tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text(recipes.complete(name, FOLDER))
     own, default = (yaml.safe_load(p.read_text()) for p in (path, made.ROOT / "params.yaml"))
     params.load("train", path=path)
     assert list(own) == list(default)
@@ -112,6 +119,154 @@ def test_a_recipe_is_complete_and_passes_the_schema(name):
     assert path.read_text().startswith("# ") and own["published"]
     assert own["split"]["group_by"] == "person" and own["split"]["validate_on"] == "validation"
     assert not own["segment"]["first_of"]
+
+
+def test_the_default_is_the_params_yaml_of_the_project():
+    assert (FOLDER / "default.yaml").read_bytes() == (made.ROOT / "params.yaml").read_bytes()
+    assert recipes.complete("default", FOLDER).encode() == (FOLDER / "default.yaml").read_bytes()
+    assert recipes.differences("default", FOLDER) == []
+
+
+def is_minimal(name, folder):
+    """Whether a recipe has the keys in which it differs from the default, in its order, and no other."""
+    expected = [key for key, _, _ in recipes.differences(name, folder)]
+
+    def keys(content, prefix=""):
+        for key, value in content.items():
+            if isinstance(value, dict) and value and prefix + key not in expected:
+                yield from keys(value, f"{prefix}{key}.")
+            else:
+                yield prefix + key
+
+    return list(keys(read_yaml(folder / f"{name}.yaml"))) == expected
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_holds_only_what_differs_in_the_order_of_the_default(name):
+    assert is_minimal(name, FOLDER)
+
+
+@pytest.fixture
+def own(tmp_path):
+    """A folder with the default and a recipe: own(text) writes it."""
+    folder = tmp_path / "recipes"
+    shutil.copytree(FOLDER, folder)
+
+    def write(text):
+        (folder / "own.yaml").write_text(text)
+        return folder
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("text", "minimal"),
+    [
+        ("train: {lr: 0.1, epochs: 2}", False),  # another order
+        ("train: {epochs: 2, lr: 0.1}", True),
+        ("train: {epochs: 2, lr: 0.004}", False),
+        ("seed: 1\ndataset: circor", False),
+        ("clean: {bandpass: {order: 4, low: 25, high: 800}}", False),
+        ("clean: {bandpass: {order: 4, low: 25, high: 500}}", True),
+    ],
+)
+def test_a_recipe_that_repeats_the_default_or_has_another_order_is_noticed(own, text, minimal):
+    assert is_minimal("own", own(text)) is minimal
+
+
+VALUES = {
+    "bmd_hs_cnn": {"clean.sample_rate": 22050, "class_map": {"MD": None}, "segment.mirror": True},
+    "cinc2016_attention": {"train.model.gate_after": 2, "mel.normalise": "minmax"},
+    "cinc2016_cnn": {"train.model.convolutions": 2, "train.augment.amplitude": 0.2},
+    "cinc2016_cnn_light": {
+        "clean.bandpass": {"order": 5, "low": 25, "high": 400},
+        "train.augment.chance": 0.5,
+    },
+    "cinc2016_resnet18": {"task": "abnormal", "train.model.weights": "imagenet"},
+    "circor_attention": {"train.model.trunk": "resnet34", "segment.overlap": 0.3333},
+    "circor_bilstm": {"train.model.name": "bilstm", "clean.bandpass": None, "download.remote": None},
+    "circor_cnn": {"train.model.hidden": [128], "train.patience": 5, "train.clip": None},
+    "circor_m2d_transformer": {"embed.models": ["m2d"], "train.class_weights.Present": 5, "mel.top_db": None},
+    "circor_resnet18": {"train.model.arch": "resnet18", "evaluate.level": "patient"},
+    "circor_resnet34": {"train.model.arch": "resnet34", "train.augment.mixup": 0.0},
+    "circor_resnet34_multiwindow": {"mel.win_length": [100, 200, 400], "published": {"mel.fill": "max"}},
+    "pascal_vgg16": {"train.lr": 0.00005, "clean.denoise.n_fft": 1024, "train.keep_weights": "none"},
+}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_characteristic_values_of_a_recipe(name):
+    content = recipes.read(name, FOLDER)
+    for key, expected in VALUES[name].items():
+        value = content
+        for part in key.split("."):
+            value = value[part]
+        assert value == expected or (key == "published" and value.items() > expected.items()), key
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_params_yaml_of_a_recipe_has_its_head_and_all_comments_of_the_default(name):
+    text, default = (recipes.complete(n, FOLDER) for n in (name, "default"))
+    head = recipes.head(name, FOLDER)
+    assert text.startswith(f"{head}\n# Every number") and len(head.splitlines()) > 3
+    comments = [line.partition("#")[2] for line in default.splitlines()]
+    assert [line.partition("#")[2] for line in text.removeprefix(head).splitlines() if "#" in line] == [
+        comment for comment in comments if comment
+    ]
+    changed = {key.rpartition(".")[2] for key, _, _ in recipes.differences(name, FOLDER)}
+    replaced = set(default.splitlines()) - set(text.splitlines())
+    assert {line.partition(":")[0].strip() for line in replaced} == changed
+    assert "  models: []                # [m2d]" in text or name == "circor_m2d_transformer"
+    assert "  synthetic: {patients: 60, seed: 0}\n" in text
+    assert text.count("\n\n") == default.count("\n\n") + 1
+
+
+def test_comments_and_blank_lines_in_a_recipe_stay_there(own):
+    text = (
+        "# Mine\n\ntrain:\n  lr: 0.00002  # low\n\n  model:  # wide\n    name: cnn\n    width: 9  # why\n\n\n"
+    )
+    written = recipes.complete("own", own(text + "evaluate:\n  # fewer\n  draws: 3\n"))
+    assert written.startswith("# Mine\n\n# Every number")
+    assert "\n  lr: 0.00002\n" in written and "    width: 9\n  freeze: 0   " in written
+    assert not {"# low", "# wide", "# why", "# fewer"} & {line.strip() for line in written.splitlines()}
+    assert "\n\n\n" not in written and "\n  draws: 3                  # of the bootstrap" in written
+
+
+def test_a_new_value_of_the_default_reaches_every_recipe(own):
+    folder = own("seed: 3\n")
+    default = folder / "default.yaml"
+    default.write_text(default.read_text().replace("  draws: 1000 ", "  draws: 1001 "))
+    assert {recipes.read(name, folder)["evaluate"]["draws"] for name in recipes.names(folder)} == {1001}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("train:\n  lrr: 1\n", "unknown key train.lrr; known here: augment, balance, "),
+        ("training: {}\n", "unknown key training; known here: class_map, clean, dataset, "),
+        ("download:\n  limits: 3\n", "unknown key download.limits; known are limit, on_bad, remote and"),
+        ("clean:\n  bandpass: {low: 25, high: 400}\n", "key clean.bandpass.order is missing"),
+        ("train:\n  lr: fast\n", "train.lr: Input should be a valid number (it is 'fast')"),
+        ("train: 3\n", "train: Input should be a valid dictionary or instance of Train (it is 3)"),
+        ("train:\n", "train: Input should be a valid dictionary or instance of Train (it is None)"),
+        ("mel:\n  f_max: 2000\n", "mel.f_max 2000 Hz is above Nyquist, 1000 Hz; lower it or raise clean.sa"),
+        ("published:\n  split.grup_by: segment\n", "published: split.grup_by: the recipe has no such key"),
+        ("published:\n  split.group_by: file\n", "published: split.group_by: Input should be 'person', "),
+        ("published: [a]\n", "published: Input should be a valid dictionary (it is ['a'])"),
+        ("seed: [\n", "cannot be read as YAML: line 4: "),
+        ("seed: 1\nseed: 2\n", "cannot be read as YAML: line 4: found duplicate key"),
+        ("", "expected a mapping of parameters, found NoneType"),
+        ("- seed\n", "expected a mapping of parameters, found list"),
+        ("1: 2\n", "1: Keys should be strings"),
+    ],
+)
+def test_an_error_in_a_recipe_names_its_file_and_the_key_in_one_line(own, text, message):
+    folder = own(f"# Mine\n\n{text}")
+    for function in (recipes.complete, recipes.read, recipes.differences):
+        with pytest.raises(MurmurError) as error:
+            function("own", folder)
+        assert str(error.value).startswith(f"{folder}/own.yaml: ") and message in str(error.value)
+        assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("name", RECIPES)

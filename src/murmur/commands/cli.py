@@ -1,11 +1,10 @@
-"""The `murmur` command. No stage depends on it, nor on what it alone uses: project, ci, comment."""
+"""The `murmur` command. No stage depends on it, nor on what it alone uses: project, recipes, ci, comment."""
 
 import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
-from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,15 +16,14 @@ from murmur import formatting, leaks, params
 from murmur.commands import ci as continuous
 from murmur.commands import comment
 from murmur.errors import LINES, MurmurError, escape_unprintable, run_stage
-from murmur.experiments import project
-from murmur.files import atomic_write, write_text
+from murmur.experiments import project, recipes
+from murmur.files import write_text
 from murmur.params.validation import check
 from murmur.params.yaml_files import parse_yaml, read_yaml
 from murmur.sections.download import Download
 from murmur.sections.experiment import Params
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-RECIPES = Path("recipes")
 Name = Annotated[str, typer.Argument(help="a recipe, as `murmur recipes` lists them")]
 Settings = Annotated[
     list[str], typer.Option("--set", "-S", help="key=value, for both runs", default_factory=list)
@@ -43,32 +41,39 @@ ThereSettings = Annotated[
 @app.callback()
 def _in_the_project() -> None:
     """Reproducible heart-murmur classification: published systems as recipes, under honest protocols."""
-    if not Path("dvc.yaml").is_file() or not RECIPES.is_dir():
+    if not Path("dvc.yaml").is_file() or not recipes.FOLDER.is_dir():
         raise MurmurError("no dvc.yaml and recipes/ here: go to the project's folder")
 
 
-@app.command()
-def recipes() -> None:
-    """List the recipes, a line each."""
-    for path in sorted(RECIPES.glob("*.yaml")):
-        line = path.read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ")
-        print(escape_unprintable(f"{path.stem:28} {line}"))
+@app.command("recipes")
+def list_recipes(
+    name: Annotated[str | None, typer.Argument(help="show how it differs from the default")] = None,
+) -> None:
+    """List the recipes, one line each; with NAME, show its description and what it changes in the default."""
+    if name is None:
+        for known in recipes.names():
+            print(escape_unprintable(f"{known:28} {recipes.title(known)}"))
+        return
+    rows = [(key, recipes.as_line(old), recipes.as_line(new)) for key, old, new in recipes.differences(name)]
+    table = formatting.format_table([("key", "default", name), *rows]) if rows else "This is the default."
+    print(escape_unprintable(f"{recipes.head(name)}\n{table}", keep=LINES))
 
 
 @app.command()
 def use(name: Name) -> None:
-    """Put a recipe in place as params.yaml; changes there that git does not have are never overwritten."""
-    text = _recipe(name).read_bytes()
+    """Write a recipe, or `default`, as params.yaml; changes that are not committed are never overwritten."""
+    text = recipes.complete(name)
     target = Path("params.yaml")
-    known = [path.read_bytes() for path in RECIPES.glob("*.yaml")]
-    if target.exists() and target.read_bytes() not in known and project.has_uncommitted_changes(target):
+    if target.exists() and not recipes.is_recipe(target) and project.has_uncommitted_changes(target):
         raise MurmurError(
             "params.yaml has changes that are not committed: commit them, or drop them with "
             "`git checkout params.yaml`, then try again"
         )
-    with atomic_write(target) as part:
-        part.write_bytes(text)
-    print(f"params.yaml is now {name}: run it with `dvc exp run`; back: git checkout params.yaml")
+    write_text(target, text)
+    print(
+        f"params.yaml is now {name}: run it with `dvc exp run`; back to the committed one: "
+        "git checkout params.yaml; to the default: murmur use default"
+    )
 
 
 @app.command()
@@ -79,15 +84,13 @@ def optimism(
 
     Each runs in a folder of its own with the project's cache: what was computed before is not again.
     """
-    content = read_yaml(_recipe(name))
+    content = recipes.read(name)
     for setting in settings:
         key, _, value = setting.partition("=")
         _put(content, key, parse_yaml(value, f"-S {key}"))
     if not content.get("published"):
         raise MurmurError(f"recipe {name} names no published protocol to compare with")
-    flawed = deepcopy(content)
-    for key, value in content["published"].items():
-        _put(flawed, key, value)
+    flawed = recipes.as_published(content, f"recipe {name}")
     found = [_run(content, f"{name}, honest"), _run(flawed, f"{name}, as published")]
     _print_gap(*found, md=md)
 
@@ -426,21 +429,8 @@ def _pairs(mapped: Sequence[str]) -> dict[str, str | None]:
     return {label: None if c == "null" else c for label, _, c in pairs}
 
 
-def _recipe(name: str) -> Path:
-    known = sorted(path.stem for path in RECIPES.glob("*.yaml"))
-    if name not in known:
-        raise MurmurError(f"no recipe {name!r}; there are {', '.join(known)}")
-    return RECIPES / f"{name}.yaml"
-
-
 def _put(content: dict[str, Any], key: str, value: Any) -> None:
-    *sections, last = key.split(".")
-    place = content
-    for section in sections:
-        place = place.get(section) if isinstance(place, dict) else None  # type: ignore[assignment]
-    if not isinstance(place, dict) or (last not in place and sections != ["class_map"]):
-        raise MurmurError(f"-S {key}: the recipe has no such key")
-    place[last] = value
+    recipes.put(content, key, value, f"-S {key}")
 
 
 def _run(content: Mapping[str, Any], what: str) -> dict[str, Any]:
