@@ -120,7 +120,7 @@ def draw_result(path: Path) -> None:
     figure.legend(
         *(key.keys(), key.values()), loc="outside lower center", ncols=2, frameon=False, fontsize=12.5
     )
-    figure.savefig(path, format="svg", metadata={"Date": None})
+    figure.savefig(path, format="svg", metadata={"Date": None, "Description": json.dumps(headline)})
     plt.close(figure)
 
 

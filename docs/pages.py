@@ -15,6 +15,7 @@ PAGES = {
     "docs/datasets.md": ("datasets.md", "Data sets"),
     "data/folder/README.md": ("own-recordings.md", "Your own recordings"),
     "data/weights/README.md": ("weights.md", "Weights"),
+    "docs/experiments.md": ("experiments.md", "Experiments"),
     "docs/recipes.md": ("recipes.md", "Recipes"),
     "docs/evaluation.md": ("evaluation.md", "Evaluation"),
     "docs/results.md": ("results.md", "Results of the recipes"),
@@ -58,7 +59,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are not in docs/, and replace those that are by texts with the site's links."""
     texts = {page: site_text(source) for source, (page, _) in PAGES.items() if (ROOT / source).is_file()}
-    texts |= {str(page): f"# {page.stem}\n\n::: {module}\n" for page, module in reference().items()}
+    texts |= {str(page): f"::: {module}\n" for page, module in reference().items()}
     for page, text in texts.items():
         if old := files.get_file_from_path(page):
             files.remove(old)
