@@ -55,7 +55,7 @@ check: setup
 	ruff check .
 	ruff format --check .
 	mypy
-	mkdocs build --strict --quiet
+	mkdocs build --strict
 
 docs: setup
 	python docs/draw.py
