@@ -1,11 +1,13 @@
 # Two commands: `make repro` runs the whole pipeline, `make test` the tests. Each sets up what it needs.
-# `make report` writes what the last run found to report.html.
+# `make report` writes what the last run found to report.html, `make docs` the documentation to site/.
 
 PYTHON ?= python3.11
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # DVC runs stages with it, and a login shell may be none (nologin)
 export SHELL := /bin/sh
+# a notice of mkdocs-material about later versions: requirements.txt has the ones in use
+export NO_MKDOCS_2_WARNING := 1
 
 # Where pip and uv fetch from is as the environment says; into what they install, and which versions, is not.
 unexport PYTHONHOME PYTHONPATH PIP_USER PIP_TARGET PIP_PREFIX PIP_ROOT PIP_PYTHON PIP_DRY_RUN PIP_NO_DEPS PIP_CONSTRAINT
@@ -19,7 +21,7 @@ ifneq (yes,$(shell { $(IS_OURS); } 2>/dev/null && echo yes))
 .PHONY: .venv/ready
 endif
 
-.PHONY: repository setup repro report test check lock
+.PHONY: repository setup repro report test check docs lock
 
 setup: .venv/ready
 
@@ -53,6 +55,11 @@ check: setup
 	ruff check .
 	ruff format --check .
 	mypy
+	mkdocs build --strict
+
+docs: setup
+	python docs/draw.py
+	mkdocs build --strict
 
 lock: setup
 	uv pip compile --quiet --universal --python-version 3.11 --custom-compile-command "make lock" requirements.in -o requirements.txt
