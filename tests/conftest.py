@@ -2,6 +2,14 @@
 
 import pytest
 
+from murmur import logs
+
+
+@pytest.fixture(autouse=True)
+def _log_messages_on_the_console() -> None:
+    """As `run_stage` shows them."""
+    logs.show()
+
 
 @pytest.fixture(params=[1, 2, 3])
 def workers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:

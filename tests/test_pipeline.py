@@ -400,6 +400,7 @@ EDITS = {
     "files": EVERY,
     "formatting": {"evaluate"},
     "leaks": {"split", "evaluate"},
+    "logs": EVERY,
     "workers": EVERY - {"check", "segment", "split", "evaluate"},
     "commands": set(),
     "datasets": set(),

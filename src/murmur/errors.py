@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from textwrap import shorten
 
+from murmur import logs
+
 REMEDIES = {
     errno.ENOSPC: "free some space there, then run it again",
     errno.EDQUOT: "free some space there, then run it again",
@@ -44,6 +46,7 @@ def run_stage(main: Callable[[], object]) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    logs.show()
     try:
         try:
             main()

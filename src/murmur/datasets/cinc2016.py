@@ -1,5 +1,6 @@
 """The PhysioNet/CinC Challenge 2016 (Liu et al. 2016), PhysioNet challenge-2016 1.0.0: six sets in one."""
 
+import logging
 import re
 from pathlib import Path
 from typing import Annotated, Literal, get_args
@@ -11,6 +12,8 @@ from pydantic import BaseModel, Field
 from murmur import csvs
 from murmur.datasets import Reading, Task, _fetch
 from murmur.errors import MurmurError
+
+logger = logging.getLogger(__name__)
 
 ADDRESS = "https://physionet.org/files/challenge-2016/1.0.0/"
 APPENDIX = "annotations/Online_Appendix_training_set.csv"
@@ -143,10 +146,10 @@ def _qualities(where: Path, name: str, table: pd.DataFrame) -> np.ndarray | None
     csvs.check_rows(where, flags["quality"].isna(), "the flag is not 1 (good) or 0 (poor); mend it")
     both = table.merge(flags, "left", "recording_id", suffixes=("", "_there"))
     if other := (both["label_there"].fillna(both["label"]) != both["label"]).sum():
-        print(f"note: {where}: {other} labels differ from those of REFERENCE.csv, which are used")
+        logger.info(f"{where}: {other} labels differ from those of REFERENCE.csv, which are used")
     if none := both["quality"].isna().sum():
-        print(
-            f"note: {where}: no quality flag for {none} of {len(both)} recordings; they are read all the same"
+        logger.info(
+            f"{where}: no quality flag for {none} of {len(both)} recordings; they are read all the same"
         )
     return both["quality"].to_numpy()
 

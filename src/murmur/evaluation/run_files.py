@@ -1,5 +1,6 @@
 """The files of each run that training has written."""
 
+import logging
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,6 +9,8 @@ from murmur import formatting
 from murmur.errors import MurmurError
 from murmur.evaluation import levels
 from murmur.files import remove
+
+logger = logging.getLogger(__name__)
 
 
 def find_run_files(folder: str | Path, runs: Iterable[int], suffix: str = ".parquet") -> dict[int, Path]:
@@ -26,7 +29,7 @@ def find_run_files(folder: str | Path, runs: Iterable[int], suffix: str = ".parq
             f"{levels.train_command(missing)}"
         )
     for name in sorted(found.keys() - set(listed.values())):
-        print(f"note: {found[name]} is not read: its run is not in split.runs")
+        logger.info(f"{found[name]} is not read: its run is not in split.runs")
     return {run: found[name] for run, name in listed.items()}
 
 
@@ -41,6 +44,6 @@ def remove_other_runs(folder: str | Path, listed: Iterable[Path]) -> None:
     for path in others:
         remove(path)
     if others:
-        print(
-            f"note: {folder}: {len(others)} files of no run in split.runs are removed; DVC's cache keeps them"
+        logger.info(
+            f"{folder}: {len(others)} files of no run in split.runs are removed; DVC's cache keeps them"
         )

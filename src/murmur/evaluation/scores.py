@@ -1,5 +1,6 @@
 """Figures of the answers: by fold, run and subgroup, with intervals over groups of persons."""
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,6 +13,8 @@ from murmur.evaluation.levels import FACTS, Units, positive_probabilities
 from murmur.sections.evaluate import Evaluate
 from murmur.tables.levels import LEVELS
 from murmur.tables.recordings import Card
+
+logger = logging.getLogger(__name__)
 
 HEADLINE = ("uar", "sensitivity", "specificity", "f1_macro", "roc_auc")
 LEADS = ("weighted_accuracy_official", "macc")  # of the data sets that have one
@@ -99,7 +102,7 @@ def summarise_headline(
         values = drawn[name].mean(axis=1) if name in drawn else np.empty(0)
         defined = values[~np.isnan(values)]
         if len(defined) < len(values) and not quiet:
-            print(f"note: {name} is undefined in {len(values) - len(defined)} of {len(values)} draws")
+            logger.info(f"{name} is undefined in {len(values) - len(defined)} of {len(values)} draws")
         enough = len(defined) and len(defined) >= 0.9 * len(values)
         low, high = np.quantile(defined, INTERVAL) if enough else (np.nan, np.nan)
         table[name] = {"mean": runs[name].mean(skipna=False), "sd": runs[name].std(skipna=False)}

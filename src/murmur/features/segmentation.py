@@ -1,5 +1,6 @@
 """Where each recording is cut: an index, no samples are copied."""
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ from murmur.tables.left_out import LEFT_OUT
 from murmur.tables.recordings import RECORDINGS
 from murmur.tables.segments import SEGMENTS
 from murmur.tables.signals import SIGNALS
+
+logger = logging.getLogger(__name__)
 
 Gone = list[tuple[str, str]]  # (item, reason)
 
@@ -102,7 +105,7 @@ def _first(table: pd.DataFrame, labels: pd.Series, options: Segment) -> tuple[pd
         )
     if options.first is None:
         if options.first_of:
-            print("note: segment.first_of has no effect: segment.first is null")
+            logger.info("segment.first_of has no effect: segment.first is null")
         return table, []
     later = table.groupby("recording_id", sort=False).cumcount() >= options.first
     if options.first_of:

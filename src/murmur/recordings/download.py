@@ -1,5 +1,6 @@
 """From a data set, wherever it lies, to data/raw and one table of its recordings."""
 
+import logging
 import re
 import shutil
 import unicodedata
@@ -20,6 +21,8 @@ from murmur.recordings import audio
 from murmur.sections.download import Download
 from murmur.tables.levels import LEVELS
 from murmur.tables.recordings import RECORDINGS, Card
+
+logger = logging.getLogger(__name__)
 
 RESERVED = {
     "macro",
@@ -110,8 +113,8 @@ def _note_own_folder(dataset: str, section: Download) -> None:
     """Tell if recordings lie in the folder on which this stage depends for any data set, and are not read."""
     folder = (section.model_extra or {}).get("folder", {}).get("path")
     if dataset != "folder" and folder and (n := len(_audio(Path(folder)))):
-        print(
-            f"note: {folder} holds {n} recordings, and dvc.lock names its size whatever the data set, so "
+        logger.info(
+            f"{folder} holds {n} recordings, and dvc.lock names its size whatever the data set, so "
             "that it differs from that of other clones: move them, such as to data/own (download.folder.path)"
         )
 

@@ -1,5 +1,6 @@
 """Who is trained on and who is tested: repeated stratified folds of whole persons, and their audit."""
 
+import logging
 from collections.abc import Iterator
 
 import numpy as np
@@ -11,6 +12,8 @@ from sklearn.model_selection import BaseCrossValidator, StratifiedKFold
 from murmur.errors import MurmurError
 from murmur.sections.split import Split
 from murmur.splits.published import read_published_split
+
+logger = logging.getLogger(__name__)
 
 Indices = tuple[np.ndarray, np.ndarray]
 
@@ -97,7 +100,7 @@ def make_folds(
     if options.merge_near_duplicates and options.group_by != "segment":
         n, units["group"] = units["group"].nunique(), _merged(units, duplicates)
         if options.method in ("kfold", "holdout") and (merged := units["group"].nunique()) < n:
-            print(f"note: {n} groups are dealt as {merged}: some share near-identical audio")
+            logger.info(f"{n} groups are dealt as {merged}: some share near-identical audio")
     fixed = read_published_split(options.file, recordings, options.runs) if options.method == "file" else None
     return {run: _run(units, fixed, options, seed, run) for run in options.runs}
 

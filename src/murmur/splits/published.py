@@ -1,5 +1,6 @@
 """Published splits: a CSV says who is trained on, who stops the training and who is tested."""
 
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import pandas as pd
 from murmur import csvs
 from murmur.errors import MurmurError
 from murmur.tables.folds import ROLES
+
+logger = logging.getLogger(__name__)
 
 REMEDY = "it needs the columns patient_id or recording_id, run, role, and fold where a run has several"
 
@@ -72,7 +75,7 @@ def _note_unnamed(path: Path, found: pd.DataFrame, n_recordings: int) -> None:
     unnamed = n_recordings - found.groupby(["run", "fold"])["recording_id"].size()
     if unnamed.any():
         run, fold = unnamed.idxmax()
-        print(
-            f"note: {path} names no role for {unnamed.max()} of {n_recordings} recordings in run {run}, "
+        logger.info(
+            f"{path} names no role for {unnamed.max()} of {n_recordings} recordings in run {run}, "
             f"fold {fold}; they take no part in it"
         )

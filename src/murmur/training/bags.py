@@ -1,11 +1,14 @@
 """Patients as bags of segments, for models that decide once a patient."""
 
+import logging
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
 from murmur.errors import MurmurError
+
+logger = logging.getLogger(__name__)
 
 
 def make_bags(facts: pd.DataFrame, sites: Sequence[str]) -> tuple[pd.DataFrame, np.ndarray]:
@@ -40,7 +43,7 @@ def make_bags(facts: pd.DataFrame, sites: Sequence[str]) -> tuple[pd.DataFrame, 
     bags = np.full((len(patients), len(sites), place.max() + 1), -1)
     bags[patient, site, place] = used.index
     if empty := (bags < 0).all(axis=(1, 2)).sum():
-        print(f"note: {empty} patients were heard at none of {', '.join(sites)}; their answer is a guess")
+        logger.info(f"{empty} patients were heard at none of {', '.join(sites)}; their answer is a guess")
     return patients, bags
 
 
