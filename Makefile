@@ -62,4 +62,5 @@ docs: setup
 	mkdocs build --strict
 
 lock: setup
-	uv pip compile --quiet --universal --python-version 3.11 --custom-compile-command "make lock" requirements.in -o requirements.txt
+	uv pip compile --quiet --universal --python-version 3.11 --custom-compile-command "make lock" \
+	  pyproject.toml requirements.in --group dev -o requirements.txt
