@@ -21,7 +21,7 @@ ifneq (yes,$(shell { $(IS_OURS); } 2>/dev/null && echo yes))
 .PHONY: .venv/ready
 endif
 
-.PHONY: repository setup repro report test check docs lock
+.PHONY: repository setup repro report test lint check docs lock
 
 setup: .venv/ready
 
@@ -48,18 +48,24 @@ repro: repository setup
 report: setup
 	murmur report
 
-test: setup
-	pytest -n auto --maxprocesses 4 --dist loadfile
+PYTEST := pytest -n auto --maxprocesses 4 --dist loadfile
 
-check: setup
+test: setup
+	$(PYTEST)
+
+lint: setup
 	ruff check .
 	ruff format --check .
 	mypy
 	mkdocs build --strict
+
+check: lint
+	$(PYTEST) --cov
 
 docs: setup
 	python docs/draw.py
 	mkdocs build --strict
 
 lock: setup
-	uv pip compile --quiet --universal --python-version 3.11 --custom-compile-command "make lock" requirements.in -o requirements.txt
+	uv pip compile --quiet --universal --python-version 3.11 --custom-compile-command "make lock" \
+	  pyproject.toml requirements.in --group dev -o requirements.txt
