@@ -394,6 +394,7 @@ EVERY = {"check", *STAGES, "embed"}
 TABLES = {"download", "duplicates", "clean", "segment", "mel", "split", "train", "evaluate"}
 # The stages that an edit of a module re-runs; what follows is skipped if they write the same as before.
 EDITS = {
+    "circor_weights": {"check", "download", "evaluate"},
     "csvs": {"download", "split"},
     "devices": {"embed", "train"},
     "errors": EVERY,

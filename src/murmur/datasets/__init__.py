@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from murmur.circor_weights import CIRCOR_PATIENTS, CIRCOR_WEIGHTS
 from murmur.errors import MurmurError
 
 
@@ -28,8 +29,11 @@ class Task(NamedTuple):
     weights: tuple[float, ...] = ()  # of each class in the task's own metric; () is equal
 
 
-# CirCor's weighted accuracy (5 Present, 3 Unknown, 1 Absent) at the official mix of 179, 68 and 695 patients
-MURMUR = Task(("Present", "Unknown", "Absent"), ("Present",), (5 * 179, 3 * 68, 1 * 695))
+MURMUR = Task(
+    tuple(CIRCOR_WEIGHTS),
+    ("Present",),
+    tuple(CIRCOR_WEIGHTS[name] * CIRCOR_PATIENTS[name] for name in CIRCOR_WEIGHTS),
+)
 
 
 @dataclass
