@@ -80,9 +80,9 @@ def promise_more(path):
 BROKEN = {
     "cut": (
         made.cut,
-        "cut short: its header promises 4000 bytes of samples, 1978 are there; fetch the file again",
+        "cut short: its header states 4000 bytes of samples, the file has 1978; fetch the file again",
     ),
-    "promises more": (promise_more, "cut short: its header promises 1048576 bytes .* fetch the file again"),
+    "promises more": (promise_more, "cut short: its header states 1048576 bytes .* fetch the file again"),
     "empty": (lambda p: p.write_bytes(b""), "not readable as audio .*; replace the file"),
     "header only": (
         lambda p: p.write_bytes(p.read_bytes()[:40] + bytes(4)),
