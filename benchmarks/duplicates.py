@@ -27,7 +27,7 @@ import soxr
 import typer
 
 from murmur import params, workers
-from murmur.datasets import _fetch, synthetic
+from murmur.datasets import _checksums, synthetic
 from murmur.recordings import audio, duplicates
 from murmur.sections.duplicates import Duplicates
 
@@ -145,7 +145,7 @@ def build(raw: Path, n: int, seconds: float) -> tuple[pd.DataFrame, dict[frozens
 def pieces(n: int, seconds: float) -> Iterator[np.ndarray]:
     """n stretches of at most that many seconds, at RATE, from recordings at one speed after another."""
     with tempfile.TemporaryDirectory() as scratch:
-        sources = list({_fetch.file_sha256(path): path for path in source_files(Path(scratch))}.values())
+        sources = list({_checksums.file_sha256(path): path for path in source_files(Path(scratch))}.values())
         size = round(seconds * RATE)
         left = n
         for speed in SPEEDS:

@@ -19,7 +19,7 @@ from murmur.evaluation.results import (
     summarise,
 )
 from murmur.params.validation import check
-from murmur.recordings import download
+from murmur.recordings.classes import check_class_names
 from murmur.reporting import spectrograms
 from murmur.sections.experiment import Params
 from murmur.tables.csv_input import read_csv
@@ -309,7 +309,7 @@ def test_every_name_of_a_class_that_a_fixed_column_has_too_is_refused(made):
     assert collide == {"macro"}
     for name in (*collide, levels.NO_ANSWER, *LEVELS, "Macro", "No_Answer"):
         with pytest.raises(MurmurError, match=r"has a meaning of its own .*class_map renames"):
-            download._check_names(("ill", name))
+            check_class_names(("ill", name))
 
 
 @pytest.mark.parametrize(
@@ -332,7 +332,7 @@ def test_every_name_of_a_class_that_a_fixed_column_has_too_is_refused(made):
 )
 def test_names_of_classes_that_cannot_be_told_apart_are_refused(names, words):
     with pytest.raises(MurmurError, match=words):
-        download._check_names(names)
+        check_class_names(names)
 
 
 ODD = [("0", "1", "2"), ("True", "False", "None"), ("1.0", "2.0", "nan"), ("-1", "2024-01-02", "1e5")]
@@ -342,7 +342,7 @@ ODD += [("a,b", 'a"b', "a|b"), ("<b>", "$x$", "a/b"), ("uar", "calibrated", "auc
 @pytest.mark.parametrize("names", ODD)
 def test_classes_of_odd_names_have_the_same_figures(made, names, tmp_path):
     made["options"] = options(draws=5)
-    download._check_names(names)
+    check_class_names(names)
     plain = evaluate_predictions(**renamed(made, ("Qx", "Qy", "Qz")))
     found = evaluate_predictions(**renamed(made, names))
     assert found.summary == pytest.approx(plain.summary)

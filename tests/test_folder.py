@@ -8,7 +8,8 @@ import pytest
 
 from murmur.datasets import folder
 from murmur.errors import MurmurError
-from murmur.recordings.download import _note_own_folder, summarise
+from murmur.recordings.download import _log_unused_folder
+from murmur.recordings.summary import log_rate_differences, summarise_recordings
 from murmur.sections.download import Download
 from murmur.tables import parquet
 from murmur.tables.left_out import LEFT_OUT
@@ -392,10 +393,10 @@ def test_none_of_the_files_is_there(tmp_path):
 
 def test_a_rate_that_tells_the_class_is_noted(tmp_path):
     root = made.folder(tmp_path / "own")
-    assert len(summarise(*download(root, tmp_path / "out"))) == 1
+    assert len(summarise_recordings(*download(root, tmp_path / "out"))) == 1
     for name in "ac":
         made.audio(root / f"{name}.wav", rate=1000)
-    assert summarise(*download(root, tmp_path / "out")) == [
+    assert summarise_recordings(*download(root, tmp_path / "out")) == [
         "4 recordings, all of unknown persons; 0 left out",
         "note: recorded rates differ by class: ill 1000 Hz (2); well 4000 Hz (2); answers by the rate alone "
         "would have an unweighted average recall of 1.00 (0.50 by chance)",
@@ -405,7 +406,7 @@ def test_a_rate_that_tells_the_class_is_noted(tmp_path):
 def test_own_recordings_that_are_not_read_are_told_since_dvc_looks_at_their_folder(tmp_path, capsys):
     made.folder(tmp_path / "own")
     section = Download(limit=None, on_bad="error", remote="private", folder={"path": str(tmp_path / "own")})
-    _note_own_folder("folder", section)
+    _log_unused_folder("folder", section)
     assert capsys.readouterr().out == ""
-    _note_own_folder("synthetic", section)
+    _log_unused_folder("synthetic", section)
     assert "own holds 4 recordings, and dvc.lock names its size" in capsys.readouterr().out

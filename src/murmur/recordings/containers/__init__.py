@@ -1,7 +1,7 @@
 """Decoding of audio files, which are recognised by their first bytes, not by their names.
 
-WAV (RIFF, RF64 and BW64) and FLAC are decoded, because it can be checked that such a file is complete. Files of
-other kinds are refused with a message that names the kind.
+WAV (RIFF, RF64 and BW64) and FLAC are decoded, because it can be checked that such a file is complete.
+Files of other kinds are refused with a message that names the kind.
 """
 
 import re

@@ -80,8 +80,8 @@ def _check_header(header: Header, frame_rate: int) -> None:
         raise damaged(f"its header has {header.rate} Hz, its first frame another rate")
     if header.n_samples == 0 or not any(header.md5):
         raise MurmurError(
-            "it has no length or no MD5 in its header, like a FLAC that was written to a pipe, so it cannot be "
-            "checked whether it is complete; encode the file again, for example `ffmpeg -i FILE new.flac`"
+            "it has no length or no MD5 in its header, like a FLAC that was written to a pipe, so it cannot "
+            "be checked whether it is complete; encode the file again, for example `ffmpeg -i FILE new.flac`"
         )
     if header.bits not in (8, 16, 24):
         raise MurmurError(
@@ -103,7 +103,7 @@ def _read_samples(content: bytes, dtype: str) -> np.ndarray:
 
 
 def _read_frame_rate(content: bytes) -> int:
-    """Return the rate in the header of the first frame, in Hz; 0 where it has none, -1 where it is invalid."""
+    """Return the rate in the header of the first frame, in Hz; 0 if it has none, -1 if it is invalid."""
     position, last = 4, False
     while not last and position + 4 <= len(content):
         last = content[position] >= 128
