@@ -161,8 +161,8 @@ def test_a_part_of_the_data_set_is_imported(import_bmd_hs, tmp_path):
 
 
 def test_data_that_must_not_be_shared_need_a_private_remote(import_bmd_hs, tmp_path):
-    message = r"download\.remote: bmd_hs's licence \(CC BY-NC-ND 4\.0\) does not permit sharing .*-S download\.remote=private"
-    with pytest.raises(MurmurError, match=message):
+    message = r"bmd_hs's licence \(CC BY-NC-ND 4\.0\) does not permit .*-S download\.remote=private"
+    with pytest.raises(MurmurError, match=rf"download\.remote: {message}"):
         import_bmd_hs(remote=None)
     assert not (tmp_path / "out").exists()
     assert len(import_bmd_hs(remote="private")[0]) == 96

@@ -34,7 +34,7 @@ def made_up_hashes():
 def heart(number, rate=75.0, site="MV"):
     """A simulated person's recording, 10 to 15 s: float [n] at 4 kHz, below 0.5."""
     visit = synthetic.make_visit(5, number)._replace(rate=rate)
-    return synthetic.record(5, visit, site) / 2**16
+    return synthetic.simulate_recording(5, visit, site) / 2**16
 
 
 def search(root, sounds, *, options=OPTIONS, order=1, hashes=None, kind=".wav"):

@@ -93,7 +93,9 @@ def read(root: Path, options: Options, task: str) -> Reading:
         for patient in patients.to_dict("records")
         for path in _list_files(patient)
     ]
-    return Reading(pd.DataFrame(rows), checksums=checksums, in_parts=root == _locations.local_folder("circor"))
+    return Reading(
+        pd.DataFrame(rows), checksums=checksums, in_parts=root == _locations.local_folder("circor")
+    )
 
 
 def _read_patients(root: Path) -> pd.DataFrame:

@@ -122,7 +122,9 @@ def _explain_absence(root: Path, name: str) -> str:
     """Return why a class has no recordings, and what to do."""
     remedy = f"or leave the class out: class_map {{{name}: null}}"
     if packed := [path for path in _list_sources(root, name) if path.suffix.lower() in ARCHIVES]:
-        return f"{packed[0]}: must be unpacked by you; unpack it to a folder {name} next to it, {remedy}"
+        return (
+            f"{packed[0]}: is not unpacked automatically; unpack it to a folder {name} next to it, {remedy}"
+        )
     if source := _find_source(root, name):
         return f"{source}: holds no files like New_{name}_001.wav; get it from {PAGE}, {remedy}"
     found = csvs.place_found(root / name)
