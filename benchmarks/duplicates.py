@@ -5,8 +5,8 @@
 The recordings are excerpts of CirCor and BMD-HS under MURMUR_DATA, else of simulated recordings. To have
 enough of them, they are also resampled to other speeds: audio at another speed is not a duplicate. Some
 excerpts are copied, 40 with each kind of change. The search must find the copies whose highest correlation at
-all lags is at least `duplicates.correlation`. The plain method is the cross-correlation by FFT of all pairs at
-all lags, on the same signals that the search compares; its time is measured on some pairs and extrapolated.
+all lags is at least `duplicates.correlation`. The plain method is the cross-correlation by FFT of all pairs
+at all lags, on the same signals that the search compares; its time is extrapolated from some pairs.
 """
 
 import os

@@ -7,6 +7,7 @@ import pytest
 
 from murmur.datasets import circor
 from murmur.errors import MurmurError
+from murmur.tables.left_out import classify_reasons
 from tests import made
 from tests.made import patient
 
@@ -169,6 +170,7 @@ def test_missing_and_unnamed_files_are_listed(import_circor, tmp_path):
         "training_data/9999_PV.WAV": "no table names this file",
         "1002_AV_2": "the file is missing",
     }
+    assert "another reason" not in classify_reasons(left_out["reason"])
 
 
 def test_checksums_are_verified(import_circor, tmp_path):

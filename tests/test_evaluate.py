@@ -308,24 +308,24 @@ def test_every_name_of_a_class_that_a_fixed_column_has_too_is_refused(made):
     }
     assert collide == {"macro"}
     for name in (*collide, levels.NO_ANSWER, *LEVELS, "Macro", "No_Answer"):
-        with pytest.raises(MurmurError, match=r"has a meaning of its own .*class_map renames"):
+        with pytest.raises(MurmurError, match=r"is empty or a reserved word .*class_map renames"):
             check_class_names(("ill", name))
 
 
 @pytest.mark.parametrize(
     ("names", "words"),
     [
-        (("ill", ""), "class '' has a meaning of its own"),
-        (("ill", "null"), "class 'null' has a meaning of its own"),
+        (("ill", ""), "class '' is empty or a reserved word"),
+        (("ill", "null"), "class 'null' is empty or a reserved word"),
         (("Ill", "ill"), "class 'ill' differs from 'Ill' only in case"),
         (("a  b", "A b"), "class 'A b' differs from 'a  b' only in case, spaces"),
         (("\uff21", "A"), "class 'A' differs from '\uff21' only in case, spaces or the form of its letters"),
         (("ill", "x\ny"), r"class 'x\\ny' has a space at an end or a character that cannot be printed"),
         (("ill", "x "), "class 'x ' has a space"),
-        (("ill", "../../x"), "class '../../x' would be a folder elsewhere"),
-        (("ill", "/x"), "class '/x' would be a folder elsewhere"),
-        (("ill", ".."), "would be a folder elsewhere"),
-        (("ill", "=cmd|' /C x'!A0"), "begins as a spreadsheet's formula"),
+        (("ill", "../../x"), "class '../../x' would be a path to another folder"),
+        (("ill", "/x"), "class '/x' would be a path to another folder"),
+        (("ill", ".."), "would be a path to another folder"),
+        (("ill", "=cmd|' /C x'!A0"), "begins like a formula of a spreadsheet"),
         (("ill", "</script><script>alert(1)"), "would end the script"),
         (("ill", "<!--"), "would end the script"),
     ],
