@@ -150,8 +150,8 @@ def _check_links(root: Path) -> None:
     for folder, folders, names in os.walk(root):
         if links := [path for name in sorted(folders) if (path := Path(folder, name)).is_symlink()]:
             raise MurmurError(
-                f"{links[0]}: a link to a folder, in which DVC detects no change; put the recordings "
-                f"themselves there (cp -rL), or set download.folder.path to {os.path.realpath(links[0])}"
+                f"{links[0]}: a link to a folder, in which DVC detects no change; copy the recordings "
+                f"into this folder (cp -rL), or set download.folder.path to {os.path.realpath(links[0])}"
             )
         if ".dvcignore" in names:
             raise MurmurError(f"{Path(folder, '.dvcignore')}: hides recordings from DVC; delete it")

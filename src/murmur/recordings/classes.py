@@ -11,7 +11,7 @@ from murmur.datasets import Task
 from murmur.errors import MurmurError
 from murmur.tables.levels import LEVELS
 
-# Words that the tables of results and the commands use beside names of classes: f1_macro, --map X=null.
+# Words that tables of results and commands use together with names of classes: f1_macro, --map X=null.
 RESERVED = {"macro", "no answer", "null", "undefined", *LEVELS}
 
 

@@ -162,7 +162,7 @@ def _inspect_recordings(
 
 
 def _copy_recordings(paths: pd.Series, root: Path, raw: Path) -> None:
-    """Copy the recordings to `raw`, if they are not there, and delete all other WAV files in it."""
+    """Copy the recordings to `raw`, unless it is their folder, and delete all other WAV files in `raw`."""
     if root != raw:
         workers.map_threads(partial(_copy, root, raw), paths, "copying to data/raw")
     for path in set(raw.rglob("*.wav")) - {raw / path for path in paths}:
