@@ -107,7 +107,7 @@ def write_too_large_a_size(path):
     path.write_bytes(riff(FMT, DATA).replace(b"data\xa0\x0f", b"data\xff\xff"))
 
 
-def with_one(value, at):
+def replace_sample(value, at):
     return np.where(np.arange(len(X)) == at, value, X)
 
 
@@ -131,8 +131,8 @@ def flac_of_unknown_length(path):
         (lambda p: None, "no such file"),
         (write_too_large_a_size, "states 65535"),
         (flac_of_unknown_length, "encode the file again"),
-        (lambda p: made.audio(p, with_one(np.nan, at=7), subtype="FLOAT"), "sample 7 is not a fin"),
-        (lambda p: made.audio(p, with_one(np.inf, at=9), subtype="FLOAT"), "sample 9 is not a fin"),
+        (lambda p: made.audio(p, replace_sample(np.nan, at=7), subtype="FLOAT"), "sample 7 is not a fin"),
+        (lambda p: made.audio(p, replace_sample(np.inf, at=9), subtype="FLOAT"), "sample 9 is not a fin"),
         (lambda p: made.audio(p, np.zeros(50)), "silent: all 50 samples are 0; replace"),
         (lambda p: made.audio(p, np.full(50, 0.25)), "silent: all 50 samples are 0.25"),
     ],

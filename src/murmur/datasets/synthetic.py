@@ -280,14 +280,14 @@ def simulate_components(seed: int, visit: Visit, site: str) -> tuple[Beats, dict
     time = np.arange(int(rng.integers(100, 151)) * SAMPLE_RATE // 10) / SAMPLE_RATE
     beats = simulate_heart_cycles(rng, visit.rate, time[-1])
     poor = rng.random() < (0.85 if visit.poor else 0.06)  # drawn for each site
-    contact = _decibel(rng.normal(0, 2) - (11 if poor else 0))
-    noise = _decibel(rng.normal(0, 4) + (8 if poor else 0))
+    contact = _to_amplitude(rng.normal(0, 2) - (11 if poor else 0))
+    noise = _to_amplitude(rng.normal(0, 4) + (8 if poor else 0))
     return beats, {
-        "heart": contact * _heart_sounds(rng, visit.pitch, site, beats, time),
-        "murmur": contact * _murmur(rng, visit, site, beats, time),
-        "friction": noise * _friction(rng, time),
-        "speech": noise * _speech(rng, time),
-        "ambient": noise * _ambient(rng, time),
+        "heart": contact * _simulate_heart_sounds(rng, visit.pitch, site, beats, time),
+        "murmur": contact * _simulate_murmur(rng, visit, site, beats, time),
+        "friction": noise * _simulate_friction(rng, time),
+        "speech": noise * _simulate_speech(rng, time),
+        "ambient": noise * _simulate_ambient_noise(rng, time),
     }
 
 
@@ -322,7 +322,9 @@ def simulate_heart_cycles(rng: Generator, rate: float, seconds: float) -> Beats:
     return Beats(onset, period, systole, breath)
 
 
-def _heart_sounds(rng: Generator, pitch: float, site: str, beats: Beats, time: np.ndarray) -> np.ndarray:
+def _simulate_heart_sounds(
+    rng: Generator, pitch: float, site: str, beats: Beats, time: np.ndarray
+) -> np.ndarray:
     loudness = 1 - 0.15 * beats.breath + 0.07 * rng.standard_normal(len(beats.onset))
     first, second = S1_GAIN[site] * rng.uniform(0.8, 1.2), S2_GAIN[site] * rng.uniform(0.8, 1.2)
     aortic = beats.onset + beats.systole
@@ -330,14 +332,14 @@ def _heart_sounds(rng: Generator, pitch: float, site: str, beats: Beats, time: n
     low, high = pitch * np.array([33.0, 50.0, 80.0]), pitch * np.array([55.0, 85.0, 140.0])
     p2 = 0.6 if site == "PV" else 0.35
     return (
-        _tones(time, beats.onset, low, 0.025, first * loudness)
-        + _tones(time, beats.onset + 0.025, 1.3 * low, 0.02, 0.5 * first * loudness)
-        + _tones(time, aortic, high, 0.014, second * loudness)
-        + _tones(time, aortic + split, 0.9 * high, 0.014, p2 * second * loudness)
+        _generate_tones(time, beats.onset, low, 0.025, first * loudness)
+        + _generate_tones(time, beats.onset + 0.025, 1.3 * low, 0.02, 0.5 * first * loudness)
+        + _generate_tones(time, aortic, high, 0.014, second * loudness)
+        + _generate_tones(time, aortic + split, 0.9 * high, 0.014, p2 * second * loudness)
     )
 
 
-def _tones(
+def _generate_tones(
     time: np.ndarray, onsets: np.ndarray, frequencies: np.ndarray, decay: float, amplitudes: np.ndarray
 ) -> np.ndarray:
     """Return damped tones at `onsets` (s): sums of three sines (Hz) with their peak after `decay` (s)."""
@@ -387,42 +389,46 @@ def compute_murmur_envelope(disease: str, beats: Beats, time: np.ndarray) -> np.
     return mid_diastolic + presystolic
 
 
-def _murmur(rng: Generator, visit: Visit, site: str, beats: Beats, time: np.ndarray) -> np.ndarray:
+def _simulate_murmur(rng: Generator, visit: Visit, site: str, beats: Beats, time: np.ndarray) -> np.ndarray:
     if visit.disease == "N":
         return np.zeros(len(time))
     band, radiation = MURMURS[visit.disease]
     low, high = visit.pitch * np.array(band)
-    level = _decibel(GRADES[visit.grade] + radiation[site] + rng.normal(0, 1))
+    level = _to_amplitude(GRADES[visit.grade] + radiation[site] + rng.normal(0, 1))
     loudness = np.interp(
         time, beats.onset, 1 - 0.15 * beats.breath
     )  # murmurs of the left heart are softer in inspiration
-    noise = _noise(rng, len(time), low=low, high=high)
+    noise = _generate_noise(rng, len(time), low=low, high=high)
     return level * loudness * compute_murmur_envelope(visit.disease, beats, time) * noise
 
 
-def _friction(rng: Generator, time: np.ndarray) -> np.ndarray:
+def _simulate_friction(rng: Generator, time: np.ndarray) -> np.ndarray:
     """Return bursts of 0.03 to 0.25 s, about one in three seconds."""
     envelope = np.zeros(len(time))
     for _ in range(rng.poisson(time[-1] / 3)):
         burst = np.hanning(int(rng.uniform(0.03, 0.25) * SAMPLE_RATE))
         start = rng.integers(len(time) - len(burst))
-        envelope[start : start + len(burst)] += _decibel(rng.uniform(-35, -8)) * burst
-    return envelope * _noise(rng, len(time), low=60, high=700)
+        envelope[start : start + len(burst)] += _to_amplitude(rng.uniform(-35, -8)) * burst
+    return envelope * _generate_noise(rng, len(time), low=60, high=700)
 
 
-def _speech(rng: Generator, time: np.ndarray) -> np.ndarray:
+def _simulate_speech(rng: Generator, time: np.ndarray) -> np.ndarray:
     """Return noise of 150 to 800 Hz that varies about three times a second; it is mostly quiet."""
     syllables = rng.random(int(time[-1] * 6) + 2) ** 3
     envelope = np.interp(time, np.arange(len(syllables)) / 6, syllables)
-    return _decibel(rng.uniform(-60, -18)) * envelope * _noise(rng, len(time), low=150, high=800)
+    return (
+        _to_amplitude(rng.uniform(-60, -18)) * envelope * _generate_noise(rng, len(time), low=150, high=800)
+    )
 
 
-def _ambient(rng: Generator, time: np.ndarray) -> np.ndarray:
+def _simulate_ambient_noise(rng: Generator, time: np.ndarray) -> np.ndarray:
     """Return noise whose power falls by 0 to 6 dB per octave."""
-    return _decibel(rng.uniform(-45, -28)) * _noise(rng, len(time), slope=rng.uniform(0, 1))
+    return _to_amplitude(rng.uniform(-45, -28)) * _generate_noise(rng, len(time), slope=rng.uniform(0, 1))
 
 
-def _noise(rng: Generator, n: int, *, low: float = 20, high: float = 1800, slope: float = 0) -> np.ndarray:
+def _generate_noise(
+    rng: Generator, n: int, *, low: float = 20, high: float = 1800, slope: float = 0
+) -> np.ndarray:
     """Return Gaussian noise [n] of RMS 1 with amplitude 1 / f^slope from `low` to `high` Hz.
 
     Outside this band it falls by 12 dB per octave more.
@@ -433,6 +439,6 @@ def _noise(rng: Generator, n: int, *, low: float = 20, high: float = 1800, slope
     return noise / noise.std()
 
 
-def _decibel(level: float) -> float:
+def _to_amplitude(level: float) -> float:
     """Return the amplitude of a level in dB."""
     return 10 ** (level / 20)

@@ -68,12 +68,18 @@ def import_recordings(
     raw.mkdir(parents=True)
     root = reader.fetch(options, raw, download.limit)
     reading: Reading = reader.read(root, options, task)
-    table, classes, left_out = _select_recordings(
+    table, mapped, left_out = _select_recordings(
         reading, root, reader.TASKS.get(task), class_map, positive, download
     )
     _copy_recordings(table["path"], root, raw)
     card = Card(
-        *(dataset, task, *classes, reading.persons or reader.PERSONS, reader.LICENCE),
+        dataset=dataset,
+        task=task,
+        classes=mapped.classes,
+        positive=mapped.positive,
+        weights=mapped.weights,
+        persons=reading.persons or reader.PERSONS,
+        licence=reader.LICENCE,
         shareable=shareable,
         unknown_persons=int(table["person_id"].isna().sum()),
     )
@@ -111,7 +117,7 @@ def _select_recordings(
         raise MurmurError(reasons[0])
     unnamed = find_unnamed_files(root, reading)
     table, beyond_limit = _limit_patients(reading.recordings, download.limit)
-    table, classes, unwanted = map_classes(table, task, class_map, positive)
+    table, mapped, unwanted = map_classes(table, task, class_map, positive)
     table, missing = drop_missing_files(table, root, allowed=reading.in_parts)
     table, damaged = _inspect_recordings(table, root, reading.checksums, download.on_bad)
     if reading.severity and damaged:
@@ -119,8 +125,8 @@ def _select_recordings(
         labels = worst_labels(remaining, reading.severity)
         table["patient_label"] = [class_map.get(label, label) for label in labels]
     left_out = [*reading.left_out, *unnamed, *beyond_limit, *unwanted, *missing, *damaged]
-    check_remaining_classes(table, classes.classes, left_out)
-    return table, classes, left_out
+    check_remaining_classes(table, mapped.classes, left_out)
+    return table, mapped, left_out
 
 
 def _limit_patients(table: pd.DataFrame, limit: int | None) -> tuple[pd.DataFrame, LeftOut]:
@@ -189,5 +195,5 @@ def _tabulate_left_out(left_out: LeftOut) -> pd.DataFrame:
 
 
 def _make_safe(item: str) -> str:
-    """Return an item without control characters, and so that no spreadsheet reads it as a formula."""
+    """Return an item without control characters, changed if a spreadsheet would read it as a formula."""
     return "./" * bool(csvs.FORMULA.match(item)) + escape_unprintable(item)
