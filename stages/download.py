@@ -1,9 +1,10 @@
-"""Bring the data set's recordings into data/raw and describe them in one table."""
+"""Import the data set's recordings into data/raw and describe them in one table."""
 
 from murmur import params
 from murmur.errors import run_stage
 from murmur.files import atomic_write
-from murmur.recordings import download
+from murmur.recordings.download import import_recordings
+from murmur.recordings.summary import log_rate_differences, summarise_recordings
 from murmur.tables import parquet
 from murmur.tables.left_out import LEFT_OUT
 from murmur.tables.recordings import RECORDINGS
@@ -12,10 +13,11 @@ from murmur.tables.recordings import RECORDINGS
 def main() -> None:
     p = params.load("dataset", "task", "class_map", "positive", "download")
     with atomic_write("data/raw") as raw:
-        recordings, card, left_out = download.import_recordings(**vars(p), raw=raw)
+        recordings, card, left_out = import_recordings(**vars(p), raw=raw)
         parquet.write(recordings, "data/recordings.parquet", RECORDINGS, card)
         parquet.write(left_out, "data/left_out/download.parquet", LEFT_OUT)
-    print("\n".join(download.summarise(recordings, card, left_out)))
+    print("\n".join(summarise_recordings(recordings, card, left_out)))
+    log_rate_differences(recordings)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""BMD-HS's layout with every trap of the public copy, on made trees and on the real recordings."""
+"""The reader of BMD-HS, on generated data with the errors of the public copy and on the real recordings."""
 
 import os
 from collections import Counter
@@ -11,7 +11,9 @@ from murmur.errors import MurmurError
 from tests import made
 from tests.made import bmd_patient
 
-real = pytest.mark.skipif("MURMUR_DATA" not in os.environ, reason="MURMUR_DATA names no real recordings")
+real = pytest.mark.skipif(
+    "MURMUR_DATA" not in os.environ, reason="set MURMUR_DATA to a folder that holds bmd_hs"
+)
 
 
 def read(root):
@@ -24,12 +26,12 @@ def metadata(root, *rows):
 
 
 @pytest.fixture
-def lent(tmp_path, monkeypatch):
-    """A tree of two patients a class as `$MURMUR_DATA/bmd_hs`, and the download stage's work on it."""
+def import_bmd_hs(tmp_path, monkeypatch):
+    """Generate `$MURMUR_DATA/bmd_hs` with two patients per class; return a function that imports it."""
     monkeypatch.setenv("MURMUR_DATA", str(tmp_path))
     made.bmd_hs(tmp_path / "bmd_hs", made.BMD_PATIENTS[:12], seconds=0.05)
     keys = {"task": "disease", "remote": "private"}
-    return lambda **more: made.download("bmd_hs", tmp_path / "out", **keys | more)
+    return lambda **changes: made.download("bmd_hs", tmp_path / "out", **keys | changes)
 
 
 def test_a_patient_has_eight_recordings(tmp_path):
@@ -51,12 +53,12 @@ def test_a_patient_has_eight_recordings(tmp_path):
         ({"MS": "1"}, "MS"),
     ],
 )
-def test_two_diseases_are_md(tmp_path, flags, label):
+def test_a_patient_with_two_diseases_is_md(tmp_path, flags, label):
     row = bmd_patient("001") | {"N": "0"} | flags
     assert set(read(made.bmd_hs(tmp_path, [row], seconds=0.05))["label"]) == {label}
 
 
-def test_metadata_may_be_missing_in_whole_or_in_part(tmp_path):
+def test_some_or_all_metadata_may_be_missing(tmp_path):
     made.bmd_hs(tmp_path, made.BMD_PATIENTS[:4], seconds=0.05, metadata=False)
     assert read(tmp_path)[["sex", "age_group"]].isna().all(axis=None)
     metadata(tmp_path, ("patient_000", "9", "M"), ("patient_001", "", "F"), ("patient_002", "70.0", ""))
@@ -65,26 +67,26 @@ def test_metadata_may_be_missing_in_whole_or_in_part(tmp_path):
     assert list(table["age_group"]) == ["0-9", None, "70-79", None]
 
 
-def test_a_file_with_digits_after_its_name(tmp_path):
+def test_a_file_with_digits_after_its_name_is_found(tmp_path):
     made.bmd_hs(tmp_path, [bmd_patient("085", "MD")], seconds=0.05)
     (tmp_path / "train/MD_085_sit_Tri.wav").rename(tmp_path / "train/MD_085_sit_Tri6_06.wav")
     made.audio(tmp_path / "train/MD_085_sit_Mit (copy).wav")
     table = read(tmp_path).set_index("recording_id")["path"]
     assert table["MD_085_sit_Tri"] == "train/MD_085_sit_Tri6_06.wav"
     assert table["MD_085_sit_Mit"] == "train/MD_085_sit_Mit.wav"
-    made.audio(tmp_path / "train/MD_085_sit_Tri7.wav")  # which of the two is it?
+    made.audio(tmp_path / "train/MD_085_sit_Tri7.wav")  # now two files match
     assert read(tmp_path).set_index("recording_id")["path"]["MD_085_sit_Tri"] == "train/MD_085_sit_Tri.wav"
 
 
 @pytest.mark.parametrize(
     "rows, words",
     [
-        ([bmd_patient("1"), bmd_patient("2", AS="1")], "row 3: N is 1 beside a disease; mend"),
-        ([bmd_patient("1"), bmd_patient("2", N="0")], "row 3: no disease and no N is 1"),
+        ([bmd_patient("1"), bmd_patient("2", AS="1")], "row 3: both N and a disease are 1; correct"),
+        ([bmd_patient("1"), bmd_patient("2", N="0")], "row 3: neither N nor a disease is 1"),
         ([bmd_patient("1"), bmd_patient("2", MR="yes")], "row 3: one of AS, AR, MR, MS, N is not 0 or 1"),
         ([bmd_patient("1"), bmd_patient("2", MR="")], "row 3: one of AS, AR, MR, MS, N is not 0 or 1"),
-        ([bmd_patient("1"), bmd_patient("2"), bmd_patient("1")], "row 4: the patient stands in two rows"),
-        ([bmd_patient("1"), bmd_patient("2"), bmd_patient("1 ")], "row 4: the patient stands in two rows"),
+        ([bmd_patient("1"), bmd_patient("2"), bmd_patient("1")], "row 4: the patient is in two rows"),
+        ([bmd_patient("1"), bmd_patient("2"), bmd_patient("1 ")], "row 4: the patient is in two rows"),
         (
             [bmd_patient("1"), bmd_patient("2", patient_id="Patient_1")],
             "row 3: patient_id 'Patient_1' differs from 'patient_1' of row 2",
@@ -97,7 +99,7 @@ def test_a_file_with_digits_after_its_name(tmp_path):
             [bmd_patient("1"), bmd_patient("02", recording_3="N_3_sup_Pul")],
             "row 3: N_3_sup_Pul is of another patient; correct the row",
         ),
-        ([bmd_patient("1", recording_8="../x")], "row 2: a recording is not named XX_NNN_sup_Mit"),
+        ([bmd_patient("1", recording_8="../x")], "row 2: a recording is not named like XX_NNN_sup_Mit"),
         (
             [bmd_patient("1"), {k: v if k < "a" else "" for k, v in bmd_patient("2").items()}],
             "row 3: patient_id",
@@ -111,12 +113,12 @@ def test_bad_rows_are_named(tmp_path, rows, words):
         read(tmp_path)
 
 
-def test_a_patient_without_recordings_is_named_and_an_empty_cell_is_none(tmp_path):
-    gone = {f"recording_{k}": "" for k in range(1, 9)}
+def test_a_patient_without_recordings_is_named_and_an_empty_cell_is_skipped(tmp_path):
+    empty = {f"recording_{k}": "" for k in range(1, 9)}
     made.bmd_hs(tmp_path, [bmd_patient("001"), bmd_patient("002", recording_5="")], seconds=0.05)
     assert len(read(tmp_path)) == 15
-    made.write_csv(tmp_path / "train.csv", [bmd_patient("001"), bmd_patient("002", **gone)])
-    with pytest.raises(MurmurError, match=r"train\.csv: row 3: names no recording; name one"):
+    made.write_csv(tmp_path / "train.csv", [bmd_patient("001"), bmd_patient("002", **empty)])
+    with pytest.raises(MurmurError, match=r"train\.csv: row 3: names no recording; add one"):
         read(tmp_path)
     (tmp_path / "train.csv").unlink()
     with pytest.raises(MurmurError, match=r"train\.csv: cannot be read"):
@@ -127,9 +129,9 @@ def test_a_patient_without_recordings_is_named_and_an_empty_cell_is_none(tmp_pat
     "row, words",
     [
         (("patient_001", "35", "X"), "row 3: Gender is not M or F"),
-        (("patient_001", "old", "F"), "row 3: Age is no number of years"),
-        (("patient_001", "-3", "F"), "row 3: Age is no number of years"),
-        (("patient_000", "35", "F"), "row 3: the patient stands in two rows"),
+        (("patient_001", "old", "F"), "row 3: Age is not a number of years"),
+        (("patient_001", "-3", "F"), "row 3: Age is not a number of years"),
+        (("patient_000", "35", "F"), "row 3: the patient is in two rows"),
         (("Patient_001", "35", "F"), "row 3: patient_id 'Patient_001' is 'patient_001' in the data set"),
     ],
 )
@@ -140,12 +142,12 @@ def test_bad_metadata_is_named(tmp_path, row, words):
         read(tmp_path)
 
 
-def test_a_part_comes_through_the_door(lent, tmp_path):
+def test_a_part_of_the_data_set_is_imported(import_bmd_hs, tmp_path):
     folder = tmp_path / "bmd_hs/train"
     (folder / "N_000_sit_Aor.wav").unlink()
     for site in ("Mit", "Tri"):
         made.audio(folder / f"MD_022_sup_{site}.wav")
-    recordings, card, left_out = lent()
+    recordings, card, left_out = import_bmd_hs()
     assert len(recordings) == 95 and set(recordings["source"]) == {"bmd_hs"}
     assert (card.classes, card.positive) == (
         ("N", "AS", "AR", "MS", "MR", "MD"),
@@ -154,19 +156,19 @@ def test_a_part_comes_through_the_door(lent, tmp_path):
     assert dict(left_out[["item", "reason"]].values) == {
         "train/MD_022_sup_Mit.wav": "no table names this file",
         "train/MD_022_sup_Tri.wav": "no table names this file",
-        "N_000_sit_Aor": "the file is not there",
+        "N_000_sit_Aor": "the file is missing",
     }
 
 
-def test_what_may_not_be_passed_on_has_a_remote_of_its_own(lent, tmp_path):
-    said = r"download\.remote: bmd_hs's licence \(CC BY-NC-ND 4\.0\) does .*-S download\.remote=private"
-    with pytest.raises(MurmurError, match=said):
-        lent(remote=None)
+def test_data_that_must_not_be_shared_need_a_private_remote(import_bmd_hs, tmp_path):
+    message = r"bmd_hs's licence \(CC BY-NC-ND 4\.0\) does not permit .*-S download\.remote=private"
+    with pytest.raises(MurmurError, match=rf"download\.remote: {message}"):
+        import_bmd_hs(remote=None)
     assert not (tmp_path / "out").exists()
-    assert len(lent(remote="private")[0]) == 96
+    assert len(import_bmd_hs(remote="private")[0]) == 96
 
 
-def test_nobody_fetches_it_but_the_user(tmp_path, monkeypatch):
+def test_a_missing_folder_is_named_with_the_web_page(tmp_path, monkeypatch):
     monkeypatch.setenv("MURMUR_DATA", str(tmp_path))
     with pytest.raises(
         MurmurError, match=rf"^{tmp_path}/bmd_hs: .*get it from https://github\.com/sani002/BMD"
@@ -188,7 +190,7 @@ def test_the_real_recordings():
 
 
 @real
-def test_real_recordings_come_through_the_door(tmp_path):
+def test_the_real_recordings_are_imported(tmp_path):
     keys = {"task": "disease", "remote": "private", "limit": 16, "class_map": {"AR": "MR", "N": None}}
     recordings, _, left_out = made.download("bmd_hs", tmp_path / "out", positive=["MD"], **keys)
     assert recordings["patient_id"].nunique() == 16 and len(recordings) == 128

@@ -1,4 +1,4 @@
-"""CirCor's layout with every trap of the public copies, on made trees and on the real recordings."""
+"""The reader of CirCor, on generated data with the errors of public copies and on the real recordings."""
 
 import os
 from pathlib import Path
@@ -7,6 +7,7 @@ import pytest
 
 from murmur.datasets import circor
 from murmur.errors import MurmurError
+from murmur.tables.left_out import classify_reasons
 from tests import made
 from tests.made import patient
 
@@ -28,8 +29,8 @@ def tree(tmp_path):
 
 
 @pytest.fixture
-def lent(tmp_path, monkeypatch):
-    """A CirCor tree as `$MURMUR_DATA/circor`, and the download stage's work on it."""
+def import_circor(tmp_path, monkeypatch):
+    """Generate `$MURMUR_DATA/circor`; return a function that imports it."""
     monkeypatch.setenv("MURMUR_DATA", str(tmp_path))
     made.circor(tmp_path / "circor")
     return lambda **keys: made.download("circor", tmp_path / "out", **keys)
@@ -37,7 +38,7 @@ def lent(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
 @pytest.mark.parametrize("sites", ["Locations", "Recording locations:"])
-def test_table_in_all_its_spellings(tmp_path, newline, sites):
+def test_all_spellings_of_the_table_are_read(tmp_path, newline, sites):
     rows = [{sites if k == "Recording locations:" else k: v for k, v in row.items()} for row in made.PATIENTS]
     made.circor(tmp_path, sums=False)
     made.write_csv(tmp_path / "training_data.csv", rows, newline=newline)
@@ -49,7 +50,7 @@ def test_table_in_all_its_spellings(tmp_path, newline, sites):
     assert table.loc["1002_PV", "person_id"] == "1002"
 
 
-def test_nan_is_missing(tmp_path):
+def test_nan_is_a_missing_value(tmp_path):
     table = read(made.circor(tmp_path, [patient("1", Age="nan", Sex=""), *made.PATIENTS]))
     assert table.loc[table["patient_id"] == "1", ["sex", "age_group"]].isna().all(axis=None)
     assert set(table.loc[table["patient_id"] != "1", "age_group"]) == {"Child"}
@@ -76,22 +77,25 @@ def test_linked_ids_are_one_person(tmp_path, links, persons):
 
 
 @pytest.mark.parametrize(
-    "option, heard, labels",
+    "option, murmur_sites, labels",
     [
         ("patient", "AV", ["Present", "Present"]),
         ("site", "AV", ["Present", "Absent"]),
         ("site", "PV+AV", ["Present", "Present"]),
-        ("site", "nan", ["Present", "Present"]),  # nobody said where
+        ("site", "nan", ["Present", "Present"]),  # the sites are not known
     ],
 )
-def test_label_of_a_site(tmp_path, option, heard, labels):
-    rows = [patient("1", "AV+PV", "Present", **{"Murmur locations": heard}), patient("2", "AV", "Unknown")]
+def test_recordings_are_labelled_by_patient_or_by_site(tmp_path, option, murmur_sites, labels):
+    rows = [
+        patient("1", "AV+PV", "Present", **{"Murmur locations": murmur_sites}),
+        patient("2", "AV", "Unknown"),
+    ]
     table = read(made.circor(tmp_path, rows), recording_label=option)
     assert list(table["label"]) == [*labels, "Unknown"]
     assert list(table["patient_label"]) == ["Present", "Present", "Unknown"]
 
 
-def test_outcome(tree, tmp_path):
+def test_the_outcome_is_read(tree, tmp_path):
     assert list(read(tree, "outcome", recording_label="site")["label"]) == ["Abnormal"] * 2 + [
         "Normal"
     ] * 3 + ["Abnormal"]
@@ -104,11 +108,11 @@ def test_outcome(tree, tmp_path):
 @pytest.mark.parametrize(
     "rows, words",
     [
-        ([patient("1"), patient("2"), patient("1")], "row 4: the patient stands in two rows; keep one"),
+        ([patient("1"), patient("2"), patient("1")], "row 4: the patient is in two rows; keep one"),
         ([patient("1"), patient("2", Murmur="present")], "patient 2: Murmur is 'present', expected one of"),
-        ([patient("1"), patient("2", Murmur="nan")], "patient 2: Murmur is None, .*; mend the row"),
+        ([patient("1"), patient("2", Murmur="nan")], "patient 2: Murmur is None, .*; correct or remove"),
         ([patient("1"), patient("")], "row 3: Patient ID is empty; fill it in"),
-        ([patient("1"), patient("1.0")], "row 3: the patient stands in two rows; keep one"),
+        ([patient("1"), patient("1.0")], "row 3: the patient is in two rows; keep one"),
         ([patient("1", "av")], "row 2: Locations is not AV, PV, TV, MV or Phc, joined by"),
         ([patient("1", "AV+../PV")], "row 2: Locations is not AV, PV"),
         ([patient("1", **{"Murmur locations": "Av"})], "row 2: Murmur locations is not AV, PV"),
@@ -131,7 +135,7 @@ def test_bad_rows_are_named(tmp_path, rows, words):
 @pytest.mark.parametrize(
     "content, words", [(None, "cannot be read"), (b"", "cannot be read"), (b"\xff\xfe,", "cannot be")]
 )
-def test_a_table_that_is_none(tmp_path, content, words):
+def test_an_unreadable_or_empty_table_is_named(tmp_path, content, words):
     if content is not None:
         (tmp_path / "training_data.csv").write_bytes(content)
     with pytest.raises(MurmurError, match=rf"training_data\.csv: {words}.*; fetch the data set's own table"):
@@ -142,8 +146,8 @@ def test_a_table_that_is_none(tmp_path, content, words):
         read(tmp_path)
 
 
-def test_whole_tree_comes_through_the_door(lent, tmp_path):
-    recordings, card, left_out = lent()
+def test_the_data_set_is_imported(import_circor, tmp_path):
+    recordings, card, left_out = import_circor()
     assert len(recordings) == 6 and left_out.empty
     assert (card.classes, card.positive) == (("Present", "Unknown", "Absent"), ("Present",))
     assert card.weights == (5 * 179, 3 * 68, 695)
@@ -153,54 +157,55 @@ def test_whole_tree_comes_through_the_door(lent, tmp_path):
     assert set(recordings["n_samples"]) == {2000} and recordings["audio_sha256"].is_unique
 
 
-def test_parts_of_the_tree_are_listed(lent, tmp_path):
+def test_missing_and_unnamed_files_are_listed(import_circor, tmp_path):
     folder = tmp_path / "circor/training_data"
     (folder / "1002_AV_2.wav").unlink()
     made.audio(folder / "9999_AV.wav")
     made.audio(folder / "9999_PV.WAV")
-    (folder / "1001_AV.tsv").write_text("0\t0.1\t1\n")  # no other has one, and txt and hea are missing too
-    recordings, _, left_out = lent()
+    (folder / "1001_AV.tsv").write_text("0\t0.1\t1\n")  # other recordings need no such file
+    recordings, _, left_out = import_circor()
     assert len(recordings) == 5
     assert dict(left_out[["item", "reason"]].values) == {
         "training_data/9999_AV.wav": "no table names this file",
         "training_data/9999_PV.WAV": "no table names this file",
-        "1002_AV_2": "the file is not there",
+        "1002_AV_2": "the file is missing",
     }
+    assert "another reason" not in classify_reasons(left_out["reason"])
 
 
-def test_checksums_are_honoured(lent, tmp_path):
+def test_checksums_are_verified(import_circor, tmp_path):
     made.audio(tmp_path / "circor/training_data/1001_AV.wav", made.noise())
     with pytest.raises(
         MurmurError, match=r"1 recordings cannot be used[^\n]*\n *\S+/1001_AV\.wav: its sha256 is not"
     ):
-        lent()
-    recordings, _, left_out = lent(on_bad="leave_out")
+        import_circor()
+    recordings, _, left_out = import_circor(on_bad="leave_out")
     assert len(recordings) == 5 and list(left_out["item"]) == ["1001_AV"]
     with (tmp_path / "circor/training_data.csv").open("a") as file:
         file.write(",".join(patient("1004").values()) + "\n")
     with pytest.raises(MurmurError, match=r"training_data\.csv: its sha256 is not the data set's; fetch"):
-        lent()
+        import_circor()
     (tmp_path / "circor/training_data.csv").unlink()
     with pytest.raises(MurmurError, match=r"training_data\.csv: cannot be read.*; fetch"):
-        lent()
+        import_circor()
     with (tmp_path / "circor/SHA256SUMS.txt").open("a") as file:
         file.write("\n<html>not found</html>\n")
     with pytest.raises(MurmurError, match=r"SHA256SUMS\.txt: line 8 is not 'sha256 name'; delete the file"):
-        lent()
+        import_circor()
 
 
-def test_limit_takes_the_first_patients(lent):
-    recordings, _, left_out = lent(limit=2, class_map={"Unknown": None})
+def test_the_limit_keeps_the_first_patients(import_circor):
+    recordings, _, left_out = import_circor(limit=2, class_map={"Unknown": None})
     assert list(recordings["patient_id"].unique()) == ["1001", "1002"]
     assert dict(left_out[["item", "reason"]].values) == {"1003_MV": "beyond download.limit 2"}
     with pytest.raises(
         MurmurError, match=r"no recording of class Unknown is left; .*Unknown: null.*raise download\.lim"
     ):
-        lent(limit=2)
+        import_circor(limit=2)
 
 
 @pytest.mark.parametrize(
-    "class_map, positive, classes, wanted, labels",
+    "class_map, positive, classes, expected, labels",
     [
         ({}, ["Unknown", "Present"], "Present Unknown Absent", "Unknown Present", "Present Absent Unknown"),
         ({"Unknown": "Present"}, None, "Present Absent", "Present", "Present Absent Present"),
@@ -209,17 +214,17 @@ def test_limit_takes_the_first_patients(lent):
         ({"Unknown": None}, ["Absent"], "Present Absent", "Absent", "Present Absent"),
     ],
 )
-def test_classes_are_merged_and_left_out(lent, class_map, positive, classes, wanted, labels):
-    recordings, card, left_out = lent(class_map=class_map, positive=positive)
-    assert (card.classes, card.positive) == (tuple(classes.split()), tuple(wanted.split()))
+def test_classes_are_merged_and_left_out(import_circor, class_map, positive, classes, expected, labels):
+    recordings, card, left_out = import_circor(class_map=class_map, positive=positive)
+    assert (card.classes, card.positive) == (tuple(classes.split()), tuple(expected.split()))
     assert list(recordings.drop_duplicates("patient_id")["label"]) == labels.split()
-    out = None in class_map.values()
-    assert list(left_out["reason"]) == ["class Unknown is left out by class_map"] * out
-    assert sum(card.weights) == 5 * 179 + 695 + 3 * 68 * (not out)
+    is_dropped = None in class_map.values()
+    assert list(left_out["reason"]) == ["class Unknown is left out by class_map"] * is_dropped
+    assert sum(card.weights) == 5 * 179 + 695 + 3 * 68 * (not is_dropped)
 
 
-def test_left_out_names_the_class_that_was_left_out(lent):
-    *_, left_out = lent(
+def test_the_reason_names_the_class_that_was_left_out(import_circor):
+    *_, left_out = import_circor(
         class_map={"Present": None}, positive=["Unknown"], options={"recording_label": "site"}
     )
     assert dict(left_out[["item", "reason"]].values) == dict.fromkeys(
@@ -230,7 +235,10 @@ def test_left_out_names_the_class_that_was_left_out(lent):
 @pytest.mark.parametrize(
     "keys, words",
     [
-        ({"class_map": {"present": None}}, "class_map: no class present; there are Present, Unknown, Absent"),
+        (
+            {"class_map": {"present": None}},
+            "class_map: no class present; the classes are Present, Unknown, Absent",
+        ),
         ({"positive": ["Presnt"]}, r"positive: \['Presnt'\] must name some, not all"),
         ({"positive": []}, r"positive: \[\] must name some, not all, of the classes Present, Unknown"),
         ({"positive": ["Present", "Unknown", "Absent"]}, "positive: .* must name some, not all"),
@@ -240,9 +248,9 @@ def test_left_out_names_the_class_that_was_left_out(lent):
         ({"options": {"recording_label": "sites"}}, "download.circor: recording_label: .*'patient' or"),
     ],
 )
-def test_bad_keys_are_named(lent, tmp_path, keys, words):
+def test_bad_keys_are_named(import_circor, tmp_path, keys, words):
     with pytest.raises(MurmurError, match=words):
-        lent(**keys)
+        import_circor(**keys)
     assert not list(tmp_path.glob("out*"))
 
 
@@ -262,7 +270,7 @@ def test_the_real_recordings():
 
 
 @real
-def test_real_recordings_come_through_the_door_with_their_checksums(tmp_path):
+def test_the_real_recordings_are_imported(tmp_path):
     recordings, _, left_out = made.download(
         "circor", tmp_path / "out", limit=9, class_map={"Unknown": "Absent"}
     )
@@ -273,29 +281,31 @@ def test_real_recordings_come_through_the_door_with_their_checksums(tmp_path):
     )
 
 
-def test_none_of_the_recordings_is_there(lent, tmp_path):
+def test_a_data_set_without_its_recordings_is_named(import_circor, tmp_path):
     root = tmp_path / "circor"
     for path in root.rglob("*.wav"):
         path.unlink()
-    words = rf"circor/training_data/1001_AV\.wav: none of the 6 files .* expected at {root}/training_data;"
+    words = (
+        rf"circor/training_data/1001_AV\.wav: all 6 files .* are missing; expected in {root}/training_data;"
+    )
     with pytest.raises(MurmurError, match=words):
-        lent()
+        import_circor()
 
 
-def test_murmur_data_that_is_the_folder_itself(lent, tmp_path, monkeypatch):
+def test_murmur_data_must_not_be_the_data_set_itself(import_circor, tmp_path, monkeypatch):
     for base in (tmp_path / "circor", (tmp_path / "circor").rename(tmp_path / "circor-1.0.3")):
         monkeypatch.setenv("MURMUR_DATA", str(base))
         if base.is_dir():
             with pytest.raises(
                 MurmurError, match=rf"^MURMUR_DATA: {base} is the folder of circor itself; name"
             ):
-                lent()
+                import_circor()
 
 
-def test_a_copy_one_folder_too_deep(lent, tmp_path):
+def test_a_copy_one_folder_too_deep_is_found(import_circor, tmp_path):
     (tmp_path / "circor").rename(tmp_path / "whole")
     (tmp_path / "circor").mkdir()
     (tmp_path / "whole").rename(tmp_path / "circor/1.0.3")
     words = rf"training_data\.csv: cannot .*; it is in {tmp_path}/circor/1\.0\.3: move what is there to"
     with pytest.raises(MurmurError, match=words):
-        lent()
+        import_circor()

@@ -19,7 +19,7 @@ from murmur.evaluation.results import (
     summarise,
 )
 from murmur.params.validation import check
-from murmur.recordings import download
+from murmur.recordings.classes import check_class_names
 from murmur.reporting import spectrograms
 from murmur.sections.experiment import Params
 from murmur.tables.csv_input import read_csv
@@ -308,31 +308,31 @@ def test_every_name_of_a_class_that_a_fixed_column_has_too_is_refused(made):
     }
     assert collide == {"macro"}
     for name in (*collide, levels.NO_ANSWER, *LEVELS, "Macro", "No_Answer"):
-        with pytest.raises(MurmurError, match=r"has a meaning of its own .*class_map renames"):
-            download._check_names(("ill", name))
+        with pytest.raises(MurmurError, match=r"is empty or a reserved word .*class_map renames"):
+            check_class_names(("ill", name))
 
 
 @pytest.mark.parametrize(
     ("names", "words"),
     [
-        (("ill", ""), "class '' has a meaning of its own"),
-        (("ill", "null"), "class 'null' has a meaning of its own"),
+        (("ill", ""), "class '' is empty or a reserved word"),
+        (("ill", "null"), "class 'null' is empty or a reserved word"),
         (("Ill", "ill"), "class 'ill' differs from 'Ill' only in case"),
         (("a  b", "A b"), "class 'A b' differs from 'a  b' only in case, spaces"),
         (("\uff21", "A"), "class 'A' differs from '\uff21' only in case, spaces or the form of its letters"),
         (("ill", "x\ny"), r"class 'x\\ny' has a space at an end or a character that cannot be printed"),
         (("ill", "x "), "class 'x ' has a space"),
-        (("ill", "../../x"), "class '../../x' would be a folder elsewhere"),
-        (("ill", "/x"), "class '/x' would be a folder elsewhere"),
-        (("ill", ".."), "would be a folder elsewhere"),
-        (("ill", "=cmd|' /C x'!A0"), "begins as a spreadsheet's formula"),
+        (("ill", "../../x"), "class '../../x' would be a path to another folder"),
+        (("ill", "/x"), "class '/x' would be a path to another folder"),
+        (("ill", ".."), "would be a path to another folder"),
+        (("ill", "=cmd|' /C x'!A0"), "begins like a formula of a spreadsheet"),
         (("ill", "</script><script>alert(1)"), "would end the script"),
         (("ill", "<!--"), "would end the script"),
     ],
 )
 def test_names_of_classes_that_cannot_be_told_apart_are_refused(names, words):
     with pytest.raises(MurmurError, match=words):
-        download._check_names(names)
+        check_class_names(names)
 
 
 ODD = [("0", "1", "2"), ("True", "False", "None"), ("1.0", "2.0", "nan"), ("-1", "2024-01-02", "1e5")]
@@ -342,7 +342,7 @@ ODD += [("a,b", 'a"b', "a|b"), ("<b>", "$x$", "a/b"), ("uar", "calibrated", "auc
 @pytest.mark.parametrize("names", ODD)
 def test_classes_of_odd_names_have_the_same_figures(made, names, tmp_path):
     made["options"] = options(draws=5)
-    download._check_names(names)
+    check_class_names(names)
     plain = evaluate_predictions(**renamed(made, ("Qx", "Qy", "Qz")))
     found = evaluate_predictions(**renamed(made, names))
     assert found.summary == pytest.approx(plain.summary)

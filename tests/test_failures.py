@@ -80,9 +80,9 @@ def promise_more(path):
 BROKEN = {
     "cut": (
         made.cut,
-        "cut short: its header promises 4000 bytes of samples, 1978 are there; fetch the file again",
+        "cut short: its header states 4000 bytes of samples, the file has 1978; fetch the file again",
     ),
-    "promises more": (promise_more, "cut short: its header promises 1048576 bytes .* fetch the file again"),
+    "promises more": (promise_more, "cut short: its header states 1048576 bytes .* fetch the file again"),
     "empty": (lambda p: p.write_bytes(b""), "not readable as audio .*; replace the file"),
     "header only": (
         lambda p: p.write_bytes(p.read_bytes()[:40] + bytes(4)),
@@ -108,7 +108,7 @@ def test_a_broken_recording(project, what):
     fails(
         project,
         "download",
-        rf"1 recordings cannot be used; mend .*leave_out[^\n]*\n *own/2\.wav: {words}",
+        rf"1 recordings cannot be used; fix the files.*leave_out[^\n]*\n *own/2\.wav: {words}",
     )
     run("download", **{"download.on_bad": "leave_out"})
     left_out = parquet.read(OUTS[0], LEFT_OUT)
@@ -160,7 +160,7 @@ def test_what_is_only_unusual_is_taken(project, samples, how, expected):
         ({"download.limt": 3}, "params.yaml: unknown key download.limt; known are limit"),
         ({"dataset": "folders"}, "dataset: no data set 'folders'; there are .*folder, pascal, synthetic"),
         ({"dataset": "circor.x"}, "dataset: not a name: .* .it is 'circor.x'"),
-        ({"class_map": {"il": None}}, "class_map: no class il; there are ill, well"),
+        ({"class_map": {"il": None}}, "class_map: no class il; the classes are ill, well"),
         ({"class_map": {"well": None}}, r"class_map: 1 class is left \(ill\); a task needs two"),
         (
             {"positive": ["sick"]},
@@ -177,8 +177,11 @@ def test_a_bad_key(project, changes, words):
 @pytest.mark.parametrize(
     "spoil, words",
     [
-        (lambda p: (p / "own/3.wav").unlink(), r"own/3\.wav: the table names it, but .*put it there or"),
-        (lambda p: write(p, "path,label\n0.wav,ill\n0.wav,well\n"), r"csv: row 3: recording 0 is named tw"),
+        (
+            lambda p: (p / "own/3.wav").unlink(),
+            r"own/3\.wav: the table names this file, but .*add the file or",
+        ),
+        (lambda p: write(p, "path,label\n0.wav,ill\n0.wav,well\n"), r"csv: row 3: recording 0 is in two"),
         (lambda p: write(p, "path,label\n0.wav,ill\n1.wav,\n"), r"own/recordings\.csv: row 3: label is em"),
         (lambda p: write(p, "path,label\n0.wav,ill\n/1.wav,ill\n"), r"row 3: /1\.wav is not a path inside"),
     ],
@@ -191,8 +194,8 @@ def test_a_bad_folder(project, spoil, words):
 @pytest.mark.parametrize(
     "patients, spoil, changes, words",
     [
-        ([made.PATIENTS[0]] * 2, None, {}, r"data\.csv: row 3: the patient stands in two rows; keep one"),
-        ([made.patient("7", murmur="Maybe")], None, {}, "patient 7: Murmur is 'Maybe', expected .*; mend"),
+        ([made.PATIENTS[0]] * 2, None, {}, r"data\.csv: row 3: the patient is in two rows; keep one"),
+        ([made.patient("7", murmur="Maybe")], None, {}, "patient 7: Murmur is 'Maybe', expected .*; correct"),
         (made.PATIENTS, "training_data.csv", {}, r"training_data\.csv: its sha256 is not .*; fetch"),
         (made.PATIENTS, "training_data/1003_MV.wav", {}, r"\n  \S*/1003_MV\.wav: its sha256 is .*; fetch"),
         (made.PATIENTS, None, {"task": "murmer"}, "task: circor has no task 'murmer'; it has murmur, outc"),
@@ -217,7 +220,7 @@ def test_under_murmur_data_parts_may_be_missing(project):
     run("download", dataset="circor", positive=None)
     reasons = parquet.read(OUTS[0], LEFT_OUT).set_index("item")["reason"]
     assert dict(reasons) == {
-        "1002_PV": "the file is not there",
+        "1002_PV": "the file is missing",
         "training_data/5_AV.wav": "no table names this file",
     }
     assert len(parquet.read(OUTS[2], RECORDINGS)) == 5

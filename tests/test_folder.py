@@ -1,4 +1,4 @@
-"""A folder of one's own, as people really write them."""
+"""The reader of a folder of own recordings, on tables with the errors that people make."""
 
 import os
 import re
@@ -8,7 +8,8 @@ import pytest
 
 from murmur.datasets import folder
 from murmur.errors import MurmurError
-from murmur.recordings.download import _note_own_folder, summarise
+from murmur.recordings.download import _log_unused_folder
+from murmur.recordings.summary import log_rate_differences, summarise_recordings
 from murmur.sections.download import Download
 from murmur.tables import parquet
 from murmur.tables.left_out import LEFT_OUT
@@ -34,16 +35,16 @@ def read(root):
     ],
     ids=["plain", "CRLF", "BOM", "Excel", "spaces"],
 )
-def test_the_table_however_it_was_saved(tmp_path, style):
+def test_the_table_is_read_in_all_formats(tmp_path, style):
     table = read(made.folder(tmp_path, **style))
     assert list(table["path"]) == ["a.wav", "b.wav", "c.wav", "d.wav"]
     assert list(table["recording_id"]) == list(table["patient_id"]) == [*"abcd"]
-    assert table["person_id"].isna().all(), "no column names a person"
+    assert table["person_id"].isna().all(), "there is no column of persons"
     assert list(table["label"]) == list(table["patient_label"]) == ["ill", "well"] * 2
     assert set(table["site"]) == {"unspecified"} and table[["role", "sex", "age_group"]].isna().all(axis=None)
 
 
-def test_every_column_is_used_and_gaps_are_filled(tmp_path):
+def test_every_column_is_used_and_missing_values_are_filled(tmp_path):
     known = {"patient_id": "p1", "person_id": "Ann", "site": "AV", "patient_label": "ill", "role": "train"}
     rows = [
         row("one/a.wav", "well", **known, sex="F", age_group="old"),
@@ -73,7 +74,7 @@ def test_every_column_is_used_and_gaps_are_filled(tmp_path):
     assert list(table["sex"].fillna("-")) == ["F", "F", "-", "-"]
 
 
-def test_blank_rows_are_passed_over_and_lines_are_counted_with_them(tmp_path):
+def test_blank_rows_are_skipped_but_counted_in_row_numbers(tmp_path):
     made.folder(tmp_path)
     path = tmp_path / "recordings.csv"
     path.write_text("path,label\na.wav,ill\n\n,\nb.wav,well\n\n\n")
@@ -89,17 +90,17 @@ def test_blank_rows_are_passed_over_and_lines_are_counted_with_them(tmp_path):
     "text, words",
     [
         ("file,label\na.wav,ill\n", r"no column path; .*\(it is 'file, label'\)"),
-        ("path;label\na.wav;ill\n", "no column path, label; .* commas between .*'path;label'"),
-        ("path,label,lable\na.wav,ill,x\n", "unknown column lable; known are path, label, patient_id"),
+        ("path;label\na.wav;ill\n", "no column path, label; .* separated by commas: .*'path;label'"),
+        ("path,label,lable\na.wav,ill,x\n", "unknown column lable; the columns are path, label, patient_id"),
         ("path,label,label\na.wav,ill,x\n", "the column label is there twice; keep one"),
         ("path,label,label \na.wav,ill,x\n", "the column label is there twice; keep one"),
         ("path,label,\na.wav,ill,x\n", "column 3 has no name"),
         ("path,label\na.wav,ill\n,well\n", "row 3: path is empty"),
         ("path,label\na.wav,nan\n", "row 2: label is empty"),
         ("path,label\na.wav,ill\nb.wav,NA\n", "row 3: label is empty; fill it in or take the row out"),
-        ("path,label\na.wav,ill\nb.wav,ill\na.wav,well\n", "row 4: recording a is named twice; keep one row"),
-        ("path,label\na.wav,ill\n./a.wav,ill\n", "row 3: recording a is named twice"),
-        ("path,label\na.wav,ill\na.flac,ill\n", "row 3: recording a is named twice; .*rename a file"),
+        ("path,label\na.wav,ill\nb.wav,ill\na.wav,well\n", "row 4: recording a is in two rows; keep one row"),
+        ("path,label\na.wav,ill\n./a.wav,ill\n", "row 3: recording a is in two rows"),
+        ("path,label\na.wav,ill\na.flac,ill\n", "row 3: recording a is in two rows; .*rename a file"),
         ("path,label\na.wav,ill\n../b.wav,ill\n", r"row 3: \.\./b\.wav is not a path inside the folder"),
         ("path,label\n/tmp/a.wav,ill\n", r"row 2: /tmp/a\.wav is not a path inside the folder"),
         ("path,label\n.,ill\n", r"row 2: \. is not a path inside the folder"),
@@ -107,7 +108,10 @@ def test_blank_rows_are_passed_over_and_lines_are_counted_with_them(tmp_path):
         ("path,label,quality\na.wav,ill,poor\nb.wav,ill,bad\n", "row 3: quality is not good or poor; write"),
         ("path,label,patient_id\na.wav,ill,1\nb.wav,well,1\n", "row 2: .* patient 1 differ .*patient_label"),
         ("path,label,patient_id,patient_label\na,x,1,x\nb,x,2,x\nc,y,2,y\n", "row 3: .* patient 2 differ"),
-        ("path,label,patient_id,person_id\na,x,1,A\nb,x,1,B\n", "row 2: patient 1 is more than one person"),
+        (
+            "path,label,patient_id,person_id\na,x,1,A\nb,x,1,B\n",
+            "row 2: patient 1 has more than one person_id",
+        ),
         ("path,label,patient_id,person_id\na,x,1,A\nb,x,1,\n", "row 3: person_id is empty; write the id in"),
         ("path,label,patient_id\na,x,1\nb,x,\nc,y,2\n", "row 3: patient_id is empty; .*cells were merged"),
         ("path,label,patient_id\na,x,1\nb,x,nan\nc,y,2\n", "row 3: patient_id is empty"),
@@ -129,14 +133,14 @@ def test_blank_rows_are_passed_over_and_lines_are_counted_with_them(tmp_path):
         ("path,label\na.wav,sténose\n", "cannot be read .*; save it as CSV in UTF-8"),
     ],
 )
-def test_what_is_wrong_in_the_table_is_named(tmp_path, text, words):
+def test_an_error_in_the_table_is_named(tmp_path, text, words):
     (tmp_path / "recordings.csv").write_text(text, encoding="latin-1")
     with pytest.raises(MurmurError, match=rf"^{tmp_path}/recordings\.csv: {words}"):
         read(tmp_path)
 
 
 @pytest.mark.parametrize("absolute", [True, False])
-def test_recordings_of_every_kind_come_through_the_door(tmp_path, monkeypatch, absolute):
+def test_recordings_of_every_format_are_imported(tmp_path, monkeypatch, absolute):
     monkeypatch.chdir(tmp_path)
     rows = [
         row("deep/er/a.wav"),
@@ -167,33 +171,34 @@ def test_a_missing_file_is_an_error_even_under_murmur_data(tmp_path, monkeypatch
     root = made.folder(tmp_path / "own")
     (root / "c.wav").unlink()
     with pytest.raises(
-        MurmurError, match=r"own/c\.wav: the table names it, but it is not there \(1 missing\); put it"
+        MurmurError,
+        match=r"own/c\.wav: the table names this file, but it is missing \(1 missing in all\); add",
     ):
         made.download("folder", tmp_path / "out", options={"path": str(root)}, positive=["ill"])
 
 
-def table_of(root, column, *values, **more):
-    """A folder whose table has these values in one column, a recording each."""
+def write_column(root, column, *values, **more):
+    """Generate a folder whose table has these values in one column, one recording per value."""
     base = [row(f"{k}.wav", "ill" if k % 2 else "well") | more | {column: v} for k, v in enumerate(values)]
     return made.folder(root, base)
 
 
 @pytest.mark.parametrize("column", ["patient_id", "label", "site", "sex"])
 @pytest.mark.parametrize(
-    "spelt", ["p1 ", " p1", "p1\u00a0", "\u200bp1", "\ufeffp1", "p1\t", "\u3000p1\u2009"]
+    "spelling", ["p1 ", " p1", "p1\u00a0", "\u200bp1", "\ufeffp1", "p1\t", "\u3000p1\u2009"]
 )
-def test_white_space_at_the_ends_of_a_cell_tells_nothing_apart(tmp_path, column, spelt):
-    table = read(table_of(tmp_path, column, "p1", spelt, **{"patient_label": "x"}))
+def test_white_space_around_a_value_is_ignored(tmp_path, column, spelling):
+    table = read(write_column(tmp_path, column, "p1", spelling, **{"patient_label": "x"}))
     assert list(table[column]) == ["p1", "p1"]
 
 
-def test_inner_white_space_and_accents_have_one_form(tmp_path):
-    table = read(table_of(tmp_path, "site", "upper  left", "upper\u00a0left", "e\u0301", "\u00e9"))
+def test_inner_white_space_and_accents_are_normalised(tmp_path):
+    table = read(write_column(tmp_path, "site", "upper  left", "upper\u00a0left", "e\u0301", "\u00e9"))
     assert list(table["site"]) == ["upper left"] * 2 + ["\u00e9"] * 2
 
 
 @pytest.mark.parametrize(
-    "one, other",
+    "first, second",
     [
         *[("p1", "P1"), ("1", "1.0"), ("7", "007"), ("12", "12."), ("p 1", "p1"), ("Stra\u00dfe", "STRASSE")],
         *[
@@ -208,12 +213,11 @@ def test_inner_white_space_and_accents_have_one_form(tmp_path):
     ],
 )
 @pytest.mark.parametrize("column", ["patient_id", "person_id", "label", "patient_label", "sex", "site"])
-def test_names_that_are_almost_alike_are_refused(tmp_path, column, one, other):
+def test_two_spellings_of_one_name_are_refused(tmp_path, column, first, second):
     more = {} if column == "patient_label" else {"patient_label": "x"}
-    root = table_of(tmp_path, column, one, "q", other, **more)
-    words = (
-        f"recordings.csv: row 4: {column} {other!r} differs from {one!r} of row 2 only in how it is written"
-    )
+    root = write_column(tmp_path, column, first, "q", second, **more)
+    fault = f"{column} {second!r} differs from {first!r} of row 2 only in how it is written"
+    words = f"recordings.csv: row 4: {fault}"
     with pytest.raises(MurmurError, match=re.escape(words)):
         read(root)
 
@@ -221,19 +225,19 @@ def test_names_that_are_almost_alike_are_refused(tmp_path, column, one, other):
 @pytest.mark.parametrize(
     "names", [("A1-1", "A11"), ("1.01", "1.1"), ("-1", "1"), ("1-1", "11"), ("p1?", "p1")]
 )
-def test_marks_that_may_mean_something_tell_ids_apart(tmp_path, names):
-    assert list(read(table_of(tmp_path, "patient_id", *names))["patient_id"]) == list(names)
+def test_ids_that_differ_in_punctuation_are_different(tmp_path, names):
+    assert list(read(write_column(tmp_path, "patient_id", *names))["patient_id"]) == list(names)
 
 
 @pytest.mark.parametrize("value", ["1.23457E+11", "1,2E+05", "5E+15"])
 def test_ids_that_a_spreadsheet_rounded_are_refused(tmp_path, value):
     words = re.escape(f"row 3: patient_id is {value}, a number that a spreadsheet has rounded")
     with pytest.raises(MurmurError, match=words):
-        read(table_of(tmp_path, "patient_id", "123456", f'"{value}"'))
+        read(write_column(tmp_path, "patient_id", "123456", f'"{value}"'))
 
 
 @pytest.mark.parametrize("missing", ["", "NA", "n/a", "<NA>", "NULL", "nan"])
-def test_a_value_that_is_missing_is_not_stated(tmp_path, missing):
+def test_missing_values_are_recognised(tmp_path, missing):
     columns = ["patient_label", "role", "sex", "age_group", "quality"]
     rows = [row("a.wav", **dict.fromkeys([*columns, "site", "source"], missing)), row("none.wav", "none")]
     made.folder(tmp_path)
@@ -244,26 +248,26 @@ def test_a_value_that_is_missing_is_not_stated(tmp_path, missing):
     assert table["label"][1] == "none"
 
 
-def test_a_person_has_one_sex_which_need_not_stand_in_every_row(tmp_path):
+def test_a_person_has_one_sex_and_one_row_with_it_is_enough(tmp_path):
     ids = {"patient_label": "x", "person_id": "A"}
-    table = read(table_of(tmp_path, "sex", "", "F", "", **ids, patient_id="p"))
+    table = read(write_column(tmp_path, "sex", "", "F", "", **ids, patient_id="p"))
     assert list(table["sex"]) == ["F"] * 3
     with pytest.raises(MurmurError, match="row 2: the recordings of patient p differ in sex; correct it, or"):
-        read(table_of(tmp_path, "sex", "M", "F", **ids, patient_id="p"))
+        read(write_column(tmp_path, "sex", "M", "F", **ids, patient_id="p"))
     rows = [row(f"{k}.wav", patient_id=f"p{k}", person_id="A", sex="MF"[k]) for k in range(2)]
     with pytest.raises(MurmurError, match="row 2: the recordings of patient p0 differ in sex"):
         read(made.folder(tmp_path, rows))
 
 
 @pytest.mark.parametrize("names", [("p1", "p10"), ("1.1", "1.10"), ("1 1", "11"), ("a", "b"), ("1", "2")])
-def test_names_that_differ_stay_apart(tmp_path, names):
-    assert list(read(table_of(tmp_path, "patient_id", *names))["patient_id"]) == list(names)
+def test_different_names_are_different_patients(tmp_path, names):
+    assert list(read(write_column(tmp_path, "patient_id", *names))["patient_id"]) == list(names)
 
 
-def test_letters_that_look_alike_are_shown_by_their_codes(tmp_path):
+def test_letters_that_look_alike_are_shown_with_their_codes(tmp_path):
     words = r"row 3: .* of row 2 only in how it is written ('\u0440' and 'p'); write both alike"
     with pytest.raises(MurmurError, match=re.escape(words).replace(r"\.\*", ".*")):
-        read(table_of(tmp_path, "patient_id", "p", "\u0440"))
+        read(write_column(tmp_path, "patient_id", "p", "\u0440"))
 
 
 def test_a_label_is_compared_with_the_patients_labels(tmp_path):
@@ -272,8 +276,8 @@ def test_a_label_is_compared_with_the_patients_labels(tmp_path):
         read(made.folder(tmp_path, rows))
 
 
-def test_a_column_of_ids_that_is_wholly_empty_is_as_if_it_were_not_there(tmp_path):
-    table = read(table_of(tmp_path, "patient_id", "", "", person_id=""))
+def test_an_empty_column_of_ids_is_ignored(tmp_path):
+    table = read(write_column(tmp_path, "patient_id", "", "", person_id=""))
     assert list(table["patient_id"]) == ["0", "1"] and table["person_id"].isna().all()
 
 
@@ -285,18 +289,18 @@ def test_a_column_of_ids_that_is_wholly_empty_is_as_if_it_were_not_there(tmp_pat
         ("path,label\na.wav,ill\n".encode("utf-16-le"), "NUL"),
     ],
 )
-def test_other_files_than_csv_in_utf8_are_named(tmp_path, content, words):
+def test_files_that_are_not_csv_in_utf8_are_refused(tmp_path, content, words):
     (tmp_path / "recordings.csv").write_bytes(content)
     with pytest.raises(MurmurError, match=rf"recordings\.csv: cannot be read \(.*{words}.*save it as CSV"):
         read(tmp_path)
 
 
-def test_file_names_are_found_whatever_their_accents_and_spaces(tmp_path):
+def test_files_are_found_if_accents_or_spaces_differ_in_form(tmp_path):
     made.audio(tmp_path / "e\u0301  1.wav")
     made.write_csv(tmp_path / "recordings.csv", [row("\u00e9 1.wav")])
     assert list(read(tmp_path)["path"]) == ["e\u0301  1.wav"]
     made.audio(tmp_path / "\u00e9 1.wav")
-    with pytest.raises(MurmurError, match=r"row 2: path \S 1\.wav is one of .*give the files other names"):
+    with pytest.raises(MurmurError, match=r"row 2: path \S 1\.wav matches .*give the files other names"):
         read(tmp_path)
 
 
@@ -313,31 +317,31 @@ def download(root, out, **options):
     return made.download("folder", out, **keys)
 
 
-def test_links_behind_which_dvc_sees_nothing_are_refused(tmp_path):
+def test_links_to_folders_are_refused_since_dvc_ignores_them(tmp_path):
     root = made.folder(tmp_path / "own", [row("deep/a.wav"), row("deep/b.wav", "well")])
     download(root, tmp_path / "out")
-    (root / "deep").rename(tmp_path / "elsewhere")
-    (root / "deep").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(MurmurError, match=rf"own/deep: a link to a folder, .*name {tmp_path}/elsewhere$"):
+    (root / "deep").rename(tmp_path / "other")
+    (root / "deep").symlink_to(tmp_path / "other")
+    with pytest.raises(MurmurError, match=rf"own/deep: a link to a folder, .*to {tmp_path}/other$"):
         download(root, tmp_path / "out")
     (root / "deep").unlink()
     (root / "deep").mkdir()
-    (root / "deep/a.wav").symlink_to(tmp_path / "elsewhere/a.wav")  # what such a link names is hashed
-    (root / "deep/b.wav").hardlink_to(tmp_path / "elsewhere/b.wav")
+    (root / "deep/a.wav").symlink_to(tmp_path / "other/a.wav")  # DVC hashes the target of a link to a file
+    (root / "deep/b.wav").hardlink_to(tmp_path / "other/b.wav")
     (tmp_path / "link").symlink_to(root)
     assert len(download(tmp_path / "link", tmp_path / "out")[0]) == 2
     (root / ".dvcignore").write_text("*.wav")
-    with pytest.raises(MurmurError, match=r"own/\.dvcignore: hides recordings from DVC; take it away"):
+    with pytest.raises(MurmurError, match=r"own/\.dvcignore: hides recordings from DVC; delete it"):
         download(root, tmp_path / "out")
 
 
 @pytest.mark.parametrize("name", ["../recordings.csv", "/tmp/recordings.csv", ".git/recordings.csv"])
-def test_a_table_out_of_the_folder_is_refused(tmp_path, name):
+def test_a_table_outside_the_folder_is_refused(tmp_path, name):
     with pytest.raises(MurmurError, match=r"download\.folder\.csv: \S+ is not in the folder .*put the table"):
         download(made.folder(tmp_path / "own"), tmp_path / "out", csv=name)
 
 
-def test_own_recordings_are_passed_on_only_if_their_owner_says_so(tmp_path):
+def test_own_recordings_are_shareable_only_if_their_owner_permits_it(tmp_path):
     root = made.folder(tmp_path / "own")
     _, card, _ = download(root, tmp_path / "out")
     assert not card.shareable and "owner" in card.licence
@@ -351,7 +355,7 @@ def test_own_recordings_are_passed_on_only_if_their_owner_says_so(tmp_path):
 def test_unknown_persons_are_counted(tmp_path):
     _, card, _ = download(made.folder(tmp_path / "own"), tmp_path / "out")
     assert card.unknown_persons == 4 and "each recording counts as a person" in card.persons
-    rows = [made_row | {"patient_id": str(k)} for k, made_row in enumerate(made.OWN)]
+    rows = [values | {"patient_id": str(k)} for k, values in enumerate(made.OWN)]
     _, card, _ = download(made.folder(tmp_path / "own", rows), tmp_path / "out")
     assert card.leak_free and card.persons == "each patient_id of recordings.csv is a person"
 
@@ -365,7 +369,7 @@ def test_a_name_that_is_not_utf8_is_listed(tmp_path):
     assert sorted(left_out["item"]) == [r"Aufnahme_\udce4.wav", r"new\nline.wav"]
 
 
-def test_a_file_named_as_a_formula_is_listed_as_none(tmp_path):
+def test_a_file_whose_name_is_a_formula_is_listed_safely(tmp_path):
     root = made.folder(tmp_path / "own")
     for name in ("=HYPERLINK(1).wav", "-1.wav", "@eaDir.wav"):
         shutil.copy(root / "a.wav", root / name)
@@ -374,38 +378,44 @@ def test_a_file_named_as_a_formula_is_listed_as_none(tmp_path):
 
 
 @pytest.mark.parametrize("label", ["-1", "+1", "+", "-", "=", "-ve (faint)", "@home", "a=b(c)", "<5"])
-def test_what_is_no_formula_is_a_label(tmp_path, label):
+def test_labels_that_look_like_formulas_are_allowed(tmp_path, label):
     (tmp_path / "recordings.csv").write_text(f'path,label\na.wav,"{label}"\n')
     (tmp_path / "a.wav").touch()
     assert list(read(tmp_path)["label"]) == [label]
 
 
-def test_none_of_the_files_is_there(tmp_path):
+def test_a_folder_without_its_files_is_named(tmp_path):
     root = made.folder(tmp_path / "own")
     (root / "own").mkdir()
     for name in "abcd":
         (root / f"{name}.wav").rename(root / f"own/{name}.wav")
-    words = rf"own/a\.wav: none of the 4 files .* is there; expected at {root}; .*\(4 in {root}/own\): move"
+    words = rf"own/a\.wav: all 4 files .* are missing; expected in {root}; .*\(4 in {root}/own\): move"
     with pytest.raises(MurmurError, match=words):
         download(root, tmp_path / "out")
 
 
-def test_a_rate_that_tells_the_class_is_noted(tmp_path):
+def test_a_sample_rate_that_predicts_the_class_is_noted(tmp_path, capsys):
     root = made.folder(tmp_path / "own")
-    assert len(summarise(*download(root, tmp_path / "out"))) == 1
+    recordings, card, left_out = download(root, tmp_path / "out")
+    assert len(summarise_recordings(recordings, card, left_out)) == 1
+    log_rate_differences(recordings)
+    assert "note" not in capsys.readouterr().out
     for name in "ac":
         made.audio(root / f"{name}.wav", rate=1000)
-    assert summarise(*download(root, tmp_path / "out")) == [
-        "4 recordings, all of unknown persons; 0 left out",
-        "note: recorded rates differ by class: ill 1000 Hz (2); well 4000 Hz (2); answers by the rate alone "
-        "would have an unweighted average recall of 1.00 (0.50 by chance)",
-    ]
+    recordings, card, left_out = download(root, tmp_path / "out")
+    log_rate_differences(recordings)
+    assert capsys.readouterr().out.endswith(
+        "note: recorded rates differ by class: ill 1000 Hz (2); well 4000 Hz (2); predictions from the rate "
+        "alone would have an unweighted average recall of 1.00 (0.50 by chance)\n"
+    )
+    summary = summarise_recordings(recordings, card, left_out)
+    assert summary == ["4 recordings, all of unknown persons; 0 left out"]
 
 
-def test_own_recordings_that_are_not_read_are_told_since_dvc_looks_at_their_folder(tmp_path, capsys):
+def test_unused_recordings_in_the_own_folder_are_noted(tmp_path, capsys):
     made.folder(tmp_path / "own")
     section = Download(limit=None, on_bad="error", remote="private", folder={"path": str(tmp_path / "own")})
-    _note_own_folder("folder", section)
+    _log_unused_folder("folder", section)
     assert capsys.readouterr().out == ""
-    _note_own_folder("synthetic", section)
-    assert "own holds 4 recordings, and dvc.lock names its size" in capsys.readouterr().out
+    _log_unused_folder("synthetic", section)
+    assert "own holds 4 recordings, and dvc.lock records its size" in capsys.readouterr().out

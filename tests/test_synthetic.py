@@ -1,4 +1,4 @@
-"""The simulator against its own ground truth, and the data set against the readers' contract."""
+"""The simulator against its parameters, and the data set against the requirements of a reader."""
 
 import numpy as np
 import pytest
@@ -24,16 +24,16 @@ def folder(options, tmp_path_factory):
 
 def table(patients):
     visits = [synthetic.make_visit(0, number) for number in range(patients)]
-    return visits, [synthetic._row(visit, visit.sites[0]) for visit in visits]
+    return visits, [synthetic._describe_recording(visit, visit.sites[0]) for visit in visits]
 
 
-def sick(disease, number=0):
+def patient_with(disease, number=0):
     visit = synthetic.make_visit(0, number)
     return visit._replace(disease=disease, grade="III", poor=False, rate=75.0, pitch=1.0)
 
 
-def phase(beats, n_samples):
-    """Where each sample lies: s since S1, and the systole and period of its beat."""
+def cycle_times(beats, n_samples):
+    """Return for each sample: s since S1, and the systole and period of its beat."""
     time = np.arange(n_samples) / synthetic.SAMPLE_RATE
     beat = np.searchsorted(beats.onset, time, side="right") - 1
     return time - beats.onset[beat], beats.systole[beat], beats.period[beat]
@@ -43,7 +43,7 @@ def energy(signal, where):
     return np.sum(signal[where] ** 2) / np.sum(signal**2)
 
 
-def test_same_seed_same_bytes_and_more_patients_change_nobody(folder, tmp_path):
+def test_a_seed_gives_the_same_bytes_whatever_the_number_of_patients(folder, tmp_path):
     again = synthetic.fetch(synthetic.Options(patients=13), tmp_path, None)
     names = {path.name for path in folder.glob("*.wav")}
     assert all((again / name).read_bytes() == (folder / name).read_bytes() for name in names)
@@ -51,15 +51,15 @@ def test_same_seed_same_bytes_and_more_patients_change_nobody(folder, tmp_path):
     assert (again / "recordings.csv").read_text().startswith((folder / "recordings.csv").read_text())
 
 
-def test_seed_changes_every_recording():
+def test_the_seed_changes_every_recording():
     visit = synthetic.make_visit(0, 3)
-    first, second = (synthetic.record(seed, visit, "MV") for seed in (0, 1))
+    first, second = (synthetic.simulate_recording(seed, visit, "MV") for seed in (0, 1))
     assert len(first) != len(second) or np.any(first != second)
     assert synthetic.make_visit(1, 3).rate != visit.rate
 
 
 @pytest.mark.parametrize("task", synthetic.TASKS)
-def test_reading_follows_the_contract(folder, options, task):
+def test_the_reader_returns_the_required_columns(folder, options, task):
     reading = synthetic.read(folder, options, task)
     frame = reading.recordings
     assert set(frame.columns) == {
@@ -76,29 +76,29 @@ def test_reading_follows_the_contract(folder, options, task):
     assert set(frame.age_group) <= {"Neonate", "Infant", "Child", "Adolescent"}
 
 
-def test_no_table_is_an_error_that_names_it(options, tmp_path):
+def test_a_missing_table_is_named(options, tmp_path):
     with pytest.raises(MurmurError, match=r"recordings\.csv"):
         synthetic.read(tmp_path, options, "murmur")
 
 
 @pytest.mark.parametrize("wrong", [{"patients": 11}, {"seed": -1}, {"patient": 60}])
-def test_options_refuse(wrong):
+def test_wrong_options_are_refused(wrong):
     with pytest.raises(ValidationError):
         synthetic.Options(**wrong)
 
 
 @pytest.mark.parametrize("task", synthetic.TASKS)
-def test_every_class_has_persons_enough(task):
+def test_every_class_has_enough_persons(task):
     _, rows = table(60)
     persons = {
         label: {r["person_id"] for r in rows if r[task] == label} for label in synthetic.TASKS[task].classes
     }
-    assert min(len(who) for who in persons.values()) >= 7
+    assert min(len(members) for members in persons.values()) >= 7
     _, few = table(12)
     assert {row[task] for row in few} == set(synthetic.TASKS[task].classes)
 
 
-def test_some_persons_have_two_ids_and_some_of_those_two_labels():
+def test_some_persons_have_two_ids_and_some_of_them_two_labels():
     visits, rows = table(60)
     pairs = [(a, b) for a in visits for b in visits if a.person == b.person and a.number < b.number]
     assert len(pairs) == len(synthetic.SECOND_VISITS)
@@ -110,7 +110,7 @@ def test_some_persons_have_two_ids_and_some_of_those_two_labels():
     assert {"Absent"} in labels
 
 
-def test_heart_rate_suits_the_age():
+def test_the_heart_rate_is_typical_of_the_age():
     visits, _ = table(60)
     for visit in visits:
         low, high = synthetic.HEART_RATES[visit.age_group]
@@ -126,19 +126,19 @@ def test_files_are_4_khz_mono_16_bit_and_not_clipped(folder):
         assert 9000 < np.abs(samples.astype(int)).max() < 32000
 
 
-def test_heart_sounds_lie_at_their_beats():
-    beats, part = synthetic.parts(0, sick("N"), "PV")
-    since, systole, _ = phase(beats, len(part["heart"]))
+def test_heart_sounds_follow_the_heart_cycles():
+    beats, components = synthetic.simulate_components(0, patient_with("N"), "PV")
+    since, systole, _ = cycle_times(beats, len(components["heart"]))
     sounding = (since < 0.15) | ((since > systole) & (since < systole + 0.15))
-    assert energy(part["heart"], sounding) > 0.99
-    assert not part["murmur"].any()
+    assert energy(components["heart"], sounding) > 0.99
+    assert not components["murmur"].any()
 
 
 @pytest.mark.parametrize("disease", OWN_SITE)
-def test_murmur_lies_in_its_own_phase(disease):
-    beats, part = synthetic.parts(0, sick(disease), OWN_SITE[disease])
-    since, systole, _ = phase(beats, len(part["murmur"]))
-    in_systole = energy(part["murmur"], since < systole)
+def test_a_murmur_is_systolic_or_diastolic_by_its_disease(disease):
+    beats, components = synthetic.simulate_components(0, patient_with(disease), OWN_SITE[disease])
+    since, systole, _ = cycle_times(beats, len(components["murmur"]))
+    in_systole = energy(components["murmur"], since < systole)
     assert in_systole > 0.999 if disease in SYSTOLIC else in_systole < 0.001
 
 
@@ -146,17 +146,19 @@ def test_murmur_lies_in_its_own_phase(disease):
     ("disease", "thirds"),
     [("AS", "low high low"), ("MR", "high high high"), ("AR", "high low low"), ("MS", "low low high")],
 )
-def test_murmur_has_its_textbook_shape(disease, thirds):
-    beats, part = synthetic.parts(0, sick(disease), OWN_SITE[disease])
-    since, systole, period = phase(beats, len(part["murmur"]))
-    through = since / systole if disease in SYSTOLIC else (since - systole) / (period - systole)
-    power = [np.mean(part["murmur"][(through >= i / 3) & (through < (i + 1) / 3)] ** 2) for i in range(3)]
+def test_a_murmur_has_the_shape_of_its_disease(disease, thirds):
+    beats, components = synthetic.simulate_components(0, patient_with(disease), OWN_SITE[disease])
+    since, systole, period = cycle_times(beats, len(components["murmur"]))
+    position = since / systole if disease in SYSTOLIC else (since - systole) / (period - systole)
+    power = [
+        np.mean(components["murmur"][(position >= i / 3) & (position < (i + 1) / 3)] ** 2) for i in range(3)
+    ]
     assert [p > 0.75 * max(power) for p in power] == [word == "high" for word in thirds.split()]
 
 
-def test_regurgitation_is_higher_than_stenosis_of_the_same_valve():
+def test_regurgitation_has_a_higher_pitch_than_stenosis_of_the_same_valve():
     def pitch(disease):
-        murmur = synthetic.parts(0, sick(disease), OWN_SITE[disease])[1]["murmur"]
+        murmur = synthetic.simulate_components(0, patient_with(disease), OWN_SITE[disease])[1]["murmur"]
         power = np.abs(np.fft.rfft(murmur)) ** 2
         return np.sum(np.fft.rfftfreq(len(murmur), 1 / synthetic.SAMPLE_RATE) * power) / np.sum(power)
 
@@ -164,18 +166,18 @@ def test_regurgitation_is_higher_than_stenosis_of_the_same_valve():
 
 
 @pytest.mark.parametrize("disease", OWN_SITE)
-def test_murmur_is_loudest_at_its_own_site(disease):
+def test_a_murmur_is_loudest_at_its_own_site(disease):
     def loudness(site):
-        shares = (synthetic.parts(0, sick(disease, n), site)[1] for n in range(4))
-        return np.mean([part["murmur"].std() / part["heart"].std() for part in shares])
+        shares = (synthetic.simulate_components(0, patient_with(disease, n), site)[1] for n in range(4))
+        return np.mean([components["murmur"].std() / components["heart"].std() for components in shares])
 
     assert max(synthetic.SITES, key=loudness) == OWN_SITE[disease]
 
 
 def test_s1_is_louder_at_the_apex_and_s2_at_the_base():
     def second_to_first(site):
-        beats, part = synthetic.parts(0, sick("N"), site)
-        since, systole, _ = phase(beats, len(part["heart"]))
-        return energy(part["heart"], since >= systole) / energy(part["heart"], since < systole)
+        beats, components = synthetic.simulate_components(0, patient_with("N"), site)
+        since, systole, _ = cycle_times(beats, len(components["heart"]))
+        return energy(components["heart"], since >= systole) / energy(components["heart"], since < systole)
 
     assert min(second_to_first(s) for s in ("AV", "PV")) > max(second_to_first(s) for s in ("TV", "MV"))

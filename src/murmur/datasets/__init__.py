@@ -1,11 +1,12 @@
-"""One small reader a data set. A reader is a module with
+"""Readers of data sets, one module each. A reader has
 
-- `Options`: a pydantic model of its own section `download.<name>` in params.yaml;
-- `TASKS`: for each task, its classes in order and the positive ones; empty: the labels found are the classes;
-- `PERSONS`, `LICENCE`: a sentence each, what person_id is and under what terms the data stand;
-- `MAY_BE_PASSED_ON = False`, where the licence forbids it (or none is stated) and no option allows it;
-- `fetch(options, folder, limit) -> Path`: where the files lie. `folder` is an empty one it may fill;
-- `read(root, options, task) -> Reading`: the table of recordings, without what only the audio can tell.
+- `Options`: a pydantic model of its section `download.<name>` in params.yaml;
+- `TASKS`: {name: `Task`}; empty where the labels in the data are the classes;
+- `PERSONS`, `LICENCE`: one sentence each, on what `person_id` is and on the terms of use;
+- `MAY_BE_PASSED_ON = False`, where the licence forbids sharing (or none is stated) and no option permits it;
+- `fetch(options, folder, limit) -> Path`: the folder of the data set's files. `folder` is an empty folder
+  for files to be fetched; `limit` is the number of patients to fetch, None for all;
+- `read(root, options, task) -> Reading`: the table of recordings, without the properties of the audio.
 """
 
 import importlib
@@ -17,35 +18,58 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from murmur.circor_weights import CIRCOR_PATIENTS, CIRCOR_WEIGHTS
 from murmur.errors import MurmurError
 
 
 class Task(NamedTuple):
-    """A question put to the recordings: its classes in order, and those that sensitivity speaks of."""
+    """A classification task.
+
+    Attributes
+    ----------
+    classes : tuple of str
+        In the order of tables and plots.
+    positive : tuple of str
+        The classes counted as positive, as for sensitivity.
+    weights : tuple of float
+        The weight of each class in the task's own metric; () for equal weights.
+    """
 
     classes: tuple[str, ...]
     positive: tuple[str, ...]
-    weights: tuple[float, ...] = ()  # of each class in the task's own metric; () is equal
+    weights: tuple[float, ...] = ()
 
 
-# CirCor's weighted accuracy (5 Present, 3 Unknown, 1 Absent) at the official mix of 179, 68 and 695 patients
-MURMUR = Task(("Present", "Unknown", "Absent"), ("Present",), (5 * 179, 3 * 68, 1 * 695))
+MURMUR = Task(
+    tuple(CIRCOR_WEIGHTS),
+    ("Present",),
+    tuple(CIRCOR_WEIGHTS[name] * CIRCOR_PATIENTS[name] for name in CIRCOR_WEIGHTS),
+)
 
 
 @dataclass
 class Reading:
-    """What a reader found.
+    """The result of a reader.
 
-    recordings: recording_id, path (relative to the root), patient_id, person_id, site, label,
-        patient_label, role, sex, age_group; source and quality (good, poor) if it tells them. person_id is
-        None where the data set does not name the person: no split is then free of leaks for certain.
-    left_out: (item, reason) of each thing the reader passes over.
-    checksums: path -> sha256, where the data set publishes them.
-    in_parts: a file that the table names may be missing, since people hold parts of public data sets.
-    persons: what person_id is in what was read, where `PERSONS` says it for the whole data set.
-    absent: class -> why it has no recordings; an error unless the class is left out.
-    severity: labels in an order; a patient's label is the last one that his recordings have. () where the
-        patient has a label of his own.
+    Attributes
+    ----------
+    recordings : DataFrame
+        Columns recording_id, path (relative to the data set's folder), patient_id, person_id, site, label,
+        patient_label, role, sex, age_group; also source and quality (good, poor) where they are known.
+        person_id is None where the data set does not name the person: a split may then have leaks.
+    left_out : list of (str, str)
+        Item and reason, for each item that the reader leaves out.
+    checksums : dict
+        {path: sha256}, where the data set publishes them.
+    in_parts : bool
+        Whether files in the table may be missing: many people have only parts of public data sets.
+    persons : str or None
+        What person_id is, if the sentence `PERSONS` does not apply to the selected parts.
+    absent : dict
+        {class: reason why it has no recordings}; an error unless `class_map` leaves the class out.
+    severity : tuple of str
+        All labels in increasing order, where a patient's label is the highest of its recordings' labels; ()
+        where the data set has labels of patients.
     """
 
     recordings: pd.DataFrame
@@ -58,13 +82,26 @@ class Reading:
 
 
 def worst_labels(table: pd.DataFrame, severity: tuple[str, ...]) -> pd.Series:
-    """For each recording the last label in the order of `severity` that its patient's recordings have."""
+    """Return for each recording the most severe label of its patient's recordings.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Columns label and patient_id.
+    severity : tuple of str
+        All labels in increasing order.
+
+    Returns
+    -------
+    Series of str
+        With the index of `table`.
+    """
     rank = table["label"].map(severity.index).groupby(table["patient_id"]).transform("max")
     return rank.map(dict(enumerate(severity)))
 
 
 def names() -> list[str]:
-    """The names of the data sets, a module each."""
+    """List the names of the data sets."""
     return sorted(path.stem for path in Path(__file__).parent.glob("[!_]*.py"))
 
 
@@ -82,8 +119,13 @@ def load_reader(name: str) -> ModuleType:
 
 
 def is_shareable(source: ModuleType, section: Mapping[str, Any]) -> bool:
-    """Whether a data set may be passed on, by its licence or, of own recordings, by their owner's word.
+    """Whether a data set may be shared, by its licence or, for own recordings, by permission of their owner.
 
-    section: `download.<name>` of params.yaml.
+    Parameters
+    ----------
+    source : module
+        The reader of the data set.
+    section : mapping
+        `download.<name>` of params.yaml.
     """
     return getattr(source, "MAY_BE_PASSED_ON", True) or section.get("may_be_passed_on") is True

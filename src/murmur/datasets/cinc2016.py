@@ -10,7 +10,7 @@ import pandas as pd
 from pydantic import BaseModel, Field
 
 from murmur import csvs
-from murmur.datasets import Reading, Task, _fetch
+from murmur.datasets import Reading, Task, _archives, _checksums, _fetch, _locations
 from murmur.errors import MurmurError
 
 logger = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ TASKS = {"abnormal": Task(("abnormal", "normal"), ("abnormal",))}
 LABELS = {"1": "abnormal", "-1": "normal"}
 QUALITIES = {"1": "good", "0": "poor"}  # poor: the challenge's "unsure"
 PERSONS = (
-    f"the subject that the original name in {APPENDIX} tells, in sets a, b, c and most of e; otherwise no "
+    f"the subject in the original name in {APPENDIX}, for sets a, b, c and most of e; otherwise no "
     "person is named and each recording counts as a person"
 )
 COPIES = "validation/ holds copies of training recordings"
@@ -37,138 +37,173 @@ SUBJECTS = {
 
 
 class Options(BaseModel, extra="forbid"):
-    """`sets`: of a to f. They differ in device, place and illness; column source tells them apart."""
+    """The options of this data set.
+
+    Attributes
+    ----------
+    sets : list of {"a", "b", "c", "d", "e", "f"}
+        The sets to use. They differ in device, place and diseases; the column source has the set.
+    """
 
     sets: Annotated[list[Set], Field(min_length=1)] = list(SETS)
 
 
 def fetch(options: Options, folder: Path, limit: int | None) -> Path:
-    """`$MURMUR_DATA/cinc2016`, else the wanted sets, fetched and unpacked: each comes whole or not at all."""
-    if root := _fetch.local("cinc2016", *(f"training-{name}" for name in SETS)):
+    """Return `$MURMUR_DATA/cinc2016`, or a cache folder into which the selected sets are fetched.
+
+    A set is unpacked completely or not at all.
+    """
+    if root := _locations.find_local("cinc2016", *(f"training-{name}" for name in SETS)):
         return root
-    root = _fetch.kept("cinc2016")
+    root = _locations.cache_folder("cinc2016")
     _fetch.fetch(ADDRESS, {"SHA256SUMS.txt": None}, root)
-    checksums = _fetch.read_checksums(root / "SHA256SUMS.txt")
-    asked = sorted(set(options.sets))
-    wanted = [f"training-{name}" for name in asked if not (root / f"training-{name}").is_dir()]
-    optional = [APPENDIX, *(FLAGS.format(name) for name in asked)]
-    names = [*(f"{name}.zip" for name in wanted), *(name for name in optional if name in checksums)]
+    checksums = _checksums.read_checksums(root / "SHA256SUMS.txt")
+    selected = sorted(set(options.sets))
+    missing = [f"training-{name}" for name in selected if not (root / f"training-{name}").is_dir()]
+    optional = [APPENDIX, *(FLAGS.format(name) for name in selected)]
+    names = [*(f"{name}.zip" for name in missing), *(name for name in optional if name in checksums)]
     _fetch.fetch(ADDRESS, {name: checksums.get(name) for name in names}, root)
-    for name in wanted:
-        _fetch.unzip(root / f"{name}.zip", root / name)
+    for name in missing:
+        _archives.unzip(root / f"{name}.zip", root / name)
         (root / f"{name}.zip").unlink()
     return root
 
 
 def read(root: Path, options: Options, task: str) -> Reading:
-    """Read each set's REFERENCE.csv; a recording is a patient, for the challenge scores recordings.
+    """Read REFERENCE.csv of each set; a recording is a patient, as the challenge scores recordings.
 
-    quality is good or poor by the flags in annotations/updated, None where that folder does not tell. The
-    label is that of REFERENCE.csv; where the flags' table has another, a note says so.
+    The column quality is good or poor by the flags in annotations/updated, None where there is no flag. The
+    label is that of REFERENCE.csv; a note is logged if the table of flags has other labels.
+
+    Parameters
+    ----------
+    root : Path
+        The folder of the data set.
+    options : Options
+        The options in params.yaml.
+    task : str
+        A name in `TASKS`.
+
+    Returns
+    -------
+    Reading
+        The recordings.
 
     Raises
     ------
     MurmurError
-        Naming the file and the row: no folder of a set, a name that is not the set's or stands twice, a
-        value that is not 1 or -1, a flag that is not 1 or 0.
+        Naming the file and the row: a missing folder of a set, a recording that is in two rows or not of this
+        set, a value that is not 1 or -1, a flag that is not 1 or 0.
     """
     table = pd.concat([_read_set(root, name) for name in sorted(set(options.sets))], ignore_index=True)
-    persons = _persons(root)
+    persons = _read_persons(root)
     table["person_id"] = [persons.get(name) for name in table["recording_id"]]
     table = table.assign(patient_id=table["recording_id"], patient_label=table["label"])
     table = table.assign(site="unspecified", role=None, sex=None, age_group=None)
     return Reading(
         table,
-        _not_read(root, table, options),
-        _fetch.read_checksums(root / "SHA256SUMS.txt"),
-        in_parts=root == _fetch.named("cinc2016"),
-        persons=_persons_in_words(table, bool(persons)),
+        _list_left_out(root, table, options),
+        _checksums.read_checksums(root / "SHA256SUMS.txt"),
+        in_parts=root == _locations.local_folder("cinc2016"),
+        persons=_describe_persons(table, bool(persons)),
     )
 
 
-def _not_read(root: Path, table: pd.DataFrame, options: Options) -> list[tuple[str, str]]:
-    """What lies beside the recordings of the sets and is none of them, with the reason."""
+def _list_left_out(root: Path, table: pd.DataFrame, options: Options) -> list[tuple[str, str]]:
+    """List WAV files that are not used: in other sets, copies in validation/, not in REFERENCE.csv."""
     others = [f"training-{name}" for name in SETS if name not in options.sets]
-    left_out = _fetch.unasked(root, others, "download.cinc2016.sets")
-    left_out += [
-        (p.relative_to(root).as_posix(), COPIES) for p in sorted((root / "validation").rglob("*.wav"))
-    ]
-    known = {*table["path"]}
+    left_out = _locations.list_unselected(root, others, "download.cinc2016.sets")
+    copies = sorted((root / "validation").rglob("*.wav"))
+    left_out += [(path.relative_to(root).as_posix(), COPIES) for path in copies]
+    used = {*table["path"]}
     for name in sorted(set(options.sets)):
-        paths = [
-            f"training-{name}/{p.name}" for p in sorted((root / f"training-{name}").glob(f"{name}*.wav"))
-        ]
-        left_out += [(p, f"training-{name}/REFERENCE.csv has no row for it") for p in paths if p not in known]
+        files = sorted((root / f"training-{name}").glob(f"{name}*.wav"))
+        paths = [f"training-{name}/{file.name}" for file in files]
+        reason = f"training-{name}/REFERENCE.csv has no row for it"
+        left_out += [(path, reason) for path in paths if path not in used]
     return left_out
 
 
-def _persons_in_words(table: pd.DataFrame, appendix: bool) -> str:
+def _describe_persons(table: pd.DataFrame, appendix: bool) -> str:
+    """Describe what person_id is; `appendix`: whether the table of original names exists."""
     if not appendix:
-        return f"{APPENDIX} is not there, so no person is named: each recording counts as one"
-    named = table["person_id"].notna().groupby(table["source"].str[-1])
-    some, unnamed = named.any(), ~named.all()
-    told = [f"the subject that the original name in {APPENDIX} tells (set {', '.join(some.index[some])})"]
-    partly = [f"part of {name}" if some[name] else name for name in unnamed.index[unnamed]]
-    without = [f"no person is named and each recording counts as one (set {', '.join(partly)})"]
-    return "; ".join(told * int(some.any()) + without * int(unnamed.any()))
+        return f"{APPENDIX} is missing, so no person is named: each recording counts as one"
+    is_known = table["person_id"].notna().groupby(table["source"].str[-1])
+    any_known, any_unknown = is_known.any(), ~is_known.all()
+    sentences = []
+    if any_known.any():
+        sets = ", ".join(any_known.index[any_known])
+        sentences.append(f"the subject in the original name in {APPENDIX} (set {sets})")
+    if any_unknown.any():
+        unknown = any_unknown.index[any_unknown]
+        sets = ", ".join(f"part of {name}" if any_known[name] else name for name in unknown)
+        sentences.append(f"no person is named and each recording counts as one (set {sets})")
+    return "; ".join(sentences)
 
 
 def _read_set(root: Path, name: str) -> pd.DataFrame:
     folder = root / f"training-{name}"
     if not folder.is_dir():
         raise MurmurError(
-            f"{folder}: no such folder{csvs.place_found(folder)}; put it there or take {name} out of "
+            f"{folder}: no such folder{csvs.place_found(folder)}; add it or remove {name} from "
             "download.cinc2016.sets"
         )
     table = _read_labels(folder / "REFERENCE.csv", name)
     table["path"] = [f"{folder.name}/{recording}.wav" for recording in table["recording_id"]]
-    table["quality"] = _qualities(root / FLAGS.format(name), name, table)
+    table["quality"] = _read_qualities(root / FLAGS.format(name), name, table)
     return table.assign(source=f"cinc2016/{name}")
 
 
-def _read_labels(where: Path, name: str, *more: str) -> pd.DataFrame:
-    """recording_id, label and, as text, the columns `more`."""
-    table = csvs.read(where, ["recording_id", "value", *more], header=False)
-    odd = ~table["recording_id"].str.fullmatch(rf"{name}\d+")
-    csvs.check_rows(where, odd, f"the name is not {name} and a number; fetch the set's own table")
-    csvs.check_rows(where, table["recording_id"].duplicated(), "the recording stands twice; keep one row")
+def _read_labels(path: Path, name: str, *more: str) -> pd.DataFrame:
+    """Read recording_id, label and, as text, the columns `more` of a CSV without a header."""
+    table = csvs.read(path, ["recording_id", "value", *more], header=False)
+    invalid = ~table["recording_id"].str.fullmatch(rf"{name}\d+")
+    csvs.check_rows(path, invalid, f"the name is not {name} and a number; fetch the set's own table")
+    csvs.check_rows(path, table["recording_id"].duplicated(), "the recording is in two rows; keep one")
     table["label"] = table["value"].map(LABELS)
-    csvs.check_rows(where, table["label"].isna(), "the value is not 1 (abnormal) or -1 (normal); mend it")
+    csvs.check_rows(path, table["label"].isna(), "the value is not 1 (abnormal) or -1 (normal); correct it")
     return table.drop(columns="value")
 
 
-def _qualities(where: Path, name: str, table: pd.DataFrame) -> np.ndarray | None:
-    """The quality of each recording in `table`; None where the file `where` or its row is not there."""
-    if not where.is_file():
+def _read_qualities(path: Path, name: str, table: pd.DataFrame) -> np.ndarray | None:
+    """Read the quality of each recording in `table`; None where the file or the row is missing."""
+    if not path.is_file():
         return None
-    flags = _read_labels(where, name, "flag")
+    flags = _read_labels(path, name, "flag")
     flags["quality"] = flags["flag"].map(QUALITIES)
-    csvs.check_rows(where, flags["quality"].isna(), "the flag is not 1 (good) or 0 (poor); mend it")
-    both = table.merge(flags, "left", "recording_id", suffixes=("", "_there"))
-    if other := (both["label_there"].fillna(both["label"]) != both["label"]).sum():
-        logger.info(f"{where}: {other} labels differ from those of REFERENCE.csv, which are used")
-    if none := both["quality"].isna().sum():
+    csvs.check_rows(path, flags["quality"].isna(), "the flag is not 1 (good) or 0 (poor); correct it")
+    merged = table.merge(flags, "left", "recording_id", suffixes=("", "_flags"))
+    if n := (merged["label_flags"].fillna(merged["label"]) != merged["label"]).sum():
+        logger.info(f"{path}: {n} labels differ from those of REFERENCE.csv, which are used")
+    if n := merged["quality"].isna().sum():
         logger.info(
-            f"{where}: no quality flag for {none} of {len(both)} recordings; they are read all the same"
+            f"{path}: no quality flag for {n} of {len(merged)} recordings; they are used all the same"
         )
-    return both["quality"].to_numpy()
+    return merged["quality"].to_numpy()
 
 
-def _persons(root: Path) -> dict[str, str]:
-    """Recording -> person, of those whose original name tells it; {} without the appendix."""
-    where = root / APPENDIX
-    if not where.is_file():
+def _read_persons(root: Path) -> dict[str, str]:
+    """Read {recording: person} for recordings whose original name has the person; {} without the appendix."""
+    path = root / APPENDIX
+    if not path.is_file():
         return {}
     columns = ["Challenge record name", "Original record name", "# Raw record"]
-    table = csvs.read(where, columns, only=True).fillna("")
-    persons = pd.Series([_person(*row) for row in table.itertuples(index=False)], table.index, dtype=object)
+    table = csvs.read(path, columns, only=True).fillna("")
+    persons = pd.Series(
+        [_parse_person(*row) for row in table.itertuples(index=False)], table.index, dtype=object
+    )
     differ = persons.fillna("").groupby(table[columns[0]]).transform("nunique") > 1
-    csvs.check_rows(where, differ, "another row tells another person of this recording; keep one")
-    return {name: p for name, p in zip(table[columns[0]], persons, strict=True) if p is not None}
+    csvs.check_rows(path, differ, "another row has another person for this recording; keep one")
+    pairs = zip(table[columns[0]], persons, strict=True)
+    return {name: person for name, person in pairs if person is not None}
 
 
-def _person(name: str, original: str, raw: str) -> str | None:
-    """In set e pieces of one raw record are one person; two groups, e00079 and 14, count from 1 each."""
+def _parse_person(name: str, original: str, raw: str) -> str | None:
+    """Return the person of a recording, from its name in the challenge, its original name and its raw record.
+
+    In set e the parts of one raw record are one person. The raw records of the normal group (original names
+    such as e00079) and of the ill group (such as 14) are each numbered from 1.
+    """
     if name[0] == "e" and raw and original:
         return f"e_{'normal' if original[0] == 'e' else 'ill'}_{raw.removesuffix('.0')}"
     match = name[0] in SUBJECTS and re.match(SUBJECTS[name[0]], original)

@@ -1,7 +1,7 @@
-"""A folder of one's own: recordings at any rate, WAV or FLAC, and a CSV that names them.
+"""Your own recordings: a folder with WAV or FLAC files of any rate, and a CSV that names them.
 
-The CSV has the columns `path,label` and, as far as they are known, `patient_id, person_id, site,
-patient_label, role, sex, age_group, source, quality`; `path` lies in the folder and is relative to it.
+The CSV has the columns `path,label` and, where they are known, `patient_id, person_id, site, patient_label,
+role, sex, age_group, source, quality`; `path` is relative to the folder, and the file is inside it.
 """
 
 import os
@@ -14,24 +14,34 @@ from murmur import csvs
 from murmur.datasets import Reading, Task
 from murmur.errors import MurmurError
 
-TASKS: dict[str, Task] = {}  # any task: the classes are the labels that the CSV has
-PERSONS = "person_id of the CSV, or else its patient_id; without both each recording counts as a person"
+TASKS: dict[str, Task] = {}  # any task: the classes are the labels in the CSV
+PERSONS = "person_id of the CSV, else its patient_id; without both each recording counts as a person"
 LICENCE = "none stated; the recordings are their owner's"
-MAY_BE_PASSED_ON = False  # unless the owner says so: download.folder.may_be_passed_on
+MAY_BE_PASSED_ON = False  # unless the owner permits it: download.folder.may_be_passed_on
 IDS = ("patient_id", "person_id")
 OPTIONAL = (*IDS, "site", "patient_label", "role", "sex", "age_group", "source", "quality")
 ALLOWED = {"role": ("train", "test"), "quality": ("good", "poor")}
-ONE_SPELLING = ("site", "source", "sex", "age_group")
+CHECKED_SPELLING = ("site", "source", "sex", "age_group")
 MISSING = {"na", "<na>", "n/a", "n.a.", "null"}  # as R, pandas and databases write a cell without a value
-HIDDEN = {".git", ".hg", ".dvc"}  # folders that DVC passes over
+IGNORED = {".git", ".hg", ".dvc"}  # folders that DVC ignores
 REMEDY = (
-    "save it as CSV in UTF-8; the first line names the columns, with commas between them: path,label and, "
+    "save it as CSV in UTF-8; the first line names the columns, separated by commas: path,label and, "
     f"where known, {','.join(OPTIONAL)}"
 )
 
 
 class Options(BaseModel, extra="forbid"):
-    """`path`: the folder; `csv`: the table in it; `may_be_passed_on`: its owner lets others have it."""
+    """The options of this data set.
+
+    Attributes
+    ----------
+    path : str
+        The folder.
+    csv : str
+        The name of the table in it.
+    may_be_passed_on : bool
+        Whether the owner permits sharing the recordings.
+    """
 
     path: str = "data/folder"
     csv: str = "recordings.csv"
@@ -39,19 +49,19 @@ class Options(BaseModel, extra="forbid"):
 
 
 def fetch(options: Options, folder: Path, limit: int | None) -> Path:
-    """The user's folder.
+    """Return the user's folder.
 
     Raises
     ------
     MurmurError
-        If it is not there, or DVC would not see all that is in it.
+        If it does not exist, or if DVC would not detect all changes in it.
     """
     if not (root := Path(options.path)).is_dir():
         raise MurmurError(f"download.folder.path: no folder {root}; name the folder that holds {options.csv}")
     if _leads_out(options.csv):
         raise MurmurError(
-            f"download.folder.csv: {options.csv} is not in the folder {root}, and DVC would not see a change "
-            "of it; put the table there and give its name"
+            f"download.folder.csv: {options.csv} is not in the folder {root}, so DVC would not detect "
+            "a change of it; put the table into the folder and set its name"
         )
     _check_links(root)
     return root
@@ -60,126 +70,161 @@ def fetch(options: Options, folder: Path, limit: int | None) -> Path:
 def read(root: Path, options: Options, task: str) -> Reading:
     """Read the CSV.
 
+    Parameters
+    ----------
+    root : Path
+        The folder of the data set.
+    options : Options
+        The options in params.yaml.
+    task : str
+        A name in `TASKS`.
+
+    Returns
+    -------
+    Reading
+        The recordings.
+
     Raises
     ------
     MurmurError
-        Naming the file and the row: a column missing or unknown, an empty path, label or id, a path out of
-        the folder, a recording named twice, a role or quality that is none, ids or labels that differ only in
-        their spelling, a patient of two persons, recordings of one patient that differ without a
-        patient_label, or of one person in sex.
+        Naming the file and the row: a missing or unknown column, an empty path, label or id, a path outside
+        the folder, a recording in two rows, an unknown role or quality, ids or labels that differ only in
+        their spelling, a patient with two person_ids, a patient with different labels and no patient_label, a
+        person with two sexes.
     """
-    where = root / options.csv
-    table = csvs.read(where, ["path", "label"], remedy=REMEDY)
-    table = _known_columns(table, where)
-    csvs.check_filled(where, table, "label")
-    _check_paths(table, where)
-    table["path"] = _paths_on_disk(root, table["path"], where)
-    _each_once(table, where)
-    given = [column for column in IDS if table[column].notna().any()]
-    for column in given:
-        csvs.check_ids(where, table[column])
-    for column in ONE_SPELLING:
-        csvs.check_spelling(where, table[column])
-    csvs.check_spelling(where, table["label"], table["patient_label"])
+    path = root / options.csv
+    table = csvs.read(path, ["path", "label"], remedy=REMEDY)
+    table = _select_columns(table, path)
+    csvs.check_filled(path, table, "label")
+    _check_paths(table, path)
+    table["path"] = _match_files(root, table["path"], path)
+    _check_unique(table, path)
+    id_columns = [column for column in IDS if table[column].notna().any()]
+    _check_values(table, id_columns, path)
     table["patient_id"] = table["patient_id"].fillna(table["recording_id"])
-    if given:
+    if id_columns:
         table["person_id"] = table["person_id"].fillna(table["patient_id"])
     table["site"] = table["site"].fillna("unspecified")
     table["source"] = table["source"].fillna("folder")
-    for column, words in ALLOWED.items():
-        odd = table[column].notna() & ~table[column].isin(words)
-        csvs.check_rows(where, odd, f"{column} is not {' or '.join(words)}; write one of them, or nothing")
-    _check_persons(table, where)
-    table["sex"] = _sexes(table, where)
-    table["patient_label"] = _patient_labels(table, where)
-    return Reading(table, persons=_persons_in_words(given, options.csv))
+    _check_persons(table, path)
+    table["sex"] = _fill_sex(table, path)
+    table["patient_label"] = _fill_patient_labels(table, path)
+    return Reading(table, persons=_describe_persons(id_columns, options.csv))
 
 
-def _persons_in_words(given: list[str], name: str) -> str:
-    if given:
-        return f"each {given[-1]} of {name} is a person"
-    return f"{name} has neither person_id nor patient_id: each recording counts as a person"
+def _check_values(table: pd.DataFrame, id_columns: list[str], path: Path) -> None:
+    """Check ids, spellings, and columns that allow only certain values."""
+    for column in id_columns:
+        csvs.check_ids(path, table[column])
+    for column in CHECKED_SPELLING:
+        csvs.check_spelling(path, table[column])
+    csvs.check_spelling(path, table["label"], table["patient_label"])
+    for column, values in ALLOWED.items():
+        invalid = table[column].notna() & ~table[column].isin(values)
+        csvs.check_rows(
+            path, invalid, f"{column} is not {' or '.join(values)}; write one of them, or nothing"
+        )
 
 
-def _known_columns(table: pd.DataFrame, where: Path) -> pd.DataFrame:
-    if unknown := sorted(set(table) - {"path", "label", *OPTIONAL}):
-        known = ", ".join(("path", "label", *OPTIONAL))
-        raise MurmurError(f"{where}: unknown column {', '.join(unknown)}; known are {known}")
-    table = table.reindex(columns=["path", "label", *OPTIONAL]).astype(object)
+def _describe_persons(id_columns: list[str], csv: str) -> str:
+    if id_columns:
+        return f"each {id_columns[-1]} of {csv} is a person"
+    return f"{csv} has neither person_id nor patient_id: each recording counts as a person"
+
+
+def _select_columns(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Return the table with all known columns; cells without a value are None."""
+    columns = ["path", "label", *OPTIONAL]
+    if unknown := sorted(set(table) - {*columns}):
+        raise MurmurError(
+            f"{path}: unknown column {', '.join(unknown)}; the columns are {', '.join(columns)}"
+        )
+    table = table.reindex(columns=columns).astype(object)
     missing = table.map(lambda cell: str(cell).lower() in MISSING)
     missing[["path", *IDS]] = False
     return table.where(table.notna() & ~missing, None)
 
 
 def _check_links(root: Path) -> None:
-    """Refuse what DVC passes over in a folder that a stage depends on."""
+    """Refuse links to folders and .dvcignore files: DVC would not detect all changes in the folder."""
     for folder, folders, names in os.walk(root):
         if links := [path for name in sorted(folders) if (path := Path(folder, name)).is_symlink()]:
             raise MurmurError(
-                f"{links[0]}: a link to a folder, behind which DVC sees no change; put the recordings "
-                f"themselves there (cp -rL), or let download.folder.path name {os.path.realpath(links[0])}"
+                f"{links[0]}: a link to a folder, in which DVC detects no change; copy the recordings "
+                f"into this folder (cp -rL), or set download.folder.path to {os.path.realpath(links[0])}"
             )
         if ".dvcignore" in names:
-            raise MurmurError(f"{Path(folder, '.dvcignore')}: hides recordings from DVC; take it away")
+            raise MurmurError(f"{Path(folder, '.dvcignore')}: hides recordings from DVC; delete it")
 
 
 def _leads_out(path: str) -> bool:
+    """Whether a path is not relative to the folder and inside it, or is ignored by DVC."""
     parts = Path(path).parts
-    return Path(path).is_absolute() or ".." in parts or not parts or not HIDDEN.isdisjoint(parts)
+    return Path(path).is_absolute() or ".." in parts or not parts or not IGNORED.isdisjoint(parts)
 
 
-def _check_paths(table: pd.DataFrame, where: Path) -> None:
-    out = table["path"].map(_leads_out)
-    words = (
-        "is not a path inside the folder; put the file there, or let download.folder.path name the one above"
+def _check_paths(table: pd.DataFrame, path: Path) -> None:
+    """Check the paths, write them in one form, and add `recording_id`, the path without its suffix."""
+    outside = table["path"].map(_leads_out)
+    csvs.check_rows(
+        path,
+        outside,
+        f"{_first(table, outside, 'path')} is not a path inside the folder; put the file into the folder, or "
+        "set download.folder.path to the folder above",
     )
-    csvs.check_rows(where, out, f"{_first(table, out, 'path')} {words}")
-    table["path"] = [Path(path).as_posix() for path in table["path"]]  # ./a.wav is a.wav
-    table["recording_id"] = [Path(path).with_suffix("").as_posix() for path in table["path"]]
+    table["path"] = [Path(name).as_posix() for name in table["path"]]  # ./a.wav is a.wav
+    table["recording_id"] = [Path(name).with_suffix("").as_posix() for name in table["path"]]
 
 
-def _paths_on_disk(root: Path, paths: pd.Series, where: Path) -> list[str]:
-    """The names as the disk has them, which may differ in white space and in the form of accented letters."""
-    there: dict[str, list[str]] = {}
-    for path in sorted(root.rglob("*")):
-        name = path.relative_to(root).as_posix()
-        there.setdefault(csvs.tidied(name), []).append(name)
-    several = paths.map(lambda path: len(there.get(path, [])) > 1)
-    name = next(iter(paths[several]), "")
-    csvs.check_rows(where, several, f"path {name} is one of {there.get(name)}; give the files other names")
-    return [there.get(path, [path])[0] for path in paths]
+def _match_files(root: Path, names: pd.Series, path: Path) -> list[str]:
+    """Return the names of the files, which may differ from `names` in spaces and in the form of accents."""
+    files: dict[str, list[str]] = {}
+    for file in sorted(root.rglob("*")):
+        name = file.relative_to(root).as_posix()
+        files.setdefault(csvs.tidied(name), []).append(name)
+    is_ambiguous = names.map(lambda name: len(files.get(name, [])) > 1)
+    first = next(iter(names[is_ambiguous]), "")
+    csvs.check_rows(
+        path, is_ambiguous, f"path {first} matches {files.get(first)}; give the files other names"
+    )
+    return [files.get(name, [name])[0] for name in names]
 
 
-def _each_once(table: pd.DataFrame, where: Path) -> None:
-    twice = table["recording_id"].duplicated()
-    words = "keep one row, or rename a file: endings do not tell recordings apart"
-    csvs.check_rows(where, twice, f"recording {_first(table, twice, 'recording_id')} is named twice; {words}")
+def _check_unique(table: pd.DataFrame, path: Path) -> None:
+    repeated = table["recording_id"].duplicated()
+    name = _first(table, repeated, "recording_id")
+    remedy = "keep one row, or rename a file so that more than the suffix differs"
+    csvs.check_rows(path, repeated, f"recording {name} is in two rows; {remedy}")
 
 
-def _check_persons(table: pd.DataFrame, where: Path) -> None:
+def _check_persons(table: pd.DataFrame, path: Path) -> None:
     differ = table["person_id"].groupby(table["patient_id"]).transform("nunique") > 1
     csvs.check_rows(
-        where, differ, f"patient {_first(table, differ)} is more than one person; give his rows one person_id"
+        path,
+        differ,
+        f"patient {_first(table, differ)} has more than one person_id; write the same one in all its rows",
     )
 
 
-def _sexes(table: pd.DataFrame, where: Path) -> pd.Series:
-    """Of each recording its person's sex, which need not stand in every row."""
+def _fill_sex(table: pd.DataFrame, path: Path) -> pd.Series:
+    """Return the sex of each recording's person; one row of the person is enough."""
     by_person = table["sex"].groupby(table["person_id"].fillna(table["patient_id"]))
     differ = by_person.transform("nunique") > 1
-    words = "differ in sex; correct it, or the ids if they are of several persons"
-    csvs.check_rows(where, differ, f"the recordings of patient {_first(table, differ)} {words}")
+    fault = "differ in sex; correct it, or the ids if they are of several persons"
+    csvs.check_rows(path, differ, f"the recordings of patient {_first(table, differ)} {fault}")
     sexes = by_person.transform("first")
     return sexes.astype(object).where(sexes.notna(), None)
 
 
-def _patient_labels(table: pd.DataFrame, where: Path) -> pd.Series:
+def _fill_patient_labels(table: pd.DataFrame, path: Path) -> pd.Series:
+    """Return the patient's label for each recording: patient_label, else the one label of all recordings."""
     labels = table["patient_label"].fillna(table["label"])
     differ = labels.groupby(table["patient_id"]).transform("nunique") > 1
-    words = "differ in their label; say the patient's own in a column patient_label"
-    csvs.check_rows(where, differ, f"the recordings of patient {_first(table, differ)} {words}")
+    fault = "differ in their label; write the patient's label in a column patient_label"
+    csvs.check_rows(path, differ, f"the recordings of patient {_first(table, differ)} {fault}")
     return labels
 
 
 def _first(table: pd.DataFrame, rows: pd.Series, column: str = "patient_id") -> str:
+    """Return the value of `column` in the first row marked in `rows`; "" if none is."""
     return next(iter(table[column][rows]), "")

@@ -1,9 +1,9 @@
-"""The embedded data set: phonocardiograms made by a simulator, the same bytes for the same seed.
+"""The embedded data set: simulated phonocardiograms, the same bytes for the same seed.
 
-A recording is the sum of five parts, made one by one by `parts` and mixed by `record`: heart sounds, a
-murmur, friction of the stethoscope, speech in the room and ambient noise. The murmurs' timing, pitch and
-place are those of the textbooks (Table 1 of https://doi.org/10.1186/s12938-015-0056-y); the figures that
-make them so are this simulator's own. It is for trying the pipeline: a score on it says nothing of patients.
+A recording is the sum of five components: heart sounds, a murmur, friction of the stethoscope, speech in the
+room and ambient noise. Timing, pitch and site of the murmurs follow Table 1 of
+https://doi.org/10.1186/s12938-015-0056-y; the other constants were chosen for this simulator. The data set is
+for trying the pipeline: a score on it is no evidence for patients.
 """
 
 from io import BytesIO
@@ -32,9 +32,9 @@ SAMPLE_RATE = 4000  # Hz
 SITES = ("AV", "PV", "TV", "MV")
 RECORDINGS = "recordings.csv"
 
-# The roster repeats: diseases every 15 patients, a poor recording every 7, second visits every 60.
+# Diseases repeat every 15 patients, patients with poor recordings every 7, second visits every 60.
 DISEASES = ("N", "AS", "MS", "N", "MR", "AS", "N", "AR", "N", "N", "AR", "N", "MS", "MR", "N")
-SECOND_VISITS = {9: 8, 25: 22, 35: 31, 54: 53}  # patient: the earlier patient who is the same person
+SECOND_VISITS = {9: 8, 25: 22, 35: 31, 54: 53}  # patient: an earlier patient, the same person
 
 HEART_RATES = {
     "Neonate": (120, 160),
@@ -45,9 +45,16 @@ HEART_RATES = {
 AGE_SHARES = (0.1, 0.2, 0.4, 0.3)
 S1_GAIN = {"AV": 0.6, "PV": 0.6, "TV": 0.9, "MV": 1.0}
 S2_GAIN = {"AV": 0.9, "PV": 0.85, "TV": 0.55, "MV": 0.5}
-GRADES = {"I": -36, "II": -30, "III": -24, "IV": -18, "V": -12, "VI": -6}  # dB, RMS at the peak against S1
+GRADES = {
+    "I": -36,
+    "II": -30,
+    "III": -24,
+    "IV": -18,
+    "V": -12,
+    "VI": -6,
+}  # dB, RMS at the peak relative to S1
 GRADE_SHARES = (0.15, 0.25, 0.3, 0.2, 0.07, 0.03)
-MURMURS = {  # Hz, and dB at each site
+MURMURS = {  # frequency band in Hz, level in dB at each site
     "AS": ((80, 380), {"AV": 0, "PV": -5, "TV": -10, "MV": -8}),
     "AR": ((180, 600), {"AV": 0, "PV": -4, "TV": -6, "MV": -12}),
     "MS": ((35, 120), {"AV": -16, "PV": -14, "TV": -8, "MV": 0}),
@@ -56,52 +63,91 @@ MURMURS = {  # Hz, and dB at each site
 ISOVOLUMIC = 0.04  # s from S1 to the opening of the aortic valve
 OPENING = 0.07  # s from A2 to the opening of the mitral valve
 
-_PERSON, _VISIT, _SOUND = range(3)  # streams of random numbers, so that one part never shifts another
+_PERSON, _VISIT, _SOUND = range(3)  # separate random streams, so that a change of one keeps the others
 
 
 class Options(BaseModel, extra="forbid"):
-    """The data set's size and the seed of every random draw."""
+    """The options of this data set.
+
+    Attributes
+    ----------
+    patients : int
+        The number of patients.
+    seed : int
+        The seed of all random numbers.
+    """
 
     patients: int = Field(60, strict=True, ge=12, le=100_000)
     seed: int = Field(0, strict=True, ge=0, lt=2**32)
 
 
 class Visit(NamedTuple):
-    """One patient id: a person, and how they were recorded that day."""
+    """One patient id: a person on the day of the recording.
+
+    Attributes
+    ----------
+    number : int
+        The patient, from 0.
+    person : int
+        The person: another patient may be the same person.
+    disease : str
+        A class of the task `disease`.
+    poor : bool
+        Whether most recordings are so noisy that the murmur label is Unknown.
+    sex, age_group : str
+        Of the person.
+    grade : str
+        Levine grade of the murmur, I to VI.
+    pitch : float
+        Factor on all frequencies of the heart sounds and the murmur.
+    rate : float
+        Heart rate in beats per minute.
+    sites : tuple of str
+        The sites that were recorded.
+    """
 
     number: int
     person: int
     disease: str
-    poor: bool  # most sites so noisy that the murmur label is Unknown
+    poor: bool
     sex: str
     age_group: str
     grade: str
-    pitch: float  # of this heart's sounds and murmur, against the ordinary one
-    rate: float  # beats a minute
+    pitch: float
+    rate: float
     sites: tuple[str, ...]
 
 
 class Beats(NamedTuple):
-    """The heart cycles of a recording: arrays [beats], the first begins before the recording does."""
+    """The heart cycles of a recording; the first one begins before the recording.
 
-    onset: np.ndarray  # s, of S1
-    period: np.ndarray  # s, to the next S1
-    systole: np.ndarray  # s, from S1 to A2
-    breath: np.ndarray  # -1 (expiration) to 1 (inspiration)
+    Attributes
+    ----------
+    onset : ndarray, shape [n_beats]
+        Time of S1 in s.
+    period : ndarray, shape [n_beats]
+        Time to the next S1 in s.
+    systole : ndarray, shape [n_beats]
+        Time from S1 to A2 in s.
+    breath : ndarray, shape [n_beats]
+        Phase of respiration, -1 (expiration) to 1 (inspiration).
+    """
+
+    onset: np.ndarray
+    period: np.ndarray
+    systole: np.ndarray
+    breath: np.ndarray
 
 
 def fetch(options: Options, folder: Path, limit: int | None) -> Path:
-    """Write the WAV files and `recordings.csv` into `folder` and return it.
-
-    `limit` is ignored: the data are small, and the caller takes what it wants of them.
-    """
+    """Write all WAV files and `recordings.csv` into `folder` and return it; `limit` is not used."""
     rows = []
     for number in range(options.patients):
         visit = make_visit(options.seed, number)
         for site in visit.sites:
-            row = _row(visit, site)
-            samples = record(options.seed, visit, site)
-            wav = BytesIO()  # written to a file, libsndfile would hide why it cannot, such as a full disk
+            row = _describe_recording(visit, site)
+            samples = simulate_recording(options.seed, visit, site)
+            wav = BytesIO()  # libsndfile would not report why a file cannot be written, such as a full disk
             soundfile.write(wav, samples, SAMPLE_RATE, format="WAV", subtype="PCM_16")
             (folder / row["path"]).write_bytes(wav.getvalue())
             rows.append(row)
@@ -110,12 +156,26 @@ def fetch(options: Options, folder: Path, limit: int | None) -> Path:
 
 
 def read(root: Path, options: Options, task: str) -> Reading:
-    """Read the table that `fetch` wrote; a recording's label is its patient's.
+    """Read the table that `fetch` wrote; a recording has its patient's label.
+
+    Parameters
+    ----------
+    root : Path
+        The folder of the data set.
+    options : Options
+        The options in params.yaml.
+    task : str
+        A name in `TASKS`.
+
+    Returns
+    -------
+    Reading
+        The recordings.
 
     Raises
     ------
     MurmurError
-        If the table is not there.
+        If the table does not exist.
     """
     path = root / RECORDINGS
     if not path.is_file():
@@ -125,16 +185,16 @@ def read(root: Path, options: Options, task: str) -> Reading:
     return Reading(frame[columns].assign(label=frame[task], patient_label=frame[task], role=None))
 
 
-def _row(visit: Visit, site: str) -> dict[str, str]:
+def _describe_recording(visit: Visit, site: str) -> dict[str, str]:
     name = f"P{visit.number:03d}_{site}"
-    present = "Absent" if visit.disease == "N" else "Present"
+    murmur = "Absent" if visit.disease == "N" else "Present"
     return {
         "recording_id": name,
         "path": f"{name}.wav",
         "patient_id": f"P{visit.number:03d}",
         "person_id": f"H{visit.person:03d}",
         "site": site,
-        "murmur": "Unknown" if visit.poor else present,
+        "murmur": "Unknown" if visit.poor else murmur,
         "disease": visit.disease,
         "grade": visit.grade if visit.disease != "N" else "",
         "sex": visit.sex,
@@ -143,58 +203,116 @@ def _row(visit: Visit, site: str) -> dict[str, str]:
 
 
 def make_visit(seed: int, number: int) -> Visit:
-    """Patient `number` (from 0), whoever else is in the data set."""
-    block = number % 60
-    person = number - block + SECOND_VISITS.get(block, block)
-    who = np.random.default_rng([seed, _PERSON, person])
-    age = str(who.choice(list(HEART_RATES), p=AGE_SHARES))
-    day = np.random.default_rng([seed, _VISIT, number])
-    rate = day.uniform(*HEART_RATES[age])
-    sites = tuple(site for site in SITES if day.random() < 0.85) or SITES
+    """Draw the properties of a patient, which do not depend on the size of the data set.
+
+    Parameters
+    ----------
+    seed : int
+        The data set's seed.
+    number : int
+        The patient, from 0.
+
+    Returns
+    -------
+    Visit
+        The patient.
+    """
+    position = number % 60
+    person = number - position + SECOND_VISITS.get(position, position)
+    person_rng = np.random.default_rng([seed, _PERSON, person])
+    age = str(person_rng.choice(list(HEART_RATES), p=AGE_SHARES))
+    visit_rng = np.random.default_rng([seed, _VISIT, number])
+    rate = visit_rng.uniform(*HEART_RATES[age])
+    sites = tuple(site for site in SITES if visit_rng.random() < 0.85) or SITES
     return Visit(
         number=number,
         person=person,
         disease=DISEASES[number % len(DISEASES)],
         poor=number % 7 == 4,
-        sex=str(who.choice(["Female", "Male"])),
+        sex=str(person_rng.choice(["Female", "Male"])),
         age_group=age,
-        grade=str(who.choice(list(GRADES), p=GRADE_SHARES)),
-        pitch=who.uniform(0.85, 1.2),
+        grade=str(person_rng.choice(list(GRADES), p=GRADE_SHARES)),
+        pitch=person_rng.uniform(0.85, 1.2),
         rate=rate,
         sites=sites,
     )
 
 
-def record(seed: int, visit: Visit, site: str) -> np.ndarray:
-    """The recording of `visit` at `site`: int16 [samples], 10 to 15 s at 4 kHz, never clipped."""
-    _, part = parts(seed, visit, site)
-    signal = sum(part.values())
+def simulate_recording(seed: int, visit: Visit, site: str) -> np.ndarray:
+    """Simulate a recording.
+
+    Parameters
+    ----------
+    seed : int
+        The data set's seed.
+    visit : Visit
+        The patient.
+    site : str
+        A name in `SITES`.
+
+    Returns
+    -------
+    ndarray of int16, shape [n_samples]
+        10 to 15 s at 4 kHz, not clipped.
+    """
+    _, components = simulate_components(seed, visit, site)
+    signal = sum(components.values())
     peak = 0.3 + 0.6 * np.random.default_rng([seed, _SOUND, visit.number, len(SITES)]).random()
     return np.round(signal * (32767 * peak / np.abs(signal).max())).astype(np.int16)
 
 
-def parts(seed: int, visit: Visit, site: str) -> tuple[Beats, dict[str, np.ndarray]]:
-    """The heart cycles and the parts of a recording, each [samples] at 4 kHz; the loudest S1 is about 1."""
+def simulate_components(seed: int, visit: Visit, site: str) -> tuple[Beats, dict[str, np.ndarray]]:
+    """Simulate the components of a recording.
+
+    Parameters
+    ----------
+    seed, visit, site
+        As `simulate_recording`.
+
+    Returns
+    -------
+    beats : Beats
+        The heart cycles.
+    components : dict of ndarray, shape [n_samples]
+        heart, murmur, friction, speech and ambient at 4 kHz; the peak of the loudest S1 is about 1.
+    """
     rng = np.random.default_rng([seed, _SOUND, visit.number, SITES.index(site)])
     time = np.arange(int(rng.integers(100, 151)) * SAMPLE_RATE // 10) / SAMPLE_RATE
-    beats = heart_cycles(rng, visit.rate, time[-1])
-    poor = rng.random() < (0.85 if visit.poor else 0.06)  # a patient's sites need not be alike
-    contact = _decibel(rng.normal(0, 2) - (11 if poor else 0))
-    noise = _decibel(rng.normal(0, 4) + (8 if poor else 0))
+    beats = simulate_heart_cycles(rng, visit.rate, time[-1])
+    poor = rng.random() < (0.85 if visit.poor else 0.06)  # drawn for each site
+    contact = _to_amplitude(rng.normal(0, 2) - (11 if poor else 0))
+    noise = _to_amplitude(rng.normal(0, 4) + (8 if poor else 0))
     return beats, {
-        "heart": contact * _heart_sounds(rng, visit.pitch, site, beats, time),
-        "murmur": contact * _murmur(rng, visit, site, beats, time),
-        "friction": noise * _friction(rng, time),
-        "speech": noise * _speech(rng, time),
-        "ambient": noise * _ambient(rng, time),
+        "heart": contact * _simulate_heart_sounds(rng, visit.pitch, site, beats, time),
+        "murmur": contact * _simulate_murmur(rng, visit, site, beats, time),
+        "friction": noise * _simulate_friction(rng, time),
+        "speech": noise * _simulate_speech(rng, time),
+        "ambient": noise * _simulate_ambient_noise(rng, time),
     }
 
 
-def heart_cycles(rng: Generator, rate: float, seconds: float) -> Beats:
-    """Heart cycles at `rate` a minute over `seconds`, faster in inspiration, with some chance besides.
+def simulate_heart_cycles(rng: Generator, rate: float, seconds: float) -> Beats:
+    """Simulate heart cycles, which are shorter in inspiration and vary at random.
 
-    Systole is the ejection time of Weissler, Harris and Schoenfeld (Circulation 1968), 413 - 1.7 rate in
-    ms for men, after an isovolumic contraction.
+    Systole is an isovolumic contraction and the ejection time of [1]_ for men, 413 - 1.7 rate in ms.
+
+    Parameters
+    ----------
+    rng : Generator
+        Random numbers.
+    rate : float
+        Mean heart rate in beats per minute.
+    seconds : float
+        Duration.
+
+    Returns
+    -------
+    Beats
+        The heart cycles.
+
+    References
+    ----------
+    .. [1] Weissler, Harris and Schoenfeld, Circulation 37, 1968.
     """
     index = np.arange(int(seconds * rate / 60 * 1.25) + 4)
     breath = np.sin(2 * np.pi * rng.uniform(0.2, 0.4) * 60 / rate * index + rng.uniform(0, 2 * np.pi))
@@ -204,7 +322,9 @@ def heart_cycles(rng: Generator, rate: float, seconds: float) -> Beats:
     return Beats(onset, period, systole, breath)
 
 
-def _heart_sounds(rng: Generator, pitch: float, site: str, beats: Beats, time: np.ndarray) -> np.ndarray:
+def _simulate_heart_sounds(
+    rng: Generator, pitch: float, site: str, beats: Beats, time: np.ndarray
+) -> np.ndarray:
     loudness = 1 - 0.15 * beats.breath + 0.07 * rng.standard_normal(len(beats.onset))
     first, second = S1_GAIN[site] * rng.uniform(0.8, 1.2), S2_GAIN[site] * rng.uniform(0.8, 1.2)
     aortic = beats.onset + beats.systole
@@ -212,89 +332,113 @@ def _heart_sounds(rng: Generator, pitch: float, site: str, beats: Beats, time: n
     low, high = pitch * np.array([33.0, 50.0, 80.0]), pitch * np.array([55.0, 85.0, 140.0])
     p2 = 0.6 if site == "PV" else 0.35
     return (
-        _tones(time, beats.onset, low, 0.025, first * loudness)
-        + _tones(time, beats.onset + 0.025, 1.3 * low, 0.02, 0.5 * first * loudness)
-        + _tones(time, aortic, high, 0.014, second * loudness)
-        + _tones(time, aortic + split, 0.9 * high, 0.014, p2 * second * loudness)
+        _generate_tones(time, beats.onset, low, 0.025, first * loudness)
+        + _generate_tones(time, beats.onset + 0.025, 1.3 * low, 0.02, 0.5 * first * loudness)
+        + _generate_tones(time, aortic, high, 0.014, second * loudness)
+        + _generate_tones(time, aortic + split, 0.9 * high, 0.014, p2 * second * loudness)
     )
 
 
-def _tones(
+def _generate_tones(
     time: np.ndarray, onsets: np.ndarray, frequencies: np.ndarray, decay: float, amplitudes: np.ndarray
 ) -> np.ndarray:
-    """A damped sum of three sines (Hz) at each of `onsets` (s), its envelope at most 1 after `decay` s."""
-    since = np.arange(int(8 * decay * SAMPLE_RATE)) / SAMPLE_RATE
-    sines = np.array([0.5, 0.35, 0.15]) @ np.sin(2 * np.pi * frequencies[:, None] * since)
-    wave = sines * since / decay * np.exp(1 - since / decay)
+    """Return damped tones at `onsets` (s): sums of three sines (Hz) with their peak after `decay` (s)."""
+    elapsed = np.arange(int(8 * decay * SAMPLE_RATE)) / SAMPLE_RATE
+    sines = np.array([0.5, 0.35, 0.15]) @ np.sin(2 * np.pi * frequencies[:, None] * elapsed)
+    tone = sines * elapsed / decay * np.exp(1 - elapsed / decay)
     start = np.round(onsets * SAMPLE_RATE).astype(int)
-    keep = (start > -SAMPLE_RATE) & (start < len(time))
+    audible = (start > -SAMPLE_RATE) & (start < len(time))
     padded = np.zeros(len(time) + 2 * SAMPLE_RATE)
-    index = start[keep, None] + SAMPLE_RATE + np.arange(len(wave))
-    np.add.at(padded, index, amplitudes[keep, None] * wave)
+    index = start[audible, None] + SAMPLE_RATE + np.arange(len(tone))
+    np.add.at(padded, index, amplitudes[audible, None] * tone)
     return padded[SAMPLE_RATE:-SAMPLE_RATE]
 
 
-def murmur_envelope(disease: str, beats: Beats, time: np.ndarray) -> np.ndarray:
-    """How loud the murmur of `disease` is at each `time` (s), 0 to about 1.
+def compute_murmur_envelope(disease: str, beats: Beats, time: np.ndarray) -> np.ndarray:
+    """Compute the envelope of a murmur.
 
-    AS: ejection, crescendo and decrescendo. MR: all of systole, level. AR: from A2, decrescendo.
-    MS: from the opening of the mitral valve, louder again before S1.
+    AS: in ejection, crescendo and decrescendo. MR: in all of systole, constant. AR: from A2, decrescendo.
+    MS: from the opening of the mitral valve, decrescendo, and crescendo before S1.
+
+    Parameters
+    ----------
+    disease : {"AS", "AR", "MS", "MR"}
+        The disease.
+    beats : Beats
+        The heart cycles.
+    time : ndarray, shape [n_samples]
+        Time in s.
+
+    Returns
+    -------
+    ndarray, shape [n_samples]
+        0 to about 1.
     """
     beat = np.searchsorted(beats.onset, time, side="right") - 1
-    since, systole = time - beats.onset[beat], beats.systole[beat]
-    after, diastole = since - systole, beats.period[beat] - systole
+    since_s1, systole = time - beats.onset[beat], beats.systole[beat]
+    since_a2, diastole = since_s1 - systole, beats.period[beat] - systole
     if disease == "AS":
-        return np.sin(np.pi * ((since - ISOVOLUMIC) / (systole - ISOVOLUMIC)).clip(0, 1))
+        return np.sin(np.pi * ((since_s1 - ISOVOLUMIC) / (systole - ISOVOLUMIC)).clip(0, 1))
     if disease == "MR":
-        return (np.minimum(since, -after) / 0.015).clip(0, 1)
+        return (np.minimum(since_s1, -since_a2) / 0.015).clip(0, 1)
     if disease == "AR":
-        return (after / 0.01).clip(0, 1) * np.exp(-3.5 * after.clip(0) / diastole)
-    filling = ((after - OPENING) / (diastole - OPENING)).clip(0, 1)
-    middle = 0.6 * (filling / 0.1).clip(0, 1) * np.exp(-1.5 * filling)
+        return (since_a2 / 0.01).clip(0, 1) * np.exp(-3.5 * since_a2.clip(0) / diastole)
+    filling = ((since_a2 - OPENING) / (diastole - OPENING)).clip(0, 1)
+    mid_diastolic = 0.6 * (filling / 0.1).clip(0, 1) * np.exp(-1.5 * filling)
     presystolic = 0.7 * ((filling - 0.7) / 0.3).clip(0)
-    return middle + presystolic
+    return mid_diastolic + presystolic
 
 
-def _murmur(rng: Generator, visit: Visit, site: str, beats: Beats, time: np.ndarray) -> np.ndarray:
+def _simulate_murmur(rng: Generator, visit: Visit, site: str, beats: Beats, time: np.ndarray) -> np.ndarray:
     if visit.disease == "N":
         return np.zeros(len(time))
     band, radiation = MURMURS[visit.disease]
     low, high = visit.pitch * np.array(band)
-    level = _decibel(GRADES[visit.grade] + radiation[site] + rng.normal(0, 1))
-    loudness = np.interp(time, beats.onset, 1 - 0.15 * beats.breath)  # left-sided: softer in inspiration
-    noise = _noise(rng, len(time), low=low, high=high)
-    return level * loudness * murmur_envelope(visit.disease, beats, time) * noise
+    level = _to_amplitude(GRADES[visit.grade] + radiation[site] + rng.normal(0, 1))
+    loudness = np.interp(
+        time, beats.onset, 1 - 0.15 * beats.breath
+    )  # murmurs of the left heart are softer in inspiration
+    noise = _generate_noise(rng, len(time), low=low, high=high)
+    return level * loudness * compute_murmur_envelope(visit.disease, beats, time) * noise
 
 
-def _friction(rng: Generator, time: np.ndarray) -> np.ndarray:
-    """Rubs of 0.03 to 0.25 s, one in three seconds or so."""
+def _simulate_friction(rng: Generator, time: np.ndarray) -> np.ndarray:
+    """Return bursts of 0.03 to 0.25 s, about one in three seconds."""
     envelope = np.zeros(len(time))
     for _ in range(rng.poisson(time[-1] / 3)):
-        rub = np.hanning(int(rng.uniform(0.03, 0.25) * SAMPLE_RATE))
-        start = rng.integers(len(time) - len(rub))
-        envelope[start : start + len(rub)] += _decibel(rng.uniform(-35, -8)) * rub
-    return envelope * _noise(rng, len(time), low=60, high=700)
+        burst = np.hanning(int(rng.uniform(0.03, 0.25) * SAMPLE_RATE))
+        start = rng.integers(len(time) - len(burst))
+        envelope[start : start + len(burst)] += _to_amplitude(rng.uniform(-35, -8)) * burst
+    return envelope * _generate_noise(rng, len(time), low=60, high=700)
 
 
-def _speech(rng: Generator, time: np.ndarray) -> np.ndarray:
-    """Noise of 150 to 800 Hz that comes and goes about three times a second; most rooms are nearly silent."""
+def _simulate_speech(rng: Generator, time: np.ndarray) -> np.ndarray:
+    """Return noise of 150 to 800 Hz that varies about three times a second; it is mostly quiet."""
     syllables = rng.random(int(time[-1] * 6) + 2) ** 3
     envelope = np.interp(time, np.arange(len(syllables)) / 6, syllables)
-    return _decibel(rng.uniform(-60, -18)) * envelope * _noise(rng, len(time), low=150, high=800)
+    return (
+        _to_amplitude(rng.uniform(-60, -18)) * envelope * _generate_noise(rng, len(time), low=150, high=800)
+    )
 
 
-def _ambient(rng: Generator, time: np.ndarray) -> np.ndarray:
-    """Noise whose power falls by 0 to 6 dB an octave."""
-    return _decibel(rng.uniform(-45, -28)) * _noise(rng, len(time), slope=rng.uniform(0, 1))
+def _simulate_ambient_noise(rng: Generator, time: np.ndarray) -> np.ndarray:
+    """Return noise whose power falls by 0 to 6 dB per octave."""
+    return _to_amplitude(rng.uniform(-45, -28)) * _generate_noise(rng, len(time), slope=rng.uniform(0, 1))
 
 
-def _noise(rng: Generator, n: int, *, low: float = 20, high: float = 1800, slope: float = 0) -> np.ndarray:
-    """Gaussian noise [n] of RMS 1: amplitude 1 / f^slope from `low` to `high` Hz, 12 dB an octave beyond."""
+def _generate_noise(
+    rng: Generator, n: int, *, low: float = 20, high: float = 1800, slope: float = 0
+) -> np.ndarray:
+    """Return Gaussian noise [n] of RMS 1 with amplitude 1 / f^slope from `low` to `high` Hz.
+
+    Outside this band it falls by 12 dB per octave more.
+    """
     frequency = scipy.fft.rfftfreq(n, 1 / SAMPLE_RATE).clip(1)
     power = 1 / ((1 + (low / frequency) ** 4) * (1 + (frequency / high) ** 4) * frequency ** (2 * slope))
     noise = scipy.fft.irfft(scipy.fft.rfft(rng.standard_normal(n)) * np.sqrt(power), n)
     return noise / noise.std()
 
 
-def _decibel(level: float) -> float:
+def _to_amplitude(level: float) -> float:
+    """Return the amplitude of a level in dB."""
     return 10 ** (level / 20)

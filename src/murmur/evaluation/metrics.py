@@ -13,8 +13,8 @@ import numpy as np
 from scipy.sparse import coo_array
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-CIRCOR_WEIGHTS = {"Present": 5, "Unknown": 3, "Absent": 1}
-CIRCOR_PATIENTS = {"Present": 179, "Unknown": 68, "Absent": 695}  # the official mix, version 1.0.3
+from murmur.circor_weights import CIRCOR_PATIENTS, CIRCOR_WEIGHTS
+
 AT_ONCE = 128  # draws
 
 

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.special import softmax
 
+from murmur.circor_weights import CIRCOR_PATIENTS, CIRCOR_WEIGHTS
 from murmur.errors import MurmurError
 from murmur.evaluation import calibration
-from murmur.evaluation.metrics import CIRCOR_PATIENTS, CIRCOR_WEIGHTS
 
 
 def pool_probabilities(p: np.ndarray, member: np.ndarray, n_units: int, rule: str) -> np.ndarray:

@@ -14,7 +14,7 @@ REASONS = (  # kinds of reasons for which items are left out; none holds a name
     "beyond download.limit",
     "left out by class_map",
     "no table names this file",
-    "the file is not there",
+    "the file is missing",
 )
 
 
