@@ -226,7 +226,7 @@ def test_under_murmur_data_parts_may_be_missing(project):
 @pytest.mark.parametrize(
     "changes, words",
     [
-        ({"split.folds": 5}, "split: class ill has 4 groups to deal out and 5 are needed; fewer split.folds"),
+        ({"split.folds": 5}, "split: class ill has only 4 groups, and 5 are needed; fewer split.folds"),
         ({"split.method": "role"}, "split.method role: recording 0 has no role; give all train or test"),
         ({"split.run": [0]}, "params.yaml: unknown key split.run; known here: .*runs"),
     ],

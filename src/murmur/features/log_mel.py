@@ -71,7 +71,7 @@ class LogMel:
         self.bank = np.ascontiguousarray(bank[:, self.bins].T)
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        """Transform segments, shape (k, n), float32, into spectrograms, shape (k, n_mels, frames), float32."""
+        """Transform segments, shape (k, n), into spectrograms, shape (k, n_mels, frames); both float32."""
         half = self.options.n_fft // 2
         mode: Any = {"zeros": "constant", "reflect": "reflect"}[self.options.edges]
         frames = sliding_window_view(np.pad(x, ((0, 0), (half, half)), mode), self.options.n_fft, axis=1)

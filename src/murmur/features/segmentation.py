@@ -129,9 +129,7 @@ def _cut_signal(n_samples: int, length: int, overlap: float) -> tuple[np.ndarray
     return starts, np.minimum(length, n_samples - starts)
 
 
-def _keep_first(
-    segments: pd.DataFrame, labels: pd.Series, options: Segment
-) -> tuple[pd.DataFrame, Reasons]:
+def _keep_first(segments: pd.DataFrame, labels: pd.Series, options: Segment) -> tuple[pd.DataFrame, Reasons]:
     """Keep the first segments of each recording, as `first` and `first_of` require; what is left out."""
     if unknown := sorted(set(options.first_of) - set(labels)):
         raise MurmurError(

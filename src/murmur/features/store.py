@@ -1,4 +1,4 @@
-"""Arrays on disk: spectrograms and embeddings (.npy or .parquet, one row for each segment), signals (.npy)."""
+"""Arrays on disk: spectrograms and embeddings (.npy or .parquet, a row for each segment), signals (.npy)."""
 
 import math
 import shutil
