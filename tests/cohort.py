@@ -13,7 +13,7 @@ NO_PAIRS = pd.DataFrame({"recording_id": [], "twin_id": []}, dtype=str)
 
 
 def make_recordings(n=60, linked=8):
-    """Recordings of n patients, 1 to 4 each; the first `linked` patients are the last persons again."""
+    """Recordings of n patients, 1 to 4 each; the last `linked` patients are the first persons again."""
     rng = np.random.default_rng(3)
     rows = []
     for k in range(n):
