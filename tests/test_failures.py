@@ -229,7 +229,7 @@ def test_under_murmur_data_parts_may_be_missing(project):
 @pytest.mark.parametrize(
     "changes, words",
     [
-        ({"split.folds": 5}, "split: class ill has 4 groups to deal out and 5 are needed; fewer split.folds"),
+        ({"split.folds": 5}, "split: class ill has only 4 groups, and 5 are needed; fewer split.folds"),
         ({"split.method": "role"}, "split.method role: recording 0 has no role; give all train or test"),
         ({"split.run": [0]}, "params.yaml: unknown key split.run; known here: .*runs"),
     ],
@@ -274,7 +274,7 @@ def test_a_published_split_with_a_person_on_both_sides_is_refused_and_its_audit_
     (project / "s.csv").write_text(published(ROLES))
     with pytest.raises(
         MurmurError,
-        match=r"1 of 1 folds leak; .* both sides 2 persons, such as 0 of patient 0 \(test\) and 6 of",
+        match=r"1 of 1 folds leak; .* part share 2 persons, such as 0 of patient 0 \(test\) and 6 of",
     ):
         run("split", **changes)
     assert not (project / "data/folds").exists()
@@ -292,7 +292,7 @@ def test_the_same_audio_under_two_names_is_found_before_the_training(project):
     )
     changes = {"split.method": "file", "split.file": "s.csv", "split.runs": [0]}
     run("download", "duplicates", "clean", "segment", **changes)
-    with pytest.raises(MurmurError, match=r"both sides 1 recordings with near-identical .* as 0 of pat"):
+    with pytest.raises(MurmurError, match=r"another part share 1 near-duplicates, such as 0 of pat"):
         run("split", **changes)
     run("split", **{"split.runs": list(range(5))})  # dealt as one
     assert not pd.read_csv(project / "metrics/audit.csv").filter(like="shared_").to_numpy().any()

@@ -13,7 +13,6 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from murmur.errors import MurmurError
-from murmur.features.mel import n_frames
 from murmur.models import backbone, vgg16
 from murmur.models._construction import build, freeze
 from murmur.models._weights import fetched
@@ -75,7 +74,8 @@ def shape(p):
         return 1, 80 // 16 * 768, 1
     if p.mel.image:
         return 3, p.mel.image.size, p.mel.image.size
-    frames = n_frames(round(p.segment.length * p.clean.sample_rate), p.mel)
+    length, hop = round(p.segment.length * p.clean.sample_rate), min(hop for _, hop in p.mel.windows)
+    frames = 1 + (length - p.mel.n_fft % 2) // hop  # centred frames, as in librosa
     return len(p.mel.windows), p.mel.n_mels, frames
 
 

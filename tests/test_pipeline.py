@@ -421,6 +421,8 @@ EDITS = {
     "features/chain": set(),
     "features/cleaning": {"clean"},
     "features/embedding": {"embed"},
+    "features/images": {"mel"},
+    "features/log_mel": {"mel"},
     "features/mel": {"mel"},
     "features/mel_scale": {"mel", "evaluate"},
     "features/segmentation": {"segment"},

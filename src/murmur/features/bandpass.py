@@ -8,38 +8,75 @@ from scipy.signal import butter, sosfilt, sosfilt_zi, sosfreqz
 from murmur.errors import MurmurError
 from murmur.sections.clean import Bandpass
 
-LONGEST_RINGING = 60  # s, the time constant of a bandpass
+MAX_TIME_CONSTANT = 60  # s, for the impulse response to decay to 1/e
 
 
 def apply_bandpass(x: np.ndarray, rate: int, band: Bandpass) -> np.ndarray:
-    """Zero-phase Butterworth bandpass of x [n] at `rate` Hz, in float64.
+    """Filter a signal forward and backward with a Butterworth bandpass.
 
-    The very samples of `scipy.signal.sosfiltfilt`, which would work out its initial state anew for each
-    recording, a fifth of its time.
-    """
-    sections, state = design_bandpass(rate, band)
-    edge = min(3 * (2 * len(sections) + 1), len(x) - 1)
-    y = np.pad(x, edge, "reflect", reflect_type="odd")
-    y, _ = sosfilt(sections, y, zi=state * y[0])
-    y, _ = sosfilt(sections, y[::-1], zi=state * y[-1])
-    return y[::-1][edge : edge + len(x)]
+    Parameters
+    ----------
+    x : ndarray, shape (n,)
+        The signal.
+    rate : int
+        Sample rate, Hz.
+    band : Bandpass
+        Order and cutoff frequencies. At the cutoff frequencies the gain is -6 dB, since the filter is
+        applied twice.
 
-
-@cache
-def design_bandpass(rate: int, band: Bandpass) -> tuple[np.ndarray, np.ndarray]:
-    """The second-order sections of the bandpass, [n, 6], and their initial state, [n, 2].
+    Returns
+    -------
+    ndarray, shape (n,), float64
 
     Raises
     ------
     MurmurError
-        If the filter is not stable in float64, or rings for more than a minute.
+        As `design_bandpass`.
+
+    Notes
+    -----
+    The output is identical to that of `scipy.signal.sosfiltfilt`, which computes the initial state again for
+    each recording: 5 % of the CPU time of clean, segment and mel together (902 recordings of CirCor).
     """
-    edges = [band.low, band.high]
+    sections, state = design_bandpass(rate, band)
+    n_pad = min(3 * (2 * len(sections) + 1), len(x) - 1)
+    y = np.pad(x, n_pad, "reflect", reflect_type="odd")
+    y, _ = sosfilt(sections, y, zi=state * y[0])
+    y, _ = sosfilt(sections, y[::-1], zi=state * y[-1])
+    return y[::-1][n_pad : n_pad + len(x)]
+
+
+@cache
+def design_bandpass(rate: int, band: Bandpass) -> tuple[np.ndarray, np.ndarray]:
+    """Compute the coefficients of a Butterworth bandpass.
+
+    Parameters
+    ----------
+    rate : int
+        Sample rate, Hz.
+    band : Bandpass
+        Order and cutoff frequencies.
+
+    Returns
+    -------
+    sections : ndarray, shape (n_sections, 6)
+        Second-order sections, as `scipy.signal.butter`.
+    state : ndarray, shape (n_sections, 2)
+        Their initial state for a step, as `scipy.signal.sosfilt_zi`.
+
+    Raises
+    ------
+    MurmurError
+        If the filter is unstable or inaccurate in float64, or its impulse response is longer than
+        `MAX_TIME_CONSTANT`.
+    """
+    cutoffs = [band.low, band.high]
     with np.errstate(all="ignore"):
-        sections = butter(band.order, edges, "bandpass", fs=rate, output="sos")
-        gains = np.abs(sosfreqz(sections, edges, fs=rate)[1])
-        margin = 1 - np.abs(butter(band.order, edges, "bandpass", fs=rate, output="zpk")[1]).max()
-    if not (np.allclose(gains, np.sqrt(0.5), rtol=0.01) and margin * rate * LONGEST_RINGING > 1):
+        sections = butter(band.order, cutoffs, "bandpass", fs=rate, output="sos")
+        gains = np.abs(sosfreqz(sections, cutoffs, fs=rate)[1])
+        _, poles, _ = butter(band.order, cutoffs, "bandpass", fs=rate, output="zpk")
+        margin = 1 - np.abs(poles).max()
+    if not (np.allclose(gains, np.sqrt(0.5), rtol=0.01) and margin * rate * MAX_TIME_CONSTANT > 1):
         raise MurmurError(
             f"clean.bandpass: no stable filter of order {band.order}, {band.low:g}-{band.high:g} Hz, at "
             f"clean.sample_rate {rate}; lower order, or move low and high away from 0, Nyquist and each other"

@@ -1,4 +1,4 @@
-"""Resample, filter and normalise: every recording becomes a stretch of one flat array."""
+"""Resample, denoise, filter and normalise the recordings into one flat array of samples."""
 
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,24 @@ from murmur.tables.signals import SIGNALS
 
 
 def write_signals(data: Path, options: Clean) -> pd.DataFrame:
-    """Clean the recordings of the folder `data` into its signals.npy and signals.parquet.
+    """Clean all recordings of a data folder.
+
+    Parameters
+    ----------
+    data : Path
+        A folder with raw/ and recordings.parquet; signals.npy and signals.parquet are written into it.
+    options : Clean
+        Section `clean` of params.yaml.
 
     Returns
     -------
     signals : DataFrame
         As `SIGNALS`.
+
+    Raises
+    ------
+    MurmurError
+        As `clean_recordings`.
     """
     recordings = parquet.read(data / "recordings.parquet", RECORDINGS)
     signals = clean_recordings(recordings, data / "raw", options, data / "signals.npy")
@@ -33,34 +45,48 @@ def write_signals(data: Path, options: Clean) -> pd.DataFrame:
 
 
 def clean_recordings(recordings: pd.DataFrame, raw: Path, options: Clean, out: Path) -> pd.DataFrame:
-    """Clean every recording into `out`, a .npy of all samples [n] float32, one recording after another.
+    """Clean recordings and write their samples, one recording after another, into one file.
 
-    Recordings are written as they come, so that memory does not grow with their number.
+    The memory in use does not grow with the number of recordings.
+
+    Parameters
+    ----------
+    recordings : DataFrame
+        As `RECORDINGS`.
+    raw : Path
+        The folder of the audio files.
+    options : Clean
+        Section `clean` of params.yaml.
+    out : Path
+        The .npy file to write: all samples, shape (n,), float32.
 
     Returns
     -------
-    signals: recording_id, offset, n_samples: where each recording's samples lie in the array.
+    signals : DataFrame
+        As `SIGNALS`: the position of each recording in the array.
 
     Raises
     ------
     MurmurError
-        As `audio.load_recording`.
+        If an audio file cannot be read or has changed (see `audio.load_recording`), or if the filter or
+        spectral gating cannot be computed with these parameters.
     """
-    signals = _layout(recordings, options.sample_rate)
+    signals = _compute_positions(recordings, options.sample_rate)
     jobs = list(zip(recordings.itertuples(index=False), signals["n_samples"], strict=True))
 
-    def one(job: tuple[Any, int]) -> np.ndarray:
+    def clean(job: tuple[Any, int]) -> np.ndarray:
         recording, n_samples = job
         return clean_signal(*audio.load_recording(raw, recording), options, n_samples)
 
-    n_samples = int(signals["n_samples"].sum())
-    with store.open_writer(out, (n_samples,), np.dtype("float32")) as write:
-        for samples in workers.stream_threads(one, jobs, "cleaning"):
+    total = int(signals["n_samples"].sum())
+    with store.open_writer(out, (total,), np.dtype("float32")) as write:
+        for samples in workers.stream_threads(clean, jobs, "cleaning"):
             write(samples)
     return signals
 
 
-def _layout(recordings: pd.DataFrame, rate: int) -> pd.DataFrame:
+def _compute_positions(recordings: pd.DataFrame, rate: int) -> pd.DataFrame:
+    """Compute the offset and length of each recording at `rate` Hz; lengths are rounded up."""
     length = -(-recordings["n_samples"] * rate // recordings["sample_rate"])
     return pd.DataFrame(
         {"recording_id": recordings["recording_id"], "offset": length.cumsum() - length, "n_samples": length}
@@ -68,22 +94,41 @@ def _layout(recordings: pd.DataFrame, rate: int) -> pd.DataFrame:
 
 
 def clean_signal(samples: np.ndarray, rate: int, options: Clean, n_samples: int) -> np.ndarray:
-    """One recording: samples [n] at `rate` Hz -> [n_samples] float32 at `options.sample_rate` Hz.
+    """Clean one recording: resampling, spectral gating, bandpass, normalisation, in this order.
 
-    Resampling (soxr, high quality), spectral gating (Sainburg's noisereduce), zero-phase Butterworth
-    bandpass (forward and backward, so the order counts twice), normalisation.
+    Parameters
+    ----------
+    samples : ndarray, shape (n,)
+        The samples of one channel.
+    rate : int
+        Their sample rate, Hz.
+    options : Clean
+        Section `clean` of params.yaml.
+    n_samples : int
+        Length of the result. soxr may return one sample more or less; it is cut or filled up with zeros.
+
+    Returns
+    -------
+    ndarray, shape (n_samples,), float32
+        At `options.sample_rate` Hz.
+
+    References
+    ----------
+    Spectral gating: Sainburg et al. (2020), PLoS Computational Biology 16(10), package `noisereduce`.
+    Resampling: package `soxr`, high quality.
     """
     x = samples if rate == options.sample_rate else soxr.resample(samples, rate, options.sample_rate)
-    x = np.pad(x[:n_samples], (0, n_samples - len(x[:n_samples])))  # soxr may round the other way
+    x = x[:n_samples]
+    x = np.pad(x, (0, n_samples - len(x)))
     if options.denoise:
-        x = _gate(x, options.sample_rate, options.denoise)
+        x = _reduce_noise(x, options.sample_rate, options.denoise)
     if options.bandpass:
         x = apply_bandpass(x, options.sample_rate, options.bandpass)
-    return (x * _gain(x, options.normalise)).astype(np.float32)
+    return (x * _compute_gain(x, options.normalise)).astype(np.float32)
 
 
-def _gate(x: np.ndarray, rate: int, options: Denoise) -> np.ndarray:
-    import noisereduce  # slow to import, rarely asked for
+def _reduce_noise(x: np.ndarray, rate: int, options: Denoise) -> np.ndarray:
+    import noisereduce  # slow to import, rarely used
 
     try:
         return noisereduce.reduce_noise(
@@ -97,8 +142,9 @@ def _gate(x: np.ndarray, rate: int, options: Denoise) -> np.ndarray:
         raise MurmurError(f"clean.denoise, n_fft {options.n_fft}: {error}") from error
 
 
-def _gain(x: np.ndarray, normalise: str) -> float:
+def _compute_gain(x: np.ndarray, normalise: str) -> float:
+    """Compute the factor that brings the peak or RMS of `x` to 1; 1 for silence and for "none"."""
     if normalise == "none":
         return 1.0
-    size = np.abs(x).max() if normalise == "peak" else np.sqrt(np.mean(np.square(x, dtype=np.float64)))
-    return 1 / size if size > 0 else 1.0
+    level = np.abs(x).max() if normalise == "peak" else np.sqrt(np.mean(np.square(x, dtype=np.float64)))
+    return 1 / level if level > 0 else 1.0

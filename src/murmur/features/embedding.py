@@ -1,4 +1,4 @@
-"""What a frozen pretrained model hears in each segment, written once for all folds."""
+"""Embeddings of all segments, computed by a pretrained model whose weights are not trained."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,7 +18,21 @@ BATCH = 16  # segments encoded at once: 0.3 GB for ten seconds each with vit_bas
 
 
 def write_embeddings(data: Path, options: Embed) -> None:
-    """Encode the spectrograms in the folder `data` into its embedding/array.npy or .parquet."""
+    """Compute the embeddings of all segments of a data folder.
+
+    Parameters
+    ----------
+    data : Path
+        A folder with mel/; embedding/array.npy or embedding/array.parquet is written into it, in the format
+        of the spectrograms.
+    options : Embed
+        Section `embed` of params.yaml.
+
+    Raises
+    ------
+    MurmurError
+        As `compute_embeddings`.
+    """
     spectrograms = store.find_array(data / "mel")
     with atomic_write(data / "embedding") as folder:
         compute_embeddings(
@@ -31,39 +45,48 @@ def write_embeddings(data: Path, options: Embed) -> None:
 
 
 def compute_embeddings(features: Path, weights: Path, out: Path, *, pool: str, device: str) -> None:
-    """Write the embeddings of all spectrograms to `out`: array [segments, 1, dims, time] float32.
+    """Compute the embeddings of spectrograms and write them into one array.
 
     Parameters
     ----------
-    features: what the mel stage wrote, [segments, 1, mels, frames]. A .npy is read piece by piece; a .parquet
-        is held whole.
-    pool: "mean" over time, so that time is 1, or "none".
-    device: auto, cpu, cuda or mps. On the CPU the bytes do not depend on the number of workers.
+    features : Path
+        The spectrograms, shape (segments, 1, n_mels, frames). A .npy file is read batch by batch, a .parquet
+        file into memory.
+    weights : Path
+        A checkpoint of M2D.
+    out : Path
+        The .npy or .parquet file to write: shape (segments, 1, dims, time), float32.
+    pool : {"mean", "none"}
+        Whether to average over time, so that time is 1.
+    device : {"auto", "cpu", "cuda", "mps"}
+        On the CPU the bytes do not depend on the number of workers.
 
     Raises
     ------
     MurmurError
-        If the device is not to be had, the weights cannot be used, or the spectrograms do not fit them.
+        If the device is not available, or if the weights or the spectrograms cannot be read or do not fit
+        each other.
     """
     chosen = choose_device(device, "embed.device")
     encoder = m2d.load(weights).to(chosen).eval()
-    whole = store.read_array(features)
+    spectrograms = store.read_array(features)
 
-    def one(first: int) -> np.ndarray:
-        # Mapped anew for each batch: what is mapped counts as memory in use.
-        rows = store.read_array(features) if isinstance(whole, np.memmap) else whole
-        return _encode(encoder, torch.tensor(rows[first : first + BATCH], device=chosen), pool)
+    def encode_batch(first: int) -> np.ndarray:
+        # A .npy file is opened for each batch: mapped pages count as memory in use.
+        array = store.read_array(features) if isinstance(spectrograms, np.memmap) else spectrograms
+        return _encode(encoder, torch.tensor(array[first : first + BATCH], device=chosen), pool)
 
-    shape = _encode(encoder, torch.zeros(1, *whole.shape[1:], device=chosen), pool).shape[1:]
-    firsts, threads = range(0, len(whole), BATCH), None if chosen.type == "cpu" else 1
-    with store.open_writer(out, (len(whole), *shape), np.dtype("float32")) as write, _one_thread_each():
-        for batch in workers.stream_threads(one, firsts, "embeddings", threads):
+    n_segments, *segment_shape = spectrograms.shape
+    shape = _encode(encoder, torch.zeros(1, *segment_shape, device=chosen), pool).shape[1:]
+    firsts, n_threads = range(0, n_segments, BATCH), None if chosen.type == "cpu" else 1
+    with store.open_writer(out, (n_segments, *shape), np.dtype("float32")) as write, _one_thread_each():
+        for batch in workers.stream_threads(encode_batch, firsts, "embeddings", n_threads):
             write(batch)
 
 
 @torch.no_grad()
 def _encode(encoder: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, pool: str) -> np.ndarray:
-    """[batch, 1, mels, frames] -> [batch, 1, dims, time]."""
+    """Encode spectrograms, shape (k, 1, n_mels, frames), into embeddings, shape (k, 1, dims, time)."""
     y = encoder(x.float())
     y = y.mean(dim=1, keepdim=True) if pool == "mean" else y
     return y.transpose(1, 2)[:, None].contiguous().cpu().numpy()

@@ -1,43 +1,49 @@
-"""Log-mel spectrograms of segments, in librosa's conventions, computed in batches."""
+"""Log-mel spectrograms of all segments, computed in batches."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.lib.stride_tricks import sliding_window_view
-from scipy.fft import rfft
 from threadpoolctl import threadpool_limits
 
 from murmur import workers
 from murmur.errors import MurmurError
-from murmur.features.mel_scale import mel_frequencies
+from murmur.features.images import minmax, render_images
+from murmur.features.log_mel import LogMel
 from murmur.features.store import map_npy, open_writer
 from murmur.files import atomic_write
-from murmur.sections.mel import Image, Mel
+from murmur.sections.mel import Mel
 from murmur.tables import parquet
 from murmur.tables.recordings import check_recordings
 from murmur.tables.segments import SEGMENTS
 from murmur.tables.signals import SIGNALS
 
-BATCH = 64  # segments handed to a thread at once
-PIECE = 8  # segments in work: their frames stay in the cache, and the memory is used again for the next
-AMIN = 1e-10  # librosa's floor under the power
-EPSILON = np.float32(2**-23)  # M2D adds it to the power
+BATCH = 64  # segments that a thread computes and returns at once
+PIECE = 8  # segments that are transformed at once: few enough for their frames to stay in the CPU cache
 
 
 def write_spectrograms(data: Path, options: Mel, *, rate: int, seconds: float, wrap: bool) -> None:
-    """Compute the spectrograms of the segments in the folder `data` into its mel/array.npy or .parquet.
+    """Compute the spectrograms of all segments of a data folder.
 
     Parameters
     ----------
+    data : Path
+        A folder with signals.npy, signals.parquet and segments.parquet; mel/array.npy or mel/array.parquet
+        is written into it.
+    options : Mel
+        Section `mel` of params.yaml.
     rate : int
         Sample rate of the signals, Hz.
     seconds : float
         Length of a segment, s.
     wrap : bool
         As `compute_spectrograms`.
+
+    Raises
+    ------
+    MurmurError
+        If the tables do not belong together, and as `compute_spectrograms`.
     """
     signals = parquet.read(data / "signals.parquet", SIGNALS)
     segments = parquet.read(data / "segments.parquet", SEGMENTS)
@@ -66,193 +72,153 @@ def compute_spectrograms(
     options: Mel,
     out: Path,
 ) -> None:
-    """Write the spectrograms of all segments to `out`: array [segments, channels, mels, frames].
-
-    Each window of `mel.win_length` gives a channel. With `mel.image` they are colour images, uint8
-    [segments, 3, size, size]. The first row is the lowest band in either case.
+    """Compute the spectrograms of segments and write them into one array.
 
     Parameters
     ----------
-    signals, samples: where each recording's samples lie, and the .npy of all [n] float32 at `rate` Hz.
-    segments: as `tables.SEGMENTS`; row k of it is row k of the array.
-    length: samples in a segment; a shorter one is filled up with its own beginning (`wrap`) or zeros.
+    signals : DataFrame
+        As `SIGNALS`: the position of each recording in `samples`.
+    samples : Path
+        A .npy file with the samples of all recordings, shape (n,), float32.
+    segments : DataFrame
+        As `SEGMENTS`. Row k of it is row k of the array.
+    rate : int
+        Sample rate, Hz.
+    length : int
+        Length of a segment, samples.
+    wrap : bool
+        Whether a shorter segment is repeated until it has this length; otherwise zeros are appended.
+    options : Mel
+        Section `mel` of params.yaml.
+    out : Path
+        The .npy or .parquet file to write: shape (segments, channels, n_mels, frames), one channel for each
+        window of `mel.win_length`; with `mel.image` shape (segments, 3, size, size), uint8. The first row of
+        a spectrogram or image is the lowest band.
+
+    Raises
+    ------
+    MurmurError
+        If a mel band contains no frequency bin, if `samples` is not the array of `signals`, or if all
+        spectrograms are equal and constant.
     """
     offsets = signals.set_index("recording_id")["offset"]
     starts = (offsets.loc[segments["recording_id"]].to_numpy() + segments["start"]).to_numpy()
-    sizes, backwards = segments["n_samples"].to_numpy(), segments["reversed"].to_numpy()
+    sizes, is_reversed = segments["n_samples"].to_numpy(), segments["reversed"].to_numpy()
     _check_samples(samples, (starts + sizes).max(initial=0))
-    to_mel = make_transform(rate, options)
-    shape = (len(segments), *to_mel(np.zeros((1, length), np.float32)).shape[1:])
+    transform = make_transform(rate, options)
+    shape = (len(segments), *transform(np.zeros((1, length), np.float32)).shape[1:])
 
-    def one(first: int) -> np.ndarray:
+    def compute_batch(first: int) -> np.ndarray:
         rows = slice(first, first + BATCH)
-        flat = np.load(samples, mmap_mode="r")  # for this batch: what is mapped counts as memory in use
+        flat = np.load(samples, mmap_mode="r")  # opened for each batch: mapped pages count as memory in use
         x = gather_segments(flat, starts[rows], sizes[rows], length, wrap)
-        x[backwards[rows]] = x[backwards[rows], ::-1]
+        x[is_reversed[rows]] = x[is_reversed[rows], ::-1]
         batch = np.empty((len(x), *shape[1:]), stored_dtype(options))
         for k in range(0, len(x), PIECE):
-            batch[k : k + PIECE] = to_mel(x[k : k + PIECE])
+            batch[k : k + PIECE] = transform(x[k : k + PIECE])
         return batch
 
-    # One thread a batch: batches share the cores, and the bytes do not depend on how many there are.
-    constant = None  # the one number of all spectrograms so far; NaN where there are several
+    # One BLAS thread each: the batches share the cores, and the bytes do not depend on the number of cores.
     with open_writer(out, shape, stored_dtype(options)) as write, threadpool_limits(1):
-        for batch in workers.stream_threads(one, range(0, len(segments), BATCH), "mel spectrograms"):
+        firsts = range(0, len(segments), BATCH)
+        for batch in _refuse_constant(workers.stream_threads(compute_batch, firsts, "mel spectrograms")):
             write(batch)
-            constant = batch.flat[0] if constant is None else constant
-            constant = constant if not np.isnan(constant) and (batch == constant).all() else np.nan
-        if constant is not None and not np.isnan(constant):
-            raise MurmurError(
-                f"mel: all spectrograms hold the one number {constant:g}, so there is nothing to learn; look "
-                f"at mel.top_db, mel.dtype, mel.f_min and f_max, clean.bandpass and segment.length"
-            )
 
 
-def _check_samples(path: Path, needed: int) -> None:
+def _check_samples(path: Path, n_samples: int) -> None:
+    """Refuse a file that is not an array of at least `n_samples` samples."""
     flat = map_npy(path)
-    if flat.ndim != 1 or flat.dtype != np.float32 or len(flat) < needed:
+    if flat.ndim != 1 or flat.dtype != np.float32 or len(flat) < n_samples:
         raise MurmurError(f"{path}: not the samples that the segments are cut from; dvc repro clean segment")
 
 
+def _refuse_constant(batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """Yield the batches; after the last, raise an error if all values of all batches are the same."""
+    value, is_constant = None, True
+    for batch in batches:
+        value = batch.flat[0] if value is None else value
+        is_constant = is_constant and bool((batch == value).all())
+        yield batch
+    if value is not None and is_constant:
+        raise MurmurError(
+            f"mel: all values of all spectrograms are {value:g}, so a model cannot learn from them; check "
+            "mel.top_db, mel.dtype, mel.f_min and f_max, clean.bandpass and segment.length"
+        )
+
+
 def stored_dtype(options: Mel) -> np.dtype:
-    """The type of the numbers that are kept."""
+    """Return the dtype of the array on disk."""
     return np.dtype("uint8" if options.image else options.dtype)
 
 
-def n_frames(length: int, options: Mel) -> int:
-    """Frames of a segment of `length` samples, the first centred on its first sample; of the finest hop."""
-    return 1 + (length - options.n_fft % 2) // min(hop for _, hop in options.windows)
-
-
 def make_transform(rate: int, options: Mel) -> Callable[[np.ndarray], np.ndarray]:
-    """The function from segments [k, n] to what is kept of them, [k, channels, mels, frames]."""
+    """Make the function that transforms segments into spectrograms or images.
+
+    Parameters
+    ----------
+    rate : int
+        Sample rate, Hz.
+    options : Mel
+        Section `mel` of params.yaml.
+
+    Returns
+    -------
+    callable
+        From segments, shape (k, n), float32, to shape (k, channels, n_mels, frames), float32, or to images,
+        shape (k, 3, size, size), uint8. All channels have the frames of the shortest hop.
+    """
     windows = [LogMel(rate, options, *window) for window in options.windows]
 
-    def one(x: np.ndarray) -> np.ndarray:
-        logs = [to_mel(x) for to_mel in windows]
-        frames = max(log.shape[2] for log in logs)
-        stack = np.stack([_lengthen(log, frames, options) for log in logs], axis=1)
+    def transform(x: np.ndarray) -> np.ndarray:
+        logs = [to_log_mel(x) for to_log_mel in windows]
+        n_frames = max(log.shape[2] for log in logs)
+        stack = np.stack([_pad_frames(log, n_frames, options) for log in logs], axis=1)
         if options.normalise == "minmax":
             stack = minmax(stack)
         return stack if options.image is None else render_images(stack[:, 0], options.image)
 
-    return one
+    return transform
 
 
-def _lengthen(log: np.ndarray, frames: int, options: Mel) -> np.ndarray:
-    """Fill up [k, mels, frames] with the floor of the scale, or, as once published, with its maximum."""
-    if log.shape[2] == frames:
+def _pad_frames(log: np.ndarray, n_frames: int, options: Mel) -> np.ndarray:
+    """Append frames to spectrograms, shape (k, n_mels, frames), that hold their minimum or maximum.
+
+    With `fill: floor` it is the lowest value that the scale allows, with `max` (as in published code) the
+    highest value of the spectrogram.
+    """
+    if log.shape[2] == n_frames:
         return log
     value = log.max(axis=(1, 2), keepdims=True)
     if options.fill == "floor":
-        top = options.top_db if options.scale == "db" else None
+        top_db = options.top_db if options.scale == "db" else None
         low = log.min(axis=(1, 2), keepdims=True)
-        value = low if top is None else np.where(low < value, value - np.float32(top), low)  # low: silence
-    spare = np.broadcast_to(value, (*log.shape[:2], frames - log.shape[2]))
-    return np.concatenate([log, spare], axis=2)
-
-
-def minmax(x: np.ndarray) -> np.ndarray:
-    """Bring each spectrogram of [..., mels, frames] to 0..1; a constant one to 0."""
-    low, high = x.min(axis=(-2, -1), keepdims=True), x.max(axis=(-2, -1), keepdims=True)
-    return (x - low) / np.where(high > low, high - low, 1)
-
-
-def render_images(x: np.ndarray, options: Image) -> np.ndarray:
-    """Spectrograms [k, mels, frames] as colour images [k, 3, size, size] uint8, dark the lowest value.
-
-    Coloured first, then resized (bilinear, smoothed where it shrinks), as pictures of plots are.
-    """
-    from matplotlib import colormaps  # slow to import, rarely asked for
-    from PIL.Image import Resampling, fromarray
-
-    colour = (colormaps[options.colours](np.arange(256))[:, :3] * 255).round().astype(np.uint8)
-    pictures = colour[(minmax(x) * 255).round().astype(np.uint8)]
-    size = (options.size, options.size)
-    return np.stack([np.asarray(fromarray(p).resize(size, Resampling.BILINEAR)) for p in pictures]).transpose(
-        0, 3, 1, 2
-    )
+        # A constant spectrogram (silence) has no range: it is continued as it is.
+        value = low if top_db is None else np.where(low < value, value - np.float32(top_db), low)
+    padding = np.broadcast_to(value, (*log.shape[:2], n_frames - log.shape[2]))
+    return np.concatenate([log, padding], axis=2)
 
 
 def gather_segments(
     flat: np.ndarray, starts: np.ndarray, sizes: np.ndarray, length: int, wrap: bool
 ) -> np.ndarray:
-    """Segments [k, length] float32 out of the flat array."""
+    """Copy segments out of the array of all samples.
+
+    Parameters
+    ----------
+    flat : ndarray, shape (n,), float32
+        The samples of all recordings.
+    starts, sizes : ndarray, shape (k,)
+        First sample and number of samples of each segment.
+    length, wrap
+        As `compute_spectrograms`.
+
+    Returns
+    -------
+    ndarray, shape (k, length), float32
+    """
     out = np.zeros((len(starts), length), np.float32)
     for row, start, size in zip(out, starts, sizes, strict=True):
         row[:size] = flat[start : start + size]
         if wrap and size < length:
             row[size:] = np.resize(row[:size], length - size)
     return out
-
-
-class LogMel:
-    """x [k, n] float32 at `rate` Hz -> log-mel spectrograms [k, mels, frames] float32.
-
-    The same as `librosa.feature.melspectrogram` (Slaney's mel scale and normalisation, Hann window,
-    centred frames, zeros or a reflection beyond the ends), then `power_to_db` or the natural logarithm;
-    `ln_plus` is that of M2D (Niizumi et al. 2023), ln(power + 2^-23).
-
-    Silence has the lowest value, not the highest as in librosa, where the reference is its own maximum:
-    -`top_db`, or without it the floor of the power (10^-10) relative to the highest that [-1, 1] allows.
-    """
-
-    def __init__(self, rate: int, options: Mel, win_length: int, hop_length: int):
-        self.options, self.hop = options, hop_length
-        spare = options.n_fft - win_length
-        window = np.hanning(win_length + 1)[:-1] if win_length > 1 else np.ones(1)  # periodic
-        self.window = np.pad(window, (spare // 2, spare - spare // 2)).astype(np.float32)
-        bank = mel_bank(rate, options)
-        if empty := int((bank.max(axis=1) == 0).sum()):
-            raise MurmurError(
-                f"mel.n_mels {options.n_mels}: {empty} bands hold no FFT bin; "
-                "take fewer bands or a longer mel.n_fft"
-            )
-        used = np.flatnonzero(bank.any(axis=0))
-        self.bins = slice(used[0], used[-1] + 1)
-        self.bank = np.ascontiguousarray(bank[:, self.bins].T)
-
-    def __call__(self, x: np.ndarray) -> np.ndarray:
-        half = self.options.n_fft // 2
-        beyond: Any = {"zeros": "constant", "reflect": "reflect"}[self.options.edges]
-        frames = sliding_window_view(np.pad(x, ((0, 0), (half, half)), beyond), self.options.n_fft, axis=1)
-        spectrum = rfft(frames[:, :: self.hop] * self.window)[..., self.bins]
-        power = np.square(spectrum.real) + np.square(spectrum.imag)
-        power = power @ self.bank
-        power[x.min(axis=1) == x.max(axis=1)] = 0  # a constant is no sound; its ends would be
-        return self._log(power).transpose(0, 2, 1)
-
-    def _log(self, power: np.ndarray) -> np.ndarray:
-        o = self.options
-        if o.scale == "ln_plus":
-            return np.log(power + EPSILON)
-        reference = power.max(axis=(1, 2), keepdims=True) if o.reference == "max" else np.float32(o.reference)
-        log = np.log(np.maximum(power, AMIN)) - np.log(np.maximum(reference, AMIN))
-        if o.scale == "db":
-            log *= np.float32(10 / np.log(10))
-            if o.top_db is not None:
-                np.maximum(log, log.max(axis=(1, 2), keepdims=True) - np.float32(o.top_db), out=log)
-        if o.reference == "max":
-            log[reference.ravel() <= AMIN] = self._floor()
-        return log
-
-    def _floor(self) -> float:
-        """The lowest value of a scale whose reference is the maximum."""
-        o = self.options
-        if o.scale == "db" and o.top_db is not None:
-            return -o.top_db
-        full_scale = np.square(self.window.sum()) * self.bank.sum(axis=0).max()
-        return float(np.log(AMIN / full_scale) * (10 / np.log(10) if o.scale == "db" else 1))
-
-
-def mel_bank(rate: int, options: Mel) -> np.ndarray:
-    """Triangular filters [mels, bins] float32 of equal area, as `librosa.filters.mel`.
-
-    Written out because librosa takes longer to import than a thousand recordings take here.
-    """
-    edges = mel_frequencies(options)[:, None]
-    bins = np.fft.rfftfreq(options.n_fft, 1 / rate)
-    rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
-    falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
-    triangles = np.maximum(0, np.minimum(rising, falling))
-    return (triangles * 2 / (edges[2:] - edges[:-2])).astype(np.float32)

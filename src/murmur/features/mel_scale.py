@@ -6,9 +6,22 @@ from murmur.sections.mel import Mel
 
 
 def mel_frequencies(options: Mel) -> np.ndarray:
-    """Hz [mels + 2], evenly spaced in mel: band k rises from the k-th, peaks at the next, ends at the third.
+    """Compute the edges of the mel bands: evenly spaced in mel from `f_min` to `f_max`.
 
-    The scale is that of Slaney's Auditory Toolbox (1998): linear below 1 kHz, logarithmic above.
+    Parameters
+    ----------
+    options : Mel
+        Section `mel` of params.yaml.
+
+    Returns
+    -------
+    ndarray, shape (n_mels + 2,)
+        Frequencies in Hz. Band k starts at frequency k, has its peak at k + 1 and ends at k + 2.
+
+    References
+    ----------
+    Slaney (1998), Auditory Toolbox, Interval Research Technical Report 1998-010: linear below 1 kHz,
+    logarithmic above.
     """
     low, high = (
         hz * 3 / 200 if hz < 1000 else 15 + 27 * np.log(hz / 1000) / np.log(6.4)

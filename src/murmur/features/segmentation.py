@@ -1,4 +1,4 @@
-"""Where each recording is cut: an index, no samples are copied."""
+"""Cut recordings into segments of equal length. The result is an index; no samples are copied."""
 
 import logging
 from pathlib import Path
@@ -16,16 +16,35 @@ from murmur.tables.signals import SIGNALS
 
 logger = logging.getLogger(__name__)
 
-Gone = list[tuple[str, str]]  # (item, reason)
+Reasons = list[tuple[str, str]]  # (recording_id, why something of this recording is left out)
+
+
+class NoSegmentsError(MurmurError):
+    """Every recording is too short for a segment."""
 
 
 def write_segments(data: Path, options: Segment, *, rate: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Cut the recordings of the folder `data` into its segments.parquet and left_out/segment.parquet.
+    """Cut all recordings of a data folder into segments.
+
+    Parameters
+    ----------
+    data : Path
+        A folder with recordings.parquet and signals.parquet; segments.parquet and left_out/segment.parquet
+        are written into it.
+    options : Segment
+        Section `segment` of params.yaml.
+    rate : int
+        Sample rate of the signals, Hz.
 
     Returns
     -------
     segments, left_out : DataFrame
         As `SEGMENTS` and `LEFT_OUT`.
+
+    Raises
+    ------
+    MurmurError
+        As `cut_segments`.
     """
     labels = parquet.read(data / "recordings.parquet", RECORDINGS).set_index("recording_id")["label"]
     signals = parquet.read(data / "signals.parquet", SIGNALS)
@@ -38,66 +57,80 @@ def write_segments(data: Path, options: Segment, *, rate: int) -> tuple[pd.DataF
 def cut_segments(
     signals: pd.DataFrame, labels: pd.Series, rate: int, options: Segment
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Cut every recording into segments of `options.length` seconds, `options.overlap` of it shared.
-
-    The last piece of a recording may be shorter than a segment. `short: drop` leaves it out; `pad`
-    (with zeros) and `wrap` (with its own beginning) keep it, unless it is shorter than `min_length` seconds.
-    `first` keeps so many segments of a recording; with `first_of`, only of recordings with these labels.
-    `mirror` adds a copy of each segment played backwards, after all others.
+    """Cut every recording into segments of `options.length` seconds that overlap by `options.overlap`.
 
     Parameters
     ----------
-    signals: recording_id, n_samples at `rate` Hz.
-    labels: of the recordings, by recording_id.
+    signals : DataFrame
+        Columns recording_id and n_samples.
+    labels : Series
+        The label of each recording, indexed by recording_id.
+    rate : int
+        Sample rate of the signals, Hz.
+    options : Segment
+        Section `segment` of params.yaml. The last segment of a recording may be shorter than the others:
+        `short: drop` leaves it out; `pad` and `wrap` keep it, unless it is shorter than `min_length` seconds.
+        `first` keeps only so many segments of each recording, or, with `first_of`, of each recording with
+        one of these labels. `mirror` adds a time-reversed copy of each segment, after all others.
 
     Returns
     -------
-    segments, left_out
-        As `tables.SEGMENTS`; n_samples counts the samples that are really there.
+    segments : DataFrame
+        As `SEGMENTS`; n_samples counts the samples of the recording, without padding.
+    left_out : DataFrame
+        As `LEFT_OUT`.
 
     Raises
     ------
+    NoSegmentsError
+        If no recording is long enough for a segment.
     MurmurError
-        If no recording is long enough for a segment, or `first_of` names no label.
+        If `first_of` names a label that no recording has.
     """
+    segments, reasons = _cut_recordings(signals, rate, options)
+    segments, more_reasons = _keep_first(segments, labels, options)
+    segments["segment_id"] = segments["recording_id"] + "@" + segments["start"].astype(str)
+    segments["reversed"] = False
+    if options.mirror:
+        copies = segments.assign(segment_id=segments["segment_id"] + "r", reversed=True)
+        segments = pd.concat([segments, copies])
+    left_out = pd.DataFrame(reasons + more_reasons, columns=["item", "reason"]).assign(stage="segment")
+    return segments[SEGMENTS.names].reset_index(drop=True), left_out
+
+
+def _cut_recordings(signals: pd.DataFrame, rate: int, options: Segment) -> tuple[pd.DataFrame, Reasons]:
+    """Cut all recordings: a table of recording_id, start and n_samples; what is left out, and why."""
     length = round(options.length * rate)
-    least = length if options.short == "drop" else min(length, max(1, round(options.min_length * rate)))
+    minimum = length if options.short == "drop" else min(length, max(1, round(options.min_length * rate)))
     key = f"segment.min_length {options.min_length:g} s"
-    if least == length:
+    if minimum == length:
         key = f"segment.length {options.length:g} s (short: {options.short})"
-    kept, gone = _cut(signals, rate, length, least, options.overlap, f"is too short for a segment: {key}")
-    if not kept:
+    segments, reasons = [], []
+    for recording_id, n_samples in zip(signals["recording_id"], signals["n_samples"], strict=True):
+        starts, sizes = _cut_signal(n_samples, length, options.overlap)
+        cut = zip(starts, sizes, strict=True)
+        segments += [(recording_id, start, size) for start, size in cut if size >= minimum]
+        if sizes[-1] < minimum:
+            part = "whole recording" if len(starts) == 1 else "last piece"
+            duration = f"{sizes[-1] / rate:.2f} s"
+            reasons.append((recording_id, f"{part} of {duration} is too short for a segment: {key}"))
+    if not segments:
         longest = signals["n_samples"].max() / rate
-        raise MurmurError(
+        raise NoSegmentsError(
             f"{key}: the longest recording has {longest:.2f} s, too short for a segment; lower it"
         )
-    table = pd.DataFrame(kept, columns=["recording_id", "start", "n_samples"])
-    table, more = _first(table, labels, options)
-    table["segment_id"] = table["recording_id"] + "@" + table["start"].astype(str)
-    table["reversed"] = False
-    if options.mirror:
-        table = pd.concat([table, table.assign(segment_id=table["segment_id"] + "r", reversed=True)])
-    left_out = pd.DataFrame(gone + more, columns=["item", "reason"]).assign(stage="segment")
-    return table[SEGMENTS.names].reset_index(drop=True), left_out
+    return pd.DataFrame(segments, columns=["recording_id", "start", "n_samples"]), reasons
 
 
-def _cut(
-    signals: pd.DataFrame, rate: int, length: int, least: int, overlap: float, why: str
-) -> tuple[list[tuple[str, int, int]], Gone]:
-    """(recording_id, start, size) of each segment of at least `least` samples; what is left out, and why."""
+def _cut_signal(n_samples: int, length: int, overlap: float) -> tuple[np.ndarray, np.ndarray]:
+    """Compute the starts and sizes of the segments of one signal; only the last may be shorter."""
     step = max(1, round(length * (1 - overlap)))
-    kept, gone = [], []
-    for recording_id, n in zip(signals["recording_id"], signals["n_samples"], strict=True):
-        starts = np.arange(0, max(n - length + step, 1), step)  # one past the last whole one, if any is left
-        sizes = np.minimum(length, n - starts)
-        kept += [(recording_id, s, m) for s, m in zip(starts, sizes, strict=True) if m >= least]
-        if sizes[-1] < least:
-            what = "whole recording" if len(starts) == 1 else "last piece"
-            gone.append((recording_id, f"{what} of {sizes[-1] / rate:.2f} s {why}"))
-    return kept, gone
+    starts = np.arange(0, max(n_samples - length + step, 1), step)
+    return starts, np.minimum(length, n_samples - starts)
 
 
-def _first(table: pd.DataFrame, labels: pd.Series, options: Segment) -> tuple[pd.DataFrame, Gone]:
+def _keep_first(segments: pd.DataFrame, labels: pd.Series, options: Segment) -> tuple[pd.DataFrame, Reasons]:
+    """Keep the first segments of each recording, as `first` and `first_of` require; what is left out."""
     if unknown := sorted(set(options.first_of) - set(labels)):
         raise MurmurError(
             f"segment.first_of: no recording is labelled {', '.join(unknown)}; "
@@ -106,9 +139,10 @@ def _first(table: pd.DataFrame, labels: pd.Series, options: Segment) -> tuple[pd
     if options.first is None:
         if options.first_of:
             logger.info("segment.first_of has no effect: segment.first is null")
-        return table, []
-    later = table.groupby("recording_id", sort=False).cumcount() >= options.first
+        return segments, []
+    is_later = segments.groupby("recording_id", sort=False).cumcount() >= options.first
     if options.first_of:
-        later &= table["recording_id"].map(labels).isin(options.first_of)
-    n = table["recording_id"][later].value_counts(sort=False)
-    return table[~later].copy(), [(i, f"{k} segments after the first {options.first}") for i, k in n.items()]
+        is_later &= segments["recording_id"].map(labels).isin(options.first_of)
+    counts = segments["recording_id"][is_later].value_counts(sort=False)
+    reasons = [(name, f"{n} segments after the first {options.first}") for name, n in counts.items()]
+    return segments[~is_later].copy(), reasons

@@ -1,4 +1,4 @@
-"""The array of spectrograms or embeddings on disk: a .npy or .parquet file, a row a segment."""
+"""Arrays on disk: spectrograms and embeddings (.npy or .parquet, a row for each segment), signals (.npy)."""
 
 import math
 import shutil
@@ -18,16 +18,30 @@ from murmur.files import atomic_write
 def open_writer(
     out: Path, shape: tuple[int, ...], dtype: np.dtype
 ) -> Iterator[Callable[[np.ndarray], object]]:
-    """Yield write(rows), which appends to the .npy or .parquet `out` that appears whole or not at all."""
+    """Open an array for writing, part by part.
+
+    Parameters
+    ----------
+    out : Path
+        The .npy or .parquet file. It is created only after the last part has been written.
+    shape : tuple of int
+        Shape of the complete array.
+    dtype : dtype
+        Of the array.
+
+    Yields
+    ------
+    write : callable
+        `write(rows)` appends an array of shape (k, *shape[1:]).
+
+    Raises
+    ------
+    MurmurError
+        If the free space on the disk is less than a .npy file needs.
+    """
     with atomic_write(out) as part:
-        size, free = math.prod(shape) * dtype.itemsize, shutil.disk_usage(out.parent).free
-        if out.suffix == ".npy" and size > free:
-            raise MurmurError(
-                f"{out.parent}: {shape[0]} arrays of {' x '.join(map(str, shape[1:]))} take "
-                f"{size / 1e9:.1f} GB and {free / 1e9:.1f} GB are free; free some space, "
-                "or make fewer or smaller ones (segment.overlap, mel.hop_length, mel.n_mels)"
-            )
         if out.suffix == ".npy":
+            _check_free_space(out.parent, shape, dtype)
             header = {"descr": dtype.str, "fortran_order": False, "shape": shape}
             with part.open("wb") as file:
                 np.lib.format.write_array_header_1_0(file, header)
@@ -35,53 +49,97 @@ def open_writer(
         else:
             kind = pa.fixed_shape_tensor(pa.from_numpy_dtype(dtype), shape[1:])
             with pq.ParquetWriter(part, pa.schema({"mel": kind}), compression="zstd") as parquet:
-                yield lambda rows: parquet.write_table(_as_table(rows, kind))
+                yield lambda rows: parquet.write_table(_make_table(rows, kind))
 
 
-def _as_table(rows: np.ndarray, kind: pa.DataType) -> pa.Table:
+def _check_free_space(folder: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
+    size, free = math.prod(shape) * dtype.itemsize, shutil.disk_usage(folder).free
+    if size <= free:
+        return
+    if len(shape) > 1:
+        what = f"{shape[0]} arrays of {' x '.join(map(str, shape[1:]))}"
+        remedy = "make fewer or smaller ones (segment.overlap, mel.hop_length, mel.n_mels)"
+    else:
+        what = f"signals of {shape[0]} samples"
+        remedy = "lower clean.sample_rate"
+    raise MurmurError(
+        f"{folder}: {what} take {size / 1e9:.1f} GB and {free / 1e9:.1f} GB are free; free some space, "
+        f"or {remedy}"
+    )
+
+
+def _make_table(rows: np.ndarray, kind: pa.DataType) -> pa.Table:
+    """Make a table with one column of tensors; it is named mel for embeddings too."""
     values = pa.array(np.ascontiguousarray(rows).reshape(-1))
     storage = pa.FixedSizeListArray.from_arrays(values, rows[0].size)
     return pa.table({"mel": pa.ExtensionArray.from_storage(kind, storage)})
 
 
 def find_array(path: str | Path) -> Path:
-    """The file of an array: `path` itself, or what the mel or embed stage wrote into the folder `path`."""
+    """Return the file of an array.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file, or the folder into which the mel or embed stage has written it.
+
+    Returns
+    -------
+    Path
+        For a folder without an array, the .npy file that it should contain.
+    """
     path = Path(path)
     return next(iter(sorted(path.glob("array.*"))), path / "array.npy") if path.is_dir() else path
 
 
 def read_array(path: str | Path) -> np.ndarray:
-    """The spectrograms [segments, channels, mels, frames] `mel` wrote: a .npy by memory map, Parquet whole.
+    """Read spectrograms, images or embeddings.
 
-    `path` is the file, or the folder that holds it.
+    Parameters
+    ----------
+    path : str or Path
+        As `find_array`.
+
+    Returns
+    -------
+    ndarray, shape (segments, channels, rows, columns)
+        A memory map of a .npy file; the content of a .parquet file.
 
     Raises
     ------
     MurmurError
-        Naming the file, if it is missing or not what the mel stage writes.
+        If the file is missing, cannot be read or contains another kind of array.
     """
     path = find_array(path)
-    if path.suffix == ".npy":
-        found = map_npy(path)
-    else:
-        try:
-            column = pq.read_table(path)["mel"].combine_chunks()
-            flat = column.storage.flatten().to_numpy(zero_copy_only=True)
-            found = flat.reshape(len(column), *column.type.shape)
-        except (OSError, ValueError, KeyError, AttributeError, pa.ArrowException) as error:
-            raise _unreadable(path, error) from error
-    if found.ndim != 4 or (found.dtype.kind != "f" and found.dtype != np.uint8):
-        raise _unreadable(path, f"{found.dtype} numbers in {found.ndim} dimensions")
-    return found
+    array = map_npy(path) if path.suffix == ".npy" else _read_parquet(path)
+    if array.ndim != 4 or (array.dtype.kind != "f" and array.dtype != np.uint8):
+        raise _unreadable(path, f"{array.dtype} numbers in {array.ndim} dimensions")
+    return array
+
+
+def _read_parquet(path: Path) -> np.ndarray:
+    try:
+        column = pq.read_table(path)["mel"].combine_chunks()
+        flat = column.storage.flatten().to_numpy(zero_copy_only=True)
+        return flat.reshape(len(column), *column.type.shape)
+    except (OSError, ValueError, KeyError, AttributeError, pa.ArrowException) as error:
+        raise _unreadable(path, error) from error
 
 
 def check_length(array: np.ndarray, n: int, path: str | Path) -> None:
-    """Refuse an array that is not of the `n` segments there are."""
+    """Refuse an array, read from `path`, whose length is not the number of segments `n`."""
     if len(array) != n:
         raise MurmurError(f"{path}: is of {len(array)} segments, data/segments.parquet has {n}: dvc repro")
 
 
 def map_npy(path: Path) -> np.ndarray:
+    """Open a .npy file as a memory map.
+
+    Raises
+    ------
+    MurmurError
+        If the file is missing or cannot be read.
+    """
     try:
         return np.load(path, mmap_mode="r")
     except (OSError, ValueError, EOFError) as error:

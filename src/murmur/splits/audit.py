@@ -1,6 +1,7 @@
-"""Leak audit: what the two sides of each fold share."""
+"""Leak audit: what the test part of each fold has in common with its training and validation parts."""
 
 import hashlib
+from collections.abc import Iterator
 
 import pandas as pd
 
@@ -8,59 +9,67 @@ from murmur import leaks
 from murmur.errors import MurmurError
 from murmur.tables.folds import ROLES
 
-ID_COLUMNS = {
-    "persons": "person_id",
-    "patients": "patient_id",
-    "recordings": "recording_id",
-    "audio": "audio_sha256",
+COMPARED = {  # column of the audit: column of `RECORDINGS` whose values are compared
+    "shared_persons": "person_id",
+    "shared_patients": "patient_id",
+    "shared_recordings": "recording_id",
+    "shared_audio": "audio_sha256",
 }
 
+ENDS = ("_test", "_rest")  # of the columns of two recordings that are compared
 
-REMEDIES = {
+REMEDIES = {  # by `split.method`
     "role": "the data set's own split shares them: split.method kfold or holdout avoids it",
     "file": "correct the roles in split.file",
 }
 
 
-SHARED_UNITS = {
-    "persons": "persons",
-    "patients": "patients",
-    "recordings": "recordings",
-    "audio": "identical pieces of audio",
-    "near": "recordings with near-identical audio",
-}
-
-
 def audit_folds(folds: pd.DataFrame, recordings: pd.DataFrame, duplicates: pd.DataFrame) -> pd.DataFrame:
-    """What each fold's test part shares with its train and validation parts.
+    """Count what the test part of each fold has in common with its training and validation parts.
+
+    Parameters
+    ----------
+    folds, recordings, duplicates : DataFrame
+        As `FOLDS`, `RECORDINGS` and `DUPLICATES`.
 
     Returns
     -------
-    A row a fold: n_train, n_validation, n_test recordings; how many persons, patients, recordings and
-    different pieces of audio (by their samples) stand on both sides; shared_near, the test recordings that
-    sound like one on the other side (`murmur.duplicates`); test_sha256, of the names in the test part.
+    audit : DataFrame
+        One row for each fold: run, fold; n_train, n_validation, n_test, the recordings of each part;
+        shared_persons, shared_patients, shared_recordings and shared_audio, how many are in the test part and
+        in another part (audio: with identical samples); shared_near, the recordings of the test part that
+        have a near-duplicate in another part; test_sha256, a hash of the ids in the test part.
     """
     facts = folds.merge(recordings[["recording_id", "person_id", "patient_id", "audio_sha256"]])
     rows = []
     for (run, fold), table in facts.groupby(["run", "fold"]):
-        test, rest = (table[(table["role"] == "test") == side] for side in (True, False))
+        test, rest = _split_off_test(table)
         sizes = table.groupby("role")["recording_id"].nunique()
         row = {"run": run, "fold": fold} | {f"n_{role}": sizes.get(role, 0) for role in ROLES}
-        shared = {name: len(set(test[key]) & set(rest[key])) for name, key in ID_COLUMNS.items()}
-        shared["near"] = len(_sounding_like(test, rest, duplicates))
-        row |= {f"shared_{name}": n for name, n in shared.items()}
-        rows.append(row | {"test_sha256": _digest(test)})
+        row |= {name: len(set(test[key]) & set(rest[key])) for name, key in COMPARED.items()}
+        row["shared_near"] = len(_find_near_duplicates(test, rest, duplicates))
+        rows.append(row | {"test_sha256": _hash_ids(test)})
     return pd.DataFrame(rows)
 
 
-def _sounding_like(test: pd.DataFrame, rest: pd.DataFrame, duplicates: pd.DataFrame) -> set[str]:
-    """The recordings of the test part that have a near-duplicate in the rest."""
-    one, other = duplicates["recording_id"], duplicates["twin_id"]
-    tested, trained = set(test["recording_id"]), set(rest["recording_id"])
-    return {*one[one.isin(tested) & other.isin(trained)], *other[other.isin(tested) & one.isin(trained)]}
+def _split_off_test(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Split the table of a fold into its test part and the other parts."""
+    is_test = table["role"] == "test"
+    return table[is_test], table[~is_test]
 
 
-def _digest(test: pd.DataFrame) -> str:
+def _find_near_duplicates(test: pd.DataFrame, rest: pd.DataFrame, duplicates: pd.DataFrame) -> set[str]:
+    """Find the recordings of the test part that have a near-duplicate in another part."""
+    first, second = duplicates["recording_id"], duplicates["twin_id"]
+    test_ids, rest_ids = set(test["recording_id"]), set(rest["recording_id"])
+    return {
+        *first[first.isin(test_ids) & second.isin(rest_ids)],
+        *second[second.isin(test_ids) & first.isin(rest_ids)],
+    }
+
+
+def _hash_ids(test: pd.DataFrame) -> str:
+    """Hash the segments and recordings of a test part, whatever their order."""
     names = test["segment_id"].fillna("") + "@" + test["recording_id"]
     return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()[:16]
 
@@ -75,51 +84,74 @@ def check_audit(
     method: str = "kfold",
     unknown_persons: int = 0,
 ) -> str:
-    """The audit in a sentence; with `on_leak: error` a leak is refused.
+    """Summarise an audit in one sentence, or refuse folds that leak.
 
     Parameters
     ----------
-    method: as in the section split, for the advice.
-    unknown_persons: recordings whose person the data set does not name (`tables.Card`).
+    audit : DataFrame
+        As `audit_folds`.
+    folds, recordings, duplicates : DataFrame
+        The tables that were audited.
+    on_leak : {"error", "warn"}
+        Whether a leak is an error.
+    method : str
+        `split.method`; the error message's advice depends on it.
+    unknown_persons : int
+        Number of recordings whose person the data set does not identify (see `Card`).
+
+    Returns
+    -------
+    str
+        It begins with "warning: " if there is a leak, or if unknown persons may be one.
 
     Raises
     ------
     MurmurError
-        Naming the worst fold, what it shares, an example, and what cures it.
+        If there is a leak and `on_leak` is error. The message describes the worst fold and gives an example.
     """
-    shared = audit[[f"shared_{name}" for name in SHARED_UNITS]]
-    worst = audit.loc[shared.sum(axis=1).idxmax()]
-    found = [f"{n} {word}" for name, word in SHARED_UNITS.items() if (n := worst[f"shared_{name}"])]
+    shared = audit[list(leaks.SHARED)]
     unknown = leaks.describe_unknown_persons(unknown_persons, len(recordings)) if unknown_persons else ""
-    if not found and unknown:
-        return f"warning: {len(audit)} folds share nothing that is known, but {unknown}"
-    if not found:
+    if not shared.any(axis=None):
+        if unknown:
+            return f"warning: {len(audit)} folds share nothing that is known, but {unknown}"
         return f"{len(audit)} folds; nothing is shared between a test part and the training"
-    leaky = int((shared.sum(axis=1) > 0).sum())
+    worst = audit.loc[shared.sum(axis=1).idxmax()]
     fold = folds[(folds["run"] == worst["run"]) & (folds["fold"] == worst["fold"])]
-    said = (
-        f"{leaky} of {len(audit)} folds leak; run {worst['run']}, fold {worst['fold']} has on both sides "
-        f"{', '.join(found)}, such as {_example(fold, recordings, duplicates)}"
+    n_leaky, units = int(shared.any(axis=1).sum()), ", ".join(leaks.list_shared(worst))
+    example = _describe_example(fold, recordings, duplicates)
+    leak = (
+        f"{n_leaky} of {len(audit)} folds leak; in run {worst['run']}, fold {worst['fold']} the test part "
+        f"and another part share {units}, such as {example}"
     ) + (f"; {unknown}" if unknown else "")
     if on_leak == "error":
-        cure = REMEDIES.get(method, "split.group_by: person and split.merge_near_duplicates: true avoid it")
-        raise MurmurError(
-            f"split: {said}; metrics/audit.csv has every fold. {cure[:1].upper()}{cure[1:]}; "
-            "split.on_leak: warn goes on, marked leaky"
-        )
-    return f"warning: {said}"
+        raise MurmurError(_explain_refusal(leak, method))
+    return f"warning: {leak}"
 
 
-def _example(fold: pd.DataFrame, recordings: pd.DataFrame, duplicates: pd.DataFrame) -> str:
-    facts = fold.merge(recordings[["recording_id", "patient_id", "person_id"]])
-    test, rest = (facts[(facts["role"] == "test") == side] for side in (True, False))
-    both = test.merge(rest, on="person_id").head(1)
-    for one, other in (("recording_id", "twin_id"), ("twin_id", "recording_id")):
-        if both.empty:
-            pairs = test.merge(duplicates, left_on="recording_id", right_on=one, suffixes=("", "_pair"))
-            both = pairs.merge(rest, left_on=other, right_on="recording_id", suffixes=("_x", "_y")).head(1)
-    one = both.iloc[0]
-    return " and ".join(
-        f"{one[f'recording_id_{side}']} of patient {one[f'patient_id_{side}']} ({one[f'role_{side}']})"
-        for side in "xy"
+def _explain_refusal(leak: str, method: str) -> str:
+    remedy = REMEDIES.get(method, "split.group_by: person and split.merge_near_duplicates: true avoid it")
+    return (
+        f"split: {leak}; metrics/audit.csv has every fold. {remedy[:1].upper()}{remedy[1:]}; "
+        "split.on_leak: warn continues and marks the results as leaky"
     )
+
+
+def _describe_example(fold: pd.DataFrame, recordings: pd.DataFrame, duplicates: pd.DataFrame) -> str:
+    """Describe a recording of the test part and one of another part that share a person or audio."""
+    facts = fold.merge(recordings[list(COMPARED.values())])
+    test, rest = (table.add_suffix(end) for table, end in zip(_split_off_test(facts), ENDS, strict=True))
+    pair = next(pairs for pairs in _find_pairs(test, rest, duplicates) if len(pairs)).iloc[0]
+    return " and ".join(
+        f"{pair[f'recording_id{end}']} of patient {pair[f'patient_id{end}']} ({pair[f'role{end}']})"
+        for end in ENDS
+    )
+
+
+def _find_pairs(test: pd.DataFrame, rest: pd.DataFrame, duplicates: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """Yield tables of pairs, the columns of one recording with the ending _test, of the other with _rest."""
+    for column in COMPARED.values():
+        yield test.merge(rest, left_on=f"{column}_test", right_on=f"{column}_rest")
+    ids = [f"recording_id{end}" for end in ENDS]
+    for columns in (ids, ids[::-1]):
+        twins = duplicates[["recording_id", "twin_id"]].set_axis(columns, axis=1)
+        yield test.merge(twins).merge(rest)

@@ -1,4 +1,4 @@
-"""Who is trained on and who is tested: repeated stratified folds of whole persons, and their audit."""
+"""Assignment of recordings or segments to the training, validation and test part of each fold."""
 
 import logging
 from collections.abc import Iterator
@@ -7,115 +7,86 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from sklearn.model_selection import BaseCrossValidator, StratifiedKFold
 
 from murmur.errors import MurmurError
 from murmur.sections.split import Split
+from murmur.splits.cross_validator import Indices, StratifiedGroups
 from murmur.splits.published import read_published_split
 
 logger = logging.getLogger(__name__)
-
-Indices = tuple[np.ndarray, np.ndarray]
-
-
-class StratifiedGroups(BaseCrossValidator):
-    """Deal whole groups to folds, each class of groups evenly; a scikit-learn cross-validator.
-
-    A group's class is the commonest of its rows' labels. The order of the rows does not matter.
-
-    Parameters
-    ----------
-    n_splits: folds; 1 for a single hold-out of the share `test` of each class's groups, at least one.
-    least: groups that a class must have, or as many as folds; a class's only group is never held out.
-    """
-
-    def __init__(self, n_splits: int, *, test: float = 0.2, random_state: int = 0, least: int = 2):
-        self.n_splits, self.test, self.random_state, self.least = n_splits, test, random_state, least
-
-    def get_n_splits(self, X: object = None, y: object = None, groups: object = None) -> int:
-        return self.n_splits
-
-    def split(self, X: object, y: np.ndarray, groups: np.ndarray) -> Iterator[Indices]:  # type: ignore[override]
-        """Yield (train, test) row numbers, for labels y [n] and group names [n].
-
-        Raises
-        ------
-        MurmurError
-            If a class has fewer groups than there are folds, or than `least`.
-        """
-        names, member = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
-        strata = _commonest(np.asarray(y, dtype=str), member, len(names))
-        self._check(strata)
-        for test in self._parts(strata):
-            tested = np.isin(member, test)
-            yield np.flatnonzero(~tested), np.flatnonzero(tested)
-
-    def _parts(self, strata: np.ndarray) -> Iterator[np.ndarray]:
-        """The numbers of the groups in each test part."""
-        if self.n_splits > 1:
-            folds = StratifiedKFold(self.n_splits, shuffle=True, random_state=self.random_state)
-            yield from (test for _, test in folds.split(strata, strata))
-        else:
-            rng = np.random.default_rng(self.random_state)
-            classes = [rng.permutation(np.flatnonzero(strata == name)) for name in np.unique(strata)]
-            yield np.concatenate([c[: min(max(1, round(self.test * len(c))), len(c) - 1)] for c in classes])
-
-    def _check(self, strata: np.ndarray) -> None:
-        least = max(self.n_splits, self.least)
-        for name, n in zip(*np.unique(strata, return_counts=True), strict=True):
-            if n < least:
-                raise MurmurError(
-                    f"split: class {name} has {n} groups to deal out and {least} are needed; "
-                    "fewer split.folds, or merge the class or leave it out with class_map"
-                )
-
-
-def _commonest(labels: np.ndarray, member: np.ndarray, n_groups: int) -> np.ndarray:
-    classes, code = np.unique(labels, return_inverse=True)
-    votes = np.zeros((n_groups, len(classes)), int)
-    np.add.at(votes, (member, code), 1)
-    return classes[votes.argmax(axis=1)]
 
 
 def make_folds(
     recordings: pd.DataFrame, segments: pd.DataFrame, duplicates: pd.DataFrame, options: Split, seed: int
 ) -> dict[int, pd.DataFrame]:
-    """The folds table of every run. A run's folds depend on (seed, run) alone, not on the other runs.
+    """Make the folds of all runs.
 
-    With `validate_on: test` nothing is set aside to stop the training: the test part does (published
-    protocols do it; it flatters). A recording without a segment is dealt like any other, for it is to be
-    answered too; where segments go one by one it has none to deal.
+    The folds of a run depend on the seed and on the number of the run, not on the other runs.
 
     Parameters
     ----------
-    duplicates: pairs of recordings with the same audio, as in `murmur.tables`.
+    recordings : DataFrame
+        As `RECORDINGS`.
+    segments : DataFrame
+        As `SEGMENTS`; used only with `group_by: segment`.
+    duplicates : DataFrame
+        As `DUPLICATES`: pairs of recordings with the same audio.
+    options : Split
+        Section `split` of params.yaml. With `validate_on: test` there is no validation part: the test part
+        selects the epoch, as in some publications, which makes the scores too high.
+    seed : int
+        Seed of all random draws.
+
+    Returns
+    -------
+    dict of int to DataFrame
+        The table of each run, as `FOLDS`. Recordings without a segment are assigned too, because their
+        class must be predicted too; with `group_by: segment` they are missing.
 
     Raises
     ------
     MurmurError
-        Naming the class that has too few groups, the recording without a role, or the row of a published
-        split that is wrong.
+        If a class has too few groups, a recording has no role (`method: role`), or the file of a published
+        split has an error.
     """
-    units = _units(recordings, segments, options.group_by)
+    units = _list_units(recordings, segments, options.group_by)
     if options.merge_near_duplicates and options.group_by != "segment":
-        n, units["group"] = units["group"].nunique(), _merged(units, duplicates)
-        if options.method in ("kfold", "holdout") and (merged := units["group"].nunique()) < n:
-            logger.info(f"{n} groups are dealt as {merged}: some share near-identical audio")
-    fixed = read_published_split(options.file, recordings, options.runs) if options.method == "file" else None
-    return {run: _run(units, fixed, options, seed, run) for run in options.runs}
+        n_groups, units["group"] = units["group"].nunique(), _merge_groups(units, duplicates)
+        n_merged = units["group"].nunique()
+        if options.method in ("kfold", "holdout") and n_merged < n_groups:
+            logger.info(
+                f"{n_groups} groups become {n_merged}: groups that share near-identical audio are one"
+            )
+    published = None
+    if options.method == "file":
+        published = read_published_split(options.file, recordings, options.runs)
+    return {run: _make_run(units, published, options, seed, run) for run in options.runs}
 
 
 def group_persons(recordings: pd.DataFrame, duplicates: pd.DataFrame) -> pd.DataFrame:
-    """recording_id, group: the persons, those who share near-identical audio as one group.
+    """Group the persons for the bootstrap: persons who share near-identical audio are one group.
 
-    They are what the bootstrap resamples, however the folds were made: copies are no independent evidence.
+    The groups do not depend on the method of the split. Copies of a recording are not independent evidence.
+
+    Parameters
+    ----------
+    recordings, duplicates : DataFrame
+        As `RECORDINGS` and `DUPLICATES`.
+
+    Returns
+    -------
+    DataFrame
+        As `GROUPS`.
     """
     persons = recordings[["recording_id"]].assign(group=recordings["person_id"])
-    return persons.assign(group=_merged(persons, duplicates)).reset_index(drop=True)
+    return persons.assign(group=_merge_groups(persons, duplicates)).reset_index(drop=True)
 
 
-def _units(recordings: pd.DataFrame, segments: pd.DataFrame, group_by: str) -> pd.DataFrame:
-    """A row for whatever is dealt out: segments, mirrored or not, if they go one by one, else recordings."""
+def _list_units(recordings: pd.DataFrame, segments: pd.DataFrame, group_by: str) -> pd.DataFrame:
+    """List the units that are assigned: segments with `group_by: segment`, otherwise recordings.
+
+    The column stratum is the label by which they are stratified, group the name of their group.
+    """
     label = "label" if group_by in ("recording", "segment") else "patient_label"
     units = recordings[["recording_id", "patient_id", "person_id", "role"]].assign(stratum=recordings[label])
     if group_by == "segment":
@@ -125,71 +96,90 @@ def _units(recordings: pd.DataFrame, segments: pd.DataFrame, group_by: str) -> p
     return units.assign(group=units[f"{group_by}_id"]).reset_index(drop=True)
 
 
-def _merged(units: pd.DataFrame, duplicates: pd.DataFrame) -> np.ndarray:
-    """Group names where groups that share audio, directly or by a third, have the first one's name."""
+def _merge_groups(units: pd.DataFrame, duplicates: pd.DataFrame) -> np.ndarray:
+    """Compute the group of each unit after groups that share audio, directly or through others, are merged.
+
+    A merged group has the name of the first of its groups in alphabetical order.
+    """
     names, group = np.unique(units["group"].to_numpy(str), return_inverse=True)
-    of_recording = pd.Series(group, units["recording_id"])
-    one, other = (of_recording[duplicates[column]].to_numpy() for column in ("recording_id", "twin_id"))
-    edges = coo_array((np.ones(len(one)), (one, other)), shape=(len(names),) * 2)
-    together = connected_components(edges, directed=False)[1]
-    first = np.unique(together, return_index=True)[1]
-    return names[first[together]][group]
+    group_of_recording = pd.Series(group, units["recording_id"])
+    first, second = (group_of_recording[duplicates[c]].to_numpy() for c in ("recording_id", "twin_id"))
+    edges = coo_array((np.ones(len(first)), (first, second)), shape=(len(names),) * 2)
+    _, component = connected_components(edges, directed=False)
+    first_name = np.unique(component, return_index=True)[1]
+    return names[first_name[component]][group]
 
 
-def _run(
-    units: pd.DataFrame, fixed: pd.DataFrame | None, options: Split, seed: int, run: int
+def _make_run(
+    units: pd.DataFrame, published: pd.DataFrame | None, options: Split, seed: int, run: int
 ) -> pd.DataFrame:
+    """Make the table of all folds of a run, as `FOLDS`."""
     tables = []
-    for fold, role in _roles(units, fixed, options, seed, run):
-        if options.validate_on == "validation" and "validation" not in role:
-            role[_stops(units, role, options, (seed, run, fold))] = "validation"
-        table = units[["recording_id", "segment_id"]].assign(run=run, fold=fold, role=role)
-        tables.append(table[role != ""])
+    for fold, roles in _assign_roles(units, published, options, seed, run):
+        if options.validate_on == "validation" and "validation" not in roles:
+            roles[_draw_validation(units, roles, options, (seed, run, fold))] = "validation"
+        table = units[["recording_id", "segment_id"]].assign(run=run, fold=fold, role=roles)
+        tables.append(table[roles != ""])
     return pd.concat(tables, ignore_index=True)
 
 
-def _roles(
-    units: pd.DataFrame, fixed: pd.DataFrame | None, options: Split, seed: int, run: int
+def _assign_roles(
+    units: pd.DataFrame, published: pd.DataFrame | None, options: Split, seed: int, run: int
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Each fold and the role of every unit, "" for none; as yet without validation, if none is given."""
-    if fixed is not None:
-        for fold, given in fixed[fixed["run"] == run].groupby("fold"):
-            role = units["recording_id"].map(given.set_index("recording_id")["role"]).fillna("")
-            yield int(fold), role.to_numpy(object)
+    """Yield the number of each fold and the role of each unit, train or test.
+
+    A published split may assign the role validation too, or none: "".
+    """
+    if published is not None:
+        for fold, table in published[published["run"] == run].groupby("fold"):
+            roles = units["recording_id"].map(table.set_index("recording_id")["role"]).fillna("")
+            yield int(fold), roles.to_numpy(object)
         return
-    for fold, (_, test) in enumerate(_parts(units, options, _state(seed, run))):
-        role = np.full(len(units), "train", object)
-        role[test] = "test"
-        yield fold, role
+    for fold, (_, test) in enumerate(_split_units(units, options, _derive_seed(seed, run))):
+        roles = np.full(len(units), "train", object)
+        roles[test] = "test"
+        yield fold, roles
 
 
-def _stops(units: pd.DataFrame, role: np.ndarray, options: Split, key: tuple[int, int, int]) -> np.ndarray:
-    """The rows of the training part that are set aside to stop the training."""
-    rest = np.flatnonzero(role == "train")
-    labels, groups = (units[column].to_numpy()[rest] for column in ("stratum", "group"))
-    inner = StratifiedGroups(1, test=options.validation, random_state=_state(*key), least=1)
-    (_, validation), *_ = inner.split(None, labels, groups)
+def _draw_validation(
+    units: pd.DataFrame, roles: np.ndarray, options: Split, key: tuple[int, int, int]
+) -> np.ndarray:
+    """Draw the rows of the training part that become the validation part; `key` is seed, run and fold."""
+    train = np.flatnonzero(roles == "train")
+    labels, groups = (units[column].to_numpy()[train] for column in ("stratum", "group"))
+    splitter = StratifiedGroups(
+        1, test_size=options.validation, random_state=_derive_seed(*key), min_groups=1
+    )
+    (_, validation), *_ = splitter.split(None, labels, groups)
     if not len(validation):
         raise MurmurError(
-            f"split: run {key[1]}, fold {key[2]}: no class has two groups to train on, so none can stop "
-            "the training; more recordings are needed, fewer split.folds or a smaller split.test"
+            f"split: run {key[1]}, fold {key[2]}: no class has two groups in the training part, so there is "
+            "none for the validation part; more recordings are needed, fewer split.folds or a smaller "
+            "split.test"
         )
-    return rest[validation]
+    return train[validation]
 
 
-def _parts(units: pd.DataFrame, options: Split, state: int) -> Iterator[Indices]:
+def _split_units(units: pd.DataFrame, options: Split, random_state: int) -> Iterator[Indices]:
+    """Yield the training and test rows of each fold, by the roles of the data set or by random draws."""
     if options.method == "role":
-        if units["role"].isna().any():
-            first = units.loc[units["role"].isna(), "recording_id"].iloc[0]
-            raise MurmurError(f"split.method role: recording {first} has no role; give all train or test")
-        test = (units["role"] == "test").to_numpy()
-        if test.all() or not test.any():
-            raise MurmurError("split.method role: all recordings have one role; give some train, some test")
-        return iter([(np.flatnonzero(~test), np.flatnonzero(test))])
-    n = options.folds if options.method == "kfold" else 1
-    cross_validator = StratifiedGroups(n, test=options.test, random_state=state)
-    return cross_validator.split(None, units["stratum"].to_numpy(), units["group"].to_numpy())
+        yield _split_by_role(units)
+        return
+    n_splits = options.folds if options.method == "kfold" else 1
+    splitter = StratifiedGroups(n_splits, test_size=options.test, random_state=random_state)
+    yield from splitter.split(None, units["stratum"].to_numpy(), units["group"].to_numpy())
 
 
-def _state(*key: int) -> int:
+def _split_by_role(units: pd.DataFrame) -> Indices:
+    if units["role"].isna().any():
+        first = units.loc[units["role"].isna(), "recording_id"].iloc[0]
+        raise MurmurError(f"split.method role: recording {first} has no role; give all train or test")
+    is_test = (units["role"] == "test").to_numpy()
+    if is_test.all() or not is_test.any():
+        raise MurmurError("split.method role: all recordings have one role; give some train, some test")
+    return np.flatnonzero(~is_test), np.flatnonzero(is_test)
+
+
+def _derive_seed(*key: int) -> int:
+    """Derive a seed from several numbers, independent of the seeds of other numbers."""
     return int(np.random.SeedSequence(key).generate_state(1)[0])

@@ -1,4 +1,4 @@
-"""Published splits: every row of the file is taken at its word, or refused and named."""
+"""Published splits: every row of the file is used, or the error names it."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from murmur.errors import MurmurError
 from murmur.splits.audit import audit_folds, check_audit
 from murmur.splits.published import read_published_split
 from tests import made
-from tests.test_split import NO_PAIRS, deal, people
+from tests.cohort import NO_PAIRS, make_recordings, split
 
 
 def write(path, rows):
@@ -15,8 +15,8 @@ def write(path, rows):
     return str(path)
 
 
-def roles(table, key="patient_id", runs=(0,), **more):
-    """Every fifth patient, from the run's number on, is test; the twins are then on both sides."""
+def make_roles(table, key="patient_id", runs=(0,), **more):
+    """Rows of a split: every fifth patient, beginning with the number of the run, is in the test part."""
     names = table[key].unique()
     return [
         {key: name, "run": run, "role": "test" if k % 5 == run else "train"} | more
@@ -26,73 +26,75 @@ def roles(table, key="patient_id", runs=(0,), **more):
 
 
 @pytest.mark.parametrize("key", ["patient_id", "recording_id"])
-def test_the_test_part_is_the_files(tmp_path, key):
-    table = people(linked=0)
-    rows = roles(table, key, runs=(0, 3))
-    found = deal(table, method="file", file=write(tmp_path / "s.csv", rows), runs=[3, 0])
+def test_the_test_part_is_that_of_the_file(tmp_path, key):
+    table = make_recordings(linked=0)
+    rows = make_roles(table, key, runs=(0, 3))
+    found = split(table, method="file", file=write(tmp_path / "s.csv", rows), runs=[3, 0])
     for run in (0, 3):
-        named = {row[key] for row in rows if row["run"] == run and row["role"] == "test"}
+        test_ids = {row[key] for row in rows if row["run"] == run and row["role"] == "test"}
         part = found[run].merge(table, on="recording_id")
-        assert set(part.loc[part["role_x"] == "test", key]) == named
+        assert set(part.loc[part["role_x"] == "test", key]) == test_ids
         assert set(part["role_x"]) == {"train", "validation", "test"} and len(part) == len(table)
     parts = [set(found[0].loc[found[0]["role"] == r, "recording_id"]) for r in ("train", "validation")]
-    people_of = [set(table.loc[table["recording_id"].isin(part), "person_id"]) for part in parts]
-    assert not set.intersection(*people_of) or key == "recording_id"
+    persons_of = [set(table.loc[table["recording_id"].isin(part), "person_id"]) for part in parts]
+    assert not set.intersection(*persons_of) or key == "recording_id"
 
 
-def test_a_validation_part_that_is_given_is_taken_and_none_is_made(tmp_path):
-    table = people(linked=0)
-    rows = roles(table)
+def test_a_validation_part_in_the_file_is_used_and_none_is_drawn(tmp_path):
+    table = make_recordings(linked=0)
+    rows = make_roles(table)
     for row in rows[1:20:5]:
         row["role"] = "validation"
-    found = deal(table, method="file", file=write(tmp_path / "s.csv", rows)).merge(table, on="recording_id")
-    stops = {row["patient_id"] for row in rows if row["role"] == "validation"}
-    assert set(found.loc[found["role_x"] == "validation", "patient_id"]) == stops
-    found = deal(table, method="file", file=write(tmp_path / "s.csv", roles(table)), validate_on="test")
+    found = split(table, method="file", file=write(tmp_path / "s.csv", rows)).merge(table, on="recording_id")
+    validation = {row["patient_id"] for row in rows if row["role"] == "validation"}
+    assert set(found.loc[found["role_x"] == "validation", "patient_id"]) == validation
+    found = split(table, method="file", file=write(tmp_path / "s.csv", make_roles(table)), validate_on="test")
     assert set(found["role"]) == {"train", "test"}
 
 
 def test_a_file_may_have_folds(tmp_path):
-    table = people(linked=0)
-    rows = [row | {"run": 0, "fold": row["run"]} for row in roles(table, runs=range(5))]
-    found = deal(table, method="file", file=write(tmp_path / "s.csv", rows))
+    table = make_recordings(linked=0)
+    rows = [row | {"run": 0, "fold": row["run"]} for row in make_roles(table, runs=range(5))]
+    found = split(table, method="file", file=write(tmp_path / "s.csv", rows))
     tested = found[found["role"] == "test"]
     assert sorted(found["fold"].unique()) == list(range(5))
     assert sorted(tested["recording_id"]) == sorted(table["recording_id"])
 
 
-def test_who_is_not_named_takes_no_part_and_is_counted(tmp_path, capsys):
-    table = people(linked=0)
-    rows = [row for row in roles(table) if row["patient_id"] not in ("1", "2")]
-    found = deal(table, method="file", file=write(tmp_path / "s.csv", rows))
-    gone = set(table.loc[table["patient_id"].isin(["1", "2"]), "recording_id"])
-    assert set(found["recording_id"]) == set(table["recording_id"]) - gone
+def test_recordings_that_are_not_in_the_file_are_in_no_part_and_are_counted(tmp_path, capsys):
+    table = make_recordings(linked=0)
+    rows = [row for row in make_roles(table) if row["patient_id"] not in ("1", "2")]
+    found = split(table, method="file", file=write(tmp_path / "s.csv", rows))
+    missing = set(table.loc[table["patient_id"].isin(["1", "2"]), "recording_id"])
+    assert set(found["recording_id"]) == set(table["recording_id"]) - missing
     assert (
-        f"names no role for {len(gone)} of {len(table)} recordings in run 0, fold 0"
+        f"names no role for {len(missing)} of {len(table)} recordings in run 0, fold 0"
         in capsys.readouterr().out
     )
 
 
-def test_a_recording_of_another_patient_is_named(tmp_path):
-    table = people(linked=0)
-    rows = [row | {"patient_id": ""} for row in roles(table, "recording_id")]
-    deal(table, method="file", file=write(tmp_path / "s.csv", rows))
-    whose = dict(zip(table["recording_id"], table["patient_id"], strict=True))
-    rows = [row | {"patient_id": whose[row["recording_id"]]} for row in rows]
-    deal(table, method="file", file=write(tmp_path / "s.csv", rows))
+def test_a_row_with_the_wrong_patient_is_named(tmp_path):
+    table = make_recordings(linked=0)
+    rows = [row | {"patient_id": ""} for row in make_roles(table, "recording_id")]
+    split(table, method="file", file=write(tmp_path / "s.csv", rows))
+    patient_of = dict(zip(table["recording_id"], table["patient_id"], strict=True))
+    rows = [row | {"patient_id": patient_of[row["recording_id"]]} for row in rows]
+    split(table, method="file", file=write(tmp_path / "s.csv", rows))
     rows[3]["patient_id"] = rows[-1]["patient_id"]
-    patient = whose[rows[3]["recording_id"]]
+    patient = patient_of[rows[3]["recording_id"]]
     with pytest.raises(MurmurError, match=f"row 5: the recording is of patient {patient} in the data set"):
-        deal(table, method="file", file=write(tmp_path / "s.csv", rows))
+        split(table, method="file", file=write(tmp_path / "s.csv", rows))
 
 
-def test_a_person_on_both_sides_is_found_with_both_ids(tmp_path):
-    table = people(linked=8)  # patients 0 to 7 are the persons 52 to 59
-    found = deal(table, method="file", file=write(tmp_path / "s.csv", roles(table)))
+def test_a_person_with_two_ids_in_two_parts_is_found(tmp_path):
+    table = make_recordings(linked=8)  # patients 0 to 7 are the persons 52 to 59
+    found = split(table, method="file", file=write(tmp_path / "s.csv", make_roles(table)))
     audit = audit_folds(found, table, NO_PAIRS)
-    tested = set(table["patient_id"].unique()[::5])
+    test_patients = set(table["patient_id"].unique()[::5])
     pairs = [(str(k), str(52 + k)) for k in range(8)]
-    assert audit["shared_persons"].tolist() == [sum((a in tested) != (b in tested) for a, b in pairs)]
+    assert audit["shared_persons"].tolist() == [
+        sum((a in test_patients) != (b in test_patients) for a, b in pairs)
+    ]
     assert audit["shared_persons"].iloc[0] > 0
     words = r"\d+ persons, such as \w+ of patient \d+ \(test\) and \w+ of patient"
     with pytest.raises(MurmurError, match=words):
@@ -137,18 +139,18 @@ def changed(**cells):
 def test_a_wrong_row_is_named(tmp_path, rows, words):
     path = write(tmp_path / "split.csv", rows)
     with pytest.raises(MurmurError, match=rf"split\.csv: .*{words}"):
-        read_published_split(path, people(), [0])
+        read_published_split(path, make_recordings(), [0])
 
 
-def test_cells_are_read_without_the_space_around_them(tmp_path):
+def test_whitespace_around_cells_is_ignored(tmp_path):
     rows = [{f"{k} ": f"\u00a0{v}\t" for k, v in row.items()} for row in GOOD]
-    found = read_published_split(write(tmp_path / "split.csv", rows), people(), [0])
+    found = read_published_split(write(tmp_path / "split.csv", rows), make_recordings(), [0])
     assert set(found["role"]) == {"train", "test"}
 
 
-def test_no_file_is_told(tmp_path):
+def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(MurmurError, match=r"none\.csv: cannot be read"):
-        read_published_split(tmp_path / "none.csv", people(), [0])
+        read_published_split(tmp_path / "none.csv", make_recordings(), [0])
 
 
 def test_the_embedded_split_fits_the_embedded_data_set(tmp_path):

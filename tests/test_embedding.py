@@ -1,4 +1,4 @@
-"""Embeddings: what the encoder says of each segment, whatever the files and the number of workers."""
+"""Embeddings are those of the encoder, for every file format and number of workers."""
 
 import numpy as np
 import pytest
@@ -25,8 +25,8 @@ def weights(tmp_path_factory):
     return made.m2d_checkpoint(tmp_path_factory.mktemp("weights"))
 
 
-def spectrograms(path, *, channels=1, mels=80, dtype="float32"):
-    """Write random ones in the format of the file's name; return the path."""
+def write_spectrograms(path, *, channels=1, mels=80, dtype="float32"):
+    """Write random spectrograms in the format of the file's name; return the path."""
     x = 4 * np.random.default_rng(0).standard_normal((SEGMENTS, channels, mels, FRAMES)) - 7
     with store.open_writer(path, x.shape, np.dtype(dtype)) as write:
         write(x.astype(dtype))
@@ -39,8 +39,8 @@ def run(features, weights, out, *, pool="mean", device="cpu"):
 
 
 @pytest.mark.parametrize(("pool", "time", "dtype"), [("mean", 1, "float32"), ("none", 5, "float16")])
-def test_row_k_is_the_encoding_of_segment_k(tmp_path, weights, pool, time, dtype):
-    features = spectrograms(tmp_path / "mel.npy", dtype=dtype)
+def test_row_k_is_the_embedding_of_segment_k(tmp_path, weights, pool, time, dtype):
+    features = write_spectrograms(tmp_path / "mel.npy", dtype=dtype)
     found = run(features, weights, tmp_path / "embedding.npy", pool=pool)
     assert found.shape == (SEGMENTS, 1, 960, time) and found.dtype == np.float32
     encoder = m2d.load(weights).eval()
@@ -57,7 +57,7 @@ def with_one_worker(tmp_path_factory, weights):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(embedding, "BATCH", 2)
         patch.setenv("MURMUR_WORKERS", "1")
-        run(spectrograms(root / "mel.npy"), weights, root / "embedding.npy", pool="none")
+        run(write_spectrograms(root / "mel.npy"), weights, root / "embedding.npy", pool="none")
         run(root / "mel.npy", weights, root / "embedding.parquet", pool="none")
     return root
 
@@ -67,41 +67,39 @@ def test_bytes_do_not_depend_on_the_workers_or_the_input_format(
     tmp_path, weights, with_one_worker, workers, kind
 ):
     out = tmp_path / f"embedding.{kind}"
-    run(spectrograms(tmp_path / f"mel.{kind}"), weights, out, pool="none")
+    run(write_spectrograms(tmp_path / f"mel.{kind}"), weights, out, pool="none")
     assert out.read_bytes() == (with_one_worker / out.name).read_bytes()
     assert store.read_array(out).tobytes() == store.read_array(with_one_worker / "embedding.npy").tobytes()
 
 
 def test_each_worker_uses_one_core(tmp_path, weights, monkeypatch):
     monkeypatch.setenv("MURMUR_WORKERS", "2")
-    before, seen = torch.get_num_threads(), []
+    before, calls = torch.get_num_threads(), []
     original = m2d.Encoder.encode
 
-    def watched(self, x):
-        seen.append((len(x), torch.get_num_threads()))
+    def record(self, x):
+        calls.append((len(x), torch.get_num_threads()))
         return original(self, x)
 
-    monkeypatch.setattr(m2d.Encoder, "encode", watched)
-    run(spectrograms(tmp_path / "mel.npy"), weights, tmp_path / "embedding.npy")
+    monkeypatch.setattr(m2d.Encoder, "encode", record)
+    run(write_spectrograms(tmp_path / "mel.npy"), weights, tmp_path / "embedding.npy")
     assert torch.get_num_threads() == before
-    assert {threads for size, threads in seen[2:]} == {1}, (
-        "the first two pieces are those that give the shape"
-    )
-    assert max(size for size, _ in seen) == 2
+    assert {threads for size, threads in calls[2:]} == {1}  # the first two compute the shape
+    assert max(size for size, _ in calls) == 2
 
 
-def test_an_interrupted_run_leaves_nothing(tmp_path, weights, monkeypatch, workers):
-    features, calls, before = spectrograms(tmp_path / "mel.npy"), [], torch.get_num_threads()
+def test_an_interrupted_run_leaves_no_file(tmp_path, weights, monkeypatch, workers):
+    features, calls, before = write_spectrograms(tmp_path / "mel.npy"), [], torch.get_num_threads()
     original = m2d.Encoder.forward
 
-    def breaks(self, x):
+    def fail(self, x):
         calls.append(x)
         if len(calls) > 3:
-            raise RuntimeError("broken off")
+            raise RuntimeError("interrupted")
         return original(self, x)
 
-    monkeypatch.setattr(m2d.Encoder, "forward", breaks)
-    with pytest.raises(RuntimeError, match="broken off"):
+    monkeypatch.setattr(m2d.Encoder, "forward", fail)
+    with pytest.raises(RuntimeError, match="interrupted"):
         run(features, weights, tmp_path / "embedding.npy")
     assert [path.name for path in tmp_path.iterdir()] == ["mel.npy"]
     assert torch.get_num_threads() == before
@@ -111,28 +109,28 @@ def test_an_interrupted_run_leaves_nothing(tmp_path, weights, monkeypatch, worke
     ("shape", "message"),
     [({"mels": 64}, "M2D takes 80 mel bands, these spectrograms have 64"), ({"channels": 3}, "1 channel")],
 )
-def test_spectrograms_that_do_not_fit_are_told_first(tmp_path, weights, shape, message):
-    features = spectrograms(tmp_path / "mel.npy", **shape)
+def test_spectrograms_of_another_shape_are_refused_before_any_work(tmp_path, weights, shape, message):
+    features = write_spectrograms(tmp_path / "mel.npy", **shape)
     with pytest.raises(MurmurError, match=message):
         run(features, weights, tmp_path / "embedding.npy")
     assert not (tmp_path / "embedding.npy").exists()
 
 
-def test_what_is_missing_is_told(tmp_path, weights, monkeypatch):
+def test_a_missing_file_or_device_is_named(tmp_path, weights, monkeypatch):
     with pytest.raises(MurmurError, match=r"mel\.npy: cannot be read .*dvc repro mel"):
         run(tmp_path / "mel.npy", weights, tmp_path / "embedding.npy")
     with pytest.raises(MurmurError, match=r"nowhere\.pth: no such file; download"):
-        run(spectrograms(tmp_path / "mel.npy"), tmp_path / "nowhere.pth", tmp_path / "embedding.npy")
+        run(write_spectrograms(tmp_path / "mel.npy"), tmp_path / "nowhere.pth", tmp_path / "embedding.npy")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(MurmurError, match=r"embed\.device: this machine has no cuda; set it to auto or cpu"):
         run(tmp_path / "mel.npy", weights, tmp_path / "embedding.npy", device="cuda")
 
 
 @pytest.mark.parametrize("kind", ["npy", "parquet"])
-def test_the_stage_goes_by_the_parameters(tmp_path, weights, monkeypatch, kind):
-    spectrograms(tmp_path / f"data/mel/array.{kind}")
-    own = {"mel.scale": "ln_plus", "mel.edges": "reflect"}
-    changes = own | {"mel.format": kind, "embed": {"models": ["m2d"], "weights": str(weights)}}
+def test_the_stage_uses_its_parameters(tmp_path, weights, monkeypatch, kind):
+    write_spectrograms(tmp_path / f"data/mel/array.{kind}")
+    scale = {"mel.scale": "ln_plus", "mel.edges": "reflect"}
+    changes = scale | {"mel.format": kind, "embed": {"models": ["m2d"], "weights": str(weights)}}
     changes["embed"] |= {"pool": "none", "device": "cpu"}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(made.changed(changes)))
     monkeypatch.chdir(tmp_path)
