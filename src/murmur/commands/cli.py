@@ -15,7 +15,7 @@ import typer
 from murmur import formatting, leaks, params
 from murmur.commands import ci as continuous
 from murmur.commands import comment
-from murmur.errors import LINES, MurmurError, escape_unprintable, run_stage
+from murmur.errors import MurmurError, escape_unprintable, run_stage
 from murmur.experiments import project, recipes
 from murmur.files import write_text
 from murmur.params.validation import check
@@ -56,7 +56,7 @@ def list_recipes(
         return
     rows = [(key, recipes.as_line(old), recipes.as_line(new)) for key, old, new in recipes.differences(name)]
     table = formatting.format_table([("key", "default", name), *rows]) if rows else "This is the default."
-    print(escape_unprintable(f"{recipes.head(name)}\n{table}", keep=LINES))
+    print(escape_unprintable(f"{recipes.head(name)}\n{table}", lines=True))
 
 
 @app.command()
@@ -140,7 +140,7 @@ def compare(
         print(json.dumps(result, indent=2, allow_nan=False))
     else:
         text = comparison.format_markdown(result) if md else comparison.format_text(result)
-        print(escape_unprintable(text, keep=LINES))
+        print(escape_unprintable(text, lines=True))
 
 
 @app.command()
