@@ -229,7 +229,7 @@ def test_make_refuses_another_python_in_one_line(unpacked):
         code, said, calls = make("setup", f"PYTHON={python}")
         assert code and calls == [] and not Path(".venv").exists()
         assert said.splitlines()[0] == (
-            f"error: {python} is not there or not Python 3.11, which requirements.txt is made for: "
+            f"error: {python} does not exist or is not Python 3.11, for which requirements.txt is made: "
             "make PYTHON=/path/to/python3.11"
         )
 

@@ -77,6 +77,6 @@ def describe_resampling(details: Mapping[str, Any]) -> str:
     if counts["groups"] == counts["persons"]:
         return f"{at_most}{counts['persons']} persons"
     return (
-        f"{counts['groups']} groups of {at_most}{counts['persons']} persons (persons with near-identical audio "
-        "are one group)"
+        f"{counts['groups']} groups of {at_most}{counts['persons']} persons "
+        "(persons with near-identical audio are one group)"
     )
