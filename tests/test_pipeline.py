@@ -401,6 +401,7 @@ EDITS = {
     "formatting": {"evaluate"},
     "leaks": {"split", "evaluate"},
     "logs": EVERY,
+    "spelling": {"download", "split"},
     "workers": EVERY - {"check", "segment", "split", "evaluate"},
     "commands": set(),
     "datasets": set(),

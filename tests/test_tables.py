@@ -210,7 +210,7 @@ def test_names_in_a_csv_stay_text_and_figures_are_numbers(tmp_path):
         ("run,uar\n0," + "1" * 100_000 + "x\n", "x.csv: row 2, column uar: '1{100}…' is not a number"),
         ("run,uar\n0,1,2\n", "x.csv: a row has too many fields"),
         ("run,uar\n0,1\n0,1,2\n", "x.csv: cannot be read as CSV"),
-        ("run\n0\n", "x.csv: no column uar; make it anew"),
+        ("run\n0\n", "x.csv: no column uar; make it again"),
         ("", "x.csv: cannot be read as CSV"),
         ("run,uar\n0,\xff\n", "x.csv: cannot be read"),
     ],
@@ -297,7 +297,9 @@ def test_a_note_of_another_version(path, note):
     parquet.write(FRAME, path, SIGNALS)
     pq.write_table(pq.read_table(path).replace_schema_metadata({"murmur": note}), path)
     for read in (read_card, read_note):
-        with pytest.raises(MurmurError, match=r"signals.parquet: the note in it is of another version"):
+        with pytest.raises(
+            MurmurError, match=r"signals.parquet: the note in its metadata is of another version"
+        ):
             read(path)
 
 

@@ -26,8 +26,8 @@ TYPES = {
 def load(*keys: str, path: str | Path = "params.yaml") -> SimpleNamespace:
     """Read the values of params.yaml that a stage uses.
 
-    The complete file is validated if murmur.sections.experiment exists. In dvc.yaml a stage does not depend on
-    that module: it can refuse a value, but it cannot change what the stage writes.
+    The complete file is validated if murmur.sections.experiment exists. No stage depends on it in dvc.yaml:
+    it can refuse a value, but it cannot change what the stage writes.
 
     Parameters
     ----------
