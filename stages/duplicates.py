@@ -1,4 +1,4 @@
-"""Find the recordings that hold the same audio, so that no split deals them to two sides."""
+"""Find recordings with the same audio, so that a split keeps them in the same part."""
 
 from pathlib import Path
 
@@ -15,14 +15,14 @@ def main() -> None:
     recordings = parquet.read("data/recordings.parquet", RECORDINGS)
     pairs = duplicates.find_pairs(recordings, Path("data/raw"), p.duplicates)
     parquet.write(pairs, "data/duplicates.parquet", DUPLICATES)
-    whose = recordings.set_index("recording_id")[["patient_id", "person_id", "label"]]
-    one, other = (whose.loc[pairs[name]].reset_index(drop=True) for name in ("recording_id", "twin_id"))
-    across = (one != other).sum()
-    same = pairs["identical"].sum()
+    table = recordings.set_index("recording_id")[["patient_id", "person_id", "label"]]
+    first, second = (table.loc[pairs[name]].reset_index(drop=True) for name in ("recording_id", "twin_id"))
+    differ = (first != second).sum()
+    n = pairs["identical"].sum()
     print(
-        f"{same} pairs of recordings hold identical audio, {len(pairs) - same} nearly identical; "
-        f"{across['patient_id']} across patients, {across['person_id']} across persons, "
-        f"{across['label']} under two labels"
+        f"{n} pairs of recordings have identical audio, {len(pairs) - n} nearly identical audio; "
+        f"{differ['patient_id']} are of two patients, {differ['person_id']} of two persons, "
+        f"{differ['label']} have two labels"
     )
 
 

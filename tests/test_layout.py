@@ -9,7 +9,7 @@ import pytest
 from tests import made
 
 SOURCE = made.ROOT / "src"
-ROOT_MODULES = "logs errors files spelling workers csvs formatting leaks devices".split()
+ROOT_MODULES = ("logs", "errors", "files", "spelling", "workers", "csvs", "formatting", "leaks", "devices")
 FOLDERS = (  # a folder may import those before it; sections and tables may not import each other
     ("params",),
     ("sections", "tables"),

@@ -3,6 +3,7 @@
 No result depends on the number: it is an environment variable, not a parameter.
 """
 
+import logging
 import math
 import os
 import re
@@ -102,15 +103,16 @@ def stream_threads(
     items : iterable
         The items.
     describe : str
-        The label of the progress bar.
+        The label of the progress bar, which is shown if log messages of level INFO are.
     n : int, optional
         The number of threads; by default `count_workers()`.
     """
+    is_silent = not logging.getLogger(__name__).isEnabledFor(logging.INFO)
     items, n = list(items), n or count_workers()
     with ThreadPoolExecutor(n) as pool:
         jobs = deque(pool.submit(work, item) for item in items[: 2 * n])
         try:
-            for k in track(range(len(items)), describe):
+            for k in track(range(len(items)), describe, disable=is_silent):
                 if (following := k + 2 * n) < len(items):
                     jobs.append(pool.submit(work, items[following]))
                 yield jobs.popleft().result()
