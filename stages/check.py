@@ -26,7 +26,9 @@ def main() -> None:
     if not Path(folder).is_dir():  # DVC would not explain that it is missing, nor split.file
         raise MurmurError(f"params.yaml: download.folder.path: no folder {folder}; name an existing folder")
     _check_file("split.file", p.split.file, "name an existing CSV file")
-    write_text("data/checked", "params.yaml is valid.\n")  # always the same, so that no other stage runs again
+    write_text(
+        "data/checked", "params.yaml is valid.\n"
+    )  # always the same, so that no other stage runs again
 
 
 def _check_known(key: str, name: str, known: Sequence[str]) -> None:

@@ -591,7 +591,10 @@ def test_a_value_of_a_stranger_removes_nothing_and_is_named(tmp_path):
             M2D | {"embed.models": [], "train.model": {"name": "m2d"}, "train.standardise": "none"},
             r"train\.model\.weights: no file data/weights/m2d_vit_base",
         ),
-        ({"download.folder.path": "none"}, r"download\.folder\.path: no folder none; name an existing folder"),
+        (
+            {"download.folder.path": "none"},
+            r"download\.folder\.path: no folder none; name an existing folder",
+        ),
         (
             {"train.model.weights": "mine.pth"},
             r"train\.model\.weights: no file mine\.pth; .* imagenet or none",
