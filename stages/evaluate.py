@@ -16,7 +16,7 @@ from murmur.evaluation.results import (
 from murmur.files import write_text
 from murmur.reporting import cards
 from murmur.reporting.illustrations import draw_illustrations
-from murmur.tables.csv_output import write_csv
+from murmur.tables.csv_writer import write_csv
 from murmur.tables.left_out import count_by_reason
 
 

@@ -8,7 +8,7 @@ from murmur.files import atomic_write
 from murmur.splits.audit import audit_folds, check_audit
 from murmur.splits.folds import group_persons, make_folds
 from murmur.tables import parquet
-from murmur.tables.csv_output import write_csv
+from murmur.tables.csv_writer import write_csv
 from murmur.tables.duplicates import DUPLICATES
 from murmur.tables.folds import FOLDS
 from murmur.tables.groups import GROUPS

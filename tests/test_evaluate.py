@@ -22,7 +22,7 @@ from murmur.params.validation import check
 from murmur.recordings import download
 from murmur.reporting import spectrograms
 from murmur.sections.experiment import Params
-from murmur.tables.csv_input import read_csv
+from murmur.tables.csv_reader import read_csv
 from murmur.tables.left_out import count_by_reason
 from murmur.tables.levels import LEVELS
 from murmur.tables.predictions import predictions_schema

@@ -9,7 +9,17 @@ import pytest
 from tests import made
 
 SOURCE = made.ROOT / "src"
-ROOT_MODULES = ("logs", "errors", "files", "spelling", "workers", "csvs", "formatting", "leaks", "devices")
+ROOT_MODULES = (
+    "logs",
+    "errors",
+    "files",
+    "spelling",
+    "workers",
+    "input_csv",
+    "formatting",
+    "leaks",
+    "devices",
+)
 FOLDERS = (  # a folder may import those before it; sections and tables may not import each other
     ("params",),
     ("sections", "tables"),

@@ -393,7 +393,7 @@ EVERY = {"check", *STAGES, "embed"}
 TABLES = {"download", "duplicates", "clean", "segment", "mel", "split", "train", "evaluate"}
 # The stages that an edit of a module re-runs; the stages after them run only if the outputs change.
 EDITS = {
-    "csvs": {"download", "split"},
+    "input_csv": {"download", "split"},
     "devices": {"embed", "train"},
     "errors": EVERY,
     "files": EVERY,
@@ -446,8 +446,8 @@ EDITS = {
     "sections/split": {"check", "split", "evaluate"},
     "sections/train": {"check", "train", "evaluate"},
     "splits": {"split"},
-    "tables/csv_input": {"evaluate"},
-    "tables/csv_output": {"split", "train", "evaluate"},
+    "tables/csv_reader": {"evaluate"},
+    "tables/csv_writer": {"split", "train", "evaluate"},
     "tables/duplicates": {"duplicates", "split"},
     "tables/folds": {"split", "train", "evaluate"},
     "tables/groups": {"split", "evaluate"},

@@ -11,8 +11,8 @@ import pytest
 from murmur import files
 from murmur.errors import MurmurError, explain_os_error
 from murmur.tables import parquet
-from murmur.tables.csv_input import read_csv
-from murmur.tables.csv_output import write_csv
+from murmur.tables.csv_reader import read_csv
+from murmur.tables.csv_writer import write_csv
 from murmur.tables.folds import FOLDS
 from murmur.tables.left_out import LEFT_OUT
 from murmur.tables.predictions import TrainingNote, predictions_schema, read_note

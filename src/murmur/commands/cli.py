@@ -199,7 +199,7 @@ def robustness(
     """
     from murmur.generalisation import robustness  # imports torch
     from murmur.reporting import report
-    from murmur.tables.csv_output import write_csv
+    from murmur.tables.csv_writer import write_csv
 
     kinds = disturb.split(",") if disturb else list(robustness.DISTURBANCES)
     if unknown := sorted(set(kinds) - set(robustness.DISTURBANCES)):
@@ -273,7 +273,7 @@ def _experiment(chosen: Sequence[int] | None = None) -> SimpleNamespace:
     """
     from murmur.generalisation import trained_models
     from murmur.tables import parquet
-    from murmur.tables.csv_input import read_csv
+    from murmur.tables.csv_reader import read_csv
     from murmur.tables.folds import FOLDS
     from murmur.tables.recordings import read_card
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 from pydantic import BaseModel
 
-from murmur import csvs
+from murmur import input_csv
 from murmur.datasets import Reading, Task, _fetch
 
 PAGE = "https://github.com/sani002/BMD-HS-Dataset"
@@ -44,9 +44,11 @@ def read(root: Path, options: Options, task: str) -> Reading:
     """
     where = root / "train.csv"
     names = [f"recording_{k}" for k in range(1, 9)]
-    patients = csvs.read(where, ["patient_id", *DISEASES, "N", *names])
-    csvs.check_rows(where, patients["patient_id"].duplicated(), "the patient stands in two rows; keep one")
-    csvs.check_ids(where, patients["patient_id"])
+    patients = input_csv.read(where, ["patient_id", *DISEASES, "N", *names])
+    input_csv.check_rows(
+        where, patients["patient_id"].duplicated(), "the patient stands in two rows; keep one"
+    )
+    input_csv.check_ids(where, patients["patient_id"])
     patients["label"] = _labels(patients, where)
     table = patients.melt(["patient_id", "label"], names, value_name="recording_id", ignore_index=False)
     table = table.dropna(subset="recording_id").sort_index(kind="stable")
@@ -63,22 +65,26 @@ def read(root: Path, options: Options, task: str) -> Reading:
 def _labels(patients: pd.DataFrame, where: Path) -> pd.Series:
     flags = patients[[*DISEASES, "N"]]
     wrong = ~flags.isin(["0", "1"]).all(axis=1)
-    csvs.check_rows(where, wrong, f"one of {', '.join(flags)} is not 0 or 1; mend the row or take it out")
+    input_csv.check_rows(
+        where, wrong, f"one of {', '.join(flags)} is not 0 or 1; mend the row or take it out"
+    )
     ill, well = flags[[*DISEASES]].eq("1").sum(axis=1), flags["N"] == "1"
-    csvs.check_rows(where, (ill == 0) & ~well, "no disease and no N is 1; mend the row or take it out")
-    csvs.check_rows(where, (ill > 0) & well, "N is 1 beside a disease; mend the row or take it out")
+    input_csv.check_rows(where, (ill == 0) & ~well, "no disease and no N is 1; mend the row or take it out")
+    input_csv.check_rows(where, (ill > 0) & well, "N is 1 beside a disease; mend the row or take it out")
     return flags.eq("1").idxmax(axis=1).where(ill < 2, "MD")
 
 
 def _check_names(names: pd.Series, patients: pd.DataFrame, where: Path) -> None:
     none = ~patients.index.to_series().isin(names.index)
-    csvs.check_rows(where, none, "names no recording; name one or take the row out")
+    input_csv.check_rows(where, none, "names no recording; name one or take the row out")
     odd = ~names.str.fullmatch(NAME)
-    csvs.check_rows(where, odd, "a recording is not named XX_NNN_sup_Mit or the like; mend the name")
-    csvs.check_rows(where, names.duplicated(), "a recording is named a second time; take one out")
+    input_csv.check_rows(where, odd, "a recording is not named XX_NNN_sup_Mit or the like; mend the name")
+    input_csv.check_rows(where, names.duplicated(), "a recording is named a second time; take one out")
     number = patients["patient_id"].str.extract(r"(\d+)$", expand=False).loc[names.index]
     wrong = number.notna() & (names.str.split("_").str[1].str.lstrip("0") != number.str.lstrip("0"))
-    csvs.check_rows(where, wrong, f"{next(iter(names[wrong]), '')} is of another patient; correct the row")
+    input_csv.check_rows(
+        where, wrong, f"{next(iter(names[wrong]), '')} is of another patient; correct the row"
+    )
 
 
 def _path(root: Path, name: str) -> str:
@@ -93,13 +99,13 @@ def _metadata(where: Path, patients: pd.Series) -> pd.DataFrame:
     """patient_id, sex and age_group of the `patients`, as far as they are known."""
     if not where.is_file():
         return pd.DataFrame(columns=["patient_id", "sex", "age_group"], dtype=object)
-    table = csvs.read(where, ["patient_id", "Age", "Gender"])
-    csvs.check_rows(where, table["patient_id"].duplicated(), "the patient stands in two rows; keep one")
-    csvs.check_known(where, table["patient_id"], patients)
+    table = input_csv.read(where, ["patient_id", "Age", "Gender"])
+    input_csv.check_rows(where, table["patient_id"].duplicated(), "the patient stands in two rows; keep one")
+    input_csv.check_known(where, table["patient_id"], patients)
     known = table["Gender"].isna() | table["Gender"].isin(SEXES)
-    csvs.check_rows(where, ~known, "Gender is not M or F; mend it or leave it empty")
+    input_csv.check_rows(where, ~known, "Gender is not M or F; mend it or leave it empty")
     age = pd.to_numeric(table["Age"], errors="coerce")
-    csvs.check_rows(
+    input_csv.check_rows(
         where, table["Age"].notna() & ~(age >= 0), "Age is no number of years; mend it or leave it empty"
     )
     decade = (age // 10 * 10).astype("Int64")

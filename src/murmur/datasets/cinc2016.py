@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, Field
 
-from murmur import csvs
+from murmur import input_csv
 from murmur.datasets import Reading, Task, _fetch
 from murmur.errors import MurmurError
 
@@ -117,7 +117,7 @@ def _read_set(root: Path, name: str) -> pd.DataFrame:
     folder = root / f"training-{name}"
     if not folder.is_dir():
         raise MurmurError(
-            f"{folder}: no such folder{csvs.place_found(folder)}; put it there or take {name} out of "
+            f"{folder}: no such folder{input_csv.place_found(folder)}; put it there or take {name} out of "
             "download.cinc2016.sets"
         )
     table = _read_labels(folder / "REFERENCE.csv", name)
@@ -128,12 +128,16 @@ def _read_set(root: Path, name: str) -> pd.DataFrame:
 
 def _read_labels(where: Path, name: str, *more: str) -> pd.DataFrame:
     """recording_id, label and, as text, the columns `more`."""
-    table = csvs.read(where, ["recording_id", "value", *more], header=False)
+    table = input_csv.read(where, ["recording_id", "value", *more], header=False)
     odd = ~table["recording_id"].str.fullmatch(rf"{name}\d+")
-    csvs.check_rows(where, odd, f"the name is not {name} and a number; fetch the set's own table")
-    csvs.check_rows(where, table["recording_id"].duplicated(), "the recording stands twice; keep one row")
+    input_csv.check_rows(where, odd, f"the name is not {name} and a number; fetch the set's own table")
+    input_csv.check_rows(
+        where, table["recording_id"].duplicated(), "the recording stands twice; keep one row"
+    )
     table["label"] = table["value"].map(LABELS)
-    csvs.check_rows(where, table["label"].isna(), "the value is not 1 (abnormal) or -1 (normal); mend it")
+    input_csv.check_rows(
+        where, table["label"].isna(), "the value is not 1 (abnormal) or -1 (normal); mend it"
+    )
     return table.drop(columns="value")
 
 
@@ -143,7 +147,7 @@ def _qualities(where: Path, name: str, table: pd.DataFrame) -> np.ndarray | None
         return None
     flags = _read_labels(where, name, "flag")
     flags["quality"] = flags["flag"].map(QUALITIES)
-    csvs.check_rows(where, flags["quality"].isna(), "the flag is not 1 (good) or 0 (poor); mend it")
+    input_csv.check_rows(where, flags["quality"].isna(), "the flag is not 1 (good) or 0 (poor); mend it")
     both = table.merge(flags, "left", "recording_id", suffixes=("", "_there"))
     if other := (both["label_there"].fillna(both["label"]) != both["label"]).sum():
         logger.info(f"{where}: {other} labels differ from those of REFERENCE.csv, which are used")
@@ -160,10 +164,10 @@ def _persons(root: Path) -> dict[str, str]:
     if not where.is_file():
         return {}
     columns = ["Challenge record name", "Original record name", "# Raw record"]
-    table = csvs.read(where, columns, only=True).fillna("")
+    table = input_csv.read(where, columns, only=True).fillna("")
     persons = pd.Series([_person(*row) for row in table.itertuples(index=False)], table.index, dtype=object)
     differ = persons.fillna("").groupby(table[columns[0]]).transform("nunique") > 1
-    csvs.check_rows(where, differ, "another row tells another person of this recording; keep one")
+    input_csv.check_rows(where, differ, "another row tells another person of this recording; keep one")
     return {name: p for name, p in zip(table[columns[0]], persons, strict=True) if p is not None}
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 import pandas as pd
 from pydantic import BaseModel
 
-from murmur import csvs
+from murmur import input_csv
 from murmur.datasets import MURMUR, Reading, Task, _fetch
 from murmur.errors import MurmurError
 
@@ -76,22 +76,22 @@ def read(root: Path, options: Options, task: str) -> Reading:
 
 def _read_patients(root: Path) -> pd.DataFrame:
     path = root / "training_data.csv"
-    table = csvs.read(path, ["Patient ID"]).rename(columns={"Recording locations:": "Locations"})
+    table = input_csv.read(path, ["Patient ID"]).rename(columns={"Recording locations:": "Locations"})
     needed = ["Locations", "Age", "Sex", "Murmur", "Murmur locations", "Additional ID"]
     if missing := [column for column in needed if column not in table]:
         raise MurmurError(f"{path}: no column {', '.join(missing)}; fetch the data set's own table")
-    csvs.check_filled(path, table, "Locations")
+    input_csv.check_filled(path, table, "Locations")
     for column in ("Locations", "Murmur locations"):
         odd = table[column].notna() & ~table[column].str.fullmatch(rf"{SITE}(\+{SITE})*").eq(True)
-        csvs.check_rows(
+        input_csv.check_rows(
             path, odd, f"{column} is not AV, PV, TV, MV or Phc, joined by +; fetch the data set's own"
         )
     for column in ("Patient ID", "Additional ID"):
         odd = table[column].notna() & ~table[column].str.fullmatch(r"\d+(\.0)?").eq(True)
-        csvs.check_rows(path, odd, f"{column} is not a whole number; fetch the data set's own table")
+        input_csv.check_rows(path, odd, f"{column} is not a whole number; fetch the data set's own table")
         table[column] = table[column].str.removesuffix(".0")  # a column with gaps, once saved as floats
-    csvs.check_rows(path, table["Patient ID"].duplicated(), "the patient stands in two rows; keep one")
-    csvs.check_spelling(path, table["Patient ID"], table["Additional ID"])
+    input_csv.check_rows(path, table["Patient ID"].duplicated(), "the patient stands in two rows; keep one")
+    input_csv.check_spelling(path, table["Patient ID"], table["Additional ID"])
     return table
 
 

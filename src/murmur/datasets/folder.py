@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 from pydantic import BaseModel
 
-from murmur import csvs
+from murmur import input_csv
 from murmur.datasets import Reading, Task
 from murmur.errors import MurmurError
 
@@ -69,18 +69,18 @@ def read(root: Path, options: Options, task: str) -> Reading:
         patient_label, or of one person in sex.
     """
     where = root / options.csv
-    table = csvs.read(where, ["path", "label"], remedy=REMEDY)
+    table = input_csv.read(where, ["path", "label"], remedy=REMEDY)
     table = _known_columns(table, where)
-    csvs.check_filled(where, table, "label")
+    input_csv.check_filled(where, table, "label")
     _check_paths(table, where)
     table["path"] = _paths_on_disk(root, table["path"], where)
     _each_once(table, where)
     given = [column for column in IDS if table[column].notna().any()]
     for column in given:
-        csvs.check_ids(where, table[column])
+        input_csv.check_ids(where, table[column])
     for column in ONE_SPELLING:
-        csvs.check_spelling(where, table[column])
-    csvs.check_spelling(where, table["label"], table["patient_label"])
+        input_csv.check_spelling(where, table[column])
+    input_csv.check_spelling(where, table["label"], table["patient_label"])
     table["patient_id"] = table["patient_id"].fillna(table["recording_id"])
     if given:
         table["person_id"] = table["person_id"].fillna(table["patient_id"])
@@ -88,7 +88,9 @@ def read(root: Path, options: Options, task: str) -> Reading:
     table["source"] = table["source"].fillna("folder")
     for column, words in ALLOWED.items():
         odd = table[column].notna() & ~table[column].isin(words)
-        csvs.check_rows(where, odd, f"{column} is not {' or '.join(words)}; write one of them, or nothing")
+        input_csv.check_rows(
+            where, odd, f"{column} is not {' or '.join(words)}; write one of them, or nothing"
+        )
     _check_persons(table, where)
     table["sex"] = _sexes(table, where)
     table["patient_label"] = _patient_labels(table, where)
@@ -133,7 +135,7 @@ def _check_paths(table: pd.DataFrame, where: Path) -> None:
     words = (
         "is not a path inside the folder; put the file there, or let download.folder.path name the one above"
     )
-    csvs.check_rows(where, out, f"{_first(table, out, 'path')} {words}")
+    input_csv.check_rows(where, out, f"{_first(table, out, 'path')} {words}")
     table["path"] = [Path(path).as_posix() for path in table["path"]]  # ./a.wav is a.wav
     table["recording_id"] = [Path(path).with_suffix("").as_posix() for path in table["path"]]
 
@@ -143,22 +145,26 @@ def _paths_on_disk(root: Path, paths: pd.Series, where: Path) -> list[str]:
     there: dict[str, list[str]] = {}
     for path in sorted(root.rglob("*")):
         name = path.relative_to(root).as_posix()
-        there.setdefault(csvs.tidied(name), []).append(name)
+        there.setdefault(input_csv.tidied(name), []).append(name)
     several = paths.map(lambda path: len(there.get(path, [])) > 1)
     name = next(iter(paths[several]), "")
-    csvs.check_rows(where, several, f"path {name} is one of {there.get(name)}; give the files other names")
+    input_csv.check_rows(
+        where, several, f"path {name} is one of {there.get(name)}; give the files other names"
+    )
     return [there.get(path, [path])[0] for path in paths]
 
 
 def _each_once(table: pd.DataFrame, where: Path) -> None:
     twice = table["recording_id"].duplicated()
     words = "keep one row, or rename a file: endings do not tell recordings apart"
-    csvs.check_rows(where, twice, f"recording {_first(table, twice, 'recording_id')} is named twice; {words}")
+    input_csv.check_rows(
+        where, twice, f"recording {_first(table, twice, 'recording_id')} is named twice; {words}"
+    )
 
 
 def _check_persons(table: pd.DataFrame, where: Path) -> None:
     differ = table["person_id"].groupby(table["patient_id"]).transform("nunique") > 1
-    csvs.check_rows(
+    input_csv.check_rows(
         where, differ, f"patient {_first(table, differ)} is more than one person; give his rows one person_id"
     )
 
@@ -168,7 +174,7 @@ def _sexes(table: pd.DataFrame, where: Path) -> pd.Series:
     by_person = table["sex"].groupby(table["person_id"].fillna(table["patient_id"]))
     differ = by_person.transform("nunique") > 1
     words = "differ in sex; correct it, or the ids if they are of several persons"
-    csvs.check_rows(where, differ, f"the recordings of patient {_first(table, differ)} {words}")
+    input_csv.check_rows(where, differ, f"the recordings of patient {_first(table, differ)} {words}")
     sexes = by_person.transform("first")
     return sexes.astype(object).where(sexes.notna(), None)
 
@@ -177,7 +183,7 @@ def _patient_labels(table: pd.DataFrame, where: Path) -> pd.Series:
     labels = table["patient_label"].fillna(table["label"])
     differ = labels.groupby(table["patient_id"]).transform("nunique") > 1
     words = "differ in their label; say the patient's own in a column patient_label"
-    csvs.check_rows(where, differ, f"the recordings of patient {_first(table, differ)} {words}")
+    input_csv.check_rows(where, differ, f"the recordings of patient {_first(table, differ)} {words}")
     return labels
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import pandas as pd
 from pydantic import BaseModel, Field
 
-from murmur import csvs
+from murmur import input_csv
 from murmur.datasets import Reading, Task, _fetch, worst_labels
 from murmur.errors import MurmurError
 
@@ -78,10 +78,10 @@ def _read_set(root: Path, name: str) -> pd.DataFrame:
     where, folder = root / f"set_{name}.csv", root / f"set_{name}"
     if not folder.is_dir():
         raise MurmurError(
-            f"{folder}: no such folder{csvs.place_found(folder)}; put it there or take {name} out of "
+            f"{folder}: no such folder{input_csv.place_found(folder)}; put it there or take {name} out of "
             "download.pascal.sets"
         )
-    table = csvs.read(where, ["fname", "label"])
+    table = input_csv.read(where, ["fname", "label"])
     keys = pd.Series([_key(Path(fname).stem) for fname in table["fname"]], table.index)
     _check_rows(where, table["label"], keys, name)
     there = {_key(path.stem): path.name for path in sorted(folder.glob("*.wav"))}
@@ -106,9 +106,9 @@ def _key(stem: str) -> tuple[str, ...]:
 def _check_rows(where: Path, labels: pd.Series, keys: pd.Series, name: str) -> None:
     known, form = ", ".join(BY_SEVERITY), {"a": r"\d+", "b": r"\d{3}_\w+"}[name]
     unknown = labels.notna() & ~labels.isin(BY_SEVERITY)
-    csvs.check_rows(where, unknown, f"the label is not one of {known}; mend it or take the row out")
+    input_csv.check_rows(where, unknown, f"the label is not one of {known}; mend it or take the row out")
     odd = ~keys.str[-1].str.fullmatch(form)
-    csvs.check_rows(where, odd, "fname does not end in a recording's id; mend it or take the row out")
+    input_csv.check_rows(where, odd, "fname does not end in a recording's id; mend it or take the row out")
     differ = labels.fillna("") != [key[0] if len(key) > 1 else "" for key in keys]
-    csvs.check_rows(where, differ, "fname and label disagree; mend one or take the row out")
-    csvs.check_rows(where, keys.duplicated(), "the recording is named twice; keep one row")
+    input_csv.check_rows(where, differ, "fname and label disagree; mend one or take the row out")
+    input_csv.check_rows(where, keys.duplicated(), "the recording is named twice; keep one row")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 from pydantic import BaseModel
 
-from murmur import csvs
+from murmur import input_csv
 from murmur.datasets import Reading, Task, _fetch
 from murmur.errors import MurmurError
 
@@ -107,5 +107,5 @@ def _why_absent(root: Path, name: str) -> str:
         return f"{packed[0]}: is not unpacked here; unpack it to a folder {name} beside it, {remedy}"
     if place := _place(root, name):
         return f"{place}: holds no New_{name}_001.wav or the like; get it from {PAGE}, {remedy}"
-    where = csvs.place_found(root / name)
+    where = input_csv.place_found(root / name)
     return f"{root / name}: no such folder{where}; get it from {PAGE}, {remedy}. Expected: {LAYOUT}"

@@ -8,7 +8,7 @@ import pandas as pd
 
 from murmur.evaluation.run_files import find_run_files, remove_other_runs
 from murmur.tables import parquet
-from murmur.tables.csv_input import read_csv
+from murmur.tables.csv_reader import read_csv
 from murmur.tables.folds import FOLDS
 from murmur.tables.groups import GROUPS
 from murmur.tables.left_out import LEFT_OUT

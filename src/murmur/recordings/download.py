@@ -13,7 +13,7 @@ from types import ModuleType
 import pandas as pd
 from pydantic import BaseModel
 
-from murmur import csvs, workers
+from murmur import input_csv, workers
 from murmur.datasets import Reading, Task, _fetch, is_shareable, load_reader, worst_labels
 from murmur.errors import MurmurError, escape_unprintable
 from murmur.params.validation import check
@@ -201,7 +201,7 @@ def _check_names(classes: tuple[str, ...]) -> None:
             fault = "has a space at an end or a character that cannot be printed"
         elif name.startswith(("/", "\\")) or {".", ".."} & {*re.split(r"[/\\]", name)}:
             fault = "would be a folder elsewhere"
-        elif csvs.FORMULA.match(name):
+        elif input_csv.FORMULA.match(name):
             fault = "begins as a spreadsheet's formula"
         elif re.search(r"<[/!]", name):
             fault = "would end the script that holds it in the page of `dvc plots`"
@@ -238,7 +238,7 @@ def _where_audio_is(root: Path, expected: Path) -> str:
 
 def _item(name: str) -> str:
     """A file's name or an id as a table lists it: no control character, no formula of a spreadsheet."""
-    return "./" * bool(csvs.FORMULA.match(name)) + escape_unprintable(name)
+    return "./" * bool(input_csv.FORMULA.match(name)) + escape_unprintable(name)
 
 
 def _unnamed(root: Path, reading: Reading) -> list[tuple[str, str]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from murmur import csvs
+from murmur import input_csv
 from murmur.errors import MurmurError
 from murmur.tables.folds import ROLES
 
@@ -29,7 +29,7 @@ def read_published_split(path: str | Path, recordings: pd.DataFrame, runs: Itera
         not there.
     """
     path = Path(path)
-    header = csvs.read(path, ["run", "role"], remedy=REMEDY)
+    header = input_csv.read(path, ["run", "role"], remedy=REMEDY)
     ids = [column for column in ("recording_id", "patient_id") if column in header]
     if not ids:
         raise MurmurError(f"{path}: no column patient_id or recording_id; {REMEDY}")
@@ -49,15 +49,15 @@ def read_published_split(path: str | Path, recordings: pd.DataFrame, runs: Itera
 
 def _checked(path: Path, table: pd.DataFrame, key: str, recordings: pd.DataFrame) -> pd.DataFrame:
     table = table if "fold" in table else table.assign(fold="0")
-    csvs.check_filled(path, table, key)
-    csvs.check_known(path, table[key], recordings[key])
+    input_csv.check_filled(path, table, key)
+    input_csv.check_known(path, table[key], recordings[key])
     for column in ("run", "fold"):
         odd = ~table[column].astype(str).str.fullmatch(r"\d{1,9}")
-        csvs.check_rows(path, odd, f"{column} is not a number from 0; mend it")
+        input_csv.check_rows(path, odd, f"{column} is not a number from 0; mend it")
     odd = ~table["role"].isin(ROLES)
-    csvs.check_rows(path, odd, f"role is not {', '.join(ROLES[:-1])} or {ROLES[-1]}; fill it in")
+    input_csv.check_rows(path, odd, f"role is not {', '.join(ROLES[:-1])} or {ROLES[-1]}; fill it in")
     unknown = ~table[key].isin(recordings[key])
-    csvs.check_rows(
+    input_csv.check_rows(
         path, unknown, f"the data set has no such {key} ({unknown.sum()} such rows); take them out"
     )
     table = table.astype({"run": int, "fold": int})
@@ -65,9 +65,11 @@ def _checked(path: Path, table: pd.DataFrame, key: str, recordings: pd.DataFrame
         theirs = table[key].map(recordings.set_index(key)["patient_id"])
         other = table["patient_id"].notna() & (table["patient_id"] != theirs)
         name = next(iter(theirs[other]), "")
-        csvs.check_rows(path, other, f"the recording is of patient {name} in the data set; correct the row")
+        input_csv.check_rows(
+            path, other, f"the recording is of patient {name} in the data set; correct the row"
+        )
     twice = table.duplicated(["run", "fold", key])
-    csvs.check_rows(path, twice, f"{key} has a role in this run and fold already; keep one row")
+    input_csv.check_rows(path, twice, f"{key} has a role in this run and fold already; keep one row")
     return table
 
 

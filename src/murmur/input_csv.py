@@ -1,6 +1,6 @@
 """Reading and checking CSV files that people wrote or that a data set publishes.
 
-For the CSV files that murmur writes see murmur.tables.csv_input.
+For the CSV files that murmur writes see murmur.tables.csv_reader.
 """
 
 import csv

@@ -1,4 +1,4 @@
-"""Reading the CSV files that murmur wrote; murmur.csvs reads those that people wrote."""
+"""Reading the CSV files that murmur wrote; murmur.input_csv reads those that people wrote."""
 
 import io
 from collections.abc import Collection, Sequence
