@@ -1,22 +1,22 @@
-# Two commands: `make repro` runs the whole pipeline, `make test` the tests. Each sets up what it needs.
-# `make report` writes what the last run found to report.html, `make docs` the documentation to site/.
+# `make repro` runs the complete pipeline, `make test` the tests. Each installs the environment first if necessary.
+# `make report` writes the results of the last run to report.html, `make docs` the documentation to site/.
 
 PYTHON ?= python3.11
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-# DVC runs stages with it, and a login shell may be none (nologin)
+# DVC runs stages with this shell; the login shell may be nologin
 export SHELL := /bin/sh
-# a notice of mkdocs-material about later versions: requirements.txt has the ones in use
+# switches off a notice of mkdocs-material about later versions; requirements.txt pins the version in use
 export NO_MKDOCS_2_WARNING := 1
 
-# Where pip and uv fetch from is as the environment says; into what they install, and which versions, is not.
+# The environment may choose where pip and uv download from, but not where they install to, nor which versions.
 unexport PYTHONHOME PYTHONPATH PIP_USER PIP_TARGET PIP_PREFIX PIP_ROOT PIP_PYTHON PIP_DRY_RUN PIP_NO_DEPS PIP_CONSTRAINT
 unexport PIP_REQUIREMENT PIP_REQUIRE_HASHES PIP_NO_BINARY UV_PYTHON UV_SYSTEM_PYTHON UV_CONSTRAINT UV_OVERRIDE
 unexport UV_EXCLUDE UV_EXCLUDE_NEWER UV_RESOLUTION UV_PRERELEASE UV_REQUIRE_HASHES UV_NO_BINARY UV_NO_BUILD UV_TORCH_BACKEND
 
 IS_LOCKED := import sys; sys.exit(sys.version_info[:2] != (3, 11))
 IS_OURS := $(BIN)/python -I -c '$(IS_LOCKED)' && grep -qF '$(CURDIR)/.venv' $(BIN)/activate
-# a .venv of another Python, or made in another folder, is made anew
+# a .venv of another Python version, or made in another folder, is made again
 ifneq (yes,$(shell { $(IS_OURS); } 2>/dev/null && echo yes))
 .PHONY: .venv/ready
 endif
@@ -26,16 +26,16 @@ endif
 setup: .venv/ready
 
 .venv/ready: requirements.txt pyproject.toml
-	@test -w . || { echo "error: $(CURDIR) is read-only: copy it to where you may write" >&2; exit 1; }
-	@"$(PYTHON)" -I -c '$(IS_LOCKED)' 2>/dev/null || { echo "error: $(PYTHON) is not there or not Python 3.11,\
-	 which requirements.txt is made for: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@test -w . || { echo "error: $(CURDIR) is read-only: copy it to a folder that you can write to" >&2; exit 1; }
+	@"$(PYTHON)" -I -c '$(IS_LOCKED)' 2>/dev/null || { echo "error: $(PYTHON) does not exist or is not Python 3.11,\
+	 for which requirements.txt is made: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	"$(PYTHON)" -m venv --clear .venv
 	$(BIN)/python -m pip install --no-user --quiet uv
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -r requirements.txt
 	$(BIN)/uv pip install --quiet --no-deps --python $(BIN)/python --editable .  # the command `murmur`
 	touch $@
 
-# DVC needs a git repository, and says so only after the set-up
+# DVC needs a git repository; without this check the error would come only after the installation
 repository:
 	@grep -qs '^ *no_scm *= *[Tt]rue' .dvc/config.local || \
 	! LC_ALL=C git rev-parse 2>&1 | grep -q '^fatal: not a git repository' || { printf '%s\n' \

@@ -23,10 +23,12 @@ def main() -> None:
         _check_file("embed.weights", p.embed.weights, M2D)
     _check_model_weights(p.train.model)
     folder = (p.download.model_extra or {}).get("folder", {}).get("path", "")
-    if not Path(folder).is_dir():  # of this and of the next DVC would only say that it is missing
-        raise MurmurError(f"params.yaml: download.folder.path: no folder {folder}; name one that is there")
-    _check_file("split.file", p.split.file, "name a CSV that is there")
-    write_text("data/checked", "params.yaml is valid.\n")  # always the same: nothing else runs again
+    if not Path(folder).is_dir():  # DVC would not explain that it is missing, nor split.file
+        raise MurmurError(f"params.yaml: download.folder.path: no folder {folder}; name an existing folder")
+    _check_file("split.file", p.split.file, "name an existing CSV file")
+    write_text(
+        "data/checked", "params.yaml is valid.\n"
+    )  # always the same, so that no other stage runs again
 
 
 def _check_known(key: str, name: str, known: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""Resample, filter and normalise the recordings into one flat array."""
+"""Resample, filter and normalise the recordings, and write all samples to one array."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Find the recordings that share audio, so that a split keeps them on one side."""
+"""Find recordings with the same audio, so that a split keeps them in the same part."""
 
 from pathlib import Path
 
@@ -15,14 +15,14 @@ def main() -> None:
     recordings = parquet.read("data/recordings.parquet", RECORDINGS)
     pairs = find_pairs(recordings, Path("data/raw"), p.duplicates)
     parquet.write(pairs, "data/duplicates.parquet", DUPLICATES)
-    columns = recordings.set_index("recording_id")[["patient_id", "person_id", "label"]]
-    first, second = (columns.loc[pairs[name]].reset_index(drop=True) for name in ("recording_id", "twin_id"))
-    n_different = (first != second).sum()
-    n_identical = pairs["identical"].sum()
+    table = recordings.set_index("recording_id")[["patient_id", "person_id", "label"]]
+    first, second = (table.loc[pairs[name]].reset_index(drop=True) for name in ("recording_id", "twin_id"))
+    differ = (first != second).sum()
+    n = pairs["identical"].sum()
     print(
-        f"{n_identical} pairs of recordings hold identical audio, {len(pairs) - n_identical} nearly "
-        f"identical; {n_different['patient_id']} across patients, "
-        f"{n_different['person_id']} across persons, {n_different['label']} with different labels"
+        f"{n} pairs of recordings have identical audio, {len(pairs) - n} nearly identical audio; "
+        f"{differ['patient_id']} are of two patients, {differ['person_id']} of two persons, "
+        f"{differ['label']} have two labels"
     )
 
 

@@ -1,4 +1,4 @@
-"""Encode the spectrogram of every segment with a frozen pretrained model."""
+"""Compute the embedding of every segment with a frozen pretrained model."""
 
 from pathlib import Path
 

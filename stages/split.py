@@ -1,4 +1,4 @@
-"""Decide, for every run, who is trained on, who validates and who is tested."""
+"""Split the recordings into training, validation and test parts, for every run."""
 
 import pandas as pd
 
@@ -8,7 +8,7 @@ from murmur.files import atomic_write
 from murmur.splits.audit import audit_folds, check_audit
 from murmur.splits.folds import group_persons, make_folds
 from murmur.tables import parquet
-from murmur.tables.csv_output import write_csv
+from murmur.tables.csv_writer import write_csv
 from murmur.tables.duplicates import DUPLICATES
 from murmur.tables.folds import FOLDS
 from murmur.tables.groups import GROUPS
@@ -25,9 +25,10 @@ def main() -> None:
     runs = make_folds(recordings, segments, duplicates, p.split, p.seed)
     folds = pd.concat(runs.values())
     audit = audit_folds(folds, recordings, duplicates)
-    write_csv(audit, "metrics/audit.csv")  # first, so that whoever is refused can look at it
-    found = (audit, folds, recordings, duplicates, p.split.on_leak)
-    print(check_audit(*found, method=p.split.method, unknown_persons=card.unknown_persons))
+    write_csv(audit, "metrics/audit.csv")  # before the check, so that the user can read it if the check fails
+    tables = (audit, folds, recordings, duplicates)
+    options = {"method": p.split.method, "unknown_persons": card.unknown_persons}
+    print(check_audit(*tables, p.split.on_leak, **options))
     parquet.write(group_persons(recordings, duplicates), "data/groups.parquet", GROUPS)
     with atomic_write("data/folds") as folder:
         for run, table in runs.items():

@@ -1,4 +1,4 @@
-"""Fit the folds of one run: stages/train.py --run RUN"""
+"""Train the models of all folds of one run: stages/train.py --run RUN"""
 
 import sys
 from pathlib import Path
@@ -7,7 +7,7 @@ from murmur import params
 from murmur.errors import run_stage
 from murmur.files import atomic_write
 from murmur.tables import parquet
-from murmur.tables.csv_output import write_csv
+from murmur.tables.csv_writer import write_csv
 from murmur.tables.folds import FOLDS
 from murmur.tables.predictions import predictions_schema
 from murmur.tables.recordings import RECORDINGS, check_recordings, read_card

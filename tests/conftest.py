@@ -1,4 +1,4 @@
-"""Fixtures that several test files share; tiny data sets are made by made.py."""
+"""Fixtures of several test files; made.py makes tiny data sets."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from murmur import logs
 
 @pytest.fixture(autouse=True)
 def _log_messages_on_the_console() -> None:
-    """As `run_stage` shows them."""
+    """Log messages are printed, as in a stage."""
     logs.show()
 
 
@@ -20,8 +20,8 @@ def workers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.fixture
 def threads_as_before():
-    """Whatever the code under test sets, torch then has as many threads as before."""
-    import torch  # 2 s, which most tests need not wait
+    """After the test, torch has as many threads as before it."""
+    import torch  # takes 2 s, which most tests do not need
 
     before = torch.get_num_threads()
     yield

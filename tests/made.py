@@ -1,4 +1,4 @@
-"""Tiny made data sets, whole or with one thing wrong: WAVs, a CirCor tree, a folder of one's own."""
+"""Functions that make tiny data sets, valid or with an error: CirCor, dataset folder and others."""
 
 import argparse
 import hashlib
@@ -24,19 +24,19 @@ def noise(n=2000, seed=0):
     return np.random.default_rng(seed).integers(-20000, 20000, n) / np.float32(2**15)
 
 
-def audio(path, samples=None, rate=RATE, *, seconds=0.5, **how):
-    """Write a recording, other samples for another name; return its path."""
+def audio(path, samples=None, rate=RATE, *, seconds=0.5, **options):
+    """Write a recording and return its path; the samples depend on the name."""
     path.parent.mkdir(parents=True, exist_ok=True)
     seed = int(hashlib.sha256(path.name.encode()).hexdigest()[:8], 16)
     samples = noise(int(seconds * rate), seed) if samples is None else samples
-    soundfile.write(path, samples, rate, **how)
+    soundfile.write(path, samples, rate, **options)
     return path
 
 
 def cut(path, at=0.5):
-    """Leave the first part of a file."""
-    whole = path.read_bytes()
-    path.write_bytes(whole[: int(len(whole) * at) if isinstance(at, float) else at])
+    """Cut a file off, at a fraction or a number of bytes."""
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * at) if isinstance(at, float) else at])
 
 
 def patient(number, sites="AV+PV", murmur="Absent", **more):
@@ -64,7 +64,7 @@ PATIENTS = (
 
 
 def circor(root, patients=PATIENTS, *, newline="\n", sums=True, without=()):
-    """CirCor's layout: the table, a WAV a recording, the checksums of all; `without`: columns it lacks."""
+    """CirCor: the table without the columns `without`, a WAV file per recording, checksums of all files."""
     for row in patients:
         sites = row["Recording locations:"].split("+")
         for k, site in enumerate(sites):
@@ -80,7 +80,7 @@ def circor(root, patients=PATIENTS, *, newline="\n", sums=True, without=()):
 
 
 def write_csv(path, rows, *, newline="\n", comma=",", encoding="utf-8"):
-    """A table of dicts; the first row names the columns."""
+    """Write a table of dicts as CSV; the first row names the columns."""
     lines = [comma.join(rows[0]), *(comma.join(row.values()) for row in rows)]
     path.write_bytes("".join(line + newline for line in lines).encode(encoding))
 
@@ -91,7 +91,7 @@ OWN = [
 
 
 def folder(root, rows=OWN, **style):
-    """A folder of one's own, with every file that the table names."""
+    """A folder for dataset folder, with every file that the table names."""
     root.mkdir(parents=True, exist_ok=True)
     for row in rows:
         audio(root / row["path"])
@@ -110,22 +110,22 @@ def put(content, changes):
     """Change some dotted keys of a mapping of mappings, and return it."""
     for key, value in changes.items():
         *sections, last = key.split(".")
-        place = content
+        mapping = content
         for section in sections:
-            place = place[section]
-        place[last] = value
+            mapping = mapping[section]
+        mapping[last] = value
     return content
 
 
 def download(dataset, out, *, options=(), limit=None, on_bad="error", remote="private", **keys):
-    """The download stage's work, into `out`: recordings, card, left_out."""
+    """Do the work of the stage download, into the folder `out`; return recordings, card and left_out."""
     section = Download(limit=limit, on_bad=on_bad, remote=remote, **{dataset: dict(options)})
     keys = {"task": "murmur", "class_map": {}, "positive": None} | keys
     with atomic_write(out) as raw:
         return import_recordings(dataset=dataset, download=section, raw=raw, **keys)
 
 
-SITES = {  # the smallest model that speaks of patients
+SITES = {  # the smallest model that predicts patients
     **{"name": "site_transformer", "sites": ["AV", "PV"], "width": 8, "layers": 1, "attention_heads": 1},
     **{"feedforward": 8},
 }
@@ -142,11 +142,11 @@ M2D = "m2d_vit_tiny-80x64p16x16-220930-mr7"
 
 
 def m2d_checkpoint(root, name=M2D, *, bare=False, prefix="", **changes):
-    """A random checkpoint under an official kind of name: as the pretraining saves it, or its tensors alone.
+    """Write a random checkpoint of M2D, as the pretraining saves it or only its tensors (`bare`).
 
-    changes: tensors by key, dots as double underscores; None leaves a key out.
+    changes: tensors by key, with double underscores for dots; None leaves a key out.
     """
-    import torch  # 2 s, which most tests need not wait
+    import torch  # takes 2 s, which most tests do not need
 
     mels, frames, *patch = (int(n) for n in re.search(r"(\d+)x(\d+)p(\d+)x(\d+)", name).groups())
     shapes = m2d_shapes(1 + (mels // patch[0]) * (frames // patch[1]), patch)
@@ -165,13 +165,19 @@ def m2d_checkpoint(root, name=M2D, *, bare=False, prefix="", **changes):
         "state": {0: {"step": 7}},
         "param_groups": [{"lr": 3e-4, "betas": (0.9, 0.95), "params": [0]}],
     }
-    whole = {"model": state, "optimizer": optimizer, "epoch": 300, "scaler": {"scale": 65536.0}, "args": args}
-    torch.save(state if bare else whole, path)
+    everything = {
+        "model": state,
+        "optimizer": optimizer,
+        "epoch": 300,
+        "scaler": {"scale": 65536.0},
+        "args": args,
+    }
+    torch.save(state if bare else everything, path)
     return path
 
 
 def m2d_shapes(tokens, patch, width=192, depth=12):
-    """Names and shapes in a checkpoint of the pretraining: encoder, some of decoder and target network."""
+    """Names and shapes in a checkpoint of the pretraining: encoder, parts of decoder and target network."""
     block = {
         "norm1.weight": [width],
         "norm1.bias": [width],
@@ -206,9 +212,9 @@ def m2d_shapes(tokens, patch, width=192, depth=12):
 
 
 def pascal(root, *, seconds=0.5, without=()):
-    """PASCAL's layout, names as in the tables and as on disk: 12 persons in set B, 16 recordings in set A.
+    """PASCAL, with the names of the tables and of the files: 12 persons in set B, 16 recordings in set A.
 
-    without: paths of files that are named but not there.
+    without: paths of files that a table names but that are missing.
     """
     rows = {"a": [("__201102010000", "Aunlabelledtest__201102010000", "", "")], "b": []}
     for k, label in enumerate(["normal", "murmur", "extrahls", "artifact"] * 4):
@@ -244,7 +250,7 @@ BMD_PATIENTS = [bmd_patient(f"{k:03d}", d) for k, d in enumerate(("N", "AS", "AR
 
 
 def bmd_hs(root, patients=BMD_PATIENTS, *, seconds=0.5, metadata=True):
-    """BMD-HS's layout: four patients of each class; `metadata`: the second table is there."""
+    """BMD-HS: four patients of each class; `metadata`: with the second table."""
     for row in patients:
         for name in (v for k, v in row.items() if k.startswith("recording_") and v):
             audio(root / f"train/{name}.wav", seconds=seconds)
@@ -256,9 +262,9 @@ def bmd_hs(root, patients=BMD_PATIENTS, *, seconds=0.5, metadata=True):
 
 
 def cinc2016(root, sets="abcdef", *, n=4, seconds=0.5, appendix=True):
-    """The challenge's layout: `n` recordings a set, every other one abnormal; `appendix`: original names.
+    """CinC 2016: `n` recordings per set, every second one abnormal; `appendix`: with the original names.
 
-    In sets a, b, c and e two recordings each are of one subject; d and f name nobody.
+    In sets a, b, c and e two recordings each are of one subject; sets d and f name no subjects.
     """
     rows = []
     for s in sets:
@@ -281,7 +287,7 @@ APPENDIX = ("Challenge record name", "Database", "Original record name", "# Raw 
 
 
 def yaseen(root, *, n=4, seconds=0.5, folder="{}"):
-    """Yaseen's layout: `n` recordings a class; `folder`: how their folders are named."""
+    """Yaseen: `n` recordings per class; `folder`: the name of the folder of a class."""
     for name in ("AS", "MR", "MS", "MVP", "N"):
         for k in range(1, n + 1):
             audio(root / folder.format(name) / f"New_{name}_{k:03d}.wav", rate=8000, seconds=seconds)

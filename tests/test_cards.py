@@ -289,7 +289,7 @@ SPLITS = [  # protocol, parts and scored in the details; what is stated; what is
     ),
     (
         {"resampled": {"groups": 233, "persons": 1000}, "data.unknown_persons": 902},
-        ["resamples 233 groups of at most 1000 persons (who share near-identical audio are one group)"],
+        ["resamples 233 groups of at most 1000 persons (persons with near-identical audio are one group)"],
         [],
     ),
 ]
@@ -312,7 +312,7 @@ def test_leaky_figures_are_marked_wherever_they_are_shown():
     leaky = changed({"protocol.leaky": True, "protocol.flaws": "validate_on", "protocol.shared_persons": 7})
     text = model_card(leaky)
     why = "the worst fold shares 7 persons; the test part selects the epoch"
-    mark = f"**LEAKY, the figures may flatter: {why}.**"
+    mark = f"**LEAKY, the figures may be too optimistic: {why}.**"
     sections = {part.partition("\n")[0]: part for part in text.split("\n## ")}
     for name in ("Results", "Operating points", "Calibration", "Factors: subgroups"):
         assert mark in sections[name], name

@@ -1,4 +1,4 @@
-"""A checkout in other surroundings: shells, line ends, left-over files, a git that refuses, environments."""
+"""A checkout with other shells, line ends, left-over files, errors of git, and environments."""
 
 import os
 import shutil
@@ -15,15 +15,15 @@ from murmur.experiments import project
 from tests import made
 
 SHELLS = [shell for name in ("sh", "bash", "dash", "zsh", "tcsh", "fish") if (shell := shutil.which(name))]
-LEFT_OVER = (
+LEFT_OVER_FILES = (
     *(".DS_Store", "._a.wav", "Thumbs.db", "desktop.ini", "a.csv~", ".a.csv.swp", ".#a", "#a#", "~$a.xlsx"),
     *(".~lock.a.csv#", ".directory", ".idea/a.xml", ".ipynb_checkpoints/a", "@eaDir/a", "__pycache__/a.pyc"),
 )
 
 
 def git(*arguments, check=True):
-    who = [f"user.{key}=a@b" for key in ("name", "email")]
-    options = [part for one in who for part in ("-c", one)]
+    author = [f"user.{key}=a@b" for key in ("name", "email")]
+    options = [part for setting in author for part in ("-c", setting)]
     return subprocess.run(["git", *options, *arguments], check=check, capture_output=True, text=True)
 
 
@@ -34,7 +34,7 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def commands():
+def list_commands():
     stages = yaml.safe_load((made.ROOT / "dvc.yaml").read_text())["stages"]
     return [stage.get("do", stage)["cmd"] for stage in stages.values()]
 
@@ -44,10 +44,10 @@ def test_a_stage_runs_in_any_shell(folder, shell):
     Path("python").write_text('#!/bin/sh\necho "$PYTHONPATH" "$@"\n')
     Path("python").chmod(0o755)
     environment = {"PATH": f"{folder}:{os.environ['PATH']}", "HOME": str(folder)}
-    for command in commands():
+    for command in list_commands():
         command = command.replace("${item}", "--run 3")
-        said = subprocess.run([shell, "-c", command], env=environment, capture_output=True, text=True)
-        assert said.stdout.startswith("src stages/"), said.stderr
+        done = subprocess.run([shell, "-c", command], env=environment, capture_output=True, text=True)
+        assert done.stdout.startswith("src stages/"), done.stderr
 
 
 def test_murmur_runs_stages_whatever_the_login_shell_is(folder, monkeypatch):
@@ -58,14 +58,14 @@ def test_murmur_runs_stages_whatever_the_login_shell_is(folder, monkeypatch):
     assert Path("a").read_text() == "1\n"
 
 
-def test_what_file_managers_and_editors_leave_behind_runs_nothing(folder):
+def test_files_of_file_managers_and_editors_rerun_no_stage(folder):
     made.folder(folder / "own")
     Path("dvc.yaml").write_text("stages: {a: {cmd: cp -r own raw, deps: [own], outs: [raw]}}")
     Repo.init(no_scm=True)
     shutil.copy(made.ROOT / ".dvcignore", ".")
     with Repo() as repo:
         repo.reproduce()
-    for name in LEFT_OVER:
+    for name in LEFT_OVER_FILES:
         for path in (Path("own", name), Path("raw", name)):
             path.parent.mkdir(exist_ok=True)
             path.write_text("x")
@@ -94,17 +94,17 @@ def test_a_clone_with_other_line_ends_has_the_same_bytes(folder):
     assert {name: Path("../two", name).read_bytes() for name in files} == files
 
 
-def test_git_is_passed_on_where_it_refuses(folder, monkeypatch):
+def test_errors_of_git_are_shown_with_a_remedy(folder, monkeypatch):
     with pytest.raises(
         MurmurError, match=r"^git: not a git repository .*; make one: git init && git add --all"
     ):
         project.find_commit("HEAD")
     git("init", "--quiet", "one")
     os.chdir("one")
-    nothing = (
+    no_commit = (
         r"^HEAD: neither a git revision nor a DVC experiment; nothing is committed here yet: git init &&"
     )
-    with pytest.raises(MurmurError, match=nothing):
+    with pytest.raises(MurmurError, match=no_commit):
         project.find_commit("HEAD")
     for k in "12":
         Path("a").write_text(k)
@@ -139,7 +139,7 @@ def test_git_is_passed_on_where_it_refuses(folder, monkeypatch):
 
 @pytest.fixture
 def unpacked(folder):
-    """The project as a ZIP has it, without .git; its params.yaml is no recipe's."""
+    """The project as unpacked from a ZIP file, without .git; its params.yaml is not that of a recipe."""
     for name in ("dvc.yaml", "Makefile", "requirements.txt", "pyproject.toml"):
         shutil.copy(made.ROOT / name, ".")
     Path("params.yaml").write_text((made.ROOT / "params.yaml").read_text() + "# mine\n")
@@ -147,13 +147,13 @@ def unpacked(folder):
     return folder
 
 
-def test_use_without_git_says_that_it_cannot_know_what_is_committed(unpacked):
+def test_use_without_git_explains_that_only_git_knows_what_is_committed(unpacked):
     before = Path("params.yaml").read_bytes()
-    words = (
+    message = (
         "^params.yaml may have changes that are not committed, which only git can tell. git: not a git "
         "repository .*; make one: git init && .*. Or give params.yaml another name, then try again$"
     )
-    with pytest.raises(MurmurError, match=words):
+    with pytest.raises(MurmurError, match=message):
         cli.use("circor_cnn")
     assert Path("params.yaml").read_bytes() == before
     git("init")
@@ -164,7 +164,7 @@ def test_use_without_git_says_that_it_cannot_know_what_is_committed(unpacked):
 
 STUB = """\
 #!/bin/sh
-# a Python that notes what it is called with and makes what the set-up then calls
+# a Python that writes down its arguments and makes the programs that the installation then calls
 echo "$(basename $0)" "$@" >> calls
 env >> environment
 case "$*" in
@@ -173,11 +173,11 @@ case "$*" in
   *"-m pip"*) cp "$0" .venv/bin/uv;;
 esac
 """
-MAKE = pytest.mark.skipif(not shutil.which("make"), reason="no make here")
+MAKE = pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
 
 
 def make(*arguments, **environment):
-    """Run make with a stub as Python 3.11: its exit status, what it says, the lines of the stub's calls."""
+    """Run make with a stub as Python 3.11; return its exit status, its errors and the stub's arguments."""
     Path("python3.11").write_text(STUB)
     Path("python3.11").chmod(0o755)
     for name in ("calls", "environment"):
@@ -189,13 +189,13 @@ def make(*arguments, **environment):
 
 
 @MAKE
-def test_without_a_git_repository_make_repro_says_so_before_the_set_up(unpacked):
-    code, said, calls = make("repro")
+def test_make_repro_without_a_git_repository_fails_before_the_installation(unpacked):
+    code, message, calls = make("repro")
     assert code and calls == [] and not Path(".venv").exists()
-    assert said.startswith(
+    assert message.startswith(
         f"error: {unpacked} is not a git repository, which DVC needs: git init && git add --all"
     )
-    assert "printf '[core]\\n    no_scm = true\\n' > .dvc/config.local\n" in said
+    assert "printf '[core]\\n    no_scm = true\\n' > .dvc/config.local\n" in message
     assert make("repository")[0] and not make("setup")[0]
     Path(".dvc").mkdir()
     Path(".dvc/config.local").write_text("[core]\n    no_scm = true\n")
@@ -203,11 +203,11 @@ def test_without_a_git_repository_make_repro_says_so_before_the_set_up(unpacked)
     shutil.rmtree(".dvc")
     git("init")
     assert not make("repository")[0]
-    assert not make("repository", GIT_TEST_ASSUME_DIFFERENT_OWNER="1")[0]  # DVC does not mind
+    assert not make("repository", GIT_TEST_ASSUME_DIFFERENT_OWNER="1")[0]  # accepted by DVC
 
 
 @MAKE
-def test_make_sets_up_once_and_anew_where_the_environment_is_not_as_it_made_it(unpacked):
+def test_make_installs_once_and_again_if_the_environment_has_changed(unpacked):
     code, _, calls = make("setup")
     assert not code and calls[0] == "python3.11 -m venv --clear .venv" and len(calls) == 4
     assert calls[1] == "python -m pip install --no-user --quiet uv"
@@ -217,7 +217,7 @@ def test_make_sets_up_once_and_anew_where_the_environment_is_not_as_it_made_it(u
     other = Path(".venv/bin/python")
     other.write_text(STUB + "exit 1\n")  # of another version
     assert len(make("setup")[2]) == 4 and make("setup")[2] == []
-    Path(".venv/bin/activate").write_text("/elsewhere/.venv\n")  # the folder was moved
+    Path(".venv/bin/activate").write_text("/other/.venv\n")  # the folder was moved
     assert len(make("setup")[2]) == 4
 
 
@@ -226,23 +226,23 @@ def test_make_refuses_another_python_in_one_line(unpacked):
     Path("other").write_text("#!/bin/sh\nexit 1\n")
     Path("other").chmod(0o755)
     for python in (f"{unpacked}/other", "/nix"):
-        code, said, calls = make("setup", f"PYTHON={python}")
+        code, message, calls = make("setup", f"PYTHON={python}")
         assert code and calls == [] and not Path(".venv").exists()
-        assert said.splitlines()[0] == (
-            f"error: {python} is not there or not Python 3.11, which requirements.txt is made for: "
+        assert message.splitlines()[0] == (
+            f"error: {python} does not exist or is not Python 3.11, for which requirements.txt is made: "
             "make PYTHON=/path/to/python3.11"
         )
 
 
 @MAKE
-def test_make_takes_of_the_environment_where_to_fetch_from_and_not_where_to_install(unpacked):
+def test_the_environment_chooses_where_to_download_from_but_not_where_to_install(unpacked):
     bad = "PIP_USER PIP_TARGET PYTHONHOME PYTHONPATH UV_PYTHON UV_SYSTEM_PYTHON UV_RESOLUTION"
     good = "PIP_INDEX_URL UV_INDEX_URL UV_CACHE_DIR HTTPS_PROXY MURMUR_DATA"
     names = dict.fromkeys([*bad.split(), *good.split()], "1")
     assert make("setup", SHELL="/usr/sbin/nologin", **names)[0] == 0
-    found = Path("environment").read_text().splitlines()
-    assert not {f"{name}=1" for name in bad.split()} & set(found)
-    assert {"SHELL=/bin/sh", *(f"{name}=1" for name in good.split())} <= set(found)
+    lines = Path("environment").read_text().splitlines()
+    assert not {f"{name}=1" for name in bad.split()} & set(lines)
+    assert {"SHELL=/bin/sh", *(f"{name}=1" for name in good.split())} <= set(lines)
 
 
 @MAKE

@@ -109,7 +109,7 @@ def test_the_quality_comes_from_the_flags(tmp_path, capsys):
         ("b0001,1,1\n", "row 1: the name is not a and a number"),
         ("name,label,SQI\na0001,1,1\n", "row 1: the name is not a and a number"),
         ("a0001,1,1,1\n", "a row has too many fields"),
-        ("", "names nothing"),
+        ("", "has no rows"),
     ],
 )
 def test_bad_flags_are_named(tmp_path, text, words):
@@ -138,8 +138,8 @@ def test_the_quality_is_written_to_the_table(import_cinc2016, tmp_path):
         ("a0001,1\n../a0001,1\n", "row 2: the name is not a and a number"),
         ("a0001,1,0\na0002,1,1\n", "a row has too many fields"),
         (",1\n", "row 1: recording_id is empty"),
-        ("\n\n", "names nothing"),
-        ("", "names nothing"),
+        ("\n\n", "has no rows"),
+        ("", "has no rows"),
         (None, "cannot be read"),
     ],
 )

@@ -142,7 +142,7 @@ def test_an_unreadable_or_empty_table_is_named(tmp_path, content, words):
         read(tmp_path)
     header = ",".join(patient("1")) + "\n"
     (tmp_path / "training_data.csv").write_text(header)
-    with pytest.raises(MurmurError, match=r"training_data\.csv: names nothing"):
+    with pytest.raises(MurmurError, match=r"training_data\.csv: has no rows"):
         read(tmp_path)
 
 
@@ -306,6 +306,6 @@ def test_a_copy_one_folder_too_deep_is_found(import_circor, tmp_path):
     (tmp_path / "circor").rename(tmp_path / "whole")
     (tmp_path / "circor").mkdir()
     (tmp_path / "whole").rename(tmp_path / "circor/1.0.3")
-    words = rf"training_data\.csv: cannot .*; it is in {tmp_path}/circor/1\.0\.3: move what is there to"
+    words = rf"training_data\.csv: cannot .*; it is in {tmp_path}/circor/1\.0\.3: move its content to"
     with pytest.raises(MurmurError, match=words):
         import_circor()

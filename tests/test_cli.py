@@ -178,7 +178,7 @@ def test_optimism_runs_both_protocols_and_prints_the_gap(project, monkeypatch, c
     said = capsys.readouterr().out
     assert "| uar | 0.700 [0.600, 0.800] | 0.900 | +0.200 | 0.333 | 0.333 |" in said
     assert "|  | honest | as published (LEAKY) | gap |" in said
-    assert "as published: LEAKY, the figures may flatter: the worst fold shares 9 persons." in said
+    assert "as published: LEAKY, the figures may be too optimistic: the worst fold shares 9 persons." in said
     assert "| leaky | False | True |" in said and "| shared_persons | 0 | 9 |" in said
 
 

@@ -36,8 +36,8 @@ def texts(
         "headline": {name: {"mean": 0.7, "sd": 0.1, "low": 0.6, "high": None} for name in ("uar", "brier")},
     }
     frames = {comparison.FOLDS: scores, comparison.AUDIT: audit}
-    csvs = {path: frame.to_csv(index=False) for path, frame in frames.items()}
-    return csvs | {comparison.DETAILS: json.dumps(details)}
+    input_csv = {path: frame.to_csv(index=False) for path, frame in frames.items()}
+    return input_csv | {comparison.DETAILS: json.dumps(details)}
 
 
 def experiment(name, *arguments, **changes):

@@ -325,7 +325,9 @@ def leaky(project):
 
 def test_robustness_of_a_leaky_experiment_is_marked(leaky, capfd):
     cli.robustness(runs="1", disturb="gain", md=True)
-    assert capfd.readouterr().out.startswith("LEAKY, the figures may flatter: the test part selects the")
+    assert capfd.readouterr().out.startswith(
+        "LEAKY, the figures may be too optimistic: the test part selects the"
+    )
 
 
 def test_a_leaky_experiment_is_marked_elsewhere_and_private_names_are_not_written(leaky, monkeypatch, capfd):
@@ -333,7 +335,7 @@ def test_a_leaky_experiment_is_marked_elsewhere_and_private_names_are_not_writte
     monkeypatch.setattr(tables, "read_card", lambda path: replace(read(path), shareable=False))
     cli.evaluate_on("synthetic", [], ["download.synthetic.patients=30"], md=True)
     out, text = capfd.readouterr().out, Path("metrics/elsewhere_synthetic.json").read_text()
-    assert "- LEAKY, the figures may flatter: the test part selects the epoch." in out
+    assert "- LEAKY, the figures may be too optimistic: the test part selects the epoch." in out
     got = json.loads(text)
     assert got["leak"].startswith("LEAKY") and got["seen"] == [] and got["seen_in_training"] > 0
     names = pd.read_parquet("data/recordings.parquet")["recording_id"]

@@ -22,7 +22,7 @@ from murmur.params.validation import check
 from murmur.recordings.classes import check_class_names
 from murmur.reporting import spectrograms
 from murmur.sections.experiment import Params
-from murmur.tables.csv_input import read_csv
+from murmur.tables.csv_reader import read_csv
 from murmur.tables.left_out import count_by_reason
 from murmur.tables.levels import LEVELS
 from murmur.tables.predictions import predictions_schema
@@ -382,7 +382,7 @@ def test_unknown_persons_are_a_flaw_with_its_number(made):
     results = evaluate_predictions(**made)
     assert results.summary["leaky"] is True and results.details["protocol"]["flaws"] == "data set"
     first, *_, last = summarise(results.details).splitlines()
-    assert first == f"LEAKY, the figures may flatter: {leaks.describe_unknown_persons(n, n)}."
+    assert first == f"LEAKY, the figures may be too optimistic: {leaks.describe_unknown_persons(n, n)}."
     assert f"the persons of {n} of {n} recordings are unknown: no split of these data can be" in first
     assert "resamples at most 22 persons" in last and formatting.INTERVAL_NOTE in last
 
@@ -390,7 +390,7 @@ def test_unknown_persons_are_a_flaw_with_its_number(made):
 def test_a_table_of_leaky_figures_says_so_first_and_another_does_not(made):
     made["options"] = options(draws=5)
     leaky = summarise(evaluate_predictions(**made).details)
-    assert leaky.startswith("LEAKY, the figures may flatter: the worst fold shares 2 persons.\n")
+    assert leaky.startswith("LEAKY, the figures may be too optimistic: the worst fold shares 2 persons.\n")
     made["audit"] = made["audit"].assign(shared_persons=0)
     assert "LEAKY" not in summarise(evaluate_predictions(**made).details)
 

@@ -1,7 +1,7 @@
-"""Every bad input that the pipeline knows of, through the stages as DVC runs them.
+"""Every invalid input that the pipeline detects, in the stages as DVC runs them.
 
-An error names the file, row or key and says what to do, and no stage leaves anything half written; what a
-rule leaves out is listed in a table.
+An error names the file, row or key and what to do, and no stage leaves an incomplete file. Items that are
+left out are listed in a table.
 """
 
 import errno
@@ -38,40 +38,41 @@ SMALL = {
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    """A folder to run stages in: params.yaml and eight recordings of one's own."""
+    """A folder to run stages in, with eight recordings of dataset folder."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MURMUR_DATA", str(tmp_path / "lent"))
+    monkeypatch.setenv("MURMUR_DATA", str(tmp_path / "shared"))
     made.folder(tmp_path / "own", ROWS)
     return tmp_path
 
 
 def run(*stages, **changes):
-    """Run stages in the working directory, with SMALL parameters and these changes."""
+    """Run stages in the working directory, with the parameters SMALL and these changes."""
     with open("params.yaml", "w", encoding="utf-8") as file:
         yaml.safe_dump(made.changed(SMALL | changes), file)
     for stage in stages:
         importlib.import_module(f"stages.{stage}").main()
 
 
-def files(root):
+def list_files(root):
     return {
         p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file() and p.name != "params.yaml"
     }
 
 
-def fails(project, stage, words, **changes):
-    before = files(project)
-    with pytest.raises(MurmurError, match=words):
+def check_fails(project, stage, message, **changes):
+    """Check that a stage fails with this message and writes nothing."""
+    before = list_files(project)
+    with pytest.raises(MurmurError, match=message):
         run(stage, **changes)
-    assert files(project) == before and not list(project.rglob("*.part"))
+    assert list_files(project) == before and not list(project.rglob("*.part"))
     assert stage != "download" or not (project / "data/raw").exists()
 
 
-def write(project, text):
+def write_table(project, text):
     (project / "own/recordings.csv").write_text(text, encoding="utf-8")
 
 
-def promise_more(path):
+def raise_size_in_header(path):
     data = bytearray(path.read_bytes())
     data[40:44] = (2**20).to_bytes(4, "little")
     path.write_bytes(data)
@@ -82,7 +83,10 @@ BROKEN = {
         made.cut,
         "cut short: its header states 4000 bytes of samples, the file has 1978; fetch the file again",
     ),
-    "promises more": (promise_more, "cut short: its header states 1048576 bytes .* fetch the file again"),
+    "promises more": (
+        raise_size_in_header,
+        "cut short: its header states 1048576 bytes .* fetch the file again",
+    ),
     "empty": (lambda p: p.write_bytes(b""), "not readable as audio .*; replace the file"),
     "header only": (
         lambda p: p.write_bytes(p.read_bytes()[:40] + bytes(4)),
@@ -102,28 +106,28 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("what", BROKEN)
-def test_a_broken_recording(project, what):
-    spoil, words = BROKEN[what]
-    spoil(project / "own/2.wav")
-    fails(
+def test_a_broken_recording_is_refused_or_left_out(project, what):
+    damage, message = BROKEN[what]
+    damage(project / "own/2.wav")
+    check_fails(
         project,
         "download",
-        rf"1 recordings cannot be used; fix the files.*leave_out[^\n]*\n *own/2\.wav: {words}",
+        rf"1 recordings cannot be used; fix the files.*leave_out[^\n]*\n *own/2\.wav: {message}",
     )
     run("download", **{"download.on_bad": "leave_out"})
     left_out = parquet.read(OUTS[0], LEFT_OUT)
-    assert list(left_out["item"]) == ["2"] and left_out["reason"].str.contains(words).all()
+    assert list(left_out["item"]) == ["2"] and left_out["reason"].str.contains(message).all()
     assert len(parquet.read(OUTS[2], RECORDINGS)) == 7 and not (project / "data/raw/2.wav").exists()
 
 
 def test_all_broken_recordings_are_named_at_once(project):
     for k in (1, 3, 6):
         made.cut(project / f"own/{k}.wav")
-    fails(project, "download", r"(?s)3 recordings cannot be used.*own/1\.wav.*own/3\.wav.*own/6\.wav")
+    check_fails(project, "download", r"(?s)3 recordings cannot be used.*own/1\.wav.*own/3\.wav.*own/6\.wav")
 
 
 @pytest.mark.parametrize(
-    "samples, how, expected",
+    "samples, options, expected",
     [
         (np.stack([made.noise()] * 2, 1), {}, (4000, 2000)),
         (np.round(made.noise() * 100) / 128, {"subtype": "PCM_U8"}, (4000, 2000)),
@@ -133,23 +137,24 @@ def test_all_broken_recordings_are_named_at_once(project):
     ],
     ids=["stereo", "8 bit", "24 bit", "another rate", "shorter than a segment"],
 )
-def test_what_is_only_unusual_is_taken(project, samples, how, expected):
-    made.audio(project / "own/2.wav", samples, **how)
+def test_unusual_recordings_are_accepted(project, samples, options, expected):
+    made.audio(project / "own/2.wav", samples, **options)
     run("download", "clean", "segment", **{"segment.min_length": 0.1})
     recordings = parquet.read(OUTS[2], RECORDINGS).set_index("recording_id")
     assert tuple(recordings.loc["2", ["sample_rate", "n_samples"]]) == expected
     left_out = parquet.read("data/left_out/segment.parquet", LEFT_OUT)
-    short = len(samples) < 1000
-    assert ("2" in set(left_out["item"])) == short
+    is_short = len(samples) < 1000
+    assert ("2" in set(left_out["item"])) == is_short
     assert (
-        not short or "whole recording of 0.01 s is too short" in left_out.set_index("item").loc["2", "reason"]
+        not is_short
+        or "whole recording of 0.01 s is too short" in left_out.set_index("item").loc["2", "reason"]
     )
     segments = parquet.read("data/segments.parquet", SEGMENTS)
-    assert (set(recordings.index) == set(segments["recording_id"])) != short
+    assert (set(recordings.index) == set(segments["recording_id"])) != is_short
 
 
 @pytest.mark.parametrize(
-    "changes, words",
+    "changes, message",
     [
         ({"download.folder.path": "ow"}, "download.folder.path: no folder ow; name the folder"),
         ({"download.folder.csv": "table.csv"}, r"own/table\.csv: cannot be read .*; save it as CSV"),
@@ -170,29 +175,38 @@ def test_what_is_only_unusual_is_taken(project, samples, how, expected):
         ({"mel.f_max": 1001}, "mel.f_max 1001 Hz is above Nyquist, 1000 Hz; lower it or raise clean.sample"),
     ],
 )
-def test_a_bad_key(project, changes, words):
-    fails(project, "download", words, **changes)
+def test_an_invalid_key_is_refused(project, changes, message):
+    check_fails(project, "download", message, **changes)
 
 
 @pytest.mark.parametrize(
-    "spoil, words",
+    "damage, message",
     [
         (
             lambda p: (p / "own/3.wav").unlink(),
             r"own/3\.wav: the table names this file, but .*add the file or",
         ),
-        (lambda p: write(p, "path,label\n0.wav,ill\n0.wav,well\n"), r"csv: row 3: recording 0 is in two"),
-        (lambda p: write(p, "path,label\n0.wav,ill\n1.wav,\n"), r"own/recordings\.csv: row 3: label is em"),
-        (lambda p: write(p, "path,label\n0.wav,ill\n/1.wav,ill\n"), r"row 3: /1\.wav is not a path inside"),
+        (
+            lambda p: write_table(p, "path,label\n0.wav,ill\n0.wav,well\n"),
+            r"csv: row 3: recording 0 is in two",
+        ),
+        (
+            lambda p: write_table(p, "path,label\n0.wav,ill\n1.wav,\n"),
+            r"own/recordings\.csv: row 3: label is em",
+        ),
+        (
+            lambda p: write_table(p, "path,label\n0.wav,ill\n/1.wav,ill\n"),
+            r"row 3: /1\.wav is not a path inside",
+        ),
     ],
 )
-def test_a_bad_folder(project, spoil, words):
-    spoil(project)
-    fails(project, "download", words)
+def test_an_invalid_folder_is_refused(project, damage, message):
+    damage(project)
+    check_fails(project, "download", message)
 
 
 @pytest.mark.parametrize(
-    "patients, spoil, changes, words",
+    "patients, damaged, changes, message",
     [
         ([made.PATIENTS[0]] * 2, None, {}, r"data\.csv: row 3: the patient is in two rows; keep one"),
         ([made.patient("7", murmur="Maybe")], None, {}, "patient 7: Murmur is 'Maybe', expected .*; correct"),
@@ -207,16 +221,16 @@ def test_a_bad_folder(project, spoil, words):
         ),
     ],
 )
-def test_a_bad_circor(project, patients, spoil, changes, words):
-    root = made.circor(project / "lent/circor", patients)
-    if spoil:
-        made.cut(root / spoil)
-    fails(project, "download", words, **{"dataset": "circor", "positive": None} | changes)
+def test_an_invalid_circor_is_refused(project, patients, damaged, changes, message):
+    root = made.circor(project / "shared/circor", patients)
+    if damaged:
+        made.cut(root / damaged)
+    check_fails(project, "download", message, **{"dataset": "circor", "positive": None} | changes)
 
 
-def test_under_murmur_data_parts_may_be_missing(project):
-    (made.circor(project / "lent/circor") / "training_data/1002_PV.wav").unlink()
-    made.audio(project / "lent/circor/training_data/5_AV.wav")
+def test_recordings_may_be_missing_in_murmur_data(project):
+    (made.circor(project / "shared/circor") / "training_data/1002_PV.wav").unlink()
+    made.audio(project / "shared/circor/training_data/5_AV.wav")
     run("download", dataset="circor", positive=None)
     reasons = parquet.read(OUTS[0], LEFT_OUT).set_index("item")["reason"]
     assert dict(reasons) == {
@@ -227,18 +241,18 @@ def test_under_murmur_data_parts_may_be_missing(project):
 
 
 @pytest.mark.parametrize(
-    "changes, words",
+    "changes, message",
     [
         ({"split.folds": 5}, "split: class ill has only 4 groups, and 5 are needed; fewer split.folds"),
         ({"split.method": "role"}, "split.method role: recording 0 has no role; give all train or test"),
         ({"split.run": [0]}, "params.yaml: unknown key split.run; known here: .*runs"),
     ],
 )
-def test_folds_that_cannot_be_dealt(project, changes, words):
+def test_folds_that_cannot_be_made_are_refused(project, changes, message):
     run("download", "duplicates", "clean", "segment")
-    fails(project, "split", words, **changes)
+    check_fails(project, "split", message, **changes)
     run("split")
-    assert len(files(project / "data/folds")) == 10
+    assert len(list_files(project / "data/folds")) == 10
 
 
 def published(rows):
@@ -250,7 +264,7 @@ ROLES = [f"{k},0,{'test' if k < 4 else 'train'}" for k in range(8)]
 
 
 @pytest.mark.parametrize(
-    "rows, words",
+    "rows, message",
     [
         (
             [*ROLES, "9,0,train"],
@@ -261,14 +275,18 @@ ROLES = [f"{k},0,{'test' if k < 4 else 'train'}" for k in range(8)]
         ([row.replace(",0,", ",3,") for row in ROLES], r"s\.csv: has no run 0; it has 3: name those"),
     ],
 )
-def test_a_published_split_that_is_wrong(project, rows, words):
+def test_an_invalid_published_split_is_refused(project, rows, message):
     run("download", "duplicates", "clean", "segment")
     (project / "s.csv").write_text(published(rows))
-    fails(project, "split", words, **{"split.method": "file", "split.file": "s.csv", "split.runs": [0]})
+    check_fails(
+        project, "split", message, **{"split.method": "file", "split.file": "s.csv", "split.runs": [0]}
+    )
 
 
-def test_a_published_split_with_a_person_on_both_sides_is_refused_and_its_audit_kept(project):
-    write(project, "path,label,person_id\n" + "".join(f"{k}.wav,{'iw'[k % 2]},p{k % 6}\n" for k in range(8)))
+def test_a_published_split_with_a_person_in_two_parts_is_refused_but_its_audit_is_written(project):
+    write_table(
+        project, "path,label,person_id\n" + "".join(f"{k}.wav,{'iw'[k % 2]},p{k % 6}\n" for k in range(8))
+    )
     changes = {"split.method": "file", "split.file": "s.csv", "split.runs": [0], "positive": ["i"]}
     run("download", "duplicates", "clean", "segment", **changes)
     (project / "s.csv").write_text(published(ROLES))
@@ -283,7 +301,7 @@ def test_a_published_split_with_a_person_on_both_sides_is_refused_and_its_audit_
     assert (project / "data/folds/run_0.parquet").exists()
 
 
-def test_the_same_audio_under_two_names_is_found_before_the_training(project):
+def test_the_same_audio_in_two_files_is_found_before_the_training(project):
     samples = made.noise(8000, 5)
     for name, gain in (("0", 0.9), ("2", 0.3)):
         made.audio(project / f"own/{name}.wav", samples * gain, subtype="FLOAT")
@@ -294,52 +312,53 @@ def test_the_same_audio_under_two_names_is_found_before_the_training(project):
     run("download", "duplicates", "clean", "segment", **changes)
     with pytest.raises(MurmurError, match=r"another part share 1 near-duplicates, such as 0 of pat"):
         run("split", **changes)
-    run("split", **{"split.runs": list(range(5))})  # dealt as one
+    run("split", **{"split.runs": list(range(5))})  # in the same part
     assert not pd.read_csv(project / "metrics/audit.csv").filter(like="shared_").to_numpy().any()
 
 
-def test_nothing_is_long_enough_for_a_segment(project):
+def test_recordings_that_are_all_too_short_for_a_segment_are_refused(project):
     run("download", "clean")
-    fails(project, "segment", "segment", **{"segment.length": 30.0, "segment.short": "drop"})
+    check_fails(project, "segment", "segment", **{"segment.length": 30.0, "segment.short": "drop"})
 
 
-def test_a_recording_that_is_spoilt_between_two_stages(project):
+def test_a_recording_that_is_damaged_between_two_stages_is_refused(project):
     run("download")
     made.cut(project / "data/raw/6.wav")
-    fails(project, "clean", r"data/raw/6\.wav: cut short")
+    check_fails(project, "clean", r"data/raw/6\.wav: cut short")
 
 
 @pytest.mark.parametrize("stage", ["clean", "duplicates"])
-def test_a_recording_that_is_exchanged_between_two_stages(project, stage):
+def test_a_recording_that_is_replaced_between_two_stages_is_refused(project, stage):
     run("download")
     shutil.copy(project / "data/raw/1.wav", project / "data/raw/6.wav")
-    fails(project, stage, r"data/raw/6\.wav: not the recording that the table describes: .*dvc repro -f down")
+    check_fails(
+        project, stage, r"data/raw/6\.wav: not the recording that the table describes: .*dvc repro -f down"
+    )
 
 
 @pytest.mark.parametrize(
-    "changes, words",
+    "changes, message",
     [
         ({"segment.first_of": ["il"]}, "segment.first_of: no recording is labelled il; there are ill, well"),
         ({"segment.first_off": []}, "params.yaml: unknown key segment.first_off; known here: .*first_of"),
     ],
 )
-def test_segments_that_cannot_be_cut(project, changes, words):
+def test_invalid_options_of_segments_are_refused(project, changes, message):
     run("download", "clean")
-    fails(project, "segment", words, **changes)
+    check_fails(project, "segment", message, **changes)
 
 
 SITES = {"name": "site_transformer", "sites": ["AV", "MV"]}
 
 
-def test_a_training_that_cannot_be(project, monkeypatch):
-    """Each told before the first epoch, with nothing kept."""
+def test_an_invalid_option_of_the_training_is_refused_before_the_first_epoch(project, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["train.py", "0"])
     monkeypatch.setenv("MURMUR_WORKERS", "1")
     run("download", "duplicates", "clean", "segment", "mel", "split")
-    (project / "other.pth").write_bytes(b"neither this nor that")
-    deep = {"name": "conv_blocks", "widths": [4] * 4}  # halves the picture four times
+    (project / "other.pth").write_bytes(b"not a file of weights")
+    deep = {"name": "conv_blocks", "widths": [4] * 4}  # halves the spectrogram four times
     small = {"name": "backbone", "arch": "test_resnet"}
-    for changes, words in [
+    for changes, message in [
         ({"train.model": {"name": "cmn"}}, "train.model.name: no model 'cmn'; there are attention, .*vgg16"),
         (
             {"train.model": {"name": "cnn", "widht": 3}},
@@ -365,14 +384,16 @@ def test_a_training_that_cannot_be(project, monkeypatch):
             r"data/embedding: cannot be read .*dvc repro",
         ),
     ]:
-        fails(project, "train", words, **{"train.device": "cpu"} | changes)
+        check_fails(project, "train", message, **{"train.device": "cpu"} | changes)
 
 
-def test_a_stage_before_its_turn(project):
-    fails(project, "clean", r"data/recordings\.parquet: cannot be read .*; run its stage again: dvc repro")
+def test_a_stage_without_its_input_is_refused(project):
+    check_fails(
+        project, "clean", r"data/recordings\.parquet: cannot be read .*; run its stage again: dvc repro"
+    )
 
 
-def test_a_stage_says_it_in_one_line_and_ends_with_1(project):
+def test_a_stage_reports_an_error_without_traceback_and_with_status_1(project):
     made.cut(project / "own/5.wav")
     run()
     command = [sys.executable, made.ROOT / "stages/download.py"]
@@ -383,46 +404,46 @@ def test_a_stage_says_it_in_one_line_and_ends_with_1(project):
         done.stderr.startswith("error: 1 recordings cannot be used; ")
         and "own/5.wav: cut short" in done.stderr
     )
-    assert not (project / "data/raw").exists() and not files(project) & {*OUTS}
+    assert not (project / "data/raw").exists() and not list_files(project) & {*OUTS}
 
 
-def no_file():
+def read_missing_file():
     Path("nowhere/x").read_bytes()
 
 
-def disk_full():
+def fill_disk():
     raise OSError(errno.ENOSPC, "full", "data/mel.npy")
 
 
-def too_large():
+def fill_memory():
     np.empty((10**9, 10**9))
 
 
-def gpu_full():
+def fill_gpu():
     raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
 
-def stopped():
+def interrupt():
     raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize(
-    "main, words",
+    "main, message",
     [
-        (no_file, "nowhere/x: No such file or directory"),
-        (disk_full, "data/mel.npy: No space left on device; free some space there, then run it again"),
-        (too_large, r"the memory is not enough \(Unable to allocate .*\); set MURMUR_WORKERS to fewer"),
-        (gpu_full, r"the memory is not enough \(CUDA out of memory.*\); set MURMUR_WORKERS"),
-        (stopped, "interrupted"),
+        (read_missing_file, "nowhere/x: No such file or directory"),
+        (fill_disk, "data/mel.npy: No space left on device; free some space there, then run it again"),
+        (fill_memory, r"the memory is not enough \(Unable to allocate .*\); set MURMUR_WORKERS to fewer"),
+        (fill_gpu, r"the memory is not enough \(CUDA out of memory.*\); set MURMUR_WORKERS"),
+        (interrupt, "interrupted"),
     ],
 )
-def test_what_the_computer_refuses_is_one_line(main, words):
-    with pytest.raises(SystemExit, match=f"^error: {words}") as caught:
+def test_an_error_of_the_computer_is_reported_in_one_line(main, message):
+    with pytest.raises(SystemExit, match=f"^error: {message}") as caught:
         run_stage(main)
     assert "\n" not in str(caught.value)
 
 
-def test_a_fault_of_the_program_keeps_its_traceback():
+def test_an_error_in_the_code_keeps_its_traceback():
     for error in (RuntimeError("size mismatch"), KeyError("label")):
         with pytest.raises(type(error)):
             run_stage(lambda error=error: (_ for _ in ()).throw(error))
@@ -432,18 +453,18 @@ PRINT = "from murmur.errors import run_stage; run_stage(lambda: print('ÄÖ\\udc
 
 
 @pytest.mark.parametrize("error", [MurmurError, OSError])
-def test_a_message_does_not_command_the_terminal(error):
+def test_a_message_contains_no_control_sequence_of_a_terminal(error):
     def main():
         raise error("key \x1b]0;x\x07 and\n  \u202e \x9b2J")
 
-    with pytest.raises(SystemExit) as told:
+    with pytest.raises(SystemExit) as caught:
         run_stage(main)
-    assert told.value.code.startswith("error: key \\x1b]0;x\\x07 and")
-    assert all(c.isprintable() or c == "\n" for c in told.value.code)
+    assert caught.value.code.startswith("error: key \\x1b]0;x\\x07 and")
+    assert all(c.isprintable() or c == "\n" for c in caught.value.code)
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
-def test_what_the_output_cannot_encode_is_an_escape(encoding):
+def test_a_character_that_the_output_cannot_encode_is_escaped(encoding):
     environment = os.environ | {"PYTHONPATH": str(made.ROOT / "src"), "PYTHONIOENCODING": encoding}
     done = subprocess.run([sys.executable, "-c", PRINT], capture_output=True, env=environment)
     assert done.returncode == 0 and done.stderr == b"" and rb"\udc80" in done.stdout
@@ -452,9 +473,9 @@ def test_what_the_output_cannot_encode_is_an_escape(encoding):
 @pytest.mark.parametrize(
     "redirected, status", [("| true; exit ${PIPESTATUS[0]}", 1), (">/dev/full", 1), (">&-", 0)]
 )
-def test_an_output_that_cannot_be_written(redirected, status):
+def test_an_output_that_cannot_be_written_gives_no_traceback(redirected, status):
     environment = os.environ | {"PYTHONPATH": str(made.ROOT / "src")}
-    more = PRINT.replace("* 9", "* 99999")
-    command = ["bash", "-c", f'"{sys.executable}" -c "$0" {redirected}', more]
+    long = PRINT.replace("* 9", "* 99999")
+    command = ["bash", "-c", f'"{sys.executable}" -c "$0" {redirected}', long]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == status and "Traceback" not in done.stderr and "Exception" not in done.stderr

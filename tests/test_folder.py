@@ -81,7 +81,7 @@ def test_blank_rows_are_skipped_but_counted_in_row_numbers(tmp_path):
     assert list(read(tmp_path)["path"]) == ["a.wav", "b.wav"]
     path.write_text("path,label\na.wav,ill\n\n,\nb.wav,\n")
     with pytest.raises(
-        MurmurError, match=r"recordings\.csv: row 5: label is empty; fill it in or take the row out"
+        MurmurError, match=r"recordings\.csv: row 5: label is empty; fill it in or remove the row"
     ):
         read(tmp_path)
 
@@ -90,14 +90,14 @@ def test_blank_rows_are_skipped_but_counted_in_row_numbers(tmp_path):
     "text, words",
     [
         ("file,label\na.wav,ill\n", r"no column path; .*\(it is 'file, label'\)"),
-        ("path;label\na.wav;ill\n", "no column path, label; .* separated by commas: .*'path;label'"),
+        ("path;label\na.wav;ill\n", "no column path, label; .* commas between .*'path;label'"),
         ("path,label,lable\na.wav,ill,x\n", "unknown column lable; the columns are path, label, patient_id"),
-        ("path,label,label\na.wav,ill,x\n", "the column label is there twice; keep one"),
-        ("path,label,label \na.wav,ill,x\n", "the column label is there twice; keep one"),
+        ("path,label,label\na.wav,ill,x\n", "the column label occurs twice; keep one"),
+        ("path,label,label \na.wav,ill,x\n", "the column label occurs twice; keep one"),
         ("path,label,\na.wav,ill,x\n", "column 3 has no name"),
         ("path,label\na.wav,ill\n,well\n", "row 3: path is empty"),
         ("path,label\na.wav,nan\n", "row 2: label is empty"),
-        ("path,label\na.wav,ill\nb.wav,NA\n", "row 3: label is empty; fill it in or take the row out"),
+        ("path,label\na.wav,ill\nb.wav,NA\n", "row 3: label is empty; fill it in or remove the row"),
         ("path,label\na.wav,ill\nb.wav,ill\na.wav,well\n", "row 4: recording a is in two rows; keep one row"),
         ("path,label\na.wav,ill\n./a.wav,ill\n", "row 3: recording a is in two rows"),
         ("path,label\na.wav,ill\na.flac,ill\n", "row 3: recording a is in two rows; .*rename a file"),
@@ -115,20 +115,23 @@ def test_blank_rows_are_skipped_but_counted_in_row_numbers(tmp_path):
         ("path,label,patient_id,person_id\na,x,1,A\nb,x,1,\n", "row 3: person_id is empty; write the id in"),
         ("path,label,patient_id\na,x,1\nb,x,\nc,y,2\n", "row 3: patient_id is empty; .*cells were merged"),
         ("path,label,patient_id\na,x,1\nb,x,nan\nc,y,2\n", "row 3: patient_id is empty"),
-        ("path,label,patient_id\na,x,1\nb,x,N/A\n", "row 3: patient_id is 'N/A', which names no one; write"),
+        ("path,label,patient_id\na,x,1\nb,x,N/A\n", "row 3: patient_id is 'N/A', which is not an id; write"),
         ("path,label,patient_id\na,x,1\nb,x,#N/A\n", "row 3: patient_id is #N/A, a spreadsheet's error; wri"),
         ("path,label\na,#REF!\n", "row 2: label is #REF!, a spreadsheet's error"),
         ("path,label\na,=1+1\n", "row 2: label is '=1.1', a spreadsheet's formula; change it"),
         ('path,label,patient_id\na,x,="007"\n', "row 2: patient_id is .*, a spreadsheet's formula"),
         ("path,label,sex\na,x,@SUM(A1)\n", "row 2: sex is '@SUM.A1.', a spreadsheet's formula"),
         ("path,label,source\na,x,-2+cmd|' /C x'!A1\n", "row 2: source is .*, a spreadsheet's formula"),
-        ("path,label\na.wav,ill,\nb.wav,ill,\n", "a row has too many fields: row 2 has 3, not 2; quote what"),
+        (
+            "path,label\na.wav,ill,\nb.wav,ill,\n",
+            "a row has too many fields: row 2 has 3, not 2; put text with a comma in quotes",
+        ),
         ("path,label\na.wav,ill\nb.wav,ill,7\n", "a row has too many fields: row 3 has 3, not 2"),
         ('path,label\n"a.wav,ill\nb.wav,ill\n', "cannot be read .line 3: unexpected end"),
         ("path\tlabel\na\tx\n", "no column path, label; .*commas"),
         (f"path,label\n{'a' * 5000}.wav,ill\n", r"row 2: path has 5004 characters \(a+…\), more than 1000"),
         ("path,label\na\x07.wav,ill\n", "row 2: path holds a control character"),
-        ("path,label\n", "names nothing"),
+        ("path,label\n", "has no rows"),
         ("", "cannot be read"),
         ("path,label\na.wav,sténose\n", "cannot be read .*; save it as CSV in UTF-8"),
     ],
@@ -264,8 +267,8 @@ def test_different_names_are_different_patients(tmp_path, names):
     assert list(read(write_column(tmp_path, "patient_id", *names))["patient_id"]) == list(names)
 
 
-def test_letters_that_look_alike_are_shown_with_their_codes(tmp_path):
-    words = r"row 3: .* of row 2 only in how it is written ('\u0440' and 'p'); write both alike"
+def test_letters_that_look_alike_are_shown_by_their_codes(tmp_path):
+    words = r"row 3: .* of row 2 only in how it is written ('\u0440' and 'p'); write both in the same way"
     with pytest.raises(MurmurError, match=re.escape(words).replace(r"\.\*", ".*")):
         read(write_column(tmp_path, "patient_id", "p", "\u0440"))
 
@@ -307,7 +310,7 @@ def test_files_are_found_if_accents_or_spaces_differ_in_form(tmp_path):
 def test_a_table_one_folder_deeper_is_found(tmp_path):
     made.folder(tmp_path / "deep")
     with pytest.raises(
-        MurmurError, match=rf"recordings\.csv: cannot .*; it is in {tmp_path}/deep: move what"
+        MurmurError, match=rf"recordings\.csv: cannot .*; it is in {tmp_path}/deep: move its content"
     ):
         read(tmp_path)
 

@@ -1,11 +1,11 @@
-"""params.yaml: whatever does not fit is told by its key, before any work is done."""
+"""Errors in params.yaml are reported with their key, before any work is done."""
 
 import re
 from pathlib import Path
 
 import pytest
 import yaml
-from dvc.utils.serialize import dumps_yaml
+from dvc.utils.serialize import _yaml, dumps_yaml
 
 from murmur import params
 from murmur.errors import MurmurError
@@ -19,7 +19,7 @@ DATA_SETS = [key for key, value in made.changed({})["download"].items() if isins
 
 
 def sections(content, prefix=""):
-    """Every mapping of params.yaml whose keys are fixed, by its dotted key."""
+    """The dotted key of every mapping of params.yaml whose keys are fixed."""
     yield prefix
     for key, value in content.items():
         if isinstance(value, dict) and key not in ("class_map", "model", "published", *DATA_SETS):
@@ -30,7 +30,7 @@ def check(**changes):
     return validation.check(Params, made.changed(changes), where="params.yaml")
 
 
-def test_the_project_s_own_file():
+def test_the_params_yaml_of_the_project_is_valid():
     loaded = params.load(
         "dataset", "clean.bandpass", "segment.length", "split", path=made.ROOT / "params.yaml"
     )
@@ -52,17 +52,17 @@ def test_a_misspelt_key_is_named_at_every_level(section):
 @pytest.mark.parametrize("section", list(sections(made.changed({}))))
 def test_a_missing_key_is_named_at_every_level(section):
     content = made.changed({})
-    place = content
+    mapping = content
     for key in section.split(".")[:-1]:
-        place = place[key]
-    last = next(k for k in place if k not in DATA_SETS)
-    del place[last]
-    with pytest.raises(MurmurError, match=rf"^params\.yaml: key {section}{last} is missing$"):
+        mapping = mapping[key]
+    missing = next(key for key in mapping if key not in DATA_SETS)
+    del mapping[missing]
+    with pytest.raises(MurmurError, match=rf"^params\.yaml: key {section}{missing} is missing$"):
         validation.check(Params, content, where="params.yaml")
 
 
 @pytest.mark.parametrize(
-    "key, value, words",
+    "key, value, message",
     [
         ("seed", -1, "seed: .*greater than or equal to 0 .it is -1"),
         ("class_map", {"Unknown": 3}, "class_map.Unknown: .*valid string"),
@@ -166,8 +166,8 @@ def test_a_missing_key_is_named_at_every_level(section):
         ("evaluate.level", "person", "evaluate.level: "),
     ],
 )
-def test_a_value_that_does_not_fit_is_told(key, value, words):
-    with pytest.raises(MurmurError, match=f"^params.yaml: {words}"):
+def test_an_invalid_value_is_refused_with_its_key_and_the_reason(key, value, message):
+    with pytest.raises(MurmurError, match=f"^params.yaml: {message}"):
         check(**{key: value})
 
 
@@ -199,34 +199,34 @@ def test_a_value_that_does_not_fit_is_told(key, value, words):
         {"download.folder.path": "../recordings", "download.remote": "our-store_2"},
     ],
 )
-def test_values_at_the_edge_are_taken(changes):
+def test_values_at_their_limits_are_accepted(changes):
     assert check(**changes)
 
 
-def test_what_does_not_go_together_is_told():
+def test_values_that_do_not_fit_together_are_refused():
     with pytest.raises(MurmurError, match=r"mel\.win_length 257 is longer than mel\.n_fft 256"):
         check(**{"mel.win_length": [64, 257], "mel.hop_length": [32, 64]})
     with pytest.raises(MurmurError, match=r"mel\.image: an image is made of one window; .* several"):
         image = {"size": 32, "colours": "magma"}
         check(**{"mel.win_length": [64, 128], "mel.hop_length": [32, 64], "mel.image": image})
-    words = r"segment\.length 0\.1 s is shorter than .* mel\.win_length 256 at clean\.sample_rate 2000"
-    with pytest.raises(MurmurError, match=words):  # of the longest window
+    message = r"segment\.length 0\.1 s is shorter than .* mel\.win_length 256 at clean\.sample_rate 2000"
+    with pytest.raises(MurmurError, match=message):  # of the longest window
         check(**{"mel.win_length": [64, 256], "mel.hop_length": [32, 64], "segment.length": 0.1})
 
 
-def test_the_windows_of_a_spectrogram_are_its_channels():
+def test_each_window_of_a_spectrogram_is_a_channel():
     assert check().mel.windows == [(128, 64)]
     several = {"mel.win_length": [50, 100], "mel.hop_length": [20, 40]}
     assert check(**several).mel.windows == [(50, 20), (100, 40)]
 
 
 @pytest.mark.parametrize("sites, level", [({}, "segment"), ({"sites": ["AV"]}, "patient")])
-def test_a_model_that_takes_sites_speaks_of_patients(sites, level):
+def test_a_model_with_sites_predicts_patients(sites, level):
     model = check(**{"train.model": {"name": "any", "width": 3} | sites}).train.model
     assert model.level == level and model.options == {"width": 3} | sites
 
 
-def test_all_that_is_wrong_is_told_at_once():
+def test_all_errors_are_reported_at_once():
     content = made.changed({"mel.n_mel": 3, "seed": -1, "split.folds": 0})
     del content["mel"]["n_mels"]
     with pytest.raises(MurmurError) as caught:
@@ -244,7 +244,7 @@ def test_all_that_is_wrong_is_told_at_once():
 
 
 @pytest.mark.parametrize(
-    "content, words",
+    "content, message",
     [
         (None, "cannot be read as YAML: .*No such file"),
         (b"mel:\n  n_mels: [1, 2\nseed: 0\n", r"cannot be read as YAML: [\s\S]*line 3"),
@@ -254,15 +254,15 @@ def test_all_that_is_wrong_is_told_at_once():
         (b"", "expected a mapping of parameters, found NoneType"),
     ],
 )
-def test_a_file_that_is_no_yaml(tmp_path, content, words):
+def test_a_file_that_is_not_a_yaml_mapping_is_refused(tmp_path, content, message):
     path = tmp_path / "params.yaml"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(MurmurError, match=f"^{path}: {words}"):
+    with pytest.raises(MurmurError, match=f"^{path}: {message}"):
         params.load("seed", path=path)
 
 
-def test_one_wrong_section_stops_every_stage(tmp_path):
+def test_an_error_in_one_section_stops_all_stages(tmp_path):
     path = tmp_path / "params.yaml"
     path.write_text(yaml.safe_dump(made.changed({"train.epoch": 3})))
     with pytest.raises(MurmurError, match=r"unknown key train\.epoch; known here: .*epochs"):
@@ -288,7 +288,7 @@ def test_what_m2d_cannot_hear_is_told_before_any_work(changes, words):
         check(**changes)
 
 
-def test_a_split_file_that_no_stage_would_read_is_told():
+def test_a_split_file_that_no_stage_reads_is_refused():
     content = made.changed({"split.file": "mine.csv"})
     with pytest.raises(MurmurError, match=r"split\.file mine\.csv is read only with split.method: file"):
         validation.check(Params, content, "params.yaml")
@@ -297,9 +297,9 @@ def test_a_split_file_that_no_stage_would_read_is_told():
     assert made.changed({})["split"]["file"] == EXAMPLE_SPLIT
 
 
-NO_TEXT = [3, True, ["a"]]
-WORDS = ["", "a b", "a\nb", "x/../../victim", "$(touch x)", "a;touch x", "../x", "é", "x" * 5000, *NO_TEXT]
-PATHS = ["", "a\nb", "s3://bucket/x.csv", "x" * 300 + ".csv", "x/" * 600 + "x.csv", "a\0.csv", *NO_TEXT]
+NOT_TEXT = [3, True, ["a"]]
+WORDS = ["", "a b", "a\nb", "x/../../victim", "$(touch x)", "a;touch x", "../x", "é", "x" * 5000, *NOT_TEXT]
+PATHS = ["", "a\nb", "s3://bucket/x.csv", "x" * 300 + ".csv", "x/" * 600 + "x.csv", "a\0.csv", *NOT_TEXT]
 RUNS = [
     "",
     "x/../../victim",
@@ -315,7 +315,7 @@ RUNS = [
     [1],
     {"a": 1},
 ]
-# Every key in dvc.yaml's templates, and values that must be refused.
+# Every key in the templates of dvc.yaml, with values that must be refused.
 TEMPLATED = {
     "dataset": WORDS,
     "train.model.name": WORDS,
@@ -328,17 +328,17 @@ TEMPLATED = {
 }
 
 
-def templates():
+def find_templates():
     text = (made.ROOT / "dvc.yaml").read_text(encoding="utf-8")
     return set(re.findall(r"\$\{(.*?)\}", re.sub(r"\s#.*", "", text)))
 
 
-def test_every_key_in_a_path_or_command_of_dvc_yaml_is_checked():
-    assert templates() == {*TEMPLATED, "item", "item.run"}
+def test_every_key_in_a_path_or_command_of_dvc_yaml_is_in_this_test():
+    assert find_templates() == {*TEMPLATED, "item", "item.run"}
 
 
 @pytest.mark.parametrize(("key", "value"), [(key, v) for key, values in TEMPLATED.items() for v in values])
-def test_no_other_value_gets_into_a_path_or_command(key, value, monkeypatch):
+def test_a_harmful_value_of_a_path_or_command_is_refused(key, value, monkeypatch):
     monkeypatch.chdir(made.ROOT)
     with pytest.raises(MurmurError, match=rf"^params\.yaml: {re.escape(key)}") as caught:
         check(**{key: value, "split.method": "file"})
@@ -375,13 +375,13 @@ def test_no_other_value_gets_into_a_path_or_command(key, value, monkeypatch):
         ],
     ],
 )
-def test_an_absurd_value_is_refused_by_name(key, value):
+def test_a_value_beyond_all_limits_is_refused_with_its_key(key, value):
     with pytest.raises(MurmurError, match=rf"^params\.yaml: {re.escape(key)}") as caught:
         check(**{key: value})
     assert len(str(caught.value)) < 500
 
 
-def test_what_no_memory_holds_is_refused_by_name():
+def test_arrays_that_are_too_large_for_the_memory_are_refused_with_their_key():
     with pytest.raises(MurmurError, match=r"segment\.length 3600 s at clean\.sample_rate 100000 has"):
         check(**{"segment.length": 3600, "clean.sample_rate": 100_000})
     with pytest.raises(MurmurError, match=r"mel: 1764001 frames of 4096 numbers .* raise mel\.hop_length"):
@@ -392,12 +392,16 @@ YAML_12 = "a: yes\nb: 010\nc: 1e-5\nd: 4e-05\ne: 1_000\nf: on\ng: 0o10\nh: [Yes,
 
 
 def test_yaml_is_read_as_dvc_reads_it():
-    found = parse_yaml(YAML_12, "params.yaml")
-    assert found == parse_yaml(YAML_12, "params.yaml")
-    assert found["h"] == ["Yes", "NO", True] and (found["a"], found["b"], found["d"]) == ("yes", 10, 4e-5)
+    content = parse_yaml(YAML_12, "params.yaml")
+    assert content == _yaml.parse_yaml(YAML_12, "params.yaml")
+    assert content["h"] == ["Yes", "NO", True] and (content["a"], content["b"], content["d"]) == (
+        "yes",
+        10,
+        4e-5,
+    )
 
 
-def test_what_is_written_is_read_back_the_same_by_murmur_and_by_dvc():
+def test_values_are_read_back_the_same_by_murmur_and_by_dvc():
     texts = [
         "Yes",
         "on",
@@ -418,12 +422,12 @@ def test_what_is_written_is_read_back_the_same_by_murmur_and_by_dvc():
     ]
     content = {"texts": texts, **dict.fromkeys(texts, 1), "numbers": [4e-5, 1e300, 10, True, None, 0.1 + 0.2]}
     for written in (as_yaml(content), dumps_yaml(content)):
-        for read in (parse_yaml(written, "x"), parse_yaml(written, "x")):
+        for read in (parse_yaml(written, "x"), _yaml.parse_yaml(written, "x")):
             assert read == content and [*map(type, read["numbers"])] == [*map(type, content["numbers"])]
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "message"),
     [
         ("seed: 1\ntask: a\nseed: 2\n", 'line 3: found duplicate key "seed"'),
         ("seed: !!python/object/apply:os.system [ls]\n", "line 1: could not determine a constructor"),
@@ -433,20 +437,20 @@ def test_what_is_written_is_read_back_the_same_by_murmur_and_by_dvc():
         ("seed: \0\n", "unacceptable character"),
     ],
 )
-def test_yaml_that_is_ambiguous_or_no_data_is_refused_in_one_line(tmp_path, text, words):
+def test_invalid_or_ambiguous_yaml_is_refused_in_one_line(tmp_path, text, message):
     path = tmp_path / "params.yaml"
     path.write_text(text)
-    with pytest.raises(MurmurError, match=f"{path}: cannot be read as YAML: {words}") as caught:
+    with pytest.raises(MurmurError, match=f"{path}: cannot be read as YAML: {message}") as caught:
         read_yaml(path)
     assert "\n" not in str(caught.value)
 
 
-def test_yaml_that_refers_to_itself_ends():
+def test_yaml_that_refers_to_itself_is_refused():
     with pytest.raises(MurmurError, match=r"seed.*: (holds more than 10000 values|longer than)"):
         validation.check(Params, parse_yaml("seed: &a [*a, *a]", "x"), "params.yaml")
 
 
-def test_the_project_s_own_folder_is_no_folder_of_recordings(monkeypatch):
+def test_the_folder_of_the_project_is_refused_as_a_folder_of_recordings(monkeypatch):
     monkeypatch.chdir(made.ROOT)
     for path in (str(made.ROOT), str(made.ROOT.parent), str(made.ROOT / "data")):
         with pytest.raises(MurmurError, match=r"download\.folder\.path: .* holds what the stages write"):

@@ -143,7 +143,7 @@ def test_bad_tables_and_folders_are_named(tmp_path):
     for content, words in [
         (None, "cannot be read"),
         ("dataset,label\na,normal\n", "no column fname; fetch"),
-        ("dataset,fname,label\n", "names nothing; fetch"),
+        ("dataset,fname,label\n", "has no rows; fetch"),
         ("dataset,fname,label\na,,normal\n", "row 2: fname is empty; fill it in"),
         ("fname,label\na,set_a/normal__20110101.wav,normal\n", "a row has too many fields"),
     ]:

@@ -1,4 +1,4 @@
-"""dvc.yaml is honest: each stage names exactly what it reads, and a change re-runs what follows from it."""
+"""dvc.yaml names exactly the files that each stage needs, and a change re-runs exactly what depends on it."""
 
 import ast
 import json
@@ -61,12 +61,12 @@ READERS = {
     "split": {"split", "evaluate"},
     "published": set(),
 }
-# What follows from a change of each stage: all stages below it, but some stand side by side.
+# The stages that depend on each stage, with itself; duplicates, mel and embed are beside others.
 AFTER = {name: set(STAGES[k:]) for k, name in enumerate(STAGES)}
 AFTER |= {"duplicates": {"duplicates", "split", "train", "evaluate"}}
 AFTER |= {"mel": {"mel", "train", "evaluate"}, "embed": {"embed"}}
 
-# What a change of a key must be for params.yaml to stay valid; else any other value of the same type.
+# Other valid values of keys for which not every value of the same type is valid.
 OTHER = {
     "dataset": "circor", "task": "disease", "class_map": {"Unknown": None}, "positive": ["Unknown"],
     "download.folder.path": "tests", "segment.short": "wrap", "mel.format": "parquet",
@@ -87,7 +87,7 @@ def leaves(tree, prefix=()):
 
 
 def merged(tree, changes):
-    """A tree with changes; a mapping with a name, such as another model, is replaced whole."""
+    """A tree with changes; a mapping with a name, such as another model, is replaced completely."""
     inner = {k: isinstance(v, dict) and "name" not in v for k, v in changes.items()}
     return tree | {k: merged(tree[k], v) if inner[k] else v for k, v in changes.items()}
 
@@ -102,9 +102,9 @@ def run(folder, *command, **environment):
 
 
 def repro(folder, *targets, **environment):
-    """The stages that `dvc repro` runs, without check: it runs at every change of params.yaml."""
-    said = run(folder, "dvc", "repro", *targets, **environment)
-    ran = [line.split("'")[1] for line in said.splitlines() if line.startswith("Running stage")]
+    """The stages that `dvc repro` runs, except check, which runs after every change of params.yaml."""
+    output = run(folder, "dvc", "repro", *targets, **environment)
+    ran = [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]
     return [stage for stage in ran if stage != "check"]
 
 
@@ -134,7 +134,7 @@ def project(tmp_path_factory):
 
 
 @pytest.mark.skipif("MURMUR_DATA" not in os.environ, reason="MURMUR_DATA names no real recordings")
-def test_real_recordings_go_all_the_way(tmp_path):
+def test_real_recordings_run_from_download_to_evaluate(tmp_path):
     changes = {"download": {"limit": 60}, "split": {"runs": [3], "folds": 2}, "train": {"epochs": 1}}
     copy_project(tmp_path, {"dataset": "circor"} | changes)
     repro(tmp_path)
@@ -151,14 +151,14 @@ def test_a_second_repro_runs_nothing(project):
     assert repro(project) == []
 
 
-def test_what_no_stage_reads_runs_nothing(project):
+def test_a_change_of_a_file_that_no_stage_reads_runs_nothing(project):
     (project / "README.md").write_text("other words\n")
     (project / "src/murmur/models/other.py").write_text("def build(): ...\n")
     (project / "src/murmur/datasets/other.py").write_text("TASKS = {}\n")
     assert repro(project) == []
 
 
-def test_an_eleventh_run_trains_only_itself_and_one_taken_off_trains_nothing(project):
+def test_an_additional_run_trains_only_itself_and_a_removed_run_trains_nothing(project):
     before = (project / "dvc.lock").read_bytes()
     edit(project, {"split": {"runs": [0, 1, 5]}})
     assert repro(project, MURMUR_WORKERS="1") == ["split", "train@5", "evaluate"]
@@ -166,11 +166,11 @@ def test_an_eleventh_run_trains_only_itself_and_one_taken_off_trains_nothing(pro
     assert "train@1" not in repro(project)
     locks = [yaml.safe_load(text)["stages"] for text in (before, (project / "dvc.lock").read_bytes())]
     assert locks[0]["train@1"] == locks[1]["train@1"]
-    assert locks[0]["evaluate"] == locks[1]["evaluate"]  # it names no file of the run that was taken off
+    assert locks[0]["evaluate"] == locks[1]["evaluate"]  # it names no file of the removed run
     assert not list(project.glob("data/*/run_5.[ph]*"))  # predictions, history
 
 
-def test_what_may_not_be_passed_on_is_pushed_to_a_remote_of_its_own_or_nowhere(project, tmp_path):
+def test_data_that_may_not_be_shared_are_pushed_only_to_the_private_remote(project, tmp_path):
     folder, store, private = (tmp_path / name for name in ("project", "store", "private"))
     shutil.copytree(project, folder)
     run(folder, "dvc", "remote", "add", "--default", "store", str(store))
@@ -178,9 +178,9 @@ def test_what_may_not_be_passed_on_is_pushed_to_a_remote_of_its_own_or_nowhere(p
     assert repro(folder) == ["download"]
     with pytest.raises(AssertionError, match="remote 'private' doesn't exist"):
         run(folder, "dvc", "push")
-    own = (ROOT / ".dvc/config").read_text()
+    committed = (ROOT / ".dvc/config").read_text()
     with (folder / ".dvc/config").open("a") as config:
-        config.write(own[own.index("['remote \"private\"']") :])
+        config.write(committed[committed.index("['remote \"private\"']") :])
     with pytest.raises(AssertionError, match="Not a directory: '/dev/null/private-has-no-address-see-README"):
         run(folder, "dvc", "push")
     run(folder, "dvc", "push", "-r", "store")
@@ -192,13 +192,12 @@ def test_what_may_not_be_passed_on_is_pushed_to_a_remote_of_its_own_or_nowhere(p
 
 
 def changed_stages(repo):
-    """The stages one of whose own parameters or dependencies DVC sees changed, without a run's number, and
-    those with all that follow."""
+    """The stages of which a parameter or file has changed, and these with all stages that depend on them."""
     repo._reset()  # reads params.yaml and dvc.yaml anew
     stages = [s for s in repo.index.stages if s.name != "check" and any(dep.status() for dep in s.deps)]
     graph = repo.index.graph
-    follow = set().union(*(nx.ancestors(graph, stage) | {stage} for stage in stages))
-    return {s.name.split("@")[0] for s in stages}, {s.name.split("@")[0] for s in follow}
+    following = set().union(*(nx.ancestors(graph, stage) | {stage} for stage in stages))
+    return {s.name.split("@")[0] for s in stages}, {s.name.split("@")[0] for s in following}
 
 
 def readers(key):
@@ -219,11 +218,11 @@ KEYS = [key for key, _ in leaves(yaml.safe_load((ROOT / "params.yaml").read_text
 
 @pytest.fixture(scope="module")
 def opened(project, tmp_path_factory):
-    """A copy of the project as DVC sees it, to change parameters in; nothing is run there."""
+    """A copy of the project in which tests change parameters; no stage is run there."""
     folder = tmp_path_factory.mktemp("opened") / "project"
     shutil.copytree(project, folder, ignore=shutil.ignore_patterns("cache", "tmp"))
     (folder / "src/murmur/models/other.py").write_text("def build(): ...\n")
-    known = cache(_yaml.parse_yaml)  # DVC reads params.yaml once a stage, half the time that this takes
+    known = cache(_yaml.parse_yaml)  # DVC parses params.yaml for every stage: half of the time
     with pytest.MonkeyPatch.context() as patch, Repo(str(folder)) as repo:
         patch.setattr(_yaml, "parse_yaml", lambda text, path: deepcopy(known(text, path)))
         yield repo
@@ -232,7 +231,7 @@ def opened(project, tmp_path_factory):
 @pytest.mark.parametrize(
     "key", [key for key in KEYS if key != "split.runs"]
 )  # that one by a real repro, above
-def test_a_parameter_is_read_by_exactly_the_stages_said_here(opened, key):
+def test_a_parameter_is_read_by_exactly_the_stages_in_this_test(opened, key):
     file = Path(opened.root_dir, "params.yaml")
     before = file.read_text()
     change = other(key, dict(leaves(yaml.safe_load(before)))[key])
@@ -258,7 +257,7 @@ def test_a_stage_loads_the_parameters_that_dvc_yaml_declares(stage):
     assert loaded == declared
 
 
-# What reads a dependency that the tiny project has no use for.
+# Parameters with which a stage reads dependencies that the tiny project does not need.
 ALSO = {
     "download": {
         "dataset": "folder",
@@ -271,7 +270,7 @@ ALSO = {
     },  # reads weights by _weights.py
     "split": {"split": {"method": "file", "file": "data/splits/made.csv", "on_leak": "warn"}},
 }
-# In the folder of one stage: the files opened are listed, and no other `murmur` can be imported.
+# Run in the folder of one stage: lists the files that are opened, and prevents imports of another `murmur`.
 WATCH = """
 import atexit, os, pathlib, sys
 
@@ -301,7 +300,7 @@ atexit.register(check)
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_runs_with_nothing_but_its_dependencies_and_gives_the_same_bytes(project, tmp_path, stage):
-    unread = alone(project, tmp_path / "alone", stage)
+    unread = run_alone(project, tmp_path / "alone", stage)
     if stage in ALSO:
         other = tmp_path / "project"
         shutil.copytree(project, other, ignore=shutil.ignore_patterns("cache", "tmp"))
@@ -311,20 +310,19 @@ def test_a_stage_runs_with_nothing_but_its_dependencies_and_gives_the_same_bytes
                  for run in (0, 1) for k, name in enumerate(persons)]  # fmt: skip
         made.write_csv(other / "data/splits/made.csv", roles)
         made.folder(other / "data/folder")
-        unread &= alone(other, tmp_path / "also", stage, same=False)
+        unread &= run_alone(other, tmp_path / "also", stage, same=False)
     readers = {path for name, module in CHOICES if name == stage == "download" for path in imported(module)}
-    unread -= {
-        Path(path) for path in readers if "/datasets/_" in path
-    }  # needed by data sets that are fetched
+    # needed by data sets that are fetched
+    unread -= {Path(path) for path in readers if "/datasets/_" in path}
     order = {Path("data/checked")} if stage == "download" else set()  # an output of check, always the same
     assert unread == order
 
 
-def alone(project, folder, stage, *, same=True):
-    """Run a stage of the project in a folder that holds its dependencies only, and compare what it writes.
+def run_alone(project, folder, stage, *, same=True):
+    """Run a stage of the project in a folder with nothing but its dependencies, and compare its outputs.
 
-    Returns the dependencies without which it would have done the same: neither Python opened them nor does it
-    fail when they are taken away (pyarrow and libsndfile open files unseen).
+    Return the dependencies that it does not need: Python does not open them, and the stage also runs without
+    them (pyarrow and libsndfile open files without Python).
     """
     with Repo(str(project)) as repo:
         (found, *_) = [s for s in repo.index.stages if s.name.split("@")[0] == stage]
@@ -345,10 +343,10 @@ def alone(project, folder, stage, *, same=True):
 
 
 def imported(path):
-    """The project's files that a module's import statements name, and what these import, itself included."""
-    found, left = set(), [path]
-    while left:
-        found.add(path := left.pop())
+    """The file of a module, and the files of the project that it imports, directly or not."""
+    found, remaining = set(), [path]
+    while remaining:
+        found.add(path := remaining.pop())
         for node in ast.walk(ast.parse((ROOT / path).read_text())):
             names = (
                 [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
@@ -358,7 +356,7 @@ def imported(path):
             files = [
                 f"src/{name.replace('.', '/')}{end}" for name in names for end in (".py", "/__init__.py")
             ]
-            left += [file for file in files if (ROOT / file).exists() and file not in found]
+            remaining += [file for file in files if (ROOT / file).exists() and file not in found]
     return found
 
 
@@ -376,7 +374,7 @@ CHOICES = [
 
 
 @pytest.mark.parametrize(("stage", "module"), CHOICES)
-def test_whatever_module_a_parameter_names_imports_nothing_but_dependencies(stage, module):
+def test_a_module_that_a_parameter_names_imports_nothing_but_dependencies(stage, module):
     needed = imported(module) - {module} - set(DOCUMENTED_ONLY)
     assert not {path for path in needed if not is_dependency(path, stage)}
 
@@ -396,16 +394,17 @@ MODULES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "src/murm
 DOCUMENTED_ONLY = [path for path in MODULES if path.endswith("__init__.py") and is_documentation(path)]
 EVERY = {"check", *STAGES, "embed"}
 TABLES = {"download", "duplicates", "clean", "segment", "mel", "split", "train", "evaluate"}
-# The stages that an edit of a module re-runs; what follows is skipped if they write the same as before.
+# The stages that an edit of a module re-runs; the stages after them run only if the outputs change.
 EDITS = {
     "circor_weights": {"check", "download", "evaluate"},
-    "csvs": {"download", "split"},
+    "input_csv": {"download", "split"},
     "devices": {"embed", "train"},
     "errors": EVERY,
     "files": EVERY,
     "formatting": {"evaluate"},
     "leaks": {"split", "evaluate"},
     "logs": EVERY,
+    "spelling": {"download", "split"},
     "workers": EVERY - {"check", "segment", "split", "evaluate"},
     "commands": set(),
     "datasets": set(),
@@ -448,6 +447,7 @@ EDITS = {
     "recordings/duplicates": {"duplicates"},
     "reporting": set(),
     "reporting/cards": {"evaluate"},
+    "reporting/illustrations": {"evaluate"},
     "reporting/spectrograms": {"evaluate"},
     "sections/clean": {"check", "clean", "segment", "mel", "evaluate"},
     "sections/data": {"check", "download"},
@@ -462,8 +462,8 @@ EDITS = {
     "sections/split": {"check", "split", "evaluate"},
     "sections/train": {"check", "train", "evaluate"},
     "splits": {"split"},
-    "tables/csv_input": {"evaluate"},
-    "tables/csv_output": {"split", "train", "evaluate"},
+    "tables/csv_reader": {"evaluate"},
+    "tables/csv_writer": {"split", "train", "evaluate"},
     "tables/duplicates": {"duplicates", "split"},
     "tables/folds": {"split", "train", "evaluate"},
     "tables/groups": {"split", "evaluate"},
@@ -479,7 +479,7 @@ EDITS = {
 
 
 @pytest.mark.parametrize("path", [path for path in MODULES if path not in DOCUMENTED_ONLY])
-def test_an_edit_of_a_module_reruns_exactly_the_stages_said_here(path):
+def test_an_edit_of_a_module_reruns_exactly_the_stages_in_this_test(path):
     name = path.removeprefix("src/murmur/").removesuffix(".py")
     chosen = {f"src/murmur/datasets/{DEFAULT['dataset']}.py": "download"}
     chosen |= {f"src/murmur/models/{DEFAULT['train']['model']['name']}.py": "train"}
@@ -518,20 +518,20 @@ def runs_without(path, folder, command):
 
 
 def test_the_check_runs_with_nothing_but_its_dependencies_and_gives_the_same_bytes(project, tmp_path):
-    (tmp_path / "data/folder").mkdir(parents=True)  # it only looks whether these are there
+    (tmp_path / "data/folder").mkdir(parents=True)  # it only checks that these exist
     (tmp_path / "data/splits").mkdir()
     (tmp_path / "data/splits/synthetic.csv").touch()
-    assert not alone(project, tmp_path, "check")
+    assert not run_alone(project, tmp_path, "check")
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_the_check_reads_every_parameter_and_no_change_of_one_reruns_another_stage_by_it(opened, key):
+def test_the_check_depends_on_every_parameter(opened, key):
     (stage,) = [s for s in opened.index.stages if s.name == "check"]
     (found,) = [dep for dep in stage.deps if isinstance(dep, ParamsDependency)]
     assert found.params == [] and key.split(".")[0] in found.hash_info.value
 
 
-EVIL = [
+HARMFUL = [
     "x/../../../victim",
     "x/../../data/weights",
     "x/../../data/folder/recordings",
@@ -541,8 +541,8 @@ EVIL = [
 ]
 
 
-@pytest.mark.parametrize("value", EVIL)
-def test_whatever_a_run_is_called_dvc_removes_nothing_but_a_run_s_own_files(opened, value):
+@pytest.mark.parametrize("value", HARMFUL)
+def test_dvc_deletes_only_files_of_a_run_whatever_its_name_is(opened, value):
     file = Path(opened.root_dir, "params.yaml")
     before = file.read_text()
     edit(file.parent, {"split": {"runs": [value]}})
@@ -574,14 +574,14 @@ def test_no_other_output_path_has_a_parameter_in_it():
     ]
 
 
-def test_a_value_of_a_stranger_removes_nothing_and_is_named(tmp_path):
+def test_a_harmful_value_deletes_nothing_and_is_refused(tmp_path):
     folder, victim = tmp_path / "project", tmp_path / "victim"
     copy_project(folder, TINY | {"split": {"runs": ["x/../../../victim", "x/../../data/weights"]}})
-    for kept in (victim, folder / "data/weights"):
-        kept.mkdir()
-        (kept / "file").touch()
-    words = r"params\.yaml: split\.runs\.0: Input should be a valid integer \(it is 'x/\.\./"
-    with pytest.raises(AssertionError, match=words):
+    for untouched in (victim, folder / "data/weights"):
+        untouched.mkdir()
+        (untouched / "file").touch()
+    message = r"params\.yaml: split\.runs\.0: Input should be a valid integer \(it is 'x/\.\./"
+    with pytest.raises(AssertionError, match=message):
         run(folder, "dvc", "repro")
     for command in (["checkout", "--force"], ["repro", "--single-item", "train"]):
         with pytest.raises(AssertionError):
@@ -590,7 +590,7 @@ def test_a_value_of_a_stranger_removes_nothing_and_is_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "message"),
     [
         ({"dataset": "circorr"}, r"dataset: there is no 'circorr'; there are bmd_hs, .*circor"),
         (
@@ -606,17 +606,20 @@ def test_a_value_of_a_stranger_removes_nothing_and_is_named(tmp_path):
             M2D | {"embed.models": [], "train.model": {"name": "m2d"}, "train.standardise": "none"},
             r"train\.model\.weights: no file data/weights/m2d_vit_base",
         ),
-        ({"download.folder.path": "none"}, r"download\.folder\.path: no folder none; name one that is there"),
+        (
+            {"download.folder.path": "none"},
+            r"download\.folder\.path: no folder none; name an existing folder",
+        ),
         (
             {"train.model.weights": "mine.pth"},
             r"train\.model\.weights: no file mine\.pth; .* imagenet or none",
         ),
     ],
 )
-def test_what_is_not_there_is_told_before_any_work(tmp_path, monkeypatch, changes, words):
+def test_a_missing_file_or_module_is_named_before_any_work(tmp_path, monkeypatch, changes, message):
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text(yaml.safe_dump(made.changed(changes)))
-    with pytest.raises(MurmurError, match=words):
+    with pytest.raises(MurmurError, match=message):
         check.main()
     assert not Path("data").exists()
 
@@ -627,16 +630,16 @@ def contents(path):
     return path.read_bytes()
 
 
-def test_embeddings_are_made_once_and_only_for_who_wants_them(project, tmp_path):
+def test_embeddings_are_computed_once_and_only_if_they_are_used(project, tmp_path):
     folder = tmp_path / "project"
     shutil.copytree(project, folder)
     weights = made.m2d_checkpoint(folder / "data/weights").relative_to(folder)
     embed = {"models": ["m2d"], "weights": str(weights)}
-    heard = {"n_mels": 80, "n_fft": 1024, "scale": "ln_plus", "edges": "reflect"}
-    edit(folder, {"embed": embed, "mel": heard, "train": {"features": "embedding"}})
+    mel = {"n_mels": 80, "n_fft": 1024, "scale": "ln_plus", "edges": "reflect"}
+    edit(folder, {"embed": embed, "mel": mel, "train": {"features": "embedding"}})
     assert repro(folder, "train@0", MURMUR_WORKERS="1") == ["mel", "embed@m2d", "train@0"]
     assert np.load(folder / "data/embedding/array.npy").shape[1:] == (1, 960, 1)
-    assert not alone(folder, tmp_path / "alone", "embed")
+    assert not run_alone(folder, tmp_path / "alone", "embed")
     with Repo(str(folder)) as repo:
         edit(folder, {"train": {"lr": 0.002}})
         assert not changed_stages(repo)[1] & {"mel", "embed"}

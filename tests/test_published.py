@@ -118,7 +118,7 @@ def changed(**cells):
         (changed(run=""), "row 3: run is empty"),
         (changed(run="first"), "row 3: run is not a number from 0"),
         (changed(patient_id="1"), "row 3: patient_id has a role in this run and fold already"),
-        (changed(patient_id="02"), "row 3: patient_id '02' is '2' in the data set; write it so"),
+        (changed(patient_id="02"), "row 3: patient_id '02' is '2' in the data set; use this spelling"),
         (changed(patient_id="2.0"), "row 3: patient_id '2.0' is '2' in the data set"),
         (changed(patient_id="#N/A"), "row 3: patient_id is #N/A, a spreadsheet's error"),
         (changed(patient_id="x" * 5000), "row 3: patient_id has 5000 characters"),

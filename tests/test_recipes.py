@@ -1,4 +1,4 @@
-"""Every recipe runs from download to evaluate, in process, on tiny data; its flaws are marked."""
+"""Every recipe runs from download to evaluate on tiny data, and its published protocol is marked as leaky."""
 
 import importlib
 import json
@@ -27,7 +27,7 @@ NAMED = {
     *("circor_bilstm", "bmd_hs_cnn", "pascal_vgg16", "cinc2016_cnn", "cinc2016_cnn_light"),
     *("cinc2016_attention", "cinc2016_resnet18", "circor_m2d_transformer"),
 }
-SITES = ("AV+PV+TV+MV", "AV+PV", "AV+MV+Phc")  # not all were heard everywhere
+SITES = ("AV+PV+TV+MV", "AV+PV", "AV+MV+Phc")  # not all sites in all patients
 CIRCOR = [
     made.patient(f"{10 * c + k}", SITES[k % 3], murmur)
     for c, murmur in enumerate(("Present", "Unknown", "Absent"), 1)
@@ -68,7 +68,7 @@ def data(tmp_path_factory):
 
 
 def recipe(name, data, changes=()):
-    """The recipe's parameters, made tiny."""
+    """The parameters of a recipe, with small values for tiny data."""
     content = made.changed({}, name)
     small = TINY | {"segment.length": LENGTH[content["dataset"]]}
     if content["mel"]["image"]:
@@ -96,12 +96,12 @@ def run(tmp_path, data, monkeypatch):
     return stages
 
 
-def whole(content):
+def list_stages(content):
     embed = ["embed"] if content["embed"]["models"] else []
     return ["download", "duplicates", "clean", "segment", "mel", *embed, "split", "train", "evaluate"]
 
 
-def test_all_published_systems_are_there():
+def test_there_is_a_recipe_for_each_published_system():
     assert set(RECIPES) == NAMED
     assert recipes.names(FOLDER)[0] == "default"
 
@@ -110,15 +110,15 @@ def test_all_published_systems_are_there():
 def test_a_recipe_is_complete_and_passes_the_schema(name, tmp_path):
     path = tmp_path / "params.yaml"
     path.write_text(recipes.complete(name, FOLDER))
-    own, default = (yaml.safe_load(p.read_text()) for p in (path, made.ROOT / "params.yaml"))
+    content, default = (yaml.safe_load(p.read_text()) for p in (path, made.ROOT / "params.yaml"))
     params.load("train", path=path)
-    assert list(own) == list(default)
+    assert list(content) == list(default)
     for section, keys in default.items():
         if isinstance(keys, dict) and section not in ("class_map", "published"):
-            assert list(own[section]) == list(keys), section
-    assert path.read_text().startswith("# ") and own["published"]
-    assert own["split"]["group_by"] == "person" and own["split"]["validate_on"] == "validation"
-    assert not own["segment"]["first_of"]
+            assert list(content[section]) == list(keys), section
+    assert path.read_text().startswith("# ") and content["published"]
+    assert content["split"]["group_by"] == "person" and content["split"]["validate_on"] == "validation"
+    assert not content["segment"]["first_of"]
 
 
 def test_the_default_is_the_params_yaml_of_the_project():
@@ -128,7 +128,7 @@ def test_the_default_is_the_params_yaml_of_the_project():
 
 
 def is_minimal(name, folder):
-    """Whether a recipe has the keys in which it differs from the default, in its order, and no other."""
+    """Whether a recipe has exactly the keys that differ from the default, in the order of the default."""
     expected = [key for key, _, _ in recipes.differences(name, folder)]
 
     def keys(content, prefix=""):
@@ -142,13 +142,13 @@ def is_minimal(name, folder):
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_a_recipe_holds_only_what_differs_in_the_order_of_the_default(name):
+def test_a_recipe_has_only_keys_that_differ_from_the_default_and_in_its_order(name):
     assert is_minimal(name, FOLDER)
 
 
 @pytest.fixture
 def own(tmp_path):
-    """A folder with the default and a recipe: own(text) writes it."""
+    """A function that writes a recipe to a folder with all recipes, and returns the folder."""
     folder = tmp_path / "recipes"
     shutil.copytree(FOLDER, folder)
 
@@ -170,7 +170,7 @@ def own(tmp_path):
         ("clean: {bandpass: {order: 4, low: 25, high: 500}}", True),
     ],
 )
-def test_a_recipe_that_repeats_the_default_or_has_another_order_is_noticed(own, text, minimal):
+def test_a_recipe_that_repeats_the_default_or_has_another_order_is_found(own, text, minimal):
     assert is_minimal("own", own(text)) is minimal
 
 
@@ -208,7 +208,7 @@ def test_characteristic_values_of_a_recipe(name):
 def test_the_params_yaml_of_a_recipe_has_its_head_and_all_comments_of_the_default(name):
     text, default = (recipes.complete(n, FOLDER) for n in (name, "default"))
     head = recipes.head(name, FOLDER)
-    assert text.startswith(f"{head}\n# Every number") and len(head.splitlines()) > 3
+    assert text.startswith(f"{head}\n# Every parameter") and len(head.splitlines()) > 3
     comments = [line.partition("#")[2] for line in default.splitlines()]
     assert [line.partition("#")[2] for line in text.removeprefix(head).splitlines() if "#" in line] == [
         comment for comment in comments if comment
@@ -221,12 +221,12 @@ def test_the_params_yaml_of_a_recipe_has_its_head_and_all_comments_of_the_defaul
     assert text.count("\n\n") == default.count("\n\n") + 1
 
 
-def test_comments_and_blank_lines_in_a_recipe_stay_there(own):
+def test_comments_and_blank_lines_in_a_recipe_are_not_copied(own):
     text = (
         "# Mine\n\ntrain:\n  lr: 0.00002  # low\n\n  model:  # wide\n    name: cnn\n    width: 9  # why\n\n\n"
     )
     written = recipes.complete("own", own(text + "evaluate:\n  # fewer\n  draws: 3\n"))
-    assert written.startswith("# Mine\n\n# Every number")
+    assert written.startswith("# Mine\n\n# Every parameter")
     assert "\n  lr: 0.00002\n" in written and "    width: 9\n  freeze: 0   " in written
     assert not {"# low", "# wide", "# why", "# fewer"} & {line.strip() for line in written.splitlines()}
     assert "\n\n\n" not in written and "\n  draws: 3                  # of the bootstrap" in written
@@ -272,21 +272,21 @@ def test_an_error_in_a_recipe_names_its_file_and_the_key_in_one_line(own, text, 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_runs_from_download_to_evaluate(name, data, run):
     content = recipe(name, data)
-    run(content, *whole(content))
+    run(content, *list_stages(content))
     summary, details = (json.loads(Path(f"metrics/{n}.json").read_text()) for n in ("summary", "details"))
     is_unknown = name == "pascal_vgg16"  # its set A does not name the persons
     assert details["protocol"]["leaky"] is summary["leaky"] is is_unknown
     assert details["protocol"]["flaws"] == ("data set" if is_unknown else "none")
-    level, found = details["level"], pd.read_csv("metrics/runs.csv").set_index("level")
+    level, runs = details["level"], pd.read_csv("metrics/runs.csv").set_index("level")
     assert level == content["evaluate"]["level"]
-    assert found.loc[level, "uar"] == pytest.approx(summary["uar"])
-    assert found["accuracy"].between(0, 1).all() and set(found.index) >= {level, "patient"}
-    assert found.loc["patient", "n_units"] == details["data"]["patients"] > 7
+    assert runs.loc[level, "uar"] == pytest.approx(summary["uar"])
+    assert runs["accuracy"].between(0, 1).all() and set(runs.index) >= {level, "patient"}
+    assert runs.loc["patient", "n_units"] == details["data"]["patients"] > 7
 
 
-def test_no_picture_of_data_that_may_not_be_passed_on_is_drawn(data, run):
+def test_no_picture_is_drawn_of_data_that_may_not_be_shared(data, run):
     content = recipe("bmd_hs_cnn", data)
-    run(content, *whole(content))
+    run(content, *list_stages(content))
     for name in ("gallery", "errors"):
         assert Image.open(f"plots/{name}.png").size[1] < 60  # a line of text
 
@@ -294,7 +294,7 @@ def test_no_picture_of_data_that_may_not_be_passed_on_is_drawn(data, run):
 @pytest.mark.parametrize("changes", ABLATIONS.values(), ids=ABLATIONS)
 def test_the_ablations_of_the_site_transformer_run(changes, data, run):
     content = recipe("circor_m2d_transformer", data, changes)
-    run(content, *whole(content))
+    run(content, *list_stages(content))
     predictions = pd.read_parquet("data/predictions/run_0.murmur_predictions.parquet")
     assert set(predictions["level"]) == {"patient"}
     assert predictions.query("role == 'test'")["unit_id"].is_unique
@@ -307,7 +307,7 @@ def test_m2d_is_fine_tuned_with_some_of_its_layers_frozen(data, run):
     changes = {"embed.models": [], "train.features": "mel", "train.model": model, "train.freeze": 20}
     more = {"train.augment.frequency_masks": 0, "train.distillation": 0.0}
     content = recipe("circor_m2d_transformer", data, changes | more)
-    run(content, *whole(content))
+    run(content, *list_stages(content))
     before = torch.load(weights, weights_only=False)["model"]
     after = load_file("models/run_0.murmur_weights/fold_0.safetensors")
     blocks = [torch.equal(before[f"blocks.{k}.attn.qkv.weight"], _block(after, k)) for k in range(12)]
@@ -320,20 +320,20 @@ def _block(weights, k):
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_the_published_protocol_is_a_change_of_keys_and_is_marked_leaky(name, data, run):
-    honest = recipe(name, data)
-    published = {k: v for k, v in honest["published"].items() if k != "mel.fill"}
+def test_the_published_protocol_is_a_change_of_parameters_and_leaks(name, data, run):
+    corrected = recipe(name, data)
+    published = {k: v for k, v in corrected["published"].items() if k != "mel.fill"}
     content = recipe(name, data, published)
     run(content, "download", "duplicates", "clean", "segment", "split")
     shared = pd.read_csv("metrics/audit.csv").filter(like="shared_").to_numpy().sum()
-    marks = content["split"]["validate_on"] == "test" or bool(content["segment"]["first_of"])
-    assert shared > 0 or marks
+    is_marked = content["split"]["validate_on"] == "test" or bool(content["segment"]["first_of"])
+    assert shared > 0 or is_marked
     assert (shared > 0) == (content["split"]["group_by"] == "segment")
 
 
 def test_validating_on_the_test_part_is_marked_leaky_in_the_summary(data, run):
     content = recipe("circor_bilstm", data, {"split.validate_on": "test"})
-    run(content, *whole(content))
+    run(content, *list_stages(content))
     protocol = json.loads(Path("metrics/details.json").read_text())["protocol"]
     assert protocol["leaky"] is True and protocol["flaws"] == "validate_on"
     assert protocol["shared_persons"] == 0

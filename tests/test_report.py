@@ -17,8 +17,8 @@ from murmur.commands import cli
 from murmur.errors import MurmurError
 from murmur.evaluation import scores
 from murmur.reporting import cards, report, spectrograms
-from murmur.tables.csv_input import TEXT_COLUMNS
-from murmur.tables.csv_output import write_csv
+from murmur.tables.csv_reader import TEXT_COLUMNS
+from murmur.tables.csv_writer import write_csv
 from tests import made
 from tests.test_cards import (
     AUDIT,

@@ -1,4 +1,4 @@
-"""Tables and files are whole and as declared, or they are not there."""
+"""Tables and files are complete and match their schema, or do not exist."""
 
 import os
 from dataclasses import fields
@@ -11,8 +11,8 @@ import pytest
 from murmur import files
 from murmur.errors import MurmurError, explain_os_error
 from murmur.tables import parquet
-from murmur.tables.csv_input import read_csv
-from murmur.tables.csv_output import write_csv
+from murmur.tables.csv_reader import read_csv
+from murmur.tables.csv_writer import write_csv
 from murmur.tables.folds import FOLDS
 from murmur.tables.left_out import LEFT_OUT
 from murmur.tables.predictions import TrainingNote, predictions_schema, read_note
@@ -20,7 +20,7 @@ from murmur.tables.recordings import Card, check_recordings, read_card
 from murmur.tables.signals import SIGNALS
 
 FRAME = pd.DataFrame({"recording_id": ["a", "b"], "offset": [0, 5], "n_samples": [5, 7]})
-CARD = Card("circor", "murmur", ("Present", "Absent"), ("Present",), (5.0, 1.0), "who", "ODC-By")
+CARD = Card("circor", "murmur", ("Present", "Absent"), ("Present",), (5.0, 1.0), "persons", "ODC-By")
 NOTE = TrainingNote("cpu", "float32", {"torch": "2"})
 
 
@@ -29,20 +29,20 @@ def path(tmp_path):
     return tmp_path / "deep" / "signals.parquet"
 
 
-def there(path):
+def list_files(path):
     return [p.name for p in path.parent.iterdir()] if path.parent.exists() else []
 
 
-def test_round_trip(path):
+def test_a_table_is_read_as_it_was_written(path):
     parquet.write(FRAME[["n_samples", "offset", "recording_id"]], path, SIGNALS)
     pd.testing.assert_frame_equal(parquet.read(path, SIGNALS), FRAME, check_dtype=False)
-    assert there(path) == ["signals.parquet"]
-    nothing = pd.DataFrame(columns=LEFT_OUT.names, dtype=str)
-    parquet.write(nothing, path, LEFT_OUT)
+    assert list_files(path) == ["signals.parquet"]
+    empty = pd.DataFrame(columns=LEFT_OUT.names, dtype=str)
+    parquet.write(empty, path, LEFT_OUT)
     assert len(parquet.read(path, LEFT_OUT)) == 0
 
 
-def test_nullable_columns_and_predictions_round_trip(path):
+def test_null_values_and_predictions_are_read_as_they_were_written(path):
     folds = pd.DataFrame(
         {"run": [0, 0], "fold": [0, 1], "recording_id": ["a", "b"], "role": ["train", "test"]}
     )
@@ -59,7 +59,7 @@ def test_nullable_columns_and_predictions_round_trip(path):
 
 
 @pytest.mark.parametrize(
-    "frame, words",
+    "frame, message",
     [
         (FRAME.drop(columns="offset"), "column offset is missing"),
         (FRAME.assign(extra=1), "unknown column extra; known are recording_id, offset, n_samples"),
@@ -71,13 +71,13 @@ def test_nullable_columns_and_predictions_round_trip(path):
     ],
     ids=["missing", "unknown", "null", "nan", "text", "fraction", "number"],
 )
-def test_what_is_not_as_declared_is_not_written(path, frame, words):
-    with pytest.raises(MurmurError, match=rf"^{path}: .*{words}"):
+def test_a_table_that_does_not_match_its_schema_is_not_written(path, frame, message):
+    with pytest.raises(MurmurError, match=rf"^{path}: .*{message}"):
         parquet.write(frame, path, SIGNALS)
-    assert there(path) == []
+    assert list_files(path) == []
 
 
-def test_what_is_not_as_declared_is_not_read(path):
+def test_a_table_that_does_not_match_its_schema_is_not_read(path):
     with pytest.raises(MurmurError, match=rf"^{path}: cannot be read .*; run its stage again: dvc repro"):
         parquet.read(path, SIGNALS)
     path.parent.mkdir()
@@ -90,50 +90,50 @@ def test_what_is_not_as_declared_is_not_read(path):
         FRAME.astype({"offset": "float"}),
         FRAME,
     ):
-        columns.to_parquet(path, index=False)  # the last: nulls are not forbidden
+        columns.to_parquet(path, index=False)  # in the last one all columns are nullable
         with pytest.raises(MurmurError, match=rf"^{path}: not the columns expected: \w+ \(.*; run its stage"):
             parquet.read(path, SIGNALS)
     parquet.write(FRAME, path, SIGNALS)
-    whole = path.read_bytes()
-    path.write_bytes(whole[: len(whole) // 2])
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
     with pytest.raises(MurmurError, match=rf"^{path}: cannot be read"):
         parquet.read(path, SIGNALS)
 
 
-def test_card_and_note_travel_with_the_table(path):
+def test_card_and_note_are_in_the_metadata_of_a_table(path):
     parquet.write(FRAME, path, SIGNALS, CARD)
     assert read_card(path) == CARD
     assert all(type(getattr(read_card(path), f.name)) is type(getattr(CARD, f.name)) for f in fields(CARD))
     parquet.write(FRAME, path, SIGNALS, NOTE)
     assert read_note(path) == NOTE
     parquet.write(FRAME, path, SIGNALS)
-    for read in (read_card, read_note):
+    for read_one in (read_card, read_note):
         with pytest.raises(MurmurError, match=rf"^{path}: no note in its metadata; run the stage"):
-            read(path)
+            read_one(path)
 
 
-def test_the_same_table_is_the_same_bytes(path):
+def test_the_same_table_gives_the_same_bytes(path):
     parquet.write(FRAME, path, SIGNALS, CARD)
-    once = path.read_bytes()
+    first = path.read_bytes()
     parquet.write(FRAME.copy(), path, SIGNALS, CARD)
-    assert path.read_bytes() == once
+    assert path.read_bytes() == first
 
 
-def test_an_interrupted_write_keeps_what_was_there(path, monkeypatch):
+def test_an_interrupted_write_keeps_the_earlier_file(path, monkeypatch):
     parquet.write(FRAME, path, SIGNALS)
     before = path.read_bytes()
 
-    def half(table, where):
-        where.write_bytes(before[:20])
+    def write_some(table, part):
+        part.write_bytes(before[:20])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(parquet.pq, "write_table", half)
+    monkeypatch.setattr(parquet.pq, "write_table", write_some)
     with pytest.raises(KeyboardInterrupt):
         parquet.write(FRAME[:1], path, SIGNALS)
-    assert path.read_bytes() == before and there(path) == ["signals.parquet"]
+    assert path.read_bytes() == before and list_files(path) == ["signals.parquet"]
 
 
-def test_csv_for_people(tmp_path):
+def test_numbers_in_a_csv_have_six_digits_and_undefined_ones_are_empty(tmp_path):
     path = tmp_path / "plots/a.csv"
     write_csv(pd.DataFrame({"x": [1 / 3, np.nan], "y": ["ä", "b"]}), path)
     assert path.read_bytes() == "x,y\n0.333333,ä\n,b\n".encode()
@@ -141,31 +141,31 @@ def test_csv_for_people(tmp_path):
 
 @pytest.mark.parametrize("old", [True, False])
 @pytest.mark.parametrize("folder", [True, False])
-def test_beside_is_whole_or_nothing(tmp_path, folder, old):
+def test_a_file_or_folder_is_written_completely_or_not_at_all(tmp_path, folder, old):
     out = tmp_path / "deep" / "out"
 
-    def fill(where, words):
+    def fill(part, text):
         if folder:
-            where.mkdir()
-        (where / f"{words}.txt" if folder else where).write_text(words)
+            part.mkdir()
+        (part / f"{text}.txt" if folder else part).write_text(text)
 
-    def now():
+    def read():
         return sorted(p.name if folder else p.read_text() for p in (out.iterdir() if folder else [out]))
 
     if old:
         with files.atomic_write(out) as part:
             fill(part, "old")
-    stale = out.with_name("out.4194305.part")  # of a process that was killed: no number is as large
+    stale = out.with_name("out.4194305.part")  # of a killed process: above the largest process number
     stale.parent.mkdir(exist_ok=True)
     fill(stale, "stale")
     with pytest.raises(ZeroDivisionError), files.atomic_write(out) as part:
         fill(part, "half")
         1 / 0  # noqa: B018
-    assert there(out) == (["out"] if old else [])
-    assert not old or now() == (["old.txt"] if folder else ["old"])
+    assert list_files(out) == (["out"] if old else [])
+    assert not old or read() == (["old.txt"] if folder else ["old"])
     with files.atomic_write(out) as part:
         fill(part, "new")
-    assert there(out) == ["out"] and now() == (["new.txt"] if folder else ["new"])
+    assert list_files(out) == ["out"] and read() == (["new.txt"] if folder else ["new"])
 
 
 NAMES = [
@@ -186,13 +186,13 @@ NAMES = [
 ]
 
 
-def test_names_in_a_csv_stay_text_and_figures_are_numbers(tmp_path):
+def test_names_in_a_csv_stay_text_and_results_are_numbers(tmp_path):
     frame = pd.DataFrame({"item": NAMES, "actual": NAMES[::-1], "run": range(len(NAMES)), "uar": 0.5})
     frame.loc[3, "uar"] = np.nan
     write_csv(frame, tmp_path / "x.csv")
-    found = read_csv(tmp_path / "x.csv")
-    assert found["item"].tolist() == NAMES and found["actual"].tolist() == NAMES[::-1]
-    assert found["run"].dtype == "int64" and found["uar"].dtype == float and found["uar"].isna().sum() == 1
+    table = read_csv(tmp_path / "x.csv")
+    assert table["item"].tolist() == NAMES and table["actual"].tolist() == NAMES[::-1]
+    assert table["run"].dtype == "int64" and table["uar"].dtype == float and table["uar"].isna().sum() == 1
 
 
 @pytest.mark.parametrize(
@@ -210,18 +210,18 @@ def test_names_in_a_csv_stay_text_and_figures_are_numbers(tmp_path):
         ("run,uar\n0," + "1" * 100_000 + "x\n", "x.csv: row 2, column uar: '1{100}…' is not a number"),
         ("run,uar\n0,1,2\n", "x.csv: a row has too many fields"),
         ("run,uar\n0,1\n0,1,2\n", "x.csv: cannot be read as CSV"),
-        ("run\n0\n", "x.csv: no column uar; make it anew"),
+        ("run\n0\n", "x.csv: no column uar; make it again"),
         ("", "x.csv: cannot be read as CSV"),
         ("run,uar\n0,\xff\n", "x.csv: cannot be read"),
     ],
 )
-def test_a_word_among_the_numbers_is_named_with_its_row_and_column(tmp_path, text, message):
+def test_a_cell_that_is_not_a_number_is_named_with_its_row_and_column(tmp_path, text, message):
     (tmp_path / "x.csv").write_bytes(text.encode("latin-1"))
     with pytest.raises(MurmurError, match=message):
         read_csv(tmp_path / "x.csv", ["uar"])
 
 
-def test_two_processes_that_write_one_file_do_not_touch_what_the_other_writes(tmp_path):
+def test_two_processes_can_write_the_same_file(tmp_path):
     out, other = tmp_path / "out", tmp_path / f"out.{os.getppid()}.part"
     other.write_text("another process's")
     with files.atomic_write(out) as part:
@@ -231,19 +231,19 @@ def test_two_processes_that_write_one_file_do_not_touch_what_the_other_writes(tm
 
 
 @pytest.mark.parametrize("name", ["", ".", "/"])
-def test_what_is_no_name(name):
+def test_a_path_without_a_name_is_refused(name):
     with pytest.raises(MurmurError, match="is not the name of a file"):
         files.write_text(name, "text")
 
 
-def test_a_folder_where_a_file_is_written(tmp_path):
+def test_a_file_does_not_replace_a_folder(tmp_path):
     (tmp_path / "out").mkdir()
     with pytest.raises(OSError) as caught:
         files.write_text(tmp_path / "out", "text")
     assert (
         explain_os_error(caught.value) == f"{tmp_path}/out: Is a directory; a file is expected, not a folder"
     )
-    assert there(tmp_path / "out") == ["out"]
+    assert list_files(tmp_path / "out") == ["out"]
 
 
 @pytest.mark.parametrize("where", ["/dev/null", "/dev/stdout", "/proc/self/fd/1", "pipe"])
@@ -257,7 +257,7 @@ def test_a_device_or_pipe_is_never_replaced(tmp_path, where):
     assert os.lstat(tmp_path / where).st_mode == before.st_mode
 
 
-def test_a_full_disk_names_the_file_and_leaves_nothing(tmp_path):
+def test_the_error_of_a_full_disk_names_the_file_and_no_part_of_it_is_left(tmp_path):
     with pytest.raises(OSError) as caught, files.atomic_write(tmp_path / "out") as part:
         part.write_text("half")
         with open("/dev/full", "w") as full:
@@ -270,7 +270,7 @@ def test_a_full_disk_names_the_file_and_leaves_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["x" * 300, "/".join(["y" * 200] * 25)])
-def test_a_name_that_is_too_long_is_told_in_short(tmp_path, name):
+def test_the_error_for_a_name_that_is_too_long_shortens_it(tmp_path, name):
     with pytest.raises(OSError) as caught:
         files.write_text(tmp_path / name, "text")
     assert len(explain_os_error(caught.value)) < 400
@@ -279,35 +279,37 @@ def test_a_name_that_is_too_long_is_told_in_short(tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    "frame, words",
+    "frame, message",
     [
         (FRAME[:0], "it has no row"),
         (FRAME.assign(recording_id="a"), "row 1 has the recording_id of another row"),
         (FRAME.assign(offset=[0, -5]), "column offset is below 0 in row 1"),
     ],
 )
-def test_rows_that_no_stage_writes(path, frame, words):
+def test_rows_that_no_stage_can_have_written_are_refused(path, frame, message):
     parquet.write(frame, path, SIGNALS)
-    with pytest.raises(MurmurError, match=f"signals.parquet: {words}; run its stage again: dvc repro"):
+    with pytest.raises(MurmurError, match=f"signals.parquet: {message}; run its stage again: dvc repro"):
         parquet.read(path, SIGNALS)
 
 
 @pytest.mark.parametrize("note", ["{", "[1]", '{"dataset": "x", "new": 1}', '{"dataset": "x"}'])
-def test_a_note_of_another_version(path, note):
+def test_metadata_of_another_version_are_refused(path, note):
     parquet.write(FRAME, path, SIGNALS)
     pq.write_table(pq.read_table(path).replace_schema_metadata({"murmur": note}), path)
-    for read in (read_card, read_note):
-        with pytest.raises(MurmurError, match=r"signals.parquet: the note in it is of another version"):
-            read(path)
+    for read_one in (read_card, read_note):
+        with pytest.raises(
+            MurmurError, match=r"signals.parquet: the note in its metadata is of another version"
+        ):
+            read_one(path)
 
 
-def test_a_table_of_figures_that_must_have_rows(tmp_path):
+def test_an_empty_csv_is_refused_if_it_must_have_rows(tmp_path):
     (tmp_path / "t.csv").write_text("run,uar\n")
     with pytest.raises(MurmurError, match=r"t\.csv: it has no row; make it again: dvc repro"):
         read_csv(tmp_path / "t.csv", ["uar"], may_be_empty=False)
 
 
-def test_tables_of_two_runs(path):
+def test_recordings_that_another_table_does_not_have_are_refused(path):
     with pytest.raises(MurmurError, match=r"one: recording b is not in other; they are of two runs"):
         check_recordings(FRAME, FRAME[:1], "one", "other")
     check_recordings(FRAME[:1], FRAME, "one", "other")

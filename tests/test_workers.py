@@ -1,4 +1,4 @@
-"""Threads work in order, stop at the first error and leave nothing running."""
+"""Threads give results in order, stop at the first error and leave nothing running."""
 
 import math
 import threading
@@ -10,10 +10,10 @@ from murmur import workers
 from murmur.errors import MurmurError
 
 
-def fail_at(bad, done):
+def fail_at(failing, done):
     def work(k):
         time.sleep(0.01)
-        if k == bad:
+        if k == failing:
             raise MurmurError(f"item {k}")
         done.append(k)
         return -k
@@ -29,16 +29,18 @@ def test_results_keep_their_order(run, monkeypatch):
 
 
 @pytest.mark.parametrize("run", [workers.map_threads, workers.stream_threads])
-def test_the_first_error_ends_the_work_and_the_bar(run, monkeypatch):
+def test_the_first_error_ends_all_threads(run, monkeypatch):
     monkeypatch.setenv("MURMUR_WORKERS", "2")
     done, before = [], threading.active_count()
     with pytest.raises(MurmurError, match="item 5") as caught:
         list(run(fail_at(5, done), range(200), "working"))
-    assert threading.active_count() <= before and caught.value, "while the error is kept, no thread is"
+    assert threading.active_count() <= before and caught.value, (
+        "no thread is left, also while the error is referenced"
+    )
     assert set(range(5)) <= set(done) and len(done) < 30
 
 
-def test_a_stream_runs_little_ahead(monkeypatch):
+def test_few_items_are_computed_in_advance(monkeypatch):
     monkeypatch.setenv("MURMUR_WORKERS", "2")
     done = []
     results = workers.stream_threads(fail_at(None, done), range(100), "working")
@@ -50,14 +52,14 @@ def test_a_stream_runs_little_ahead(monkeypatch):
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "two", "1.5", "", "²", "٣", "1000", "9" * 5000])
-def test_a_wrong_number_of_workers_is_told(monkeypatch, value):
+def test_a_wrong_number_of_workers_is_refused(monkeypatch, value):
     monkeypatch.setenv("MURMUR_WORKERS", value)
     with pytest.raises(MurmurError, match="MURMUR_WORKERS: expected a number of workers"):
         workers.count_workers()
 
 
 @pytest.mark.parametrize(
-    "own, files, cpus",
+    "membership, files, cpus",
     [
         ("0::/", {"cpu.max": "max 100000"}, math.inf),
         ("0::/", {"cpu.max": "250000 100000"}, 2.5),
@@ -76,8 +78,8 @@ def test_a_wrong_number_of_workers_is_told(monkeypatch, value):
         ("4:cpuset:/", {"cpuset/cpu.cfs_quota_us": "1", "cpuset/cpu.cfs_period_us": "1"}, math.inf),
     ],
 )
-def test_a_quota_of_cpus(tmp_path, own, files, cpus):
-    (tmp_path / "cgroup").write_text(own + "\n")
+def test_the_smallest_quota_of_the_control_groups_counts(tmp_path, membership, files, cpus):
+    (tmp_path / "cgroup").write_text(membership + "\n")
     for name, text in files.items():
         (tmp_path / "groups" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "groups" / name).write_text(text + "\n")
@@ -86,7 +88,7 @@ def test_a_quota_of_cpus(tmp_path, own, files, cpus):
 
 
 @pytest.mark.parametrize("quota, n", [(math.inf, 4), (2.9, 2), (0.1, 1), (64.0, 4)])
-def test_as_many_workers_as_affinity_and_quota_allow(monkeypatch, quota, n):
+def test_there_are_as_many_workers_as_affinity_and_quota_allow(monkeypatch, quota, n):
     monkeypatch.delenv("MURMUR_WORKERS", raising=False)
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(4)))
     monkeypatch.setattr(workers, "cpu_quota", lambda: quota)

@@ -1,4 +1,4 @@
-"""The one exception for what a user can mend, and how a stage says it."""
+"""The exception for errors that the user can fix, and how a stage or command reports it."""
 
 import errno
 import io
@@ -23,25 +23,40 @@ REMEDIES = {
     errno.ENOTDIR: "a folder is expected, not a file",
     errno.EMFILE: "raise the number of open files (ulimit -n), or set MURMUR_WORKERS to fewer workers",
 }
-LINES = "\n"
-LOCAL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE}  # no file's fault
+# errors of the computer, which no other file would avoid
+LOCAL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE}
 MEMORY = "the memory is not enough ({}); set MURMUR_WORKERS to fewer workers, or a smaller batch or data set"
 
 
 class MurmurError(Exception):
-    """Something the user can mend: the message names the file, key or row, and what to do."""
+    """An error that the user can fix: its message names the file, key or row, and what to do."""
 
 
-def escape_unprintable(text: str, keep: str = "") -> str:
-    """A text with what cannot be printed, such as the commands of a terminal, as escapes."""
-    return "".join(c if c.isprintable() or c in keep else repr(c)[1:-1] for c in text)
+def escape_unprintable(text: str, *, lines: bool = False) -> str:
+    """Replace unprintable characters, such as control sequences of a terminal, by escape sequences.
+
+    Parameters
+    ----------
+    text : str
+        Any text.
+    lines : bool
+        Keep line breaks.
+    """
+    printable = "\n" if lines else ""
+    return "".join(c if c.isprintable() or c in printable else repr(c)[1:-1] for c in text)
 
 
 def run_stage(main: Callable[[], object]) -> None:
-    """Run a stage or a command; what a user can fix becomes one plain message and exit status 1.
+    """Run the main function of a stage or command, and report errors that the user can fix in one message.
 
-    That is a MurmurError, an error of the operating system (disk full, permissions, names too long) or a
-    lack of memory. What the output cannot encode is printed as an escape.
+    These errors end the process with status 1: a MurmurError, an error of the operating system (disk full,
+    permissions, names too long) or a lack of memory. All other errors are raised, with their traceback.
+    Characters that the output cannot encode are printed as escape sequences.
+
+    Parameters
+    ----------
+    main : callable
+        Called without arguments.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -53,28 +68,36 @@ def run_stage(main: Callable[[], object]) -> None:
         finally:
             if sys.stdout:
                 sys.stdout.flush()
-    except MurmurError as error:
-        sys.exit(f"error: {escape_unprintable(str(error), keep=LINES)}")
-    except KeyboardInterrupt:
-        sys.exit("error: interrupted")
-    except BrokenPipeError:  # the reader of the output has ended, as `head` does
+    except BrokenPipeError:  # the process that reads the output has ended, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except OSError as error:
-        sys.exit(f"error: {escape_unprintable(explain_os_error(error), keep=LINES)}")
-    except (MemoryError, RuntimeError) as error:
-        if isinstance(error, MemoryError) or "memory" in str(error).lower():
-            sys.exit(f"error: {MEMORY.format(shorten(str(error), 200) or 'MemoryError')}")
-        raise
+    except (MurmurError, KeyboardInterrupt, OSError, MemoryError, RuntimeError) as error:
+        message = _describe(error)
+        if message is None:
+            raise
+        sys.exit(f"error: {escape_unprintable(message, lines=True)}")
+
+
+def _describe(error: BaseException) -> str | None:
+    """Return the message for an error that the user can fix, None for other errors."""
+    if isinstance(error, MurmurError):
+        return str(error)
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    if isinstance(error, OSError):
+        return explain_os_error(error)
+    if isinstance(error, MemoryError) or "memory" in str(error).lower():  # torch raises a RuntimeError
+        return MEMORY.format(shorten(str(error), 200) or "MemoryError")
+    return None
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an error's message, or the name of its class."""
+    """Return the first line of an error's message, or the name of its class if it has no message."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def explain_os_error(error: OSError) -> str:
-    """An error of the operating system in one line: the file, what is wrong, what to do."""
+    """Describe an error of the operating system in one line: the file, what is wrong, what to do."""
     if error.errno is None:
         return shorten(str(error), 500)
     name = re.sub(r"\.\d+\.part\b", "", str(error.filename2 or error.filename or "output"))
@@ -85,7 +108,7 @@ def explain_os_error(error: OSError) -> str:
 
 @contextmanager
 def add_path(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Let an error of the operating system that names no file, such as a full disk, name `path`."""
+    """Add `path` to an error of the operating system that names no file, such as a full disk."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Outputs that are either whole or absent."""
+"""Writing files and folders completely or not at all."""
 
 import glob
 import os
@@ -12,21 +12,26 @@ from murmur.errors import MurmurError, add_path
 
 @contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary name beside `path`; it is renamed to `path` only if the block succeeds.
+    """Yield a temporary path beside `path`, and rename it to `path` at the end of the block.
 
-    Works for a file and for a folder. Whatever an error leaves under the temporary name is removed,
-    so that no output is ever half written.
+    If the block raises an error, the temporary file or folder is removed and `path` stays as it was.
+
+    Parameters
+    ----------
+    path : path-like
+        A file or a folder; its parent folders are made. The block decides which by what it writes.
+
+    Raises
+    ------
+    MurmurError
+        If `path` is not the name of a file, or is a device or a pipe.
     """
     path = Path(path)
-    if not path.name:
-        raise MurmurError(f"{str(path)!r}: is not the name of a file")
-    special = path.parent.resolve() == Path("/dev") or path.parent.resolve().is_relative_to("/proc")
-    if special or (path.exists() and not (path.is_file() or path.is_dir())):
-        raise MurmurError(f"{path}: is a device or a pipe, not an ordinary file; name a file")
+    _check_is_ordinary(path)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     with add_path(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_left_behind(path)
+        _remove_unfinished(path)
         try:
             yield part
             if part.is_dir():
@@ -36,8 +41,16 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
             remove(part)
 
 
-def _remove_left_behind(path: Path) -> None:
-    """Delete what killed processes left of `path`; another process may be writing it at this moment."""
+def _check_is_ordinary(path: Path) -> None:
+    if not path.name:
+        raise MurmurError(f"{str(path)!r}: is not the name of a file")
+    special = path.parent.resolve() == Path("/dev") or path.parent.resolve().is_relative_to("/proc")
+    if special or (path.exists() and not (path.is_file() or path.is_dir())):
+        raise MurmurError(f"{path}: is a device or a pipe, not an ordinary file; name a file")
+
+
+def _remove_unfinished(path: Path) -> None:
+    """Delete temporary files of `path` whose process has ended; a running process may still be writing."""
     for part in path.parent.glob(f"{glob.escape(path.name)}.*.part"):
         pid = part.name.removesuffix(".part").rpartition(".")[2]
         if pid.isdecimal() and (int(pid) == os.getpid() or not _is_running(int(pid))):
@@ -46,22 +59,22 @@ def _remove_left_behind(path: Path) -> None:
 
 def _is_running(pid: int) -> bool:
     try:
-        os.kill(pid, 0)  # sends nothing
+        os.kill(pid, 0)  # sends no signal, only checks
     except (ProcessLookupError, OverflowError):
         return False
-    except OSError:  # of another user
+    except OSError:  # a process of another user
         return True
     return True
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write a text as UTF-8, the same bytes on every system; it is whole or absent."""
+    """Write a text file completely or not at all: UTF-8, and the same line ends on every system."""
     with atomic_write(path) as part:
         part.write_text(text, encoding="utf-8", newline="\n")
 
 
 def remove(path: Path) -> None:
-    """Delete a file or a folder, if it is there."""
+    """Delete a file or a folder, if it exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

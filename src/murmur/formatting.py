@@ -1,4 +1,4 @@
-"""Figures and tables as text, for a terminal and in Markdown."""
+"""Numbers and tables as text, for a terminal and in Markdown."""
 
 import math
 import re
@@ -7,55 +7,76 @@ from typing import Any
 
 Rows = Sequence[Sequence[str]]
 INTERVAL_NOTE = (
-    "The intervals take the trained models and what was chosen for them on other parts (epoch, temperature, "
-    "class weights, threshold) as given: the variation of these choices is not in them."
+    "The intervals take the trained models as fixed, and also what was chosen for them on other parts of the "
+    "data (epoch, temperature, class weights, threshold): the variation of these choices is not included."
 )
 
 
-def format_figure(value: float | None, sign: str = "") -> str:
-    """A figure with three digits after the point, a dash where it is undefined."""
-    return f"{value:{sign}.3f}" if value is not None and math.isfinite(value) else "-"
+def format_figure(value: float | None, sign: str = "", *, undefined: str = "-") -> str:
+    """Format a number with three digits after the point.
+
+    Parameters
+    ----------
+    value : float or None
+        The number; None, nan and infinity are undefined.
+    sign : str
+        ``"+"`` writes the sign of positive numbers too.
+    undefined : str
+        The text for an undefined number.
+    """
+    return f"{value:{sign}.3f}" if value is not None and math.isfinite(value) else undefined
 
 
-def format_interval(row: Mapping[str, float | None]) -> str:
-    """`low` to `high` of a figure, a dash where there is no interval."""
-    return (
-        "-"
-        if format_figure(row["low"]) == "-"
-        else f"{format_figure(row['low'])}-{format_figure(row['high'])}"
-    )
+def format_interval(row: Mapping[str, float | None], *, undefined: str = "-") -> str:
+    """Format the confidence interval of a figure as ``low-high``.
+
+    Parameters
+    ----------
+    row : mapping
+        With the keys `low` and `high`.
+    undefined : str
+        The text where one of them is undefined.
+    """
+    bounds = [format_figure(row[key], undefined="") for key in ("low", "high")]
+    return "-".join(bounds) if all(bounds) else undefined
 
 
 def join_sorted(items: Iterable[Any]) -> str:
-    """The items, sorted, with commas between them."""
+    """Join the sorted items with commas."""
     return ", ".join(str(item) for item in sorted(items))
 
 
 def format_table(rows: Rows) -> str:
-    """A table for a terminal, its head first."""
+    """Format rows of text as a table for a terminal; the first row is the header."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
     return "\n".join(line.rstrip() for line in lines)
 
 
 def escape_markdown(text: str) -> str:
-    """A text for Markdown in which names of the data are neither HTML nor links nor images."""
+    """Escape a text for Markdown, so that names in the data become neither HTML nor links nor images."""
     return re.sub(r"\](?=\()", r"\\]", re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text))
 
 
 def format_markdown(rows: Rows) -> str:
-    """A table in Markdown, its head first."""
+    """Format rows of text as a Markdown table; the first row is the header."""
     cells = [[escape_markdown(" ".join(cell.split())).replace("|", "\\|") for cell in row] for row in rows]
     lines = [cells[0], ["---"] * len(cells[0]), *cells[1:]]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def describe_resampling(details: Mapping[str, Any]) -> str:
-    """What the bootstrap resamples, with its number."""
+    """Describe what the bootstrap resamples, with the number of units.
+
+    Parameters
+    ----------
+    details : mapping
+        The content of metrics/details.json.
+    """
     counts, at_most = details["resampled"], "at most " * bool(details["data"].get("unknown_persons"))
     if counts["groups"] == counts["persons"]:
         return f"{at_most}{counts['persons']} persons"
     return (
-        f"{counts['groups']} groups of {at_most}{counts['persons']} persons (who share near-identical audio "
-        "are one group)"
+        f"{counts['groups']} groups of {at_most}{counts['persons']} persons "
+        "(persons with near-identical audio are one group)"
     )

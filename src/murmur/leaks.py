@@ -1,4 +1,4 @@
-"""Why the figures of an experiment are leaky, in words."""
+"""Sentences that explain why the figures of an experiment are leaky."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +13,7 @@ SHARED = {
 
 
 def describe_unknown_persons(n: int, recordings: int) -> str:
-    """What a data set that does not name its persons cannot show."""
+    """Explain what cannot be shown about `recordings` recordings if the persons of `n` are unknown."""
     return (
         f"the persons of {n} of {recordings} recordings are unknown: no split of these data can be shown to "
         "be free of leaks"
@@ -21,34 +21,60 @@ def describe_unknown_persons(n: int, recordings: int) -> str:
 
 
 def list_shared(protocol: Mapping[str, Any]) -> list[str]:
-    """What the worst folds' test parts share with the training, each with its number."""
-    return [f"{protocol[name]} {what}" for name, what in SHARED.items() if protocol.get(name)]
+    """List what the worst fold's test part shares with its training part, each with its number.
+
+    Parameters
+    ----------
+    protocol : mapping
+        The entry `protocol` of metrics/details.json.
+    """
+    return [f"{protocol[name]} {unit}" for name, unit in SHARED.items() if protocol.get(name)]
 
 
 def list_flaws(details: Mapping[str, Any]) -> list[str]:
-    """What makes the protocol leaky whatever the audit finds, a clause each; see `evaluate.protocol`."""
+    """List the flaws that make the protocol leaky, even if the audit of the folds finds none; a clause each.
+
+    Parameters
+    ----------
+    details : mapping
+        The content of metrics/details.json.
+
+    See Also
+    --------
+    murmur.evaluation.results.describe_protocol : finds the flaws.
+    """
     protocol, data = details["protocol"], details.get("data", {})
-    stops = protocol.get("stops", "none") != "none"
+    has_early_stopping = protocol.get("stops", "none") != "none"
+    unknown = data.get("unknown_persons")
     clauses = {
-        "validate_on": "the test part selects the epoch" + " and stops the training" * stops,
-        "data set": "the data set does not name who was recorded",
+        "validate_on": "the test part selects the epoch" + " and stops the training" * has_early_stopping,
+        "data set": (
+            describe_unknown_persons(unknown, data["recordings"])
+            if unknown
+            else "the data set does not name the recorded persons"
+        ),
         "first_of": "the label decides which segments are kept",
     }
-    if n := data.get("unknown_persons"):
-        clauses["data set"] = describe_unknown_persons(n, data["recordings"])
-    names = [name for name in protocol.get("flaws", "none").split(", ") if name != "none"]
-    return [clauses.get(name, name) for name in names]
+    return [clause for name, clause in clauses.items() if name in protocol.get("flaws", "none")]
 
 
 def describe_leak(details: Mapping[str, Any]) -> str:
-    """Why the figures of an experiment (metrics/details.json) are leaky; empty where they are not."""
+    """Explain why the figures of an experiment are leaky; an empty text if they are not.
+
+    Parameters
+    ----------
+    details : mapping
+        The content of metrics/details.json.
+    """
     if not details["protocol"]["leaky"]:
         return ""
-    found = list_shared(details["protocol"])
-    clauses = [f"the worst fold shares {', '.join(found)}"] * bool(found) + list_flaws(details)
+    shared = list_shared(details["protocol"])
+    clauses = [f"the worst fold shares {', '.join(shared)}"] if shared else []
+    clauses += list_flaws(details)
     return "; ".join(clauses) or "test and training parts share something, see metrics/audit.csv"
 
 
 def mark_leak(details: Mapping[str, Any]) -> str:
-    """The line that a table of leaky figures carries; empty where they are not leaky."""
-    return f"LEAKY, the figures may flatter: {why}." if (why := describe_leak(details)) else ""
+    """Return the warning for a table of leaky figures; an empty text if they are not leaky."""
+    reason = describe_leak(details)
+    return f"LEAKY, the figures may be too optimistic: {reason}." if reason else ""

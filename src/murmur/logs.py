@@ -1,4 +1,4 @@
-"""The library's log messages on the console: `note: …` for information, `warning: …` for warnings."""
+"""Printing the library's log messages: `note: …` for information, `warning: …` for warnings."""
 
 import logging
 import sys
@@ -6,7 +6,12 @@ from typing import Literal
 
 
 class Console(logging.Handler):
-    """Print each message to `sys.stdout` or `sys.stderr`, whichever object that is at the time."""
+    """Print each message to the current `sys.stdout` or `sys.stderr`, which may be replaced meanwhile.
+
+    Attributes
+    ----------
+    stream : {"stdout", "stderr"}
+    """
 
     def __init__(self, stream: Literal["stdout", "stderr"]) -> None:
         super().__init__(logging.INFO)
@@ -18,7 +23,7 @@ class Console(logging.Handler):
 
 
 def show(stream: Literal["stdout", "stderr"] = "stdout") -> None:
-    """Print the log messages of the library from now on."""
+    """Print the log messages of the library, from now on, to `stream`."""
     logger = logging.getLogger("murmur")
     logger.setLevel(logging.INFO)
     logger.handlers = [Console(stream)]

@@ -1,5 +1,9 @@
-"""How many cores work at once. No result depends on it: it is an environment variable, not a parameter."""
+"""The number of parallel workers, and work in threads.
 
+No result depends on the number: it is an environment variable, not a parameter.
+"""
+
+import logging
 import math
 import os
 import re
@@ -13,45 +17,59 @@ from rich.progress import track
 
 from murmur.errors import MurmurError
 
-A = TypeVar("A")
-B = TypeVar("B")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 def count_workers() -> int:
-    """MURMUR_WORKERS, or the cores this process may use: by its affinity and its control groups' quota."""
-    wanted = os.environ.get("MURMUR_WORKERS")
-    if wanted is None:
+    """Return MURMUR_WORKERS, or the number of cores that this process may use.
+
+    The cores are limited by the process's affinity and by the quota of its control groups.
+
+    Raises
+    ------
+    MurmurError
+        If MURMUR_WORKERS is not a number from 1 to 999.
+    """
+    value = os.environ.get("MURMUR_WORKERS")
+    if value is None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         return max(1, int(min(cores, cpu_quota())))
-    if not re.fullmatch("0*[1-9][0-9]{0,2}", wanted):
-        raise MurmurError(
-            f"MURMUR_WORKERS: expected a number of workers from 1 to 999, found {wanted[:40]!r}"
-        )
-    return int(wanted)
+    if not re.fullmatch("0*[1-9][0-9]{0,2}", value):
+        raise MurmurError(f"MURMUR_WORKERS: expected a number of workers from 1 to 999, found {value[:40]!r}")
+    return int(value)
 
 
-def cpu_quota(own: Path = Path("/proc/self/cgroup"), groups: Path = Path("/sys/fs/cgroup")) -> float:
-    """CPUs that this process's control groups (v1, v2), such as a container's, allow; inf: no limit.
+def cpu_quota(membership: Path = Path("/proc/self/cgroup"), mount: Path = Path("/sys/fs/cgroup")) -> float:
+    """Return the number of CPUs that the control groups of this process (a container, say) allow.
 
     Parameters
     ----------
-    own: the process's groups, a line `number:controllers:path` each. The quota of a parent holds too.
-    groups: where the groups are mounted.
+    membership : Path
+        The file that lists the control groups of the process, a line `number:controllers:path` each.
+    mount : Path
+        The folder in which the control groups (version 1 or 2) are mounted.
+
+    Returns
+    -------
+    float
+        The smallest quota of the groups and of their parents; infinity without a limit.
     """
     try:
-        lines = [line.split(":", 2) for line in own.read_text().splitlines()]
+        lines = [line.split(":", 2) for line in membership.read_text().splitlines()]
     except OSError:
         return math.inf
     quotas = [math.inf]
     for _, controllers, path in lines:
         if not controllers or "cpu" in controllers.split(","):
-            place = PurePosixPath(path.lstrip("/"))
-            mount = groups / "cpu" if controllers else groups
-            quotas += [_quota(mount / parent) for parent in (place, *place.parents)]
+            root = mount / "cpu" if controllers else mount
+            group = PurePosixPath(path.lstrip("/"))
+            quotas += [_read_quota(root / folder) for folder in (group, *group.parents)]
     return min(quotas)
 
 
-def _quota(group: Path) -> float:
+def _read_quota(group: Path) -> float:
+    """Return the number of CPUs that one control group allows."""
     try:
         if (group / "cpu.max").exists():
             quota, period = (group / "cpu.max").read_text().split()
@@ -60,29 +78,43 @@ def _quota(group: Path) -> float:
         cpus = int(quota) / int(period)
     except (OSError, ValueError, ZeroDivisionError):  # no such file, or `max`
         return math.inf
-    return cpus if cpus > 0 else math.inf  # v1 writes -1 for no limit
+    return cpus if cpus > 0 else math.inf  # version 1 writes -1 for no limit
 
 
-def map_threads(work: Callable[[A], B], items: Iterable[A], describe: str, n: int | None = None) -> list[B]:
-    """All results of `stream` at once."""
+def map_threads(
+    work: Callable[[Item], Result], items: Iterable[Item], describe: str, n: int | None = None
+) -> list[Result]:
+    """Apply `work` to each item in threads and return all results; see `stream_threads`."""
     return list(stream_threads(work, items, describe, n))
 
 
 def stream_threads(
-    work: Callable[[A], B], items: Iterable[A], describe: str, n: int | None = None
-) -> Iterator[B]:
-    """Apply `work` to each item in `n` threads (all cores); yield the results in order, with a progress bar.
+    work: Callable[[Item], Result], items: Iterable[Item], describe: str, n: int | None = None
+) -> Iterator[Result]:
+    """Apply `work` to each item in threads, and yield the results in the order of the items.
 
-    Few results are held at any time. The first error ends the work. For work whose time goes into numpy,
-    torch or libsndfile, which leave the interpreter free.
+    At most 2 `n` results are in memory at any time. The first error ends the work. Useful if most of the
+    time is spent in numpy, torch or libsndfile, which release the lock of the interpreter.
+
+    Parameters
+    ----------
+    work : callable
+        Called with one item.
+    items : iterable
+        The items.
+    describe : str
+        The label of the progress bar, which is shown if log messages of level INFO are.
+    n : int, optional
+        The number of threads; by default `count_workers()`.
     """
+    is_silent = not logging.getLogger(__name__).isEnabledFor(logging.INFO)
     items, n = list(items), n or count_workers()
     with ThreadPoolExecutor(n) as pool:
         jobs = deque(pool.submit(work, item) for item in items[: 2 * n])
         try:
-            for k in track(range(len(items)), describe):
-                if (ahead := k + 2 * n) < len(items):
-                    jobs.append(pool.submit(work, items[ahead]))
+            for k in track(range(len(items)), describe, disable=is_silent):
+                if (following := k + 2 * n) < len(items):
+                    jobs.append(pool.submit(work, items[following]))
                 yield jobs.popleft().result()
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)

@@ -15,7 +15,7 @@ import typer
 from murmur import formatting, leaks, params
 from murmur.commands import ci as continuous
 from murmur.commands import comment
-from murmur.errors import LINES, MurmurError, escape_unprintable, run_stage
+from murmur.errors import MurmurError, escape_unprintable, run_stage
 from murmur.experiments import project, recipes
 from murmur.files import write_text
 from murmur.params.validation import check
@@ -56,7 +56,7 @@ def list_recipes(
         return
     rows = [(key, recipes.as_line(old), recipes.as_line(new)) for key, old, new in recipes.differences(name)]
     table = formatting.format_table([("key", "default", name), *rows]) if rows else "This is the default."
-    print(escape_unprintable(f"{recipes.head(name)}\n{table}", keep=LINES))
+    print(escape_unprintable(f"{recipes.head(name)}\n{table}", lines=True))
 
 
 @app.command()
@@ -140,7 +140,7 @@ def compare(
         print(json.dumps(result, indent=2, allow_nan=False))
     else:
         text = comparison.format_markdown(result) if md else comparison.format_text(result)
-        print(escape_unprintable(text, keep=LINES))
+        print(escape_unprintable(text, lines=True))
 
 
 @app.command()
@@ -199,7 +199,7 @@ def robustness(
     """
     from murmur.generalisation import robustness  # imports torch
     from murmur.reporting import report
-    from murmur.tables.csv_output import write_csv
+    from murmur.tables.csv_writer import write_csv
 
     kinds = disturb.split(",") if disturb else list(robustness.DISTURBANCES)
     if unknown := sorted(set(kinds) - set(robustness.DISTURBANCES)):
@@ -273,7 +273,7 @@ def _experiment(chosen: Sequence[int] | None = None) -> SimpleNamespace:
     """
     from murmur.generalisation import trained_models
     from murmur.tables import parquet
-    from murmur.tables.csv_input import read_csv
+    from murmur.tables.csv_reader import read_csv
     from murmur.tables.folds import FOLDS
     from murmur.tables.recordings import read_card
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 from pydantic import BaseModel
 
-from murmur import csvs
+from murmur import input_csv
 from murmur.datasets import Reading, Task, _locations
 
 PAGE = "https://github.com/sani002/BMD-HS-Dataset"
@@ -64,9 +64,9 @@ def read(root: Path, options: Options, task: str) -> Reading:
     """
     path = root / "train.csv"
     columns = [f"recording_{k}" for k in range(1, 9)]
-    patients = csvs.read(path, ["patient_id", *DISEASES, "N", *columns])
-    csvs.check_rows(path, patients["patient_id"].duplicated(), "the patient is in two rows; keep one")
-    csvs.check_ids(path, patients["patient_id"])
+    patients = input_csv.read(path, ["patient_id", *DISEASES, "N", *columns])
+    input_csv.check_rows(path, patients["patient_id"].duplicated(), "the patient is in two rows; keep one")
+    input_csv.check_ids(path, patients["patient_id"])
     patients["label"] = _compute_labels(patients, path)
     table = patients.melt(["patient_id", "label"], columns, value_name="recording_id", ignore_index=False)
     table = table.dropna(subset="recording_id").sort_index(kind="stable")
@@ -84,23 +84,25 @@ def _compute_labels(patients: pd.DataFrame, path: Path) -> pd.Series:
     flags = patients[[*DISEASES, "N"]]
     invalid = ~flags.isin(["0", "1"]).all(axis=1)
     remedy = "correct or remove the row"
-    csvs.check_rows(path, invalid, f"one of {', '.join(flags)} is not 0 or 1; {remedy}")
+    input_csv.check_rows(path, invalid, f"one of {', '.join(flags)} is not 0 or 1; {remedy}")
     n_diseases, is_normal = flags[[*DISEASES]].eq("1").sum(axis=1), flags["N"] == "1"
-    csvs.check_rows(path, (n_diseases == 0) & ~is_normal, f"neither N nor a disease is 1; {remedy}")
-    csvs.check_rows(path, (n_diseases > 0) & is_normal, f"both N and a disease are 1; {remedy}")
+    input_csv.check_rows(path, (n_diseases == 0) & ~is_normal, f"neither N nor a disease is 1; {remedy}")
+    input_csv.check_rows(path, (n_diseases > 0) & is_normal, f"both N and a disease are 1; {remedy}")
     return flags.eq("1").idxmax(axis=1).where(n_diseases < 2, "MD")
 
 
 def _check_names(names: pd.Series, patients: pd.DataFrame, path: Path) -> None:
     """Check the names of recordings; both tables have the row numbers of the CSV as their index."""
     empty = ~patients.index.to_series().isin(names.index)
-    csvs.check_rows(path, empty, "names no recording; add one or remove the row")
+    input_csv.check_rows(path, empty, "names no recording; add one or remove the row")
     invalid = ~names.str.fullmatch(RECORDING_NAME)
-    csvs.check_rows(path, invalid, "a recording is not named like XX_NNN_sup_Mit; correct the name")
-    csvs.check_rows(path, names.duplicated(), "a recording is named a second time; remove one")
+    input_csv.check_rows(path, invalid, "a recording is not named like XX_NNN_sup_Mit; correct the name")
+    input_csv.check_rows(path, names.duplicated(), "a recording is named a second time; remove one")
     number = patients["patient_id"].str.extract(r"(\d+)$", expand=False).loc[names.index]
     wrong = number.notna() & (names.str.split("_").str[1].str.lstrip("0") != number.str.lstrip("0"))
-    csvs.check_rows(path, wrong, f"{next(iter(names[wrong]), '')} is of another patient; correct the row")
+    input_csv.check_rows(
+        path, wrong, f"{next(iter(names[wrong]), '')} is of another patient; correct the row"
+    )
 
 
 def _find_file(root: Path, name: str) -> str:
@@ -115,14 +117,14 @@ def _read_metadata(path: Path, patients: pd.Series) -> pd.DataFrame:
     """Read patient_id, sex and age_group of those `patients` for whom they are known."""
     if not path.is_file():
         return pd.DataFrame(columns=["patient_id", "sex", "age_group"], dtype=object)
-    table = csvs.read(path, ["patient_id", "Age", "Gender"])
-    csvs.check_rows(path, table["patient_id"].duplicated(), "the patient is in two rows; keep one")
-    csvs.check_known(path, table["patient_id"], patients)
+    table = input_csv.read(path, ["patient_id", "Age", "Gender"])
+    input_csv.check_rows(path, table["patient_id"].duplicated(), "the patient is in two rows; keep one")
+    input_csv.check_known(path, table["patient_id"], patients)
     known = table["Gender"].isna() | table["Gender"].isin(SEXES)
-    csvs.check_rows(path, ~known, "Gender is not M or F; correct it or leave it empty")
+    input_csv.check_rows(path, ~known, "Gender is not M or F; correct it or leave it empty")
     age = pd.to_numeric(table["Age"], errors="coerce")
     invalid = table["Age"].notna() & ~(age >= 0)
-    csvs.check_rows(path, invalid, "Age is not a number of years; correct it or leave it empty")
+    input_csv.check_rows(path, invalid, "Age is not a number of years; correct it or leave it empty")
     decade = (age // 10 * 10).astype("Int64")
     table["age_group"] = [None if pd.isna(d) else f"{d}-{d + 9}" for d in decade]
     return table.assign(sex=table["Gender"].map(SEXES))[["patient_id", "sex", "age_group"]]

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, Field
 
-from murmur import csvs
+from murmur import input_csv
 from murmur.datasets import Reading, Task, _archives, _checksums, _fetch, _locations
 from murmur.errors import MurmurError
 
@@ -145,7 +145,7 @@ def _read_set(root: Path, name: str) -> pd.DataFrame:
     folder = root / f"training-{name}"
     if not folder.is_dir():
         raise MurmurError(
-            f"{folder}: no such folder{csvs.place_found(folder)}; add it or remove {name} from "
+            f"{folder}: no such folder{input_csv.place_found(folder)}; add it or remove {name} from "
             "download.cinc2016.sets"
         )
     table = _read_labels(folder / "REFERENCE.csv", name)
@@ -156,12 +156,14 @@ def _read_set(root: Path, name: str) -> pd.DataFrame:
 
 def _read_labels(path: Path, name: str, *more: str) -> pd.DataFrame:
     """Read recording_id, label and, as text, the columns `more` of a CSV without a header."""
-    table = csvs.read(path, ["recording_id", "value", *more], header=False)
+    table = input_csv.read(path, ["recording_id", "value", *more], header=False)
     invalid = ~table["recording_id"].str.fullmatch(rf"{name}\d+")
-    csvs.check_rows(path, invalid, f"the name is not {name} and a number; fetch the set's own table")
-    csvs.check_rows(path, table["recording_id"].duplicated(), "the recording is in two rows; keep one")
+    input_csv.check_rows(path, invalid, f"the name is not {name} and a number; fetch the set's own table")
+    input_csv.check_rows(path, table["recording_id"].duplicated(), "the recording is in two rows; keep one")
     table["label"] = table["value"].map(LABELS)
-    csvs.check_rows(path, table["label"].isna(), "the value is not 1 (abnormal) or -1 (normal); correct it")
+    input_csv.check_rows(
+        path, table["label"].isna(), "the value is not 1 (abnormal) or -1 (normal); correct it"
+    )
     return table.drop(columns="value")
 
 
@@ -171,7 +173,7 @@ def _read_qualities(path: Path, name: str, table: pd.DataFrame) -> np.ndarray | 
         return None
     flags = _read_labels(path, name, "flag")
     flags["quality"] = flags["flag"].map(QUALITIES)
-    csvs.check_rows(path, flags["quality"].isna(), "the flag is not 1 (good) or 0 (poor); correct it")
+    input_csv.check_rows(path, flags["quality"].isna(), "the flag is not 1 (good) or 0 (poor); correct it")
     merged = table.merge(flags, "left", "recording_id", suffixes=("", "_flags"))
     if n := (merged["label_flags"].fillna(merged["label"]) != merged["label"]).sum():
         logger.info(f"{path}: {n} labels differ from those of REFERENCE.csv, which are used")
@@ -188,12 +190,12 @@ def _read_persons(root: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
     columns = ["Challenge record name", "Original record name", "# Raw record"]
-    table = csvs.read(path, columns, only=True).fillna("")
+    table = input_csv.read(path, columns, only=True).fillna("")
     persons = pd.Series(
         [_parse_person(*row) for row in table.itertuples(index=False)], table.index, dtype=object
     )
     differ = persons.fillna("").groupby(table[columns[0]]).transform("nunique") > 1
-    csvs.check_rows(path, differ, "another row has another person for this recording; keep one")
+    input_csv.check_rows(path, differ, "another row has another person for this recording; keep one")
     pairs = zip(table[columns[0]], persons, strict=True)
     return {name: person for name, person in pairs if person is not None}
 

@@ -7,7 +7,7 @@ from typing import Literal
 import pandas as pd
 from pydantic import BaseModel
 
-from murmur import csvs
+from murmur import input_csv
 from murmur.datasets import MURMUR, Reading, Task, _checksums, _fetch, _locations
 from murmur.errors import MurmurError
 
@@ -100,23 +100,23 @@ def read(root: Path, options: Options, task: str) -> Reading:
 
 def _read_patients(root: Path) -> pd.DataFrame:
     path = root / "training_data.csv"
-    table = csvs.read(path, ["Patient ID"]).rename(columns={"Recording locations:": "Locations"})
+    table = input_csv.read(path, ["Patient ID"]).rename(columns={"Recording locations:": "Locations"})
     required = ["Locations", "Age", "Sex", "Murmur", "Murmur locations", "Additional ID"]
     if missing := [column for column in required if column not in table]:
         raise MurmurError(f"{path}: no column {', '.join(missing)}; fetch the data set's own table")
-    csvs.check_filled(path, table, "Locations")
+    input_csv.check_filled(path, table, "Locations")
     for column in ("Locations", "Murmur locations"):
         invalid = table[column].notna() & ~table[column].str.fullmatch(rf"{SITE}(\+{SITE})*").eq(True)
         allowed = "AV, PV, TV, MV or Phc, joined by +"
-        csvs.check_rows(path, invalid, f"{column} is not {allowed}; fetch the data set's own table")
+        input_csv.check_rows(path, invalid, f"{column} is not {allowed}; fetch the data set's own table")
     for column in ("Patient ID", "Additional ID"):
         invalid = table[column].notna() & ~table[column].str.fullmatch(r"\d+(\.0)?").eq(True)
-        csvs.check_rows(path, invalid, f"{column} is not a whole number; fetch the data set's own table")
+        input_csv.check_rows(path, invalid, f"{column} is not a whole number; fetch the data set's own table")
         table[column] = table[column].str.removesuffix(
             ".0"
         )  # written by programs that save a column with gaps as floats
-    csvs.check_rows(path, table["Patient ID"].duplicated(), "the patient is in two rows; keep one")
-    csvs.check_spelling(path, table["Patient ID"], table["Additional ID"])
+    input_csv.check_rows(path, table["Patient ID"].duplicated(), "the patient is in two rows; keep one")
+    input_csv.check_spelling(path, table["Patient ID"], table["Additional ID"])
     return table
 
 

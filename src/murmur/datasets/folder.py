@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 from pydantic import BaseModel
 
-from murmur import csvs
+from murmur import input_csv, spelling
 from murmur.datasets import Reading, Task
 from murmur.errors import MurmurError
 
@@ -93,9 +93,9 @@ def read(root: Path, options: Options, task: str) -> Reading:
         person with two sexes.
     """
     path = root / options.csv
-    table = csvs.read(path, ["path", "label"], remedy=REMEDY)
+    table = input_csv.read(path, ["path", "label"], remedy=REMEDY)
     table = _select_columns(table, path)
-    csvs.check_filled(path, table, "label")
+    input_csv.check_filled(path, table, "label")
     _check_paths(table, path)
     table["path"] = _match_files(root, table["path"], path)
     _check_unique(table, path)
@@ -115,13 +115,13 @@ def read(root: Path, options: Options, task: str) -> Reading:
 def _check_values(table: pd.DataFrame, id_columns: list[str], path: Path) -> None:
     """Check ids, spellings, and columns that allow only certain values."""
     for column in id_columns:
-        csvs.check_ids(path, table[column])
+        input_csv.check_ids(path, table[column])
     for column in CHECKED_SPELLING:
-        csvs.check_spelling(path, table[column])
-    csvs.check_spelling(path, table["label"], table["patient_label"])
+        input_csv.check_spelling(path, table[column])
+    input_csv.check_spelling(path, table["label"], table["patient_label"])
     for column, values in ALLOWED.items():
         invalid = table[column].notna() & ~table[column].isin(values)
-        csvs.check_rows(
+        input_csv.check_rows(
             path, invalid, f"{column} is not {' or '.join(values)}; write one of them, or nothing"
         )
 
@@ -166,7 +166,7 @@ def _leads_out(path: str) -> bool:
 def _check_paths(table: pd.DataFrame, path: Path) -> None:
     """Check the paths, write them in one form, and add `recording_id`, the path without its suffix."""
     outside = table["path"].map(_leads_out)
-    csvs.check_rows(
+    input_csv.check_rows(
         path,
         outside,
         f"{_first(table, outside, 'path')} is not a path inside the folder; put the file into the folder, or "
@@ -181,10 +181,10 @@ def _match_files(root: Path, names: pd.Series, path: Path) -> list[str]:
     files: dict[str, list[str]] = {}
     for file in sorted(root.rglob("*")):
         name = file.relative_to(root).as_posix()
-        files.setdefault(csvs.tidied(name), []).append(name)
+        files.setdefault(spelling.tidied(name), []).append(name)
     is_ambiguous = names.map(lambda name: len(files.get(name, [])) > 1)
     first = next(iter(names[is_ambiguous]), "")
-    csvs.check_rows(
+    input_csv.check_rows(
         path, is_ambiguous, f"path {first} matches {files.get(first)}; give the files other names"
     )
     return [files.get(name, [name])[0] for name in names]
@@ -194,12 +194,12 @@ def _check_unique(table: pd.DataFrame, path: Path) -> None:
     repeated = table["recording_id"].duplicated()
     name = _first(table, repeated, "recording_id")
     remedy = "keep one row, or rename a file so that more than the suffix differs"
-    csvs.check_rows(path, repeated, f"recording {name} is in two rows; {remedy}")
+    input_csv.check_rows(path, repeated, f"recording {name} is in two rows; {remedy}")
 
 
 def _check_persons(table: pd.DataFrame, path: Path) -> None:
     differ = table["person_id"].groupby(table["patient_id"]).transform("nunique") > 1
-    csvs.check_rows(
+    input_csv.check_rows(
         path,
         differ,
         f"patient {_first(table, differ)} has more than one person_id; write the same one in all its rows",
@@ -211,7 +211,7 @@ def _fill_sex(table: pd.DataFrame, path: Path) -> pd.Series:
     by_person = table["sex"].groupby(table["person_id"].fillna(table["patient_id"]))
     differ = by_person.transform("nunique") > 1
     fault = "differ in sex; correct it, or the ids if they are of several persons"
-    csvs.check_rows(path, differ, f"the recordings of patient {_first(table, differ)} {fault}")
+    input_csv.check_rows(path, differ, f"the recordings of patient {_first(table, differ)} {fault}")
     sexes = by_person.transform("first")
     return sexes.astype(object).where(sexes.notna(), None)
 
@@ -221,7 +221,7 @@ def _fill_patient_labels(table: pd.DataFrame, path: Path) -> pd.Series:
     labels = table["patient_label"].fillna(table["label"])
     differ = labels.groupby(table["patient_id"]).transform("nunique") > 1
     fault = "differ in their label; write the patient's label in a column patient_label"
-    csvs.check_rows(path, differ, f"the recordings of patient {_first(table, differ)} {fault}")
+    input_csv.check_rows(path, differ, f"the recordings of patient {_first(table, differ)} {fault}")
     return labels
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import pandas as pd
 from pydantic import BaseModel, Field
 
-from murmur import csvs
+from murmur import input_csv
 from murmur.datasets import Reading, Task, _locations, worst_labels
 from murmur.errors import MurmurError
 
@@ -107,10 +107,10 @@ def _read_set(root: Path, name: str) -> pd.DataFrame:
     path, folder = root / f"set_{name}.csv", root / f"set_{name}"
     if not folder.is_dir():
         raise MurmurError(
-            f"{folder}: no such folder{csvs.place_found(folder)}; add it or remove {name} from "
+            f"{folder}: no such folder{input_csv.place_found(folder)}; add it or remove {name} from "
             "download.pascal.sets"
         )
-    table = csvs.read(path, ["fname", "label"])
+    table = input_csv.read(path, ["fname", "label"])
     keys = pd.Series([_parse_name(Path(fname).stem) for fname in table["fname"]], table.index)
     _check_rows(path, table["label"], keys, name)
     files = {_parse_name(file.stem): file.name for file in sorted(folder.glob("*.wav"))}
@@ -136,9 +136,9 @@ def _parse_name(stem: str) -> tuple[str, ...]:
 def _check_rows(path: Path, labels: pd.Series, keys: pd.Series, name: str) -> None:
     remedy = "correct or remove the row"
     unknown = labels.notna() & ~labels.isin(SEVERITY)
-    csvs.check_rows(path, unknown, f"the label is not one of {', '.join(SEVERITY)}; {remedy}")
+    input_csv.check_rows(path, unknown, f"the label is not one of {', '.join(SEVERITY)}; {remedy}")
     invalid = ~keys.str[-1].str.fullmatch({"a": r"\d+", "b": r"\d{3}_\w+"}[name])
-    csvs.check_rows(path, invalid, f"fname does not end in a recording's id; {remedy}")
+    input_csv.check_rows(path, invalid, f"fname does not end in a recording's id; {remedy}")
     differ = labels.fillna("") != [key[0] if len(key) > 1 else "" for key in keys]
-    csvs.check_rows(path, differ, f"fname and label disagree; {remedy}")
-    csvs.check_rows(path, keys.duplicated(), "the recording is in two rows; keep one")
+    input_csv.check_rows(path, differ, f"fname and label disagree; {remedy}")
+    input_csv.check_rows(path, keys.duplicated(), "the recording is in two rows; keep one")

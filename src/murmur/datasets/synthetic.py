@@ -17,7 +17,7 @@ import soundfile
 from numpy.random import Generator
 from pydantic import BaseModel, Field
 
-from murmur import csvs
+from murmur import input_csv
 from murmur.datasets import MURMUR, Reading, Task
 from murmur.errors import MurmurError
 
@@ -181,7 +181,7 @@ def read(root: Path, options: Options, task: str) -> Reading:
     if not path.is_file():
         raise MurmurError(f"{path}: not found; run the download stage again")
     columns = ["recording_id", "path", "patient_id", "person_id", "site", "sex", "age_group"]
-    frame = csvs.read(path, [*columns, task], remedy="run the download stage again")
+    frame = input_csv.read(path, [*columns, task], remedy="run the download stage again")
     return Reading(frame[columns].assign(label=frame[task], patient_label=frame[task], role=None))
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from murmur.evaluation.results import Results
 from murmur.files import write_text
-from murmur.tables.csv_output import format_csv
+from murmur.tables.csv_writer import format_csv
 
 
 def write_results(results: Results, metrics_dir: str | Path, plots_dir: str | Path) -> None:

@@ -15,7 +15,7 @@ from scipy import stats
 
 from murmur import formatting, leaks
 from murmur.errors import MurmurError
-from murmur.tables.csv_input import parse_csv
+from murmur.tables.csv_reader import parse_csv
 
 FOLDS, AUDIT, DETAILS = FILES = ("metrics/folds.csv", "metrics/audit.csv", "metrics/details.json")
 LOWER_IS_BETTER = ("brier", "ece", "brier_calibrated", "ece_calibrated", "outcome_cost")

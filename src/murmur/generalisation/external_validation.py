@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from murmur import csvs, formatting
+from murmur import formatting, input_csv
 from murmur.datasets import load_reader
 from murmur.errors import MurmurError
 from murmur.features.chain import PreparedRecordings
@@ -90,7 +90,7 @@ def restrict_classes(home: Card, there: Iterable[str | None]) -> Card:
 def find_same_ids(recordings: pd.DataFrame, home: pd.DataFrame) -> set[str]:
     """The recordings whose person or patient has, in whatever spelling, the id of one in the experiment."""
     columns = ["person_id", "patient_id"]
-    alike = [recordings[c].map(csvs.folded).isin(set(home[c].map(csvs.folded))) for c in columns]
+    alike = [recordings[c].map(spelling.folded).isin(set(home[c].map(spelling.folded))) for c in columns]
     return {*recordings.loc[alike[0] | alike[1], "recording_id"]}
 
 

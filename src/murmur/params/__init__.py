@@ -13,7 +13,8 @@ from murmur.params.types import Section
 from murmur.params.validation import check
 from murmur.params.yaml_files import read_yaml
 
-TYPES = {  # of the keys that are no sections; a section `name` has the type `name.Name`
+# The types in murmur.sections of the keys that are single values; a section `name` has the type `name.Name`.
+TYPES = {
     "dataset": "data.Dataset",
     "task": "data.Task",
     "class_map": "data.ClassMap",
@@ -25,15 +26,21 @@ TYPES = {  # of the keys that are no sections; a section `name` has the type `na
 def load(*keys: str, path: str | Path = "params.yaml") -> SimpleNamespace:
     """Read the values of params.yaml that a stage uses.
 
-    The whole file is validated. The modules of other sections are no dependencies of the stage: they may
-    refuse a value, but cannot change what the stage writes.
+    The complete file is validated if murmur.sections.experiment exists. No stage depends on it in dvc.yaml:
+    it can refuse a value, but it cannot change what the stage writes.
 
     Parameters
     ----------
-    keys : str
-        Sections and keys: ``load("mel", "clean.sample_rate")`` has the attributes `mel` and `sample_rate`.
+    *keys : str
+        Names of sections and values: the result of ``load("mel", "clean.sample_rate")`` has the attributes
+        `mel` and `sample_rate`.
     path : path-like
         The file.
+
+    Returns
+    -------
+    SimpleNamespace
+        With an attribute for each key, named by its last part.
 
     Raises
     ------
@@ -44,12 +51,13 @@ def load(*keys: str, path: str | Path = "params.yaml") -> SimpleNamespace:
     if find_spec("murmur.sections.experiment"):
         import_module("murmur.sections.experiment").validate(content, path)
     names = dict.fromkeys(key.partition(".")[0] for key in keys)
-    fields: Any = {name: (_type_of(name), ...) for name in names}
+    fields: Any = {name: (_find_type(name), ...) for name in names}
     model = create_model("Keys", __base__=Section, **fields)
     params = check(model, {name: content[name] for name in names if name in content}, where=str(path))
     return SimpleNamespace(**{key.split(".")[-1]: attrgetter(key)(params) for key in keys})
 
 
-def _type_of(name: str) -> Any:
+def _find_type(name: str) -> Any:
+    """Import the type of a top-level key of params.yaml from murmur.sections."""
     module, _, kind = TYPES.get(name, f"{name}.{name.capitalize()}").partition(".")
     return getattr(import_module(f"murmur.sections.{module}"), kind)

@@ -1,15 +1,10 @@
-"""Types of the values in params.yaml, with their bounds."""
+"""Types of the values in params.yaml, with their limits."""
 
 import os
 import re
 from typing import Annotated, Any
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-)
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 MAX_NUMBER = 10**12
@@ -18,18 +13,24 @@ MAX_NUMBER = 10**12
 def real(
     *, gt: float | None = None, ge: float | None = None, lt: float | None = None, le: float | None = None
 ) -> Any:
-    """A number within bounds; a string or a boolean is none."""
+    """Return the pydantic field of a number within limits; text and booleans are refused.
+
+    Parameters
+    ----------
+    gt, ge, lt, le : float, optional
+        The number must be greater than, greater than or equal to, less than, less than or equal to these.
+    """
     return Field(strict=True, gt=gt, ge=ge, lt=lt, le=le)
 
 
 def whole(low: int, high: int) -> Any:
-    """An integer from `low` to `high`."""
+    """Return the pydantic field of an integer from `low` to `high`."""
     return Field(strict=True, ge=low, le=high)
 
 
 def _check_name(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,99}", name):
-        raise PydanticCustomError("name", "not a name: letters, digits, - and _ alone, at most 100")
+        raise PydanticCustomError("name", "not a name: use only letters, digits, - and _, at most 100")
     return name
 
 
@@ -40,8 +41,9 @@ def _check_path(path: str) -> str:
 
 
 def _check_dependency(path: str) -> str:
+    """Refuse an empty path and an address, such as s3://…, which DVC would accept as a dependency."""
     if not path or re.match(r"[\w+.-]*:", path):
-        raise PydanticCustomError("path", "name a path on this machine, not an address")
+        raise PydanticCustomError("path", "name a path on this computer, not an address")
     return _check_path(path)
 
 
@@ -52,40 +54,20 @@ def _check_split_file(path: str) -> str:
 
 
 Positive = Annotated[float, real(gt=0, le=MAX_NUMBER)]
-
-
 Share = Annotated[float, real(gt=0, lt=1)]
-
-
 Probability = Annotated[float, real(ge=0, le=1)]
-
-
 Seconds = Annotated[float, real(gt=0, le=3600)]
-
-
 Hertz = Annotated[float, real(gt=0, le=1_000_000)]
-
-
 Samples = Annotated[int, whole(1, 2**20)]
-
-
 Run = Annotated[int, whole(0, 2**31 - 1)]
-
-
 Boolean = Annotated[bool, Field(strict=True)]
-
-
 Name = Annotated[str, AfterValidator(_check_name)]
-
-
 FilePath = Annotated[str, AfterValidator(_check_path)]
-
-
 SplitFile = Annotated[str, AfterValidator(_check_split_file)]
-
-
 Folder = Annotated[str, AfterValidator(_check_dependency)]
 
 
 class Section(BaseModel):
+    """Base class of the sections of params.yaml: unknown keys, infinity and nan are refused."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

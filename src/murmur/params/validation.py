@@ -1,6 +1,7 @@
-"""Validation of values from a YAML file, with messages that name the key."""
+"""Validation of values from a YAML file, with error messages that name the key."""
 
 import re
+from collections.abc import Iterator
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -9,73 +10,104 @@ from murmur.errors import MurmurError
 from murmur.params.types import MAX_NUMBER
 from murmur.params.yaml_files import MAX_TEXT
 
-MIN_NUMBER = 1e-30  # what is smaller is 0 to float32
-MAX_VALUES = 10_000  # in the whole file
-M = TypeVar("M", bound=BaseModel)
+MIN_NUMBER = 1e-30  # float32 rounds smaller numbers to 0
+MAX_VALUES = 10_000  # in the complete file
+Model = TypeVar("Model", bound=BaseModel)
 
 
-def check(model: type[M], content: dict[str, Any], where: str) -> M:
-    """Build `model` from `content`; what does not fit is told as `where: key: reason`."""
+def check(model: type[Model], content: dict[str, Any], where: str) -> Model:
+    """Validate `content` and convert it to `model`.
+
+    Parameters
+    ----------
+    model : type
+        A pydantic model.
+    content : dict
+        The content of a YAML file.
+    where : str
+        The name of the file, for error messages.
+
+    Raises
+    ------
+    MurmurError
+        With all errors in one line: ``where: key: reason; key: reason``.
+    """
     _check_values(content, where)
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        lines = [_explain(one, model) for one in error.errors()]
-        raise MurmurError(f"{where}: " + "; ".join(lines)) from None
+        reasons = [_explain(detail, model) for detail in error.errors()]
+        raise MurmurError(f"{where}: " + "; ".join(reasons)) from None
 
 
 def _check_values(content: dict[str, Any], where: str) -> None:
-    """Refuse what no parameter is, wherever it stands, also where any key is allowed."""
-    waiting, n = [("", content)], 0
-    while waiting:
-        key, value = waiting.pop()
+    """Refuse values that no parameter may have, also in mappings in which any key is allowed."""
+    for key, value in _walk(content, where):
+        error = _find_error(key, value)
+        if error:
+            raise MurmurError(f"{where}: {_shorten(key)}: {error}")
+
+
+def _walk(content: dict[str, Any], where: str) -> Iterator[tuple[str, Any]]:
+    """Yield each value with its dotted key, at most `MAX_VALUES`; YAML can refer to itself without end."""
+    remaining: list[tuple[str, Any]] = [("", content)]
+    n = 0
+    while remaining:
+        key, value = remaining.pop()
         n += 1
-        items = (
-            value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-        )
-        waiting += [(f"{key}.{name}".lstrip("."), item) for name, item in items]
-        if n + len(waiting) > MAX_VALUES:
-            raise MurmurError(f"{where}: {_short(key)}: holds more than {MAX_VALUES} values; leave some out")
-        if len(key) > MAX_TEXT or (isinstance(value, str) and len(value) > MAX_TEXT):
-            raise MurmurError(f"{where}: {_short(key)}: longer than {MAX_TEXT} characters; shorten it")
-        if isinstance(value, int | float) and not abs(value) <= MAX_NUMBER:
+        items: Any = ()
+        if isinstance(value, dict):
+            items = value.items()
+        elif isinstance(value, list):
+            items = enumerate(value)
+        remaining += [(f"{key}.{name}".lstrip("."), item) for name, item in items]
+        if n + len(remaining) > MAX_VALUES:
             raise MurmurError(
-                f"{where}: {_short(key)}: not a finite number up to {MAX_NUMBER:g} (it is {_short(value)})"
+                f"{where}: {_shorten(key)}: holds more than {MAX_VALUES} values; leave some out"
             )
-        if isinstance(value, float) and 0 < abs(value) < MIN_NUMBER:
-            raise MurmurError(
-                f"{where}: {_short(key)}: a number nearer to 0 than {MIN_NUMBER:g} (it is {value!r})"
-            )
+        yield key, value
 
 
-def _short(value: Any) -> str:
-    text = value if isinstance(value, str) else repr(value)
+def _find_error(key: str, value: Any) -> str:
+    """Return what is wrong with a value of any type, or an empty text."""
+    if len(key) > MAX_TEXT or (isinstance(value, str) and len(value) > MAX_TEXT):
+        return f"longer than {MAX_TEXT} characters; shorten it"
+    if isinstance(value, int | float) and not abs(value) <= MAX_NUMBER:
+        return f"not a finite number up to {MAX_NUMBER:g} (it is {_shorten(repr(value))})"
+    if isinstance(value, float) and 0 < abs(value) < MIN_NUMBER:
+        return f"a number closer to 0 than {MIN_NUMBER:g} (it is {value!r})"
+    return ""
+
+
+def _shorten(text: str) -> str:
     return text if len(text) <= 100 else f"{text[:100]}…"
 
 
-_ONE_OF = re.compile(r"literal\[|constrained-|list\[")  # pydantic's words for what a value may be, not keys
+_ONE_OF = re.compile(
+    r"literal\[|constrained-|list\["
+)  # pydantic's names for alternatives, which are not keys
 
 
 def _explain(error: Any, model: type[BaseModel]) -> str:
+    """Describe one error of pydantic: the key, the reason and the value."""
     key = ".".join(str(part) for part in error["loc"] if not _ONE_OF.match(str(part)))
     if error["type"] == "extra_forbidden":
-        return f"unknown key {key}; known here: {', '.join(_known(model, error['loc'][:-1]))}"
+        return f"unknown key {key}; known here: {', '.join(_list_keys(model, error['loc'][:-1]))}"
     if error["type"] == "missing":
         return f"key {key} is missing"
     reason = error["msg"].removeprefix("Value error, ")
-    return (
-        f"{key}: {reason} (it is {_short(repr(error['input']))})"
-        if key and error["type"] != "value_error"
-        else reason
-    )
+    if key and error["type"] != "value_error":
+        return f"{key}: {reason} (it is {_shorten(repr(error['input']))})"
+    return reason
 
 
-def _known(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
+def _list_keys(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
+    """List the keys of the section at `location` in a model."""
     for part in location:
         field = model.model_fields.get(str(part))
         kinds = getattr(field.annotation, "__args__", (field.annotation,)) if field else ()
-        inner = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
-        if not inner:
+        sections = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        if not sections:
             return ["see params.yaml"]
-        model = inner[0]
+        model = sections[0]
     return sorted(model.model_fields)

@@ -1,4 +1,4 @@
-"""Reading and writing YAML as DVC does."""
+"""Reading and writing YAML in the same way as DVC."""
 
 from io import StringIO
 from pathlib import Path
@@ -12,7 +12,13 @@ MAX_TEXT = 1000  # characters of a key or a value
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
-    """The mapping in a YAML file, or a MurmurError that names the file."""
+    """Read a YAML file that holds a mapping.
+
+    Raises
+    ------
+    MurmurError
+        Naming the file, and the line if it is not YAML.
+    """
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -24,12 +30,19 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
 
 def parse_yaml(text: str, where: str) -> Any:
-    """What a text says in YAML 1.2, read as DVC reads it: `yes` is a string, `010` is 10, `1e-5` a number.
+    """Parse YAML 1.2 as DVC does: `yes` is text, `010` is the number 10, `1e-5` is a number.
+
+    Parameters
+    ----------
+    text : str
+        The YAML text.
+    where : str
+        The name of its file, for error messages.
 
     Raises
     ------
     MurmurError
-        Naming `where` and the line, also of a key that is there twice.
+        Naming `where` and the line; also if a key is given twice.
     """
     try:
         return YAML(typ="safe").load(text)
@@ -41,7 +54,7 @@ def parse_yaml(text: str, where: str) -> Any:
 
 
 def as_yaml(content: Any) -> str:
-    """A text that `parse_yaml` and DVC read back as the same values."""
+    """Format values as YAML that `parse_yaml` and DVC read back as the same values."""
     yaml, stream = YAML(typ="safe"), StringIO()
     yaml.default_flow_style = False
     yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]

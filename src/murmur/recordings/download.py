@@ -9,7 +9,7 @@ from types import ModuleType
 import pandas as pd
 from pydantic import BaseModel
 
-from murmur import csvs, workers
+from murmur import input_csv, workers
 from murmur.datasets import Reading, Task, _checksums, load_reader, worst_labels
 from murmur.errors import MurmurError, escape_unprintable
 from murmur.params.validation import check
@@ -196,4 +196,4 @@ def _tabulate_left_out(left_out: LeftOut) -> pd.DataFrame:
 
 def _make_safe(item: str) -> str:
     """Return an item without control characters, changed if a spreadsheet would read it as a formula."""
-    return "./" * bool(csvs.FORMULA.match(item)) + escape_unprintable(item)
+    return "./" * bool(input_csv.FORMULA.match(item)) + escape_unprintable(item)

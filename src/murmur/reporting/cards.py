@@ -228,7 +228,7 @@ def limits(details: Mapping[str, Any]) -> list[str]:
 def _limits_of_protocol(details: Mapping[str, Any]) -> Iterable[str]:
     name, row = next(iter(details["headline"].items()))
     if details["protocol"]["leaky"]:
-        yield f"The protocol is leaky, the figures may flatter. {audit_in_words(details)}"
+        yield f"The protocol is leaky, the figures may be too optimistic. {audit_in_words(details)}"
     if interval(row) == UNDEFINED:
         yield f"{_capital(label(name))} has no interval: how far it may be off is unknown."
     elif row["high"] - row["low"] > WIDE:

@@ -27,7 +27,7 @@ from murmur.errors import MurmurError
 from murmur.files import write_text
 from murmur.reporting import cards
 from murmur.reporting.cards import Table, figure, label
-from murmur.tables.csv_input import TEXT_COLUMNS, parse_csv
+from murmur.tables.csv_reader import TEXT_COLUMNS, parse_csv
 
 HERE = Path(__file__).parent
 FOLDS = "metrics/folds.csv"

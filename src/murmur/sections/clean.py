@@ -6,18 +6,24 @@ from murmur.params.types import Hertz, Samples, Section, real, whole
 
 
 class Bandpass(Section):
+    """A Butterworth band-pass filter; the frequencies are in Hz."""
+
     order: Annotated[int, whole(1, 100)]
     low: Hertz
     high: Hertz
 
 
 class Denoise(Section):
+    """Spectral gating with noisereduce."""
+
     n_fft: Samples
     time_smooth_ms: Annotated[float, real(gt=0, le=60_000)]
     frequency_smooth_hz: Hertz
 
 
 class Clean(Section):
+    """Section `clean`."""
+
     sample_rate: Annotated[int, whole(1, 1_000_000)]
     denoise: Denoise | None
     bandpass: Bandpass | None

@@ -4,13 +4,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    TypeAdapter,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_validator
 
 from murmur.params.types import Folder, Name, whole
 
@@ -18,7 +12,10 @@ _FOLDER = TypeAdapter(Folder)
 
 
 class Download(BaseModel):
-    """`limit`, `on_bad`, `remote`, and a section for each data set, which its reader checks."""
+    """Section `download`: `limit`, `on_bad`, `remote`, and a section for each data set.
+
+    The reader of a data set checks the section of that data set.
+    """
 
     model_config = ConfigDict(extra="allow", frozen=True)
     limit: Annotated[int, whole(1, 10**9)] | None
@@ -26,7 +23,7 @@ class Download(BaseModel):
     remote: Name | None
 
     @model_validator(mode="after")
-    def _extras_are_sections(self) -> "Download":
+    def _check_data_sets_are_sections(self) -> "Download":
         for key, value in (self.model_extra or {}).items():
             if not isinstance(value, dict):
                 raise ValueError(
@@ -35,8 +32,8 @@ class Download(BaseModel):
         return self
 
     @model_validator(mode="after")
-    def _folder_is_apart(self) -> "Download":
-        """dvc.yaml depends on this folder, whatever the data set."""
+    def _check_folder(self) -> "Download":
+        """Refuse a folder with outputs: in dvc.yaml download depends on it, also for other data sets."""
         section = (self.model_extra or {}).get("folder", {})
         if "path" not in section:
             return self
@@ -44,8 +41,8 @@ class Download(BaseModel):
             path = Path(os.path.abspath(_FOLDER.validate_python(section["path"])))
         except ValidationError as error:
             raise ValueError(f"download.folder.path: {error.errors()[0]['msg']}") from None
-        here = Path.cwd()
-        if path in (here, here / "data", *here.parents):
+        project = Path.cwd()
+        if path in (project, project / "data", *project.parents):
             raise ValueError(
                 f"download.folder.path: {section['path']} holds what the stages write; name another folder"
             )

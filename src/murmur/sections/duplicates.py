@@ -4,5 +4,7 @@ from murmur.params.types import Seconds, Section, Share
 
 
 class Duplicates(Section):
+    """Section `duplicates`."""
+
     correlation: Share
     overlap: Seconds

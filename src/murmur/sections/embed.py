@@ -2,14 +2,14 @@
 
 from typing import Annotated, Literal
 
-from pydantic import (
-    Field,
-)
+from pydantic import Field
 
 from murmur.params.types import FilePath, Section
 
 
 class Embed(Section):
+    """Section `embed`."""
+
     models: Annotated[list[Literal["m2d"]], Field(max_length=1)]
     weights: FilePath
     pool: Literal["mean", "none"]

@@ -6,6 +6,8 @@ from murmur.params.types import Section, Share, whole
 
 
 class Evaluate(Section):
+    """Section `evaluate`."""
+
     level: Literal["segment", "recording", "patient"]
     rule: Literal["mean_probability", "mean_logit", "maximum", "any_present"]
     thresholds: Literal["accuracy", "uar", "weighted_accuracy", "weighted_accuracy_official"] | None

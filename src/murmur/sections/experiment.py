@@ -1,4 +1,4 @@
-"""The whole of params.yaml, and the rules that hold between its sections."""
+"""The complete params.yaml, and the rules between its sections."""
 
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,12 @@ from murmur.sections.segment import Segment
 from murmur.sections.split import Split
 from murmur.sections.train import Train
 
-MAX_ARRAY = 10**8  # samples of a segment; numbers in its spectrogram, or in the frames it is made from
+MAX_ARRAY = 10**8  # samples of a segment; numbers in its spectrogram, also before the mel filters
 
 
 class Params(Section):
+    """All keys of params.yaml."""
+
     dataset: Dataset
     task: Task
     class_map: ClassMap
@@ -41,7 +43,7 @@ class Params(Section):
     published: dict[str, Any]
 
     @model_validator(mode="after")
-    def _bands_fit(self) -> "Params":
+    def _check_spectrogram(self) -> "Params":
         nyquist = self.clean.sample_rate / 2
         if self.mel.f_max > nyquist:
             raise ValueError(
@@ -50,13 +52,17 @@ class Params(Section):
             )
         if self.mel.f_min >= self.mel.f_max:
             raise ValueError(f"mel.f_min {self.mel.f_min:g} Hz is not below mel.f_max {self.mel.f_max:g} Hz")
-        window = max(win for win, _ in self.mel.windows)
+        window = max(length for length, _ in self.mel.windows)
         if self.segment.length * self.clean.sample_rate < window:
             raise ValueError(
                 f"segment.length {self.segment.length:g} s is shorter than the window of the spectrogram, "
                 f"mel.win_length {window} at clean.sample_rate {self.clean.sample_rate}"
             )
         self._check_sizes()
+        return self
+
+    @model_validator(mode="after")
+    def _check_models(self) -> "Params":
         own = self.mel.scale == "ln_plus" and self.mel.edges == "reflect" and not self.mel.image
         if (self.embed.models or self.train.model.name == "m2d") and not own:
             raise ValueError(
@@ -67,13 +73,18 @@ class Params(Section):
             raise ValueError("train.standardise: M2D standardises what it hears itself; set it to none")
         if self.train.features == "embedding" and not self.embed.models:
             raise ValueError("train.features embedding: embed.models names none to make it; set it to [m2d]")
+        return self
+
+    @model_validator(mode="after")
+    def _check_filters(self) -> "Params":
+        nyquist = self.clean.sample_rate / 2
         band = self.clean.bandpass
         if band and not band.low < band.high < nyquist:
             raise ValueError(
                 f"clean.bandpass {band.low:g}-{band.high:g} Hz must rise and end below Nyquist {nyquist:g} Hz"
             )
         gate = self.clean.denoise
-        if gate and gate.frequency_smooth_hz > nyquist:  # its memory would have no bound
+        if gate and gate.frequency_smooth_hz > nyquist:  # it would need too much memory
             raise ValueError(
                 f"clean.denoise.frequency_smooth_hz {gate.frequency_smooth_hz:g} is above Nyquist, "
                 f"{nyquist:g} Hz; lower it"
@@ -81,7 +92,7 @@ class Params(Section):
         return self
 
     def _check_sizes(self) -> None:
-        """Refuse segments and spectrograms that no memory holds, before any is made."""
+        """Refuse segments and spectrograms that are too large for the memory, before any is computed."""
         samples = self.segment.length * self.clean.sample_rate
         if samples > MAX_ARRAY:
             raise ValueError(
@@ -98,7 +109,7 @@ class Params(Section):
 
 
 def load(path: str | Path = "params.yaml") -> Params:
-    """Read and validate the whole file.
+    """Read and validate the complete file.
 
     Raises
     ------
@@ -109,5 +120,5 @@ def load(path: str | Path = "params.yaml") -> Params:
 
 
 def validate(content: dict[str, Any], path: str | Path) -> Params:
-    """Validate the content of the file at `path`."""
+    """Validate the content of a file; `path` is its name in error messages."""
     return check(Params, content, where=str(path))

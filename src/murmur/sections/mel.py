@@ -2,20 +2,21 @@
 
 from typing import Annotated, Literal
 
-from pydantic import (
-    Field,
-    model_validator,
-)
+from pydantic import Field, model_validator
 
 from murmur.params.types import Hertz, Positive, Samples, Section, real, whole
 
 
 class Image(Section):
+    """A square colour image of the spectrogram; `size` is in pixels."""
+
     size: Annotated[int, whole(1, 4096)]
     colours: Literal["grey", "viridis", "magma"]
 
 
 class Mel(Section):
+    """Section `mel`."""
+
     n_mels: Annotated[int, whole(1, 4096)]
     n_fft: Samples
     win_length: Samples | Annotated[list[Samples], Field(min_length=1, max_length=16)]
@@ -34,19 +35,23 @@ class Mel(Section):
 
     @property
     def windows(self) -> list[tuple[int, int]]:
-        """(window, hop) of each channel, in samples."""
-        wins, hops = (v if isinstance(v, list) else [v] for v in (self.win_length, self.hop_length))
-        return list(zip(wins, hops, strict=True))
+        """Length of the window and hop of each channel, in samples."""
+        return list(zip(_as_list(self.win_length), _as_list(self.hop_length), strict=True))
 
     @model_validator(mode="after")
-    def _windows_fit(self) -> "Mel":
-        wins, hops = (v if isinstance(v, list) else [v] for v in (self.win_length, self.hop_length))
-        if len(wins) != len(hops):
+    def _check_windows(self) -> "Mel":
+        windows, hops = _as_list(self.win_length), _as_list(self.hop_length)
+        if len(windows) != len(hops):
             raise ValueError(
-                f"mel.win_length has {len(wins)} windows and mel.hop_length {len(hops)}: one for each"
+                f"mel.win_length has {len(windows)} windows and mel.hop_length {len(hops)}: one for each"
             )
-        if max(wins) > self.n_fft:
-            raise ValueError(f"mel.win_length {max(wins)} is longer than mel.n_fft {self.n_fft}; lower it")
-        if self.image and len(wins) > 1:
+        longest = max(windows)
+        if longest > self.n_fft:
+            raise ValueError(f"mel.win_length {longest} is longer than mel.n_fft {self.n_fft}; lower it")
+        if self.image and len(windows) > 1:
             raise ValueError("mel.image: an image is made of one window; mel.win_length has several")
         return self
+
+
+def _as_list(value: int | list[int]) -> list[int]:
+    return value if isinstance(value, list) else [value]

@@ -6,6 +6,8 @@ from murmur.params.types import Boolean, Seconds, Section, real, whole
 
 
 class Segment(Section):
+    """Section `segment`."""
+
     length: Seconds
     overlap: Annotated[float, real(ge=0, lt=1)]
     short: Literal["drop", "pad", "wrap"]

@@ -2,17 +2,16 @@
 
 from typing import Annotated, Literal
 
-from pydantic import (
-    Field,
-    model_validator,
-)
+from pydantic import Field, model_validator
 
 from murmur.params.types import Boolean, Run, Section, Share, SplitFile, whole
 
-EXAMPLE_SPLIT = "data/splits/synthetic.csv"  # DVC needs a file to depend on, wanted or not
+EXAMPLE_SPLIT = "data/splits/synthetic.csv"  # with other methods: DVC always needs a file to depend on
 
 
 class Split(Section):
+    """Section `split`."""
+
     method: Literal["kfold", "holdout", "role", "file"]
     file: SplitFile
     runs: Annotated[list[Run], Field(min_length=1, max_length=1000)]
@@ -25,13 +24,13 @@ class Split(Section):
     validate_on: Literal["validation", "test"]
 
     @model_validator(mode="after")
-    def _runs_once(self) -> "Split":
+    def _check_runs_are_unique(self) -> "Split":
         if len(set(self.runs)) < len(self.runs):
             raise ValueError(f"split.runs names a run twice: {self.runs}")
         return self
 
     @model_validator(mode="after")
-    def _file_is_read(self) -> "Split":
+    def _check_file_is_used(self) -> "Split":
         if self.file != EXAMPLE_SPLIT and self.method != "file":
             raise ValueError(f"split.file {self.file} is read only with split.method: file")
         return self

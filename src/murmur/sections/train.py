@@ -2,32 +2,31 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from murmur.params.types import Boolean, Name, Probability, Section, Share, real, whole
 
 
 class Model(BaseModel):
-    """`name` is the module in murmur/models; the other keys are the arguments of its `build`."""
+    """A network: `name` is its module in murmur.models, the other keys are arguments of its `build`."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
     name: Name
 
     @property
     def options(self) -> dict[str, Any]:
+        """The arguments of `build`."""
         return dict(self.model_extra or {})
 
     @property
     def level(self) -> str:
-        """What it decides about: a model that takes `sites` gives one answer a patient."""
+        """The level of its predictions: a model with the option `sites` predicts one class per patient."""
         return "patient" if "sites" in self.options else "segment"
 
 
 class Augment(Section):
+    """Random changes of the training examples."""
+
     chance: Probability
     time_masks: Annotated[int, whole(0, 1000)]
     time_mask: Probability
@@ -40,6 +39,8 @@ class Augment(Section):
 
 
 class Train(Section):
+    """Section `train`."""
+
     features: Literal["mel", "embedding"]
     model: Model
     freeze: Annotated[int, whole(0, 10_000)]
@@ -69,16 +70,16 @@ class Train(Section):
     keep_weights: Literal["none", "best"]
 
     @model_validator(mode="after")
-    def _schedule_has_its_epochs(self) -> "Train":
+    def _check_schedule_epochs(self) -> "Train":
         if self.schedule in ("step", "plateau") and self.schedule_epochs is None:
             raise ValueError(f"train.schedule_epochs: the {self.schedule} schedule needs a number of epochs")
         return self
 
     @model_validator(mode="after")
-    def _weights_of_classes_count(self) -> "Train":
+    def _check_class_weights_have_an_effect(self) -> "Train":
         if self.batch_size == 1 and (self.balance in ("loss", "metric") or self.class_weights):
             raise ValueError(
-                "train.batch_size 1: the loss is a batch's weighted mean, in which the weight of a single "
+                "train.batch_size 1: the loss is the weighted mean of a batch, and the weight of a single "
                 "unit has no effect; raise it, or set train.balance to none or sampler and class_weights "
                 "to null"
             )

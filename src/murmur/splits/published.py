@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from murmur import csvs
+from murmur import input_csv
 from murmur.errors import MurmurError
 from murmur.tables.folds import ROLES
 
@@ -43,7 +43,7 @@ def read_published_split(path: str | Path, recordings: pd.DataFrame, runs: Itera
         id has two roles in a fold; a run is missing; a fold has no training or no test part.
     """
     path = Path(path)
-    table = csvs.read(path, ["run", "role"], remedy=COLUMNS)
+    table = input_csv.read(path, ["run", "role"], remedy=COLUMNS)
     keys = [column for column in ("recording_id", "patient_id") if column in table]
     if not keys:
         raise MurmurError(f"{path}: no column patient_id or recording_id; {COLUMNS}")
@@ -59,21 +59,21 @@ def read_published_split(path: str | Path, recordings: pd.DataFrame, runs: Itera
 def _check_table(path: Path, table: pd.DataFrame, key: str, recordings: pd.DataFrame) -> pd.DataFrame:
     """Check every row; return the table with the column fold and with numbers of runs and folds."""
     table = table if "fold" in table else table.assign(fold="0")
-    csvs.check_filled(path, table, key)
-    csvs.check_known(path, table[key], recordings[key])
+    input_csv.check_filled(path, table, key)
+    input_csv.check_known(path, table[key], recordings[key])
     for column in ("run", "fold"):
         is_wrong = ~table[column].astype(str).str.fullmatch(r"\d{1,9}")
-        csvs.check_rows(path, is_wrong, f"{column} is not a number from 0; correct it")
+        input_csv.check_rows(path, is_wrong, f"{column} is not a number from 0; correct it")
     is_wrong = ~table["role"].isin(ROLES)
-    csvs.check_rows(path, is_wrong, f"role is not {', '.join(ROLES[:-1])} or {ROLES[-1]}; fill it in")
+    input_csv.check_rows(path, is_wrong, f"role is not {', '.join(ROLES[:-1])} or {ROLES[-1]}; fill it in")
     is_unknown = ~table[key].isin(recordings[key])
     message = f"the data set has no such {key} ({is_unknown.sum()} such rows); take them out"
-    csvs.check_rows(path, is_unknown, message)
+    input_csv.check_rows(path, is_unknown, message)
     if key == "recording_id" and "patient_id" in table:
         _check_patients(path, table, recordings)
     table = table.astype({"run": int, "fold": int})
     is_repeated = table.duplicated(["run", "fold", key])
-    csvs.check_rows(path, is_repeated, f"{key} has a role in this run and fold already; keep one row")
+    input_csv.check_rows(path, is_repeated, f"{key} has a role in this run and fold already; keep one row")
     return table
 
 
@@ -82,7 +82,9 @@ def _check_patients(path: Path, table: pd.DataFrame, recordings: pd.DataFrame) -
     patients = table["recording_id"].map(recordings.set_index("recording_id")["patient_id"])
     is_wrong = table["patient_id"].notna() & (table["patient_id"] != patients)
     patient = next(iter(patients[is_wrong]), "")
-    csvs.check_rows(path, is_wrong, f"the recording is of patient {patient} in the data set; correct the row")
+    input_csv.check_rows(
+        path, is_wrong, f"the recording is of patient {patient} in the data set; correct the row"
+    )
 
 
 def _select_runs(path: Path, table: pd.DataFrame, runs: list[int]) -> pd.DataFrame:

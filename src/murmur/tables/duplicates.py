@@ -4,14 +4,12 @@ import pyarrow as pa
 
 from murmur.tables.parquet import schema, text
 
-DUPLICATES = (
-    schema(  # a row a pair; lag: how much later, s, what they share begins in the first than in the second
-        {
-            "recording_id": text,
-            "twin_id": text,
-            "correlation": pa.float64(),
-            "lag": pa.float64(),
-            "identical": pa.bool_(),
-        }
-    )
+DUPLICATES = schema(
+    {
+        "recording_id": text,
+        "twin_id": text,  # the other recording of the pair
+        "correlation": pa.float64(),  # of the samples that both have
+        "lag": pa.float64(),  # s; how much later the common samples begin in recording_id than in twin_id
+        "identical": pa.bool_(),  # whether all samples are the same
+    }
 )

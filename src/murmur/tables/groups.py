@@ -1,7 +1,5 @@
-"""Groups of recordings that the bootstrap resamples together."""
+"""Groups of recordings that the bootstrap resamples together: a person, or persons with the same audio."""
 
 from murmur.tables.parquet import schema, text
 
-GROUPS = schema(
-    {"recording_id": text, "group": text}, key="recording_id"
-)  # what the bootstrap resamples as one
+GROUPS = schema({"recording_id": text, "group": text}, key="recording_id")

@@ -1,4 +1,4 @@
-"""What was left out, and why."""
+"""The files, recordings and segments that were left out, and why."""
 
 from collections.abc import Iterable
 
@@ -7,8 +7,7 @@ import pandas as pd
 from murmur.tables.parquet import schema, text
 
 LEFT_OUT = schema({"stage": text, "item": text, "reason": text})
-
-REASONS = (  # kinds of reasons for which items are left out; none holds a name
+REASONS = (  # kinds of reasons, without the name of an item
     "too short for a segment",
     "segments after the first",
     "beyond download.limit",
@@ -19,9 +18,19 @@ REASONS = (  # kinds of reasons for which items are left out; none holds a name
 
 
 def count_by_reason(left_out: pd.DataFrame) -> pd.DataFrame:
-    """stage, reason, n_items: how many items were left out for each kind of reason, without a name or a path.
+    """Count the items that were left out for each kind of reason, without any name or path.
 
-    For data that may not be passed on, since git passes metrics/ on.
+    It replaces the table of items for data that may not be shared, because metrics/ is committed to git.
+
+    Parameters
+    ----------
+    left_out : DataFrame
+        With the columns of `LEFT_OUT`.
+
+    Returns
+    -------
+    DataFrame
+        With the columns stage, reason and n_items.
     """
     return (
         left_out.assign(reason=classify_reasons(left_out["reason"]))
@@ -32,5 +41,5 @@ def count_by_reason(left_out: pd.DataFrame) -> pd.DataFrame:
 
 
 def classify_reasons(reasons: Iterable[str]) -> list[str]:
-    """The kind of each reason, without what is particular to an item."""
-    return [next((kind for kind in REASONS if kind in why), "another reason") for why in reasons]
+    """Return the kind of each reason, without what is particular to an item."""
+    return [next((kind for kind in REASONS if kind in reason), "another reason") for reason in reasons]

@@ -1,3 +1,3 @@
-"""The levels of units that are predicted and scored."""
+"""The levels at which predictions are made and scored."""
 
 LEVELS = ("segment", "recording", "patient")

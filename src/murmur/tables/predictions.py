@@ -1,4 +1,4 @@
-"""Predicted probabilities of a run, and on what it was trained."""
+"""Predicted probabilities of a run, and the computer on which it was trained."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,14 +10,27 @@ from murmur.tables.parquet import read_metadata, schema, text, whole
 
 
 def predictions_schema(classes: Sequence[str]) -> pa.Schema:
-    """The schema of a predictions table: one `p_<class>` column (float32) a class, in their order."""
+    """Return the schema of a table of predictions.
+
+    The columns are run, fold, role, level, unit_id, and the probability ``p_<class>`` of each class.
+    """
     fields = {"run": whole, "fold": whole, "role": text, "level": text, "unit_id": text}
-    return schema(fields | {f"p_{c}": pa.float32() for c in classes}, key="run fold level unit_id")
+    return schema(fields | {f"p_{name}": pa.float32() for name in classes}, key="run fold level unit_id")
 
 
 @dataclass(frozen=True)
 class TrainingNote:
-    """On what a run was trained; it travels in the metadata of its predictions."""
+    """How a run was trained; it is in the metadata of the table of its predictions.
+
+    Attributes
+    ----------
+    device : str
+        The device, such as `cpu`.
+    precision : str
+        `float32` or `bfloat16`.
+    versions : dict
+        The versions of the libraries by name.
+    """
 
     device: str
     precision: str
@@ -25,5 +38,5 @@ class TrainingNote:
 
 
 def read_note(path: str | Path) -> TrainingNote:
-    """On what the run whose predictions lie at `path` was trained."""
+    """Read how a run was trained from the table of its predictions."""
     return read_metadata(path, TrainingNote)

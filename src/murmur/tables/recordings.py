@@ -1,4 +1,4 @@
-"""The table of recordings, and the card of their data set."""
+"""The table of recordings, and the description of their data set."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +12,14 @@ RECORDINGS = schema(
     {
         "recording_id": text,
         "path": text,  # relative to data/raw
-        "patient_id": text,  # the data set's own number: scores are given by it
-        "person_id": text,  # who was recorded: folds are grouped by it
-        "site": text,
-        "label": text,  # what is to be heard in this recording
+        "patient_id": text,  # the id in the data set; scores are per patient
+        "person_id": text,  # the recorded person, who may have several patient ids; folds are split by it
+        "site": text,  # of the body
+        "label": text,  # the class of this recording
         "patient_label": text,
-        "sample_rate": whole,  # Hz, as recorded
+        "sample_rate": whole,  # Hz, of the original file
         "n_samples": whole,  # at that rate, one channel
-        "audio_sha256": text,  # of the samples, whatever the container
+        "audio_sha256": text,  # of the samples, the same for every file format
         "source": text,
     },
     {"role": text, "sex": text, "age_group": text, "quality": text},  # quality: good, poor
@@ -29,26 +29,61 @@ RECORDINGS = schema(
 
 @dataclass(frozen=True)
 class Card:
-    """What a data set says of itself; it travels in the metadata of the recordings table."""
+    """The description of a data set; it is in the metadata of the table of recordings.
+
+    Attributes
+    ----------
+    dataset : str
+        The name of the data set.
+    task : str
+        The name of the classification task.
+    classes : tuple of str
+        All classes.
+    positive : tuple of str
+        The classes counted as positive.
+    weights : tuple of float
+        The weight of each class in the metric of the task; empty: all are equal.
+    persons : str
+        A sentence that explains what person_id is.
+    licence : str
+        The licence of the data.
+    shareable : bool
+        Whether files made from the data may be shared.
+    unknown_persons : int
+        The number of recordings whose person the data set does not name.
+    """
 
     dataset: str
     task: str
     classes: tuple[str, ...]
-    positive: tuple[str, ...]  # the classes that sensitivity speaks of
-    weights: tuple[float, ...]  # of each class in the task's own metric; () is equal
-    persons: str  # what person_id is, in one sentence
+    positive: tuple[str, ...]
+    weights: tuple[float, ...]
+    persons: str
     licence: str
-    shareable: bool = True  # whether what is made from it may be passed on
-    unknown_persons: int = 0  # recordings whose person the data set does not name
+    shareable: bool = True
+    unknown_persons: int = 0
 
     @property
     def leak_free(self) -> bool:
-        """Whether a split can be shown to keep each person on one side."""
+        """Whether it can be shown that no person is in both training and test part of a split."""
         return self.unknown_persons == 0
 
 
 def check_recordings(frame: pd.DataFrame, known: pd.DataFrame, path: str | Path, other: str | Path) -> None:
-    """Refuse a table at `path` that names a recording which `known`, the table at `other`, does not have."""
+    """Check that all recordings of one table are in another table.
+
+    Parameters
+    ----------
+    frame, known : DataFrame
+        Tables with the column recording_id; each recording of `frame` must be in `known`.
+    path, other : path-like
+        Their files, for error messages.
+
+    Raises
+    ------
+    MurmurError
+        Naming both files and the first recording that is missing.
+    """
     unknown = ~frame["recording_id"].isin(known["recording_id"])
     if unknown.any():
         name = frame["recording_id"][unknown].iloc[0]
@@ -56,5 +91,5 @@ def check_recordings(frame: pd.DataFrame, known: pd.DataFrame, path: str | Path,
 
 
 def read_card(path: str | Path) -> Card:
-    """The data set's card from the metadata of the recordings table at `path`."""
+    """Read the description of the data set from the table of recordings."""
     return read_metadata(path, Card)

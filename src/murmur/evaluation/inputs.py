@@ -1,0 +1,95 @@
+"""The tables that the stage evaluate reads."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from murmur.evaluation.run_files import find_run_files, remove_other_runs
+from murmur.tables import parquet
+from murmur.tables.csv_reader import read_csv
+from murmur.tables.folds import FOLDS
+from murmur.tables.groups import GROUPS
+from murmur.tables.left_out import LEFT_OUT
+from murmur.tables.predictions import TrainingNote, predictions_schema, read_note
+from murmur.tables.recordings import RECORDINGS, Card, read_card
+from murmur.tables.segments import SEGMENTS
+
+AUDIT = (
+    *("run", "fold", "n_train", "n_validation", "n_test"),
+    *("shared_persons", "shared_recordings", "shared_near"),
+)
+HISTORY = ("fold", "epoch", "train_loss")
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The tables of all stages before evaluate.
+
+    Attributes
+    ----------
+    recordings : DataFrame
+        The table of recordings, with the group that the bootstrap resamples.
+    card : Card
+        The description of the data set.
+    segments : DataFrame
+        The table of segments.
+    folds, predictions, histories : dict of int to DataFrame
+        The tables of each run.
+    notes : list of TrainingNote
+        How each run was trained.
+    audit : DataFrame
+        What training and test parts of each fold share.
+    left_out : DataFrame
+        The items that download and segment left out.
+    """
+
+    recordings: pd.DataFrame
+    card: Card
+    segments: pd.DataFrame
+    folds: dict[int, pd.DataFrame]
+    predictions: dict[int, pd.DataFrame]
+    histories: dict[int, pd.DataFrame]
+    notes: list[TrainingNote]
+    audit: pd.DataFrame
+    left_out: pd.DataFrame
+
+
+def read_inputs(data: Path, metrics: Path, runs: Sequence[int]) -> Inputs:
+    """Read the tables that the stage evaluate needs, and delete predictions and histories of other runs.
+
+    Parameters
+    ----------
+    data, metrics : Path
+        The folders with the outputs of the stages.
+    runs : sequence of int
+        The runs to evaluate.
+
+    Raises
+    ------
+    MurmurError
+        Naming a file that is missing or not as its stage writes it.
+    """
+    card = read_card(data / "recordings.parquet")
+    recordings = parquet.read(data / "recordings.parquet", RECORDINGS)
+    groups = parquet.read(data / "groups.parquet", GROUPS)
+    predictions = find_run_files(data / "predictions", runs, ".murmur_predictions.parquet")
+    histories = find_run_files(data / "history", runs, ".murmur_history.csv")
+    remove_other_runs(data / "predictions", predictions.values())
+    remove_other_runs(data / "history", histories.values())
+    schema = predictions_schema(card.classes)
+    left_out = [
+        parquet.read(data / f"left_out/{stage}.parquet", LEFT_OUT) for stage in ("download", "segment")
+    ]
+    return Inputs(
+        recordings=recordings.merge(groups, on="recording_id", validate="1:1"),
+        card=card,
+        segments=parquet.read(data / "segments.parquet", SEGMENTS),
+        folds={run: parquet.read(data / f"folds/run_{run}.parquet", FOLDS) for run in runs},
+        predictions={run: parquet.read(path, schema) for run, path in predictions.items()},
+        histories={run: read_csv(path, HISTORY, may_be_empty=False) for run, path in histories.items()},
+        notes=[read_note(path) for path in predictions.values()],
+        audit=read_csv(metrics / "audit.csv", AUDIT, may_be_empty=False),
+        left_out=pd.concat(left_out),
+    )

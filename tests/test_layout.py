@@ -1,0 +1,76 @@
+"""The layout of the library: imports go from later folders to earlier ones, and stages are short scripts."""
+
+import ast
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+from tests import made
+
+SOURCE = made.ROOT / "src"
+ROOT_MODULES = (
+    "logs",
+    "errors",
+    "files",
+    "spelling",
+    "workers",
+    "input_csv",
+    "formatting",
+    "leaks",
+    "devices",
+)
+FOLDERS = (  # a folder may import those before it; sections and tables may not import each other
+    ("params",),
+    ("sections", "tables"),
+    *(
+        ("models",),
+        ("datasets",),
+        ("recordings",),
+        ("features",),
+        ("splits",),
+        ("training",),
+        ("evaluation",),
+    ),
+    *(("generalisation",), ("experiments",), ("reporting",), ("commands",)),
+)
+RANK = dict.fromkeys(ROOT_MODULES, 0) | {name: k for k, names in enumerate(FOLDERS, 1) for name in names}
+MODULES = {
+    ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted(SOURCE.rglob("*.py"))
+}
+
+
+def list_imports(path):
+    """The modules of the library that a file imports, also inside functions."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in MODULES)
+        elif isinstance(node, ast.ImportFrom):
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            yield from names & set(MODULES) or {node.module} & set(MODULES)
+
+
+IMPORTS = {name: set(list_imports(path)) for name, path in MODULES.items()}
+
+
+@pytest.mark.parametrize("module", sorted(set(MODULES) - {"murmur"}))
+def test_a_module_imports_only_from_its_own_and_earlier_folders(module):
+    folder = module.split(".")[1]
+    imported = {name.split(".")[1] for name in IMPORTS[module]} - {folder}
+    later = {name for name in imported if RANK[name] > RANK[folder] or RANK[name] == RANK[folder] != 0}
+    assert not later
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    assert len([*TopologicalSorter(IMPORTS).static_order()]) == len(MODULES)
+
+
+def test_every_import_of_the_library_is_found():
+    assert {"murmur.errors", "murmur.params.types"} <= set(IMPORTS["murmur.params.validation"])
+    assert IMPORTS["murmur"] == set()
+
+
+@pytest.mark.parametrize("path", sorted((made.ROOT / "stages").glob("*.py")), ids=lambda path: path.stem)
+def test_a_stage_is_a_short_script(path: Path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 60
