@@ -8,14 +8,9 @@ import pandas as pd
 from murmur import params
 from murmur.errors import run_stage
 from murmur.evaluation import output, run_files
-from murmur.evaluation.results import (
-    Results,
-    describe_protocol,
-    describe_selection,
-    evaluate_predictions,
-    have_validation,
-    summarise,
-)
+from murmur.evaluation.protocol import describe_protocol, describe_selection, have_validation
+from murmur.evaluation.results import Results, evaluate_predictions
+from murmur.evaluation.summary import summarise
 from murmur.features import mel_scale, store
 from murmur.files import write_text
 from murmur.reporting import cards, spectrograms
@@ -98,7 +93,9 @@ def _pictures(
     labels = names.map(recordings.set_index("recording_id")["label"])
     spectrograms.draw_gallery(array, names, labels, card.classes, gallery, **axes)
     shown = array[[m.segment for m in results.mistakes]]
-    titles = [f"{m.recording_id}\n{m.truth}, said {m.answer} {m.probability:.2f}" for m in results.mistakes]
+    titles = [
+        f"{m.recording_id}\n{m.truth}, said {m.predicted} {m.probability:.2f}" for m in results.mistakes
+    ]
     spectrograms.draw_errors(shown, titles, errors, **axes)
 
 

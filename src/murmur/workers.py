@@ -1,5 +1,6 @@
 """How many cores work at once. No result depends on it: it is an environment variable, not a parameter."""
 
+import logging
 import math
 import os
 import re
@@ -76,11 +77,12 @@ def stream_threads(
     Few results are held at any time. The first error ends the work. For work whose time goes into numpy,
     torch or libsndfile, which leave the interpreter free.
     """
+    is_silent = not logging.getLogger(__name__).isEnabledFor(logging.INFO)
     items, n = list(items), n or count_workers()
     with ThreadPoolExecutor(n) as pool:
         jobs = deque(pool.submit(work, item) for item in items[: 2 * n])
         try:
-            for k in track(range(len(items)), describe):
+            for k in track(range(len(items)), describe, disable=is_silent):
                 if (ahead := k + 2 * n) < len(items):
                     jobs.append(pool.submit(work, items[ahead]))
                 yield jobs.popleft().result()
