@@ -9,7 +9,7 @@ from murmur.evaluation import calibration, metrics
 
 
 def simulated(T, classes=3, n=20_000, seed=0):
-    """Truth drawn from softmax(z), and the probabilities softmax(T z) of a network that is T times too confident."""
+    """Truth drawn from softmax(z), and probabilities softmax(T z) that are T times too confident."""
     rng = np.random.default_rng(seed)
     logits = rng.normal(size=(n, classes))
     true = softmax(logits, axis=1)

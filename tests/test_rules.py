@@ -110,7 +110,7 @@ def test_circors_accuracy_is_refused_for_other_classes(metric):
 
 
 def drawn(seed, classes=3, n=40, digits=1):
-    """Truth, probabilities (rounded, so that there are ties and zeros) and the value of a right prediction."""
+    """Truth, probabilities (rounded: there are ties and zeros) and the value of a right prediction."""
     rng = np.random.default_rng(seed)
     truth = rng.integers(0, classes, n)
     p = rng.dirichlet(np.ones(classes), n).round(digits) + 0.3 * np.eye(classes)[truth].round(digits)
