@@ -1,11 +1,12 @@
-"""How long the scoring of a large experiment takes: 10 runs of 5 folds, 50,000 test segments in each.
+"""Measure the time of the evaluation of a large experiment: 10 runs of 5 folds, 50,000 test segments in each.
 
     PYTHONPATH=src python benchmarks/evaluate.py [--draws 2000] [--profile]
 
-2,500 simulated patients with four recordings of 25 segments, three classes; each fold has predictions for a
-validation part of 40,000 segments too. Timed is what the stage does before it writes: reading the predictions
-(Parquet, in a temporary folder) and `evaluate.evaluate`. The plain way to the intervals, scikit-learn on the
-repeated rows of each draw, is timed for a few draws and extrapolated. Nothing is written into the repository.
+2,500 simulated patients with four recordings of 25 segments, three classes; each fold also has predictions
+for a validation part of 40,000 segments. The time is that of the stage without writing: reading the
+predictions (Parquet, in a temporary folder) and `evaluate_predictions`. For comparison, the intervals by
+scikit-learn on the repeated rows of each draw are measured for a few draws and extrapolated. Nothing is
+written into the repository.
 """
 
 import cProfile
@@ -24,55 +25,59 @@ import typer
 from scipy.special import softmax
 
 from murmur import params
-from murmur.evaluation import levels, scores
-from murmur.evaluation.results import evaluate_predictions, summarise
-from murmur.sections.evaluate import Evaluate
+from murmur.evaluation import scores
+from murmur.evaluation.aggregation import compute_levels
+from murmur.evaluation.levels import Level, number_units
+from murmur.evaluation.results import evaluate_predictions
+from murmur.evaluation.summary import summarise
 from murmur.splits.folds import make_folds
 from murmur.tables import parquet
 from murmur.tables.predictions import TrainingNote, predictions_schema
 from murmur.tables.recordings import Card
 
 CLASSES = ("Present", "Unknown", "Absent")
-PATIENTS, SITES, PIECES = 2500, ("AV", "MV", "PV", "TV"), 25
+PATIENTS, SITES, SEGMENTS = 2500, ("AV", "MV", "PV", "TV"), 25  # segments of a recording
 CARD = Card("simulated", "murmur", CLASSES, ("Present",), (), persons="simulated", licence="none")
 SCHEMA = predictions_schema(CLASSES)
-PLAIN = 3  # draws of the plain way
+SLOW_DRAWS = 3  # by scikit-learn
 SEED = 0
 
 
 def main(draws: int = 2000, profile: Annotated[bool, typer.Option("--profile")] = False) -> None:
-    """Time the scoring of simulated predictions; --profile names the costliest functions."""
+    """Measure the evaluation of simulated predictions; --profile lists the most expensive functions."""
     p = params.load("evaluate", "split")
     options = p.evaluate.model_copy(update={"draws": draws})
     p.split = p.split.model_copy(update={"method": "kfold", "runs": list(range(10)), "folds": 5})
-    recordings, segments = simulated()
+    recordings, segments = simulate_recordings()
     folds = make_folds(recordings, segments, NO_DUPLICATES, p.split, SEED)
     about = {"notes": [NOTE], "audit": AUDIT, "protocol": {}, "left_out": 0}
     with tempfile.TemporaryDirectory() as name:
         paths = {run: Path(name, f"run_{run}.parquet") for run in folds}
         for run, table in folds.items():
-            parquet.write(predicted(recordings, segments, table, run), paths[run], SCHEMA, NOTE)
+            parquet.write(simulate_predictions(recordings, segments, table, run), paths[run], SCHEMA, NOTE)
         size = sum(path.stat().st_size for path in paths.values()) / 2**20
         with cProfile.Profile() if profile else nullcontext() as profiler:
             wall, cpu = time.perf_counter(), time.process_time()
             predictions = {run: parquet.read(path, SCHEMA) for run, path in paths.items()}
             reading = time.perf_counter() - wall
-            made = (recordings, CARD, segments, folds, predictions, histories(folds))
-            results = evaluate_predictions(*made, options=options, seed=SEED, **about)
+            tables = (recordings, CARD, segments, folds, predictions, simulate_histories(folds))
+            results = evaluate_predictions(*tables, options=options, seed=SEED, **about)
             wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     rows = sum(map(len, predictions.values()))
     print(f"{rows:,} predictions in {len(folds)} files, {size:.0f} MiB; {draws:,} draws")
     print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     print(f"wall time    {wall:7.1f} s, {reading:.1f} s of it reading")
     print(f"process time {cpu:7.1f} s")
-    intervals(recordings, segments, folds, predictions, options)
+    units = number_units(recordings, segments, CLASSES)
+    levels, _ = compute_levels(predictions, folds, units, CARD, options)
+    compare_intervals(levels[options.level], draws)
     print(summarise(results.details))
     if profiler:
         pstats.Stats(profiler).sort_stats("tottime").print_stats(30)
 
 
-def simulated() -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Recordings and segments, as many of a class as in CirCor."""
+def simulate_recordings() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Simulate the tables of recordings and segments, with the proportions of CirCor's classes."""
     rng = np.random.default_rng([SEED, 1])
     n = PATIENTS * len(SITES)
     patient = np.repeat([f"{k:05d}" for k in range(PATIENTS)], len(SITES))
@@ -91,15 +96,15 @@ def simulated() -> tuple[pd.DataFrame, pd.DataFrame]:
         **{"source": "simulated", "quality": None, "role": None, "audio_sha256": [f"{k}" for k in range(n)]},
         **{"sample_rate": 4000, "n_samples": 80_000},
     )
-    of = recordings["recording_id"].repeat(PIECES).reset_index(drop=True)
-    names = of + "@" + pd.Series(np.tile(np.arange(PIECES) * 3200, n)).astype(str)
-    return recordings, pd.DataFrame({"segment_id": names, "recording_id": of, "reversed": False})
+    recording = recordings["recording_id"].repeat(SEGMENTS).reset_index(drop=True)
+    names = recording + "@" + pd.Series(np.tile(np.arange(SEGMENTS) * 3200, n)).astype(str)
+    return recordings, pd.DataFrame({"segment_id": names, "recording_id": recording, "reversed": False})
 
 
-def predicted(
+def simulate_predictions(
     recordings: pd.DataFrame, segments: pd.DataFrame, folds: pd.DataFrame, run: int
 ) -> pd.DataFrame:
-    """Predictions of a run: segments of a recording resemble each other, and recordings of a patient."""
+    """Simulate the predictions of a run; segments of a recording, and recordings of a patient, correlate."""
     rng = np.random.default_rng([SEED, 2, run])
     truth = pd.Index(CLASSES).get_indexer(pd.Index(recordings["label"]))
     person = pd.factorize(recordings["person_id"])[0]
@@ -107,53 +112,46 @@ def predicted(
     logits += rng.normal(size=(len(truth), 3))
     row = pd.Series(np.arange(len(recordings)), recordings["recording_id"])
     table = folds[folds["role"] != "train"].drop(columns="segment_id").merge(segments, on="recording_id")
-    each = logits[row[table["recording_id"]]] + rng.normal(size=(len(table), 3))
-    p = pd.DataFrame(softmax(each, axis=1).astype(np.float32), columns=[f"p_{c}" for c in CLASSES])
-    said = table[["run", "fold", "role"]].assign(level="segment", unit_id=table["segment_id"])
-    return said.join(p)
+    of_segments = logits[row[table["recording_id"]]] + rng.normal(size=(len(table), 3))
+    p = pd.DataFrame(softmax(of_segments, axis=1).astype(np.float32), columns=[f"p_{c}" for c in CLASSES])
+    keys = table[["run", "fold", "role"]].assign(level="segment", unit_id=table["segment_id"])
+    return keys.join(p)
 
 
-def intervals(
-    recordings: pd.DataFrame,
-    segments: pd.DataFrame,
-    folds: dict[int, pd.DataFrame],
-    predictions: dict[int, pd.DataFrame],
-    options: Evaluate,
-) -> None:
-    """Time the intervals of the headline's level, and the plain way to them."""
-    units = levels.number_units(recordings, segments, CLASSES)
-    said, _ = levels.compute_levels(predictions, folds, units, CARD, options)
-    table, of = said[options.level], units[options.level]
-    names = scores.select_headline(scores.score_units(table, of, CARD, ["run"]))
+def compare_intervals(level: Level, draws: int) -> None:
+    """Measure the draws of the headline's intervals, and of the same with scikit-learn."""
+    names = scores.select_headline(scores.score_units(level, ["run"]))
     start = time.process_time()
-    scores.bootstrap_persons(table, of, CARD, names, options.draws, SEED)
+    scores.bootstrap_persons(level, names, draws, SEED)
     middle = time.process_time()
-    plain(table, of)
-    ours, other = middle - start, (time.process_time() - middle) / PLAIN * options.draws
+    score_draws(level)
+    ours, other = middle - start, (time.process_time() - middle) / SLOW_DRAWS * draws
     print(
-        f"intervals of {options.level}s: {ours:.1f} s; the plain way {other:.0f} s, {other / ours:.0f} times"
+        f"intervals of {level.name}s: {ours:.1f} s; with scikit-learn {other:.0f} s, {other / ours:.0f} times"
     )
-    print(f"as long, extrapolated from {PLAIN} draws (process time)")
+    print(f"as long, extrapolated from {SLOW_DRAWS} draws (process time)")
 
 
-def plain(table: pd.DataFrame, units: levels.Units) -> list[float]:
-    """UAR, sensitivity, specificity, F1 and ROC-AUC of each draw and run, by scikit-learn."""
-    rng, found, person = np.random.default_rng(SEED), [], units.person[table["unit"]]
-    n = person.max() + 1
-    for _ in range(PLAIN):
+def score_draws(level: Level) -> list[float]:
+    """Score each draw and run by scikit-learn: UAR, sensitivity, specificity, F1 and ROC-AUC."""
+    rng, values = np.random.default_rng(SEED), []
+    n = level.person.max() + 1
+    for _ in range(SLOW_DRAWS):
         times = np.bincount(rng.choice(n, n), minlength=n)
-        for _, run in table.loc[table.index.repeat(times[person])].groupby("run"):
-            y, said = units.truth[run["unit"]], run["answer"]
-            found.append(sk.balanced_accuracy_score(y, said))
-            found.append(sk.recall_score(y == 0, said == 0))
-            found.append(sk.recall_score(y != 0, said != 0))
-            found.append(sk.f1_score(y, said, average="macro"))
-            found.append(sk.roc_auc_score(np.eye(3)[y], run[[f"p_{c}" for c in CLASSES]]))
-    return found
+        rows = np.repeat(np.arange(len(level)), times[level.person])
+        for run in np.unique(level.run):
+            part = level.select(rows[level.run[rows] == run])
+            y_true, y_pred = part.truth, part.predicted
+            values.append(sk.balanced_accuracy_score(y_true, y_pred))
+            values.append(sk.recall_score(y_true == 0, y_pred == 0))
+            values.append(sk.recall_score(y_true != 0, y_pred != 0))
+            values.append(sk.f1_score(y_true, y_pred, average="macro"))
+            values.append(sk.roc_auc_score(np.eye(3)[y_true], part.probabilities))
+    return values
 
 
-def histories(folds: dict[int, pd.DataFrame]) -> dict[int, pd.DataFrame]:
-    """Of each run what five fits of 30 epochs leave."""
+def simulate_histories(folds: dict[int, pd.DataFrame]) -> dict[int, pd.DataFrame]:
+    """Simulate the learning curves of five fits of 30 epochs for each run."""
     epochs = {"fold": np.repeat(range(5), 30), "epoch": np.tile(range(30), 5), "train_loss": 1.0}
     return {run: pd.DataFrame(epochs) for run in folds}
 

@@ -6,13 +6,9 @@ from murmur import params
 from murmur.errors import run_stage
 from murmur.evaluation.inputs import read_inputs
 from murmur.evaluation.output import write_results
-from murmur.evaluation.results import (
-    describe_protocol,
-    describe_selection,
-    evaluate_predictions,
-    have_validation,
-    summarise,
-)
+from murmur.evaluation.protocol import describe_protocol, describe_selection, have_validation
+from murmur.evaluation.results import evaluate_predictions
+from murmur.evaluation.summary import summarise
 from murmur.files import write_text
 from murmur.reporting import cards
 from murmur.reporting.illustrations import draw_illustrations

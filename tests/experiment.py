@@ -1,9 +1,10 @@
-"""A made experiment for the tests of the scoring: tables as the stages write them, small and random."""
+"""A small random experiment for the tests of the evaluation: tables as the stages write them."""
 
 import numpy as np
 import pandas as pd
 
-from murmur.evaluation import levels
+from murmur.evaluation.aggregation import compute_levels
+from murmur.evaluation.levels import Level, number_units
 from murmur.sections.evaluate import Evaluate
 from murmur.tables.predictions import TrainingNote
 from murmur.tables.recordings import Card
@@ -21,7 +22,7 @@ def options(**changes):
 
 
 def experiment(patients=24, linked=2, seed=7):
-    """The arguments of `evaluate.evaluate`; patients of one to three recordings of one to three segments.
+    """The arguments of `evaluate_predictions`; patients with 1 to 3 recordings of 1 to 3 segments each.
 
     The last `linked` + 1 patients are one person. Two runs, three folds; each fold has a validation part.
     """
@@ -71,8 +72,8 @@ def _recordings(patients, linked, rng):
 
 def _folds(recordings, run):
     persons = recordings["person_id"].unique()
-    dealt = np.random.default_rng(run).permutation(len(persons)) % FOLDS
-    fold = recordings["person_id"].map(dict(zip(persons, dealt, strict=True)))
+    assigned = np.random.default_rng(run).permutation(len(persons)) % FOLDS
+    fold = recordings["person_id"].map(dict(zip(persons, assigned, strict=True)))
     roles = np.array(["test", "validation", "train"])
     tables = [
         recordings[["recording_id"]].assign(run=run, fold=f, role=roles[(f - fold) % 3]) for f in range(FOLDS)
@@ -87,8 +88,8 @@ def _predictions(recordings, segments, folds, run):
     truth = pd.Index(CLASSES).get_indexer(pd.Index(table["label"]))
     odds = np.exp(rng.normal(size=(len(table), 3)) + np.eye(3)[truth])
     p = pd.DataFrame((odds / odds.sum(1, keepdims=True)).astype("float32"), columns=COLUMNS)
-    said = table[["run", "fold", "role_x", "segment_id"]].set_axis(["run", "fold", "role", "unit_id"], axis=1)
-    return said.assign(level="segment").join(p)
+    keys = table[["run", "fold", "role_x", "segment_id"]].set_axis(["run", "fold", "role", "unit_id"], axis=1)
+    return keys.assign(level="segment").join(p)
 
 
 def _history(run):
@@ -97,23 +98,45 @@ def _history(run):
     return pd.DataFrame(fit)
 
 
-def said(made):
-    """The units of every level, and the two tables of `answers.answers`."""
-    units = levels.number_units(made["recordings"], made["segments"], made["card"].classes)
+def predict_levels(made):
+    """The units of every level, and the two return values of `compute_levels`."""
+    units = number_units(made["recordings"], made["segments"], made["card"].classes)
     args = (made["predictions"], made["folds"], units, made["card"], made["options"])
-    return units, *levels.compute_levels(*args)
+    return units, *compute_levels(*args)
 
 
-def silenced(made, *recordings):
-    """The same without the segments of these recordings, of which nothing is predicted then."""
-    gone = made["segments"]["recording_id"].isin(recordings)
-    names = made["segments"].loc[gone, "segment_id"]
-    heard = {run: t[~t["unit_id"].isin(names)] for run, t in made["predictions"].items()}
-    return made | {"segments": made["segments"][~gone].reset_index(drop=True), "predictions": heard}
+def predict_tables(made):
+    """As `predict_levels`, with the levels as tables."""
+    units, levels, fitted = predict_levels(made)
+    return units, {name: table_of(level) for name, level in levels.items()}, fitted
+
+
+def table_of(level):
+    """The level as a table: run, fold, unit, predicted, p_<class>, q_<class>."""
+    table = pd.DataFrame({name: getattr(level, name) for name in ("run", "fold", "unit", "predicted")})
+    for prefix, p in (("p_", level.probabilities), ("q_", level.calibrated)):
+        table[[prefix + c for c in level.classes]] = p
+    return table
+
+
+def level_of(table, units, card=CARD, name="recording"):
+    """The level of a table of predictions."""
+    keys = {key: table[key].to_numpy() for key in ("run", "fold", "unit", "predicted")}
+    p, q = (table[[prefix + c for c in card.classes]].to_numpy() for prefix in ("p_", "q_"))
+    return Level(name, units, card.classes, card.positive, **keys, probabilities=p, calibrated=q)
+
+
+def without_segments(made, *recordings):
+    """The same experiment without the segments of these recordings and without their predictions."""
+    is_removed = made["segments"]["recording_id"].isin(recordings)
+    names = made["segments"].loc[is_removed, "segment_id"]
+    predictions = {run: t[~t["unit_id"].isin(names)] for run, t in made["predictions"].items()}
+    segments = made["segments"][~is_removed].reset_index(drop=True)
+    return made | {"segments": segments, "predictions": predictions}
 
 
 def two_classes(made):
-    """The same with Unknown merged into Absent."""
+    """The same experiment with Unknown merged into Absent."""
     recordings = made["recordings"].copy()
     for column in ("label", "patient_label"):
         recordings[column] = recordings[column].replace("Unknown", "Absent")

@@ -99,11 +99,13 @@ def test_ones_own_recordings_with_labels_of_their_own(project, tmp_path, capfd):
     made.write_csv(tmp_path / "own/recordings.csv", rows)
     where = [f"download.folder.path={os.path.relpath(tmp_path / 'own')}"]
     known = ["ill=Present", "well=Absent"]
-    with pytest.raises(MurmurError, match=r"which classes are odd\? Say --map odd=CLASS"):
+    with pytest.raises(MurmurError, match=r"no class for the labels odd: add --map odd=CLASS"):
         cli.evaluate_on("folder", known, where)
     cli.evaluate_on("folder", [*known, "odd=null"], where, md=True)
     said = capfd.readouterr().out
-    assert said.startswith("| patient level | here | there | SD | 95 % interval | always Present |\n| --- |")
+    assert said.startswith(
+        "| patient level | development data | external data | SD | 95 % interval | always Present |\n| --- |"
+    )
     assert "- 6 units (3 Present, 3 Absent) of 6 persons, 4 models" in said
     assert "- left out: 3 x left out by class_map" in said
     got = json.loads(Path("metrics/elsewhere_folder.json").read_text())
@@ -192,8 +194,8 @@ def test_robustness_of_one_run_is_the_same_however_many_workers(project, capsys,
         ("synthetic", ["Present"], [], "--map Present: expected LABEL=CLASS"),
         ("synthetic", [], ["mel.n_mels=8"], "-S mel.n_mels: only download.… can differ"),
         ("syn", [], [], "dataset: no data set 'syn'; there are bmd_hs, cinc2016, circor"),
-        ("pascal", ["normal=Absent"], [], "which classes are murmur? Say --map murmur=CLASS"),
-        ("pascal", ["normal=Absent", "murmur=null"], [], "nothing to tell apart: of the models' classes"),
+        ("pascal", ["normal=Absent"], [], "no class for the labels murmur: add --map murmur=CLASS"),
+        ("pascal", ["normal=Absent", "murmur=null"], [], "too few classes: of the models' classes"),
     ],
 )
 def test_evaluate_on_tells_what_it_cannot_do(project, dataset, mapped, settings, message):

@@ -1,61 +1,74 @@
-"""Figures against scikit-learn and counts by hand, intervals against plain loops, coverage by simulation."""
+"""Scores against scikit-learn and counts by hand, intervals against plain loops, coverage by simulation."""
 
 import numpy as np
 import pandas as pd
 import pytest
 import sklearn.metrics as sk
 
-from murmur.evaluation import levels, metrics, scores
+from murmur.evaluation import metrics, scores
+from murmur.evaluation.levels import Units
+from murmur.evaluation.operating_points import score_operating_points
+from murmur.evaluation.subgroups import score_subgroups
 from murmur.tables.levels import LEVELS
 from murmur.tables.recordings import Card
-from tests.experiment import CARD, CLASSES, COLUMNS, RUNS, experiment, options, said, silenced
+from tests.experiment import (
+    CARD,
+    CLASSES,
+    RUNS,
+    experiment,
+    level_of,
+    options,
+    predict_levels,
+    table_of,
+    without_segments,
+)
 
 TWO = Card("made", "murmur", ("ill", "well"), ("ill",), (), persons="made up", licence="none")
 
 
 @pytest.fixture
 def made():
-    """With two recordings without a segment, the only ones of their patient."""
+    """An experiment with two patients without a segment."""
     made = experiment()
-    quiet = made["recordings"].query("patient_id in ('p4', 'p6')")["recording_id"]
-    return silenced(made, *quiet)
+    names = made["recordings"].query("patient_id in ('p4', 'p6')")["recording_id"]
+    return without_segments(made, *names)
 
 
 def units(truth, person=None, **facts):
-    """Units of which every other column is not asked for."""
+    """Units with these classes, persons and facts."""
     truth = np.asarray(truth)
     person = np.arange(len(truth)) if person is None else np.asarray(person)
     names = pd.Index([f"u{k}" for k in range(len(truth))])
-    return levels.Units(names, truth, person, person, person, pd.DataFrame(facts, index=range(len(truth))))
+    return Units(names, truth, person, person, person, pd.DataFrame(facts, index=range(len(truth))))
 
 
-def table(p, answer=None, run=0, fold=0, card=TWO):
-    """What is said of each unit in one run, and the same calibrated."""
+def table(p, predicted=None, run=0, fold=0, card=TWO):
+    """A table of the level: the prediction for each unit in one run, also as the calibrated one."""
     p = np.asarray(p, float)
     columns = {
         "run": run,
         "fold": fold,
         "unit": np.arange(len(p)),
-        "answer": p.argmax(1) if answer is None else answer,
+        "predicted": p.argmax(1) if predicted is None else predicted,
     }
     both = {f"{kind}_{c}": p[:, k] for kind in "pq" for k, c in enumerate(card.classes)}
     return pd.DataFrame(columns | both)
 
 
-def of_scikit_learn(truth, answer, p):
-    """The figures of one group, three classes; a non-answer is a fourth label or NaN."""
-    args = (truth, answer)
+def scores_of_scikit_learn(truth, predicted, p):
+    """The scores of one group, three classes; a missing prediction is a fourth label or NaN."""
+    args = (truth, predicted)
     kwargs = {"labels": [0, 1, 2], "zero_division": 0}
-    there = ~np.isnan(p[:, 0])
-    y, p = truth[there], p[there]
+    present = ~np.isnan(p[:, 0])
+    y, p = truth[present], p[present]
     confidence = p.max(1)
-    place = np.ceil(confidence * 15)
-    gaps = [abs(((p.argmax(1) == y) - confidence)[place == b].sum()) for b in np.unique(place)]
+    bin_ = np.ceil(confidence * 15)
+    gaps = [abs(((p.argmax(1) == y) - confidence)[bin_ == b].sum()) for b in np.unique(bin_)]
     return {
         "accuracy": sk.accuracy_score(*args),
         "uar": sk.recall_score(*args, average="macro", **kwargs),
-        "sensitivity": sk.recall_score(truth == 0, answer == 0),
-        "specificity": sk.recall_score(truth != 0, np.isin(answer, (1, 2))),
+        "sensitivity": sk.recall_score(truth == 0, predicted == 0),
+        "specificity": sk.recall_score(truth != 0, np.isin(predicted, (1, 2))),
         "f1_macro": sk.f1_score(*args, average="macro", **kwargs),
         "precision_macro": sk.precision_score(*args, average="macro", **kwargs),
         "matthews": sk.matthews_corrcoef(*args),
@@ -69,74 +82,80 @@ def of_scikit_learn(truth, answer, p):
 
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("by", [["run"], ["run", "fold"]])
-def test_figures_are_those_of_scikit_learn(made, level, by):
-    of, tables, _ = said(made)
-    got = scores.score_units(tables[level], of[level], CARD, by)
-    groups = tables[level].groupby(by)
+def test_scores_equal_scikit_learns(made, level, by):
+    of, levels, _ = predict_levels(made)
+    got = scores.score_units(levels[level], by)
+    groups = table_of(levels[level]).groupby(by)
     assert len(got) == groups.ngroups and got[by].apply(tuple, axis=1).is_monotonic_increasing
     for (_, part), (_, row) in zip(groups, got.iterrows(), strict=True):
-        truth, answer = of[level].truth[part["unit"]], part["answer"].to_numpy()
+        truth, predicted = of[level].truth[part["unit"]], part["predicted"].to_numpy()
         assert row["n_units"] == len(part)
         assert row["n_persons"] == len({of[level].person[unit] for unit in part["unit"]})
         if len(set(truth)) < 3:
-            continue  # what is undefined then has tests of its own
-        expected = of_scikit_learn(truth, answer, part[COLUMNS].to_numpy())
+            continue  # undefined scores have their own tests
+        expected = scores_of_scikit_learn(truth, predicted, part.filter(like="p_").to_numpy())
         assert {name: row[name] for name in expected} == pytest.approx(expected, rel=1e-5)
         q = part.filter(like="q_").dropna()
         assert row["brier_calibrated"] == pytest.approx(
             sk.brier_score_loss(of[level].truth[part.loc[q.index, "unit"]], q, scale_by_half=False)
         )
         assert row["ece_calibrated"] == pytest.approx(
-            metrics.ece(of[level].truth[part.loc[q.index, "unit"]], q.to_numpy())
+            metrics.expected_calibration_error(of[level].truth[part.loc[q.index, "unit"]], q.to_numpy())
         )
         assert row["ece_calibrated"] != row["ece"]
 
 
 def test_levels_are_in_order(made):
-    of, tables, _ = said(made)
-    by_fold = scores.score_all_levels(tables, of, CARD, ["run", "fold"])
+    _, levels, _ = predict_levels(made)
+    by_fold = scores.score_all_levels(levels.values(), ["run", "fold"])
     assert by_fold[["run", "fold", "level"]].apply(tuple, axis=1).tolist() == [
         (run, fold, level) for run in RUNS for fold in range(3) for level in LEVELS
     ]
     for level in LEVELS:
-        alone = scores.score_units(tables[level], of[level], CARD, ["run", "fold"])
+        alone = scores.score_units(levels[level], ["run", "fold"])
         rows = by_fold[by_fold["level"] == level].drop(columns="level").reset_index(drop=True)
         pd.testing.assert_frame_equal(rows, alone[rows.columns])
 
 
-def test_a_unit_without_an_answer_is_counted_and_wrong():
+def test_a_unit_without_a_prediction_is_counted_and_wrong():
     p = [[0.9, 0.1], [0.2, 0.8], [np.nan] * 2, [np.nan] * 2]
-    row = scores.score_units(table(p, [0, 1, 2, 2]), units([0, 1, 0, 1]), TWO, ["run"]).iloc[0]
+    row = scores.score_units(level_of(table(p, [0, 1, 2, 2]), units([0, 1, 0, 1]), TWO), ["run"]).iloc[0]
     assert (row["n_units"], row["n_no_answer"], row["accuracy"]) == (4, 2, 0.5)
     assert (row["sensitivity"], row["specificity"], row["roc_auc"]) == (0.5, 0.5, 1)
     assert isinstance(row["n_no_answer"], (int, np.integer)) or row["n_no_answer"] == 2
 
 
-def test_unknown_is_right_of_a_silent_unit_that_is_unknown():
+def test_unknown_is_right_for_an_unknown_unit_without_segments():
     p = [[0.9, 0.05, 0.05], [np.nan] * 3, [np.nan] * 3, [0.1, 0.1, 0.8]]
-    row = scores.score_units(table(p, [0, 1, 1, 2], card=CARD), units([0, 1, 2, 2]), CARD, ["run"]).iloc[0]
+    row = scores.score_units(level_of(table(p, [0, 1, 1, 2], card=CARD), units([0, 1, 2, 2])), ["run"]).iloc[
+        0
+    ]
     assert (row["n_no_answer"], row["recall_Unknown"], row["recall_Absent"]) == (2, 1, 0.5)
 
 
-def test_macc_only_with_quality():
+def test_modified_accuracy_needs_the_quality():
     truth, answer, quality = [0, 0, 0, 1, 1], [0, 1, 2, 1, 2], ["good", "good", "poor", "good", "good"]
     p = [[0.9, 0.1], [0.2, 0.8], [np.nan] * 2, [0.1, 0.9], [np.nan] * 2]
-    got = scores.score_units(table(p, answer), units(truth, quality=quality), TWO, ["run"])
-    assert got["macc"].item() == pytest.approx((2 / 3 + 1 / 2) / 2), "no answer is right of the poor one only"
+    got = scores.score_units(level_of(table(p, answer), units(truth, quality=quality), TWO), ["run"])
+    assert got["macc"].item() == pytest.approx((2 / 3 + 1 / 2) / 2), (
+        "no prediction is right for the poor one only"
+    )
     for none in (units(truth), units(truth, quality=[None] * 5)):
-        assert "macc" not in scores.score_units(table(p, answer), none, TWO, ["run"])
-    some = scores.score_units(table(p, answer), units(truth, quality=[*quality[:4], None]), TWO, ["run"])
-    assert np.isnan(some["macc"].item()), "of one the quality is not told"
+        assert "macc" not in scores.score_units(level_of(table(p, answer), none, TWO), ["run"])
+    some = scores.score_units(
+        level_of(table(p, answer), units(truth, quality=[*quality[:4], None]), TWO), ["run"]
+    )
+    assert np.isnan(some["macc"].item()), "the quality of one is unknown"
     three = table(np.eye(3)[[0, 1, 2, 0, 1]], card=CARD)
-    assert "macc" not in scores.score_units(three, units([0, 1, 2, 2, 2], quality=quality), CARD, ["run"])
+    assert "macc" not in scores.score_units(level_of(three, units([0, 1, 2, 2, 2], quality=quality)), ["run"])
 
 
-def test_groups_have_their_own_macc():
+def test_each_run_has_its_modified_accuracy():
     quality = ["good", "good", "poor", "poor"]
     both = pd.concat(
         [table(np.eye(2)[[0, 1, 0, 1]]), table(np.eye(2)[[0, 1, 1, 1]], run=1)], ignore_index=True
     )
-    got = scores.score_units(both, units([0, 1, 0, 1], quality=quality), TWO, ["run"])
+    got = scores.score_units(level_of(both, units([0, 1, 0, 1], quality=quality), TWO), ["run"])
     assert got["macc"].tolist() == [1, 0.75]
 
 
@@ -150,67 +169,65 @@ def test_groups_have_their_own_macc():
         ({}, ["accuracy"]),
     ],
 )
-def test_the_data_sets_own_figure_leads_where_it_is_defined(columns, lead):
+def test_the_official_metric_is_first_where_it_is_defined(columns, lead):
     names = scores.select_headline(pd.DataFrame({"accuracy": [1, 1]} | columns))
     assert names == [*lead, "uar", "sensitivity", "specificity", "f1_macro", "roc_auc"]
 
 
-@pytest.mark.parametrize("level", LEVELS)
-def test_the_bootstrap_is_that_of_a_plain_loop(made, level):
-    """Persons are drawn, the same in every run; all units of a person come as often as the person."""
-    of, tables, _ = said(made)
-    said_of, names = (
-        tables[level],
-        ["uar", "sensitivity", "roc_auc", "weighted_accuracy_official", "matthews"],
-    )
-    drawn = scores.bootstrap_persons(said_of, of[level], CARD, names, 6, seed=5)
-    person = of[level].person[said_of["unit"]]
-    n = len(set(person))
+@pytest.mark.parametrize("name", LEVELS)
+def test_the_bootstrap_equals_a_plain_loop(made, name):
+    """Persons are drawn, the same in every run; all units of a person occur as often as the person."""
+    level = predict_levels(made)[1][name]
+    names = ["uar", "sensitivity", "roc_auc", "weighted_accuracy_official", "matthews"]
+    drawn = scores.bootstrap_persons(level, names, 6, seed=5)
+    persons, person = np.unique(level.person, return_inverse=True)
+    n = len(persons)
     times = np.random.default_rng(5).multinomial(n, np.full(n, 1 / n), size=6)
-    place = pd.Series(range(n), sorted(set(person)))[person].to_numpy()
     for k in range(6):
-        repeated = said_of.loc[said_of.index.repeat(times[k][place])]
-        expected = scores.score_units(repeated, of[level], CARD, ["run"])[names]
+        repeated = level.select(np.repeat(np.arange(len(level)), times[k][person]))
+        expected = scores.score_units(repeated, ["run"])[names]
         got = pd.DataFrame({name: drawn[name][k] for name in names})
         assert got.to_numpy() == pytest.approx(expected.to_numpy(), nan_ok=True)
     assert {drawn[name].shape for name in names} == {(6, len(RUNS))}
 
 
-def test_the_areas_of_many_draws_are_those_of_scikit_learn():
+def test_the_areas_of_many_draws_equal_scikit_learns():
     rng, person = np.random.default_rng(8), np.arange(90) // 3
     truth, p = rng.integers(0, 3, 90), rng.dirichlet(np.ones(3), 90).round(1)
     drawn = scores.bootstrap_persons(
-        table(p, card=CARD), units(truth, person), CARD, ["roc_auc"], 300, seed=9
+        level_of(table(p, card=CARD), units(truth, person)), ["roc_auc"], 300, seed=9
     )["roc_auc"]
     times = np.random.default_rng(9).multinomial(30, np.full(30, 1 / 30), size=300)[:, person]
     for k in (0, 149, 299):
         assert drawn[k, 0] == pytest.approx(sk.roc_auc_score(np.eye(3)[truth], p, sample_weight=times[k]))
 
 
-def test_the_bootstrap_draws_macc_too():
+def test_the_bootstrap_of_the_modified_accuracy_equals_a_plain_loop():
     quality = ["good", "poor"] * 20
     of = units([0, 0, 1, 1] * 10, quality=quality)
     rows = table(np.random.default_rng(0).dirichlet([1, 1], 40))
-    drawn = scores.bootstrap_persons(rows, of, TWO, ["macc"], 3, seed=1)["macc"]
+    drawn = scores.bootstrap_persons(level_of(rows, of, TWO), ["macc"], 3, seed=1)["macc"]
     times = np.random.default_rng(1).multinomial(40, np.full(40, 1 / 40), size=3)
     for k in range(3):
         repeated = rows.loc[rows.index.repeat(times[k])]
-        assert drawn[k] == pytest.approx(scores.score_units(repeated, of, TWO, ["run"])["macc"].to_numpy())
+        assert drawn[k] == pytest.approx(
+            scores.score_units(level_of(repeated, of, TWO), ["run"])["macc"].to_numpy()
+        )
 
 
 def test_the_same_persons_are_drawn_in_every_run():
-    """Two runs that say the same have the same figure in every draw."""
+    """Two runs with the same predictions have the same score in every draw."""
     rng = np.random.default_rng(0)
     p, of = rng.dirichlet([1, 1], 40), units(rng.integers(0, 2, 40))
     order = rng.permutation(40)
     both = pd.concat([table(p), table(p, run=1).iloc[order]], ignore_index=True)
     for values in scores.bootstrap_persons(
-        both, of, TWO, ["accuracy", "uar", "roc_auc"], 50, seed=2
+        level_of(both, of, TWO), ["accuracy", "uar", "roc_auc"], 50, seed=2
     ).values():
         assert values[:, 0] == pytest.approx(values[:, 1]) and values[:, 0].std() > 0.01
 
 
-def test_the_interval_is_that_of_the_mean_over_runs():
+def test_the_interval_is_of_the_mean_over_runs():
     runs = pd.DataFrame({"uar": [0.5, 0.7]})
     drawn = {"uar": np.stack([np.arange(101) / 100, np.arange(101) / 100 + 0.1], axis=1)}
     row = scores.summarise_headline(runs, ["uar"], drawn)["uar"]
@@ -218,21 +235,25 @@ def test_the_interval_is_that_of_the_mean_over_runs():
     assert (row["low"], row["high"]) == (pytest.approx(0.075), pytest.approx(1.025))
 
 
-def test_draws_that_lack_a_class_are_told_and_left_out(capsys):
+def test_draws_without_a_class_are_logged_and_left_out(capsys):
     runs = pd.DataFrame({"uar": [0.5]})
     values = np.r_[np.full(10, np.nan), np.linspace(0, 1, 90)]
     row = scores.summarise_headline(runs, ["uar"], {"uar": values[:, None]})["uar"]
     assert (row["low"], row["high"]) == (pytest.approx(0.025), pytest.approx(0.975))
+    assert capsys.readouterr().out == ""
+    scores.log_undefined_draws(
+        {"uar": values[:, None], "f1": np.zeros((100, 1)), "roc_auc": np.empty((0, 1))}
+    )
     assert capsys.readouterr().out == "note: uar is undefined in 10 of 100 draws\n"
     values[10] = np.nan
-    row = scores.summarise_headline(runs, ["uar"], {"uar": values[:, None]}, quiet=True)["uar"]
-    assert np.isnan([row["low"], row["high"]]).all() and capsys.readouterr().out == ""
+    row = scores.summarise_headline(runs, ["uar"], {"uar": values[:, None]})["uar"]
+    assert np.isnan([row["low"], row["high"]]).all()
     in_one_run = np.stack([values, np.linspace(0, 1, 100)], axis=1)
-    row = scores.summarise_headline(runs, ["uar"], {"uar": in_one_run}, quiet=True)["uar"]
+    row = scores.summarise_headline(runs, ["uar"], {"uar": in_one_run})["uar"]
     assert np.isnan([row["low"], row["high"]]).all()
 
 
-def test_one_run_has_no_sd_and_no_draws_no_interval():
+def test_one_run_has_no_sd_and_without_draws_there_is_no_interval():
     row = scores.summarise_headline(pd.DataFrame({"uar": [0.5]}), ["uar"], {"uar": np.empty((0, 1))})["uar"]
     assert row["mean"] == 0.5 and np.isnan([row["sd"], row["low"], row["high"]]).all()
 
@@ -242,39 +263,39 @@ def test_an_undefined_run_makes_the_mean_undefined():
     assert np.isnan([row["mean"], row["sd"]]).all()
 
 
-def interval(said_of, of, draws=400):
-    drawn = scores.bootstrap_persons(said_of, of, TWO, ["accuracy"], draws, seed=3)
+def interval(rows, of, draws=400):
+    drawn = scores.bootstrap_persons(level_of(rows, of, TWO), ["accuracy"], draws, seed=3)
     return scores.summarise_headline(pd.DataFrame({"accuracy": [0.0]}), ["accuracy"], drawn)["accuracy"]
 
 
 def clustered(rng, persons, each, rate=0.8):
-    """Rows and units: of a person all segments are right, or all wrong."""
+    """A table and units: all segments of a person are right, or all are wrong."""
     right = np.repeat(rng.random(persons) < rate, each)
     truth = np.arange(len(right)) % 2
     answer = np.where(right, truth, 1 - truth)
     return table(np.eye(2)[answer]), truth, np.repeat(np.arange(persons), each), right.mean()
 
 
-def test_segments_of_few_persons_have_a_wider_interval_than_if_they_were_alone():
+def test_the_interval_of_correlated_segments_is_wider_than_of_independent_ones():
     rows, truth, person, _ = clustered(np.random.default_rng(4), 20, 10)
     width = [
         row["high"] - row["low"]
         for row in (interval(rows, units(truth, person)), interval(rows, units(truth)))
     ]
-    assert width[0] == pytest.approx(width[1] * 10**0.5, rel=0.2), "ten alike are worth one"
+    assert width[0] == pytest.approx(width[1] * 10**0.5, rel=0.2), "ten equal ones count as one"
 
 
-def test_the_interval_covers_the_truth_about_as_often_as_it_says():
+def test_the_interval_covers_the_truth_in_about_95_percent():
     rng, n = np.random.default_rng(6), 300
     drawn = (clustered(rng, 60, 3) for _ in range(n))
-    rows = [interval(said_of, units(truth, person), draws=200) for said_of, truth, person, _ in drawn]
+    rows = [interval(rows, units(truth, person), draws=200) for rows, truth, person, _ in drawn]
     covered = np.mean([row["low"] <= 0.8 <= row["high"] for row in rows])
     assert 0.90 < covered < 0.98
 
 
-def test_the_constant_answer_is_the_best_of_all():
-    of = units([0, 0, 1, 2, 2, 2])
-    got = scores.score_constant_answer(np.arange(6), of, CARD, ["accuracy", "uar", "sensitivity", "roc_auc"])
+def test_the_best_constant_prediction_is_chosen():
+    level = level_of(table(np.eye(3)[[0, 0, 0, 0, 0, 0]], card=CARD), units([0, 0, 1, 2, 2, 2]))
+    got = scores.score_constant_prediction(level, ["accuracy", "uar", "sensitivity", "roc_auc"])
     assert got == {
         "answer": "Absent",
         "accuracy": 0.5,
@@ -282,19 +303,20 @@ def test_the_constant_answer_is_the_best_of_all():
         "sensitivity": 0,
         "roc_auc": 0.5,
     }
-    first = scores.score_constant_answer(np.array([0, 1, 0, 3]), of, CARD, ["accuracy"])
+    first = scores.score_constant_prediction(level.select(np.array([0, 1, 0, 3])), ["accuracy"])
     assert first == {"answer": "Present", "accuracy": 0.75}
 
 
-def test_the_constant_answer_has_a_macc():
-    of = units([0, 1, 1, 1], quality=["good", "good", "poor", "poor"])
-    assert scores.score_constant_answer(np.arange(4), of, TWO, ["macc"]) == {"answer": "ill", "macc": 0.5}
+def test_the_constant_prediction_has_a_modified_accuracy():
+    quality = units([0, 1, 1, 1], quality=["good", "good", "poor", "poor"])
+    level = level_of(table(np.eye(2)[[0, 0, 0, 0]]), quality, TWO)
+    assert scores.score_constant_prediction(level, ["macc"]) == {"answer": "ill", "macc": 0.5}
 
 
-def test_subgroups_are_the_scores_of_their_units(made):
-    of, tables, _ = said(made)
+def test_subgroups_have_the_scores_of_their_units(made):
+    _, levels, _ = predict_levels(made)
     names = ["uar", "sensitivity", "roc_auc"]
-    got = scores.score_subgroups(tables, of, CARD, names, 20, seed=1)
+    got = score_subgroups(levels, names, 20, seed=1)
     facts = {("site", "recording"): ("AV", "MV", "PV"), ("sex", "patient"): ("Female", "Male", "not stated")}
     expected = [
         (g, value, level, name) for (g, level), values in facts.items() for value in values for name in names
@@ -305,40 +327,41 @@ def test_subgroups_are_the_scores_of_their_units(made):
     for row in got.itertuples():
         place, column = (recordings, "site") if row.group == "site" else (patients, "sex")
         own = place.index[place[column].fillna("not stated") == row.value]
-        rows = tables[row.level][of[row.level].names[tables[row.level]["unit"]].isin(own)]
+        level = levels[row.level]
+        part = level.select(level.units.names[level.unit].isin(own))
         assert (row.n_units, row.n_persons) == (len(own), place.loc[own, "person_id"].nunique())
-        runs = scores.score_units(rows, of[row.level], CARD, ["run"])[row.metric]
+        runs = scores.score_units(part, ["run"])[row.metric]
         assert (row.mean, row.sd) == (
             pytest.approx(runs.mean(skipna=False), nan_ok=True),
             pytest.approx(runs.std(skipna=False), nan_ok=True),
         )
-        drawn = scores.bootstrap_persons(rows, of[row.level], CARD, [row.metric], 20, seed=1)
-        same = scores.summarise_headline(runs.to_frame(), [row.metric], drawn, quiet=True)[row.metric]
+        drawn = scores.bootstrap_persons(part, [row.metric], 20, seed=1)
+        same = scores.summarise_headline(runs.to_frame(), [row.metric], drawn)[row.metric]
         assert [row.low, row.high] == pytest.approx([same["low"], same["high"]], nan_ok=True)
 
 
 def test_facts_with_one_value_or_without_their_level_have_no_subgroups(made):
     one = made | {"recordings": made["recordings"].assign(site="AV", sex=None)}
-    of, tables, _ = said(one)
-    got = scores.score_subgroups(tables, of, CARD, ["uar"], 0, seed=1)
+    _, levels, _ = predict_levels(one)
+    got = score_subgroups(levels, ["uar"], 0, seed=1)
     assert got.empty and "metric" in got
-    of, tables, _ = said(made)
-    patients = {"patient": tables["patient"]}
-    assert set(scores.score_subgroups(patients, of, CARD, ["uar"], 0, seed=1)["group"]) == {"sex"}
+    _, levels, _ = predict_levels(made)
+    patients = {"patient": levels["patient"]}
+    assert set(score_subgroups(patients, ["uar"], 0, seed=1)["group"]) == {"sex"}
     sources = made["recordings"].assign(source=["a", "b"] * 20 + ["a"] * (len(made["recordings"]) - 40))
-    of, tables, _ = said(made | {"recordings": sources})
-    got = scores.score_subgroups(tables, of, CARD, ["uar"], 0, seed=1)
+    _, levels, _ = predict_levels(made | {"recordings": sources})
+    got = score_subgroups(levels, ["uar"], 0, seed=1)
     assert got.loc[got["group"] == "source", "level"].tolist() == ["recording", "recording"]
 
 
 def points(rows, of, thresholds, card=TWO, **changes):
     fitted = pd.DataFrame(thresholds, columns=["run", "fold", "threshold"])
-    found = scores.score_operating_points(rows, of, card, fitted, options(**changes), seed=4)
-    return found.set_index(["chosen_on", "figure"])
+    rows = score_operating_points(level_of(rows, of, card), fitted, options(**changes), seed=4)
+    return rows.set_index(["chosen_on", "figure"])
 
 
 def test_an_operating_point_worked_by_hand():
-    """Threshold .5 catches three of four ill and clears four of six well; at 10 % prevalence, by Bayes."""
+    """At threshold .5 three of four positive and four of six other units are right; 10 % prevalence."""
     p = np.array([0.9, 0.6, 0.5, 0.2, 0.7, 0.5, 0.4, 0.3, 0.2, 0.1])
     rows, of = table(np.stack([p, 1 - p], axis=1)), units([0] * 4 + [1] * 6)
     got = points(rows, of, [(0, 0, 0.5)], sensitivity=0.75, prevalence=0.1)["mean"]
@@ -352,7 +375,7 @@ def test_an_operating_point_worked_by_hand():
         0.25,
         pytest.approx(5 / 6),
     )
-    assert other["curve", "sensitivity"] == 0.75, "the curve does not ask the validation part"
+    assert other["curve", "sensitivity"] == 0.75, "the curve does not depend on the validation part"
 
 
 def test_each_fold_has_its_own_threshold_and_runs_are_averaged():
@@ -366,7 +389,7 @@ def test_each_fold_has_its_own_threshold_and_runs_are_averaged():
 
 
 @pytest.mark.parametrize("sensitivity", [0.5, 0.8, 0.95])
-def test_the_curves_point_is_read_off_scikit_learns(sensitivity):
+def test_the_point_on_the_curve_equals_scikit_learns(sensitivity):
     rng = np.random.default_rng(5)
     truth, ill = rng.integers(0, 2, 60), {run: (rng.random(60) ** (1 + run)).round(2) for run in RUNS}
     rows = [table(np.stack([p, 1 - p], axis=1), run=run) for run, p in ill.items()]
@@ -384,7 +407,7 @@ def test_the_curves_point_is_read_off_scikit_learns(sensitivity):
     assert got.loc["curve", ["low", "high"]].isna().all(axis=None)
 
 
-def test_an_operating_points_interval_is_over_persons():
+def test_the_interval_of_an_operating_point_is_over_persons():
     rng = np.random.default_rng(6)
     truth, person = rng.integers(0, 2, 60), np.arange(60) // 3
     p = np.clip(rng.normal(0.6 - 0.2 * truth, 0.2), 0, 1)
@@ -401,15 +424,15 @@ def test_an_operating_points_interval_is_over_persons():
         assert [row["low"], row["high"]] == pytest.approx(np.quantile(values, [0.025, 0.975]).tolist())
 
 
-def test_a_silent_unit_is_neither_caught_nor_cleared():
+def test_a_unit_without_segments_is_predicted_neither_positive_nor_negative():
     p = np.array([0.9, np.nan, 0.1, np.nan])
-    rows, of = table(np.stack([p, 1 - p], axis=1), answer=[0, 2, 1, 2]), units([0, 0, 1, 1])
+    rows, of = table(np.stack([p, 1 - p], axis=1), predicted=[0, 2, 1, 2]), units([0, 0, 1, 1])
     got = points(rows, of, [(0, 0, 0.5)], sensitivity=0.5)["mean"]
     for chosen_on in ("validation", "curve"):
         assert (got[chosen_on, "sensitivity"], got[chosen_on, "specificity"]) == (0.5, 0.5)
 
 
-def test_positive_classes_are_called_together():
+def test_positive_classes_are_counted_together():
     card = Card("made", "murmur", CLASSES, ("Present", "Unknown"), (), persons="made up", licence="none")
     rows = table([[0.3, 0.3, 0.4], [0.1, 0.2, 0.7], [0.2, 0.1, 0.7]], card=card)
     got = points(rows, units([0, 1, 2]), [(0, 0, 0.5)], card=card)["mean"]
@@ -421,7 +444,7 @@ def test_a_class_that_is_absent_is_undefined_never_zero():
     parts = [table(p, fold=0, card=CARD), table(p, fold=1, card=CARD).iloc[:9]]
     rows = pd.concat(parts, ignore_index=True)
     of = units([0, 2] * 5 + [1] * 10)
-    got = scores.score_units(rows, of, CARD, ["run", "fold"]).set_index("fold")
+    got = scores.score_units(level_of(rows, of), ["run", "fold"]).set_index("fold")
     missing = [
         "recall_Unknown",
         "precision_Unknown",
@@ -434,5 +457,5 @@ def test_a_class_that_is_absent_is_undefined_never_zero():
     assert got.loc[1, [*missing, "pr_auc", "weighted_accuracy_official"]].isna().all()
     assert got.loc[0, missing].notna().all()
     assert got.loc[1, ["accuracy", "sensitivity", "specificity", "recall_Present", "brier"]].notna().all()
-    run = scores.score_units(rows, of, CARD, ["run"]).iloc[0]
+    run = scores.score_units(level_of(rows, of), ["run"]).iloc[0]
     assert run["recall_Unknown"] == got.loc[0, "recall_Unknown"]

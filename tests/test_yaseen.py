@@ -10,7 +10,7 @@ import pytest
 from murmur import params
 from murmur.datasets import yaseen
 from murmur.errors import MurmurError
-from murmur.evaluation.results import describe_protocol
+from murmur.evaluation.protocol import describe_protocol
 from tests import made
 
 

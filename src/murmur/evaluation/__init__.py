@@ -1,1 +1,1 @@
-"""Evaluation of the test predictions: levels, metrics, intervals and plot data."""
+"""Evaluation of the predictions: levels, metrics, intervals, and the data of the plots."""

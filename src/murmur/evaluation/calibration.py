@@ -1,4 +1,4 @@
-"""Probabilities that mean what they say: one temperature for all of them, and how far off they are."""
+"""Temperature scaling of probabilities, and the reliability diagram."""
 
 import numpy as np
 import pandas as pd
@@ -7,49 +7,77 @@ from scipy.special import log_softmax, softmax
 
 from murmur.evaluation import metrics
 
-LEAST = 1e-7  # of a probability, so that its logarithm is finite
-BOUNDS = (1 / 20, 20)  # of a temperature
+SMALLEST = 1e-7  # probability, so that its logarithm is finite
+BOUNDS = (1 / 20, 20)  # of the temperature
 
 
 def fit_temperature(y_true: np.ndarray, p: np.ndarray) -> float:
-    """The temperature T that makes `soften(p, T)` likeliest (Guo et al., ICML 2017), from 1/20 to 20.
+    """Find the temperature from 1/20 to 20 that minimises the log loss of `apply_temperature(p, T)`.
 
-    Above 1 the probabilities `p` [n, classes] of the class numbers `y_true` [n] were too sure. Rows with NaN,
-    units without an answer, are left out. T is 1 where nothing is left, where all are of one class (the
-    likeliest T would then be a bound), and where no other T is likelier. Fit it to other units than those
-    that are scored.
+    Above 1 the probabilities were too confident. Fit it to other units than those that are scored.
+
+    Parameters
+    ----------
+    y_true : int array, shape [n]
+        Class numbers.
+    p : float array, shape [n, classes]
+        Probabilities; units with NaN are left out.
+
+    Returns
+    -------
+    float
+        1 where no temperature is better, without units, and where all units are of one class (the best
+        temperature would be a bound).
+
+    References
+    ----------
+    Guo et al., On Calibration of Modern Neural Networks, ICML 2017.
     """
-    y_true, p = metrics.answered(y_true, p)
+    y_true, p = metrics.drop_missing(y_true, p)
     if len(np.unique(y_true)) < 2:
         return 1.0
-    scores = log_probabilities(p)
+    logits = log_probabilities(p)
 
-    def loss(log_t: float) -> float:
-        return -float(log_softmax(scores / np.exp(log_t), axis=1)[np.arange(len(p)), y_true].mean())
+    def log_loss(log_t: float) -> float:
+        return -float(log_softmax(logits / np.exp(log_t), axis=1)[np.arange(len(p)), y_true].mean())
 
-    found = minimize_scalar(loss, bounds=np.log(BOUNDS), method="bounded", options={"xatol": 1e-6})
-    return float(np.exp(found.x)) if found.fun < loss(0.0) else 1.0
+    best = minimize_scalar(log_loss, bounds=np.log(BOUNDS), method="bounded", options={"xatol": 1e-6})
+    return float(np.exp(best.x)) if best.fun < log_loss(0.0) else 1.0
 
 
 def apply_temperature(p: np.ndarray, T: float | np.ndarray) -> np.ndarray:
-    """softmax(log p / T) of probabilities `p` [n, classes]; T is one for all, or one a row [n, 1].
+    """Return softmax(log p / T), which keeps the order of the classes.
 
-    The order of the classes stays; they come closer together where T is above 1. NaN stays NaN.
+    Parameters
+    ----------
+    p : float array, shape [n, classes]
+        Probabilities; NaN stays NaN.
+    T : float or array, shape [n, 1]
+        The temperature, of all units or of each.
     """
     return softmax(log_probabilities(p) / T, axis=1)
 
 
 def compute_reliability(y_true: np.ndarray, p: np.ndarray, bins: int = 10) -> pd.DataFrame:
-    """A reliability diagram's rows: confidence and accuracy (means) and n of each bin of the top label.
+    """Compute the points of a reliability diagram of the most probable class.
 
-    Bins as in `metrics.ece`, of which the mean of |accuracy - confidence| weighted by n is the figure for as
-    many bins; a bin without a unit has no row. Rows of `p` [n, classes] with NaN are left out.
+    Parameters
+    ----------
+    y_true, p
+        As in `fit_temperature`.
+    bins : int
+        The number of bins, which are those of `metrics.expected_calibration_error`.
+
+    Returns
+    -------
+    DataFrame
+        confidence and accuracy (means) and n of each bin that has a unit.
     """
-    place, confidence, right = metrics.top_label(y_true, p, bins)
-    table = pd.DataFrame({"confidence": confidence, "accuracy": right.astype(float)}).groupby(place)
+    bin_, confidence, is_right = metrics.bin_confidences(y_true, p, bins)
+    table = pd.DataFrame({"confidence": confidence, "accuracy": is_right.astype(float)}).groupby(bin_)
     return table.mean().assign(n=table.size()).reset_index(drop=True)
 
 
 def log_probabilities(p: np.ndarray) -> np.ndarray:
-    """log p, finite where p is 0: `softmax` makes p of it again."""
-    return np.log(np.clip(p.astype(float), LEAST, None))
+    """Return log p, finite where p is 0."""
+    return np.log(np.clip(p.astype(float), SMALLEST, None))

@@ -1,4 +1,4 @@
-"""The files of an evaluation: CSV tables and their JSON."""
+"""The files of an evaluation: CSV tables and JSON."""
 
 import json
 from collections.abc import Mapping
@@ -14,40 +14,49 @@ from murmur.tables.csv_writer import format_csv
 
 
 def write_results(results: Results, metrics_dir: str | Path, plots_dir: str | Path) -> None:
-    """Write every table as CSV, folds and runs as JSON too, summary and details, each whole or not at all.
+    """Write all tables as CSV, and folds, runs, summary and details as JSON.
 
-    Six digits after the point; an undefined figure is empty in CSV and null in JSON, which DVC leaves out.
+    Figures have six digits after the point. An undefined figure is empty in CSV and null in JSON, which DVC
+    leaves out.
+
+    Parameters
+    ----------
+    results : Results
+        From `evaluate_predictions`.
+    metrics_dir, plots_dir : path
+        Folders for the tables and for the data of the plots. A file is written completely or not at all.
     """
     texts = {Path(metrics_dir, f"{name}.csv"): format_csv(table) for name, table in results.tables.items()}
-    twins = {name: _nested(results.tables[name]) for name in ("folds", "runs")}
-    files = twins | {"summary": results.summary, "details": results.details}
-    texts |= {Path(metrics_dir, f"{name}.json"): format_json(content) for name, content in files.items()}
+    content = {name: _nest(results.tables[name]) for name in ("folds", "runs")}
+    content |= {"summary": results.summary, "details": results.details}
+    texts |= {Path(metrics_dir, f"{name}.json"): format_json(value) for name, value in content.items()}
     texts |= {Path(plots_dir, f"{name}.csv"): format_csv(table) for name, table in results.plots.items()}
     for path, text in texts.items():
         write_text(path, text)
 
 
-def _nested(table: pd.DataFrame) -> dict[str, Any]:
-    """run_R -> fold_F, where there is one -> level -> figures: dicts only, since DVC drops lists."""
+def _nest(table: pd.DataFrame) -> dict[str, Any]:
+    """run_<run> -> fold_<fold>, if there is one -> level -> figures: dicts only, because DVC drops lists."""
     tree: dict[str, Any] = {}
     for row in table.to_dict("records"):
-        place = tree.setdefault(f"run_{row.pop('run')}", {})
+        branch = tree.setdefault(f"run_{row.pop('run')}", {})
         if "fold" in row:
-            place = place.setdefault(f"fold_{row.pop('fold')}", {})
-        place[row.pop("level")] = row
+            branch = branch.setdefault(f"fold_{row.pop('fold')}", {})
+        branch[row.pop("level")] = row
     return tree
 
 
 def format_json(value: Any) -> str:
-    """JSON of tables' figures: six digits after the point, null for what is undefined."""
-    return json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    """Format results as JSON: floats with six digits after the point, null where undefined."""
+    return json.dumps(_to_plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _plain(value: Any) -> Any:
+def _to_plain(value: Any) -> Any:
+    """Without numpy's types, with rounded floats."""
     if isinstance(value, list):
-        return [_plain(inner) for inner in value]
+        return [_to_plain(item) for item in value]
     if isinstance(value, Mapping):
-        return {key: _plain(inner) for key, inner in value.items()}
+        return {key: _to_plain(item) for key, item in value.items()}
     value = value.item() if isinstance(value, np.generic) else value
     if isinstance(value, float):
         return round(value, 6) if np.isfinite(value) else None

@@ -1,4 +1,4 @@
-"""The files of each run that training has written."""
+"""The files of each run that the stage train has written."""
 
 import logging
 import re
@@ -7,43 +7,60 @@ from pathlib import Path
 
 from murmur import formatting
 from murmur.errors import MurmurError
-from murmur.evaluation import levels
 from murmur.files import remove
 
 logger = logging.getLogger(__name__)
 
 
 def find_run_files(folder: str | Path, runs: Iterable[int], suffix: str = ".parquet") -> dict[int, Path]:
-    """The files run_R of the listed runs; a file of another run is not read, and a note says so.
+    """Find the file run_<run><suffix> of each listed run; a note names the files of other runs.
+
+    Parameters
+    ----------
+    folder : path
+        Where the files are.
+    runs : iterable of int
+        The listed runs.
+    suffix : str
+        The end of the file names.
+
+    Returns
+    -------
+    dict of int to Path
+        By run, in their order.
 
     Raises
     ------
     MurmurError
-        Naming every listed run without a file, and how to make it.
+        If a file is missing; the message has all missing runs and the command that makes them.
     """
-    found = {path.name: path for path in sorted(Path(folder).glob(f"run_*{suffix}"))}
+    files = {path.name: path for path in sorted(Path(folder).glob(f"run_*{suffix}"))}
     listed = {run: f"run_{run}{suffix}" for run in sorted(runs)}
-    if missing := [run for run, name in listed.items() if name not in found]:
+    if missing := [run for run, name in listed.items() if name not in files]:
         raise MurmurError(
-            f"{folder}: no file for run {formatting.join_sorted(missing)}; make it: "
-            f"{levels.train_command(missing)}"
+            f"{folder}: no file for run {formatting.join_sorted(missing)}; make it: {train_command(missing)}"
         )
-    for name in sorted(found.keys() - set(listed.values())):
-        logger.info(f"{found[name]} is not read: its run is not in split.runs")
-    return {run: found[name] for run, name in listed.items()}
+    for name in sorted(files.keys() - set(listed.values())):
+        logger.info(f"{files[name]} is not read: its run is not in split.runs")
+    return {run: files[name] for run, name in listed.items()}
 
 
 def remove_other_runs(folder: str | Path, listed: Iterable[Path]) -> None:
     """Delete the files of runs that are not listed; DVC's cache keeps them.
 
-    They are in a folder that the stage depends on: left there, dvc.lock would name them, and no other clone
-    could come to the same dvc.lock.
+    The stage evaluate depends on the folder. With these files in it, dvc.lock would depend on runs that were
+    trained earlier, and another clone could not reproduce it.
     """
-    written = re.compile(r"run_\d+(\.murmur_\w+)?\.(parquet|csv)")  # by train, also before the present names
-    others = {path for path in Path(folder).glob("run_*") if written.fullmatch(path.name)} - {*listed}
+    pattern = re.compile(r"run_\d+(\.murmur_\w+)?\.(parquet|csv)")  # these names and earlier ones
+    others = {path for path in Path(folder).glob("run_*") if pattern.fullmatch(path.name)} - {*listed}
     for path in others:
         remove(path)
     if others:
         logger.info(
             f"{folder}: {len(others)} files of no run in split.runs are removed; DVC's cache keeps them"
         )
+
+
+def train_command(runs: Iterable[int]) -> str:
+    """Return the command that trains these runs."""
+    return "dvc repro " + " ".join(f"train@{run}" for run in runs)

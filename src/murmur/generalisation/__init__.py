@@ -1,1 +1,1 @@
-"""Trained models on other data sets and on disturbed recordings."""
+"""Trained models on external data and on disturbed recordings."""

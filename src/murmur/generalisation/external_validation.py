@@ -1,4 +1,4 @@
-"""The kept weights of an experiment, asked about other recordings than those they come from."""
+"""External validation: the trained models of an experiment on another data set."""
 
 import tempfile
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from murmur import formatting, input_csv
+from murmur import formatting, spelling
 from murmur.datasets import load_reader
 from murmur.errors import MurmurError
 from murmur.features.chain import PreparedRecordings
@@ -20,205 +20,318 @@ from murmur.sections.duplicates import Duplicates
 from murmur.tables.recordings import Card
 
 INTERVAL = (
-    "The 95 % interval resamples the persons there. Who is in both is known by identical or near-identical "
-    "audio and, within one data set, by the id."
+    "The 95 % interval resamples the persons of the external data. Persons who are in both data sets are "
+    "recognised by identical or near-identical audio and, within one data set, by their id."
 )
 
 
-def list_labels(dataset: str, task: str | None, home: str, section: Download) -> tuple[str, tuple[str, ...]]:
-    """The task of a data set, and its labels; of one's own folder those in its table.
+def list_labels(
+    dataset: str, task: str | None, default_task: str, section: Download
+) -> tuple[str, tuple[str, ...]]:
+    """Find the task of an external data set and its labels.
 
-    Where no task is named it is the experiment's own, `home`, if the data set has that, else its first.
+    Parameters
+    ----------
+    dataset : str
+        The name of the data set.
+    task : str or None
+        One of its tasks; None: the default task if the data set has it, else its first task.
+    default_task : str
+        The task of the experiment.
+    section : Download
+        The section of params.yaml. It has the folder of your own recordings, whose labels are those of its
+        table.
+
+    Returns
+    -------
+    task : str
+    labels : tuple of str
+
+    Raises
+    ------
+    MurmurError
+        If the data set has no such task.
     """
-    source = load_reader(dataset)
-    known = source.TASKS
-    if known:
-        task = task or (home if home in known else next(iter(known)))
-        if task not in known:
-            raise MurmurError(f"--task: {dataset} has no task {task!r}; it has {', '.join(known)}")
-        return task, known[task].classes
-    given = (section.model_extra or {}).get(dataset, {})
-    options = check(source.Options, given, f"params.yaml: download.{dataset}")
+    reader = load_reader(dataset)
+    tasks = reader.TASKS
+    if tasks:
+        task = task or (default_task if default_task in tasks else next(iter(tasks)))
+        if task not in tasks:
+            raise MurmurError(f"--task: {dataset} has no task {task!r}; it has {', '.join(tasks)}")
+        return task, tasks[task].classes
+    task = task or default_task
+    content = (section.model_extra or {}).get(dataset, {})
+    options = check(reader.Options, content, f"params.yaml: download.{dataset}")
     with tempfile.TemporaryDirectory(prefix="murmur-") as empty:
-        table = source.read(source.fetch(options, Path(empty), None), options, task or home).recordings
-    return task or home, tuple(sorted({*table["label"], *table["patient_label"]}))
+        table = reader.read(reader.fetch(options, Path(empty), None), options, task).recordings
+    return task, tuple(sorted({*table["label"], *table["patient_label"]}))
 
 
 def map_labels(
     labels: Sequence[str], classes: Sequence[str], given: Mapping[str, str | None]
 ) -> dict[str, str | None]:
-    """Of each label of another data set the class of the models it stands for, or None to leave it out.
+    """Map each label of an external data set to a class of the models.
 
-    A label that `given` does not name stands for the class of the same name.
+    Parameters
+    ----------
+    labels : sequence of str
+        All labels of the data set.
+    classes : sequence of str
+        The models' classes.
+    given : dict of str to str or None
+        Classes of labels; None leaves the label out. A label that is not given has the class of its name.
+
+    Returns
+    -------
+    dict of str to str or None
+        The class of every label.
 
     Raises
     ------
     MurmurError
-        If `given` names no label or no class, or a label has no class; all of them are listed.
+        If `given` has an unknown label or class, or a label has no class.
     """
-    both = f"the labels there are {', '.join(labels)}; the models' classes are {', '.join(classes)}"
+    both = f"the external labels are {', '.join(labels)}; the models' classes are {', '.join(classes)}"
     if unknown := sorted(set(given) - set(labels)):
         raise MurmurError(f"--map {unknown[0]}: no such label; {both}")
     if unknown := sorted({c for c in given.values() if c is not None} - set(classes)):
-        raise MurmurError(f"--map: the models know no class {unknown[0]}; {both}")
-    if unmapped := [x for x in labels if x not in given and x not in classes]:
-        ask = " ".join(f"--map {x}=CLASS" for x in unmapped)
-        raise MurmurError(f"which classes are {', '.join(unmapped)}? Say {ask} (null leaves one out); {both}")
-    return {x: given.get(x, x) for x in labels}
+        raise MurmurError(f"--map: the models have no class {unknown[0]}; {both}")
+    if missing := [label for label in labels if label not in given and label not in classes]:
+        options = " ".join(f"--map {label}=CLASS" for label in missing)
+        raise MurmurError(
+            f"no class for the labels {', '.join(missing)}: add {options} (null leaves one out); {both}"
+        )
+    return {label: given.get(label, label) for label in labels}
 
 
-def restrict_classes(home: Card, there: Iterable[str | None]) -> Card:
-    """The experiment's card with only those of its classes that are there, in its own order.
+def restrict_classes(card: Card, present: Iterable[str | None]) -> Card:
+    """Return the card of the experiment with only those of its classes that are present.
+
+    Parameters
+    ----------
+    card : Card
+        Of the experiment.
+    present : iterable of str or None
+        The classes of the external data.
 
     Raises
     ------
     MurmurError
-        If there is nothing left to tell apart: one class, or no positive one, or positive ones alone.
+        If fewer than two classes are left, or none that is positive, or only positive ones.
     """
-    found = {*there}
-    classes = tuple(c for c in home.classes if c in found)
-    weights = tuple(w for w, c in zip(home.weights, home.classes, strict=False) if c in found)
-    positive = tuple(c for c in home.positive if c in classes)
+    present = {*present}
+    classes = tuple(c for c in card.classes if c in present)
+    weights = tuple(w for w, c in zip(card.weights, card.classes, strict=False) if c in present)
+    positive = tuple(c for c in card.positive if c in classes)
     if len(classes) < 2 or not 0 < len(positive) < len(classes):
         raise MurmurError(
-            f"nothing to tell apart: of the models' classes {', '.join(home.classes)} (positive: "
-            f"{', '.join(home.positive)}) there is only {', '.join(classes) or 'none'}; see --map and --task"
+            f"too few classes: of the models' classes {', '.join(card.classes)} (positive: "
+            f"{', '.join(card.positive)}) the external data have {', '.join(classes) or 'none'}; a positive "
+            "class and another one are needed, see --map and --task"
         )
-    return replace(home, classes=classes, positive=positive, weights=weights)
+    return replace(card, classes=classes, positive=positive, weights=weights)
 
 
-def find_same_ids(recordings: pd.DataFrame, home: pd.DataFrame) -> set[str]:
-    """The recordings whose person or patient has, in whatever spelling, the id of one in the experiment."""
-    columns = ["person_id", "patient_id"]
-    alike = [recordings[c].map(spelling.folded).isin(set(home[c].map(spelling.folded))) for c in columns]
-    return {*recordings.loc[alike[0] | alike[1], "recording_id"]}
+def find_same_ids(external: pd.DataFrame, development: pd.DataFrame) -> set[str]:
+    """Find the external recordings whose person or patient has an id of the development data.
+
+    Parameters
+    ----------
+    external, development : DataFrame
+        As `murmur.tables.recordings`; ids are compared without regard to spelling (`spelling.folded`).
+
+    Returns
+    -------
+    set of str
+        Recording ids.
+    """
+    person, patient = (
+        external[column].map(spelling.folded).isin(set(development[column].map(spelling.folded)))
+        for column in ("person_id", "patient_id")
+    )
+    return {*external.loc[person | patient, "recording_id"]}
 
 
 def find_same_audio(
-    recordings: pd.DataFrame, raw: Path, home: pd.DataFrame, home_raw: Path, options: Duplicates
+    external: pd.DataFrame, external_raw: Path, development: pd.DataFrame, raw: Path, options: Duplicates
 ) -> set[str]:
-    """The recordings that hold the audio of one in the experiment, as `duplicates.find` tells."""
-    names, places = ("home", "there"), ((home, home_raw), (recordings, raw))
+    """Find the external recordings that are near-duplicates of a recording of the development data.
+
+    Parameters
+    ----------
+    external, development : DataFrame
+        As `murmur.tables.recordings`.
+    external_raw, raw : Path
+        The folders of their recordings.
+    options : Duplicates
+        As in `duplicates.find_pairs`.
+
+    Returns
+    -------
+    set of str
+        Recording ids.
+    """
     tables = [
         table.assign(
             recording_id=f"{name}/" + table["recording_id"], path=f"{folder.resolve()}/" + table["path"]
         )
-        for name, (table, folder) in zip(names, places, strict=True)
+        for name, table, folder in (("development", development, raw), ("external", external, external_raw))
     ]
     pairs = duplicates.find_pairs(pd.concat(tables, ignore_index=True), Path(), options)
-    across = pairs["recording_id"].str.startswith("home/") & pairs["twin_id"].str.startswith("there/")
-    return {*pairs.loc[across, "twin_id"].str.removeprefix("there/")}
+    across = pairs[pairs["recording_id"].str.startswith("development/")]  # the first of both in the alphabet
+    twins = across["twin_id"][across["twin_id"].str.startswith("external/")]
+    return {*twins.str.removeprefix("external/")}
 
 
 def exclude_known_persons(
-    recordings: pd.DataFrame, home: pd.DataFrame, same: Collection[str] = ()
+    external: pd.DataFrame, development: pd.DataFrame, same: Collection[str] = ()
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The recordings of persons of whom no audio is in the experiment `home`, and all the others.
+    """Divide the external recordings by whether their persons are in the development data.
 
-    same: recordings of which it is known from something else than their samples that the person is in it.
+    Parameters
+    ----------
+    external, development : DataFrame
+        As `murmur.tables.recordings`; identical audio is recognised by its hash.
+    same : collection of str
+        Further external recordings of persons of the development data, by id.
+
+    Returns
+    -------
+    unknown, known : DataFrame
+        The rows of `external`; all recordings of a person are in the same table.
 
     Raises
     ------
     MurmurError
-        If all are in it.
+        If all persons are known.
     """
-    known = recordings["audio_sha256"].isin(home["audio_sha256"]) | recordings["recording_id"].isin(same)
-    seen = recordings["person_id"].isin(recordings.loc[known, "person_id"])
-    if seen.all():
+    is_same = external["audio_sha256"].isin(development["audio_sha256"]) | external["recording_id"].isin(same)
+    is_known = external["person_id"].isin(external.loc[is_same, "person_id"])
+    if is_known.all():
         raise MurmurError(
-            "all of these recordings, or others of their persons, are in the experiment itself: how it does "
-            "there is in metrics/ (where an id of your own table there means another person, give another id)"
+            "all persons of the external data are in the experiment itself; its results are in metrics/ "
+            "(where an id of your own table means another person in both, use another id)"
         )
-    return recordings[~seen], recordings[seen]
+    return external[~is_known], external[is_known]
 
 
 def test_in_every_fold(recordings: pd.DataFrame, weights: Weights) -> dict[int, pd.DataFrame]:
-    """Folds, by run, in each of which every recording is test: all models are asked about all of them."""
-    one = recordings[["recording_id"]].assign(role="test", segment_id=None)
-    places = pd.DataFrame(list(weights), columns=["run", "fold"])
-    return {int(run): part.merge(one, how="cross") for run, part in places.groupby("run")}
+    """Return folds, by run, in which every recording is tested by the model of every fold."""
+    tested = recordings[["recording_id"]].assign(role="test", segment_id=None)
+    keys = pd.DataFrame(list(weights), columns=["run", "fold"])
+    return {int(run): folds.merge(tested, how="cross") for run, folds in keys.groupby("run")}
 
 
 def evaluate_external(
     models: TrainedModels,
-    home: pd.DataFrame,
-    there: PreparedRecordings,
+    development: pd.DataFrame,
+    external: PreparedRecordings,
     card: Card,
     same: Collection[str] = (),
 ) -> dict[str, Any]:
-    """How the models do on the recordings `there`: `figures`, and what was scored.
-
-    Persons of whom the experiment has a recording take no part: they are counted and named.
+    """Score the models on external recordings, without the persons of the development data.
 
     Parameters
     ----------
-    home: the recordings of the experiment.
-    card: of the experiment, with the classes that are there (`asked`).
-    same: as `unseen`.
+    models : TrainedModels
+        The models; each predicts all recordings.
+    development : DataFrame
+        The recordings of the experiment.
+    external : PreparedRecordings
+        The external recordings, labelled with classes of the models.
+    card : Card
+        Of the experiment, with the classes of the external data (`restrict_classes`).
+    same : collection of str
+        As in `exclude_known_persons`.
+
+    Returns
+    -------
+    dict
+        That of `score_models`, its counts in `data`; the classes that are missing in the external data
+        (left_unasked), the number of models, and the recordings that were left out (seen).
     """
-    fresh, seen = exclude_known_persons(there.recordings, home, same)
-    restrict_classes(card, {*fresh["label"], *fresh["patient_label"]})
-    found = score_models(models, there, test_in_every_fold(fresh, models.weights), card)
-    facts = {"recordings": len(fresh), "patients": fresh["patient_id"].nunique()}
-    facts |= {name: found.pop(name) for name in ("persons", "units", "no_answer", "counts")}
+    unknown, known = exclude_known_persons(external.recordings, development, same)
+    restrict_classes(card, {*unknown["label"], *unknown["patient_label"]})
+    result = score_models(models, external, test_in_every_fold(unknown, models.weights), card)
+    data = {"recordings": len(unknown), "patients": unknown["patient_id"].nunique()}
+    data |= {name: result.pop(name) for name in ("persons", "units", "no_answer", "counts")}
     return {
-        **found,
+        **result,
         "left_unasked": [c for c in models.classes if c not in card.classes],
         "models": len(models.weights),
-        "data": facts,
-        "seen_in_training": len(seen),
-        "seen": sorted(seen["recording_id"]),
+        "data": data,
+        "seen_in_training": len(known),
+        "seen": sorted(known["recording_id"]),
     }
 
 
 def evaluate_internal(
-    models: TrainedModels, home: PreparedRecordings, folds: Folds, card: Card
+    models: TrainedModels, development: PreparedRecordings, folds: Folds, card: Card
 ) -> dict[str, Any]:
-    """`figures` of the experiment's own test units asked about the classes of `card` alone.
+    """Score the models on their own test parts, restricted to the classes of `card`.
 
-    Who has another label takes no part, so that the figures compare with those of `elsewhere`.
+    Recordings with another label are left out, so that the metrics compare with those of `evaluate_external`.
     """
-    same = home.recordings[["label", "patient_label"]].isin(card.classes).all(axis=1)
-    names = home.recordings.loc[same, "recording_id"]
-    return score_models(models, home, {r: t[t["recording_id"].isin(names)] for r, t in folds.items()}, card)
+    has_class = development.recordings[["label", "patient_label"]].isin(card.classes).all(axis=1)
+    names = development.recordings.loc[has_class, "recording_id"]
+    restricted = {run: table[table["recording_id"].isin(names)] for run, table in folds.items()}
+    return score_models(models, development, restricted, card)
 
 
 def summarise(result: Mapping[str, Any]) -> tuple[Sequence[tuple[str, ...]], list[str]]:
-    """The figures here and there as the rows of a table, its head first, and remarks in sentences.
+    """Return the rows of a table of the metrics on development and external data, and remarks.
 
-    If the experiment is leaky, the first remark says why.
+    Parameters
+    ----------
+    result : dict
+        The content of metrics/elsewhere_<dataset>.json.
+
+    Returns
+    -------
+    rows : sequence of tuple of str
+        The head first.
+    remarks : list of str
+        Sentences. If the experiment is leaky, the first gives the reason.
     """
-    here, baseline, facts = result["here"], result["baseline"], result["data"]
-    head = (
-        f"{result['level']} level",
-        "here",
-        "there",
-        "SD",
-        "95 % interval",
-        f"always {baseline['answer']}",
-    )
-    rows = [head]
-    for name, there in result["headline"].items():
-        values = (here.get(name, {}).get("mean"), there["mean"], there["sd"])
-        always = formatting.format_figure(baseline[name])
-        rows.append((name, *map(formatting.format_figure, values), formatting.format_interval(there), always))
-    counts = ", ".join(f"{n} {c}" for c, n in facts["counts"].items())
-    unknown = facts.get("unknown_persons", 0)
-    persons = f"{'at most ' * bool(unknown)}{facts['persons']} persons"
-    said = [result["leak"]] if result.get("leak") else []
-    said.append(f"{facts['units']} units ({counts}) of {persons}, {result['models']} models")
+    development, baseline = result["here"], result["baseline"]
+    columns = ("development data", "external data", "SD", "95 % interval", f"always {baseline['answer']}")
+    rows: list[tuple[str, ...]] = [(f"{result['level']} level", *columns)]
+    for name, external in result["headline"].items():
+        means = development.get(name, {}).get("mean"), external["mean"]
+        mean, external_mean, sd = map(formatting.format_figure, (*means, external["sd"]))
+        interval, always = formatting.format_interval(external), formatting.format_figure(baseline[name])
+        rows.append((name, mean, external_mean, sd, interval, always))
+    leak = [result["leak"]] if result.get("leak") else []
+    remarks = [*leak, *_describe_data(result), *_describe_left_out(result)]
+    return rows, [*remarks, f"{INTERVAL} {formatting.INTERVAL_NOTE}"]
+
+
+def _describe_data(result: Mapping[str, Any]) -> list[str]:
+    """Sentences about the units that were scored."""
+    data = result["data"]
+    counts = ", ".join(f"{n} {c}" for c, n in data["counts"].items())
+    unknown = data.get("unknown_persons", 0)
+    persons = f"{'at most ' * bool(unknown)}{data['persons']} persons"
+    lines = [f"{data['units']} units ({counts}) of {persons}, {result['models']} models"]
     if unknown:
-        said.append(
-            f"the persons of {unknown} recordings there are unknown: some may be in the experiment too"
+        lines.append(
+            f"the persons of {unknown} external recordings are unknown: some may be in the experiment too"
         )
     if names := result["left_unasked"]:
-        said.append(f"{', '.join(names)}: not there, so not among the choices, neither there nor here")
-    if facts["no_answer"]:
-        said.append(f"without a usable segment: {facts['no_answer']} units")
-    said += [f"left out: {n} x {reason}" for reason, n in facts.get("left_out", {}).items()]
+        lines.append(
+            f"{', '.join(names)}: not in the external data, so not predicted, and left out of both columns"
+        )
+    if data["no_answer"]:
+        lines.append(f"without a usable segment: {data['no_answer']} units")
+    return lines
+
+
+def _describe_left_out(result: Mapping[str, Any]) -> list[str]:
+    """Sentences about the recordings that were left out."""
+    lines = [f"left out: {n} x {reason}" for reason, n in result["data"].get("left_out", {}).items()]
     if n := result["seen_in_training"]:
         names = [*result["seen"][:5], *["…"] * (n > 5)] if result["seen"] else ["not named: private data"]
-        said.append(
+        lines.append(
             f"{n} recordings are of persons whose audio is in the experiment: left out ({', '.join(names)})"
         )
-    return rows, [*said, f"{INTERVAL} {formatting.INTERVAL_NOTE}"]
+    return lines

@@ -1,12 +1,13 @@
-"""Recordings made worse in known ways, and what the kept weights then say of them."""
+"""Robustness of the trained models to noise, gain, a narrower band and shorter recordings."""
 
 import hashlib
+import logging
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import redirect_stdout
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from io import BytesIO, StringIO
+from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -25,22 +26,47 @@ from murmur.recordings import audio
 from murmur.tables import parquet
 from murmur.tables.recordings import RECORDINGS, Card
 
-ORDER = 4  # of the low-pass; forward and backward it counts twice
-FULL = 2**15  # steps of 16 bits to full scale
+ORDER = 4  # of the low-pass filter, which is applied forwards and backwards
+FULL_SCALE = 2**15  # in steps of 16 bits
+COLUMNS = ["disturbance", "value", "unit", "metric", "mean", "low", "high", "n_units"]
 
 
 def add_noise(x: np.ndarray, rate: int, snr: float, rng: np.random.Generator) -> np.ndarray:
-    """x [n] with white noise up to its Nyquist frequency, `snr` dB below the power of x about its mean."""
+    """Add white noise at a signal-to-noise ratio.
+
+    Parameters
+    ----------
+    x : float array, shape [n]
+        Samples; the signal's power is that of its deviation from the mean.
+    rate : int
+        Sample rate in Hz (not used).
+    snr : float
+        Signal-to-noise ratio in dB.
+    rng : Generator
+        Draws the noise.
+    """
     return x + rng.standard_normal(len(x)) * x.std(dtype=np.float64) / 10 ** (snr / 20)
 
 
 def change_gain(x: np.ndarray, rate: int, db: float, rng: np.random.Generator) -> np.ndarray:
-    """x [n] louder by `db`, as 16 bits hold it: rounded, and clipped at full scale."""
-    return np.clip(np.round(x * 10 ** (db / 20) * FULL), -FULL, FULL - 1) / FULL
+    """Amplify x [n] by `db`, round to 16 bits and clip at full scale; `rate` and `rng` are not used."""
+    return np.clip(np.round(x * 10 ** (db / 20) * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1) / FULL_SCALE
 
 
 def filter_low_pass(x: np.ndarray, rate: int, hz: float, rng: np.random.Generator) -> np.ndarray:
-    """x [n] after a zero-phase Butterworth low-pass, -6 dB at `hz`; as it is if Nyquist is not above."""
+    """Apply a zero-phase Butterworth low-pass filter.
+
+    Parameters
+    ----------
+    x : float array, shape [n]
+        Samples.
+    rate : int
+        Sample rate in Hz. If half of it is at most `hz`, nothing is filtered.
+    hz : float
+        The frequency with a gain of -6 dB.
+    rng : Generator
+        Not used.
+    """
     if hz >= rate / 2:
         return x
     sections = butter(ORDER, hz, "lowpass", fs=rate, output="sos")
@@ -48,12 +74,22 @@ def filter_low_pass(x: np.ndarray, rate: int, hz: float, rng: np.random.Generato
 
 
 def shorten(x: np.ndarray, rate: int, seconds: float, rng: np.random.Generator) -> np.ndarray:
-    """The first `seconds` of x [n]."""
+    """Return the first `seconds` of x [n] at `rate` Hz; `rng` is not used."""
     return x[: round(seconds * rate)]
 
 
 class Disturbance(NamedTuple):
-    """A way to make a recording worse, what its value means, and the values, from mild to severe."""
+    """A kind of disturbance.
+
+    Attributes
+    ----------
+    change : function
+        From samples [n], sample rate in Hz, value and random generator to samples.
+    unit : str
+        Of the value.
+    values : tuple of float
+        From mild to severe.
+    """
 
     change: Callable[[np.ndarray, int, float, np.random.Generator], np.ndarray]
     unit: str
@@ -71,9 +107,29 @@ DISTURBANCES = {
 def disturb_samples(
     x: np.ndarray, rate: int, kind: str, value: float, seed: int, recording: str
 ) -> np.ndarray:
-    """Samples [n] at `rate` Hz, changed as `kind` says, float32; every draw comes from (seed, recording).
+    """Disturb the samples of a recording.
 
-    The same draws at every value, so that a curve shows the disturbance and not the luck.
+    The random draws depend on seed and recording but not on the value, so that a curve over the values shows
+    the disturbance and not chance.
+
+    Parameters
+    ----------
+    x : float array, shape [n]
+        Samples.
+    rate : int
+        Sample rate in Hz.
+    kind : str
+        A key of `DISTURBANCES`.
+    value : float
+        In the unit of the disturbance.
+    seed : int
+        Of the experiment.
+    recording : str
+        The id of the recording.
+
+    Returns
+    -------
+    float32 array
     """
     name = int.from_bytes(hashlib.sha256(recording.encode()).digest()[:8], "little")
     return DISTURBANCES[kind].change(x, rate, value, np.random.default_rng([seed, name])).astype(np.float32)
@@ -82,24 +138,36 @@ def disturb_samples(
 def write_disturbed(
     recordings: pd.DataFrame, raw: Path, out: Path, change: Callable[[np.ndarray, int, str], np.ndarray]
 ) -> pd.DataFrame:
-    """Write each recording, changed, into `out` as WAV of float32; the table with its new paths and facts.
+    """Write each recording, changed, as a WAV file of float32.
 
-    change: from samples [n], Hz and the recording's id to samples.
+    Parameters
+    ----------
+    recordings : DataFrame
+        As `murmur.tables.recordings`.
+    raw, out : Path
+        The folder of the recordings, and a new folder for the changed ones.
+    change : function
+        From samples [n], sample rate in Hz and recording id to samples.
+
+    Returns
+    -------
+    DataFrame
+        The table of the changed recordings.
     """
     out.mkdir()
 
-    def one(place: tuple[Any, str]) -> audio.AudioFacts:
-        recording, new = place
+    def write(job: tuple[Any, str]) -> audio.AudioFacts:
+        recording, name = job
         samples, rate = audio.load_recording(raw, recording)
         changed = change(samples, rate, recording.recording_id)
-        wav = BytesIO()  # written to a file, libsndfile would hide why it cannot, such as a full disk
+        wav = BytesIO()  # libsndfile does not report why it cannot write a file, for example to a full disk
         soundfile.write(wav, changed, rate, format="WAV", subtype="FLOAT")
-        (out / new).write_bytes(wav.getvalue())
+        (out / name).write_bytes(wav.getvalue())
         return audio.describe(changed, rate)
 
     paths = [f"{k}.wav" for k in range(len(recordings))]
-    places = zip(recordings.itertuples(index=False), paths, strict=True)
-    facts = pd.DataFrame(workers.map_threads(one, places, "disturbing"), index=recordings.index)
+    jobs = zip(recordings.itertuples(index=False), paths, strict=True)
+    facts = pd.DataFrame(workers.map_threads(write, jobs, "disturbing"), index=recordings.index)
     return recordings.assign(path=paths, **facts)
 
 
@@ -112,16 +180,30 @@ def evaluate_robustness(
     p: SimpleNamespace,
     kinds: Iterable[str],
 ) -> pd.DataFrame:
-    """The test part of every fold again, disturbed before it is cleaned: a row for a figure of a disturbance.
+    """Score the models on the test parts of their folds, disturbed before cleaning.
 
-    Columns: disturbance, value (in `unit`; NaN for undisturbed), unit, metric, mean over runs, low and high
-    of the interval over persons, n_units. What is too short for a segment has no answer, as ever.
+    A recording that becomes too short for a segment has no probabilities, as always.
 
     Parameters
     ----------
-    recordings, raw: the table and the folder of the experiment's recordings.
-    folds: by run; only the test parts count.
-    p: as of `compute_features`.
+    models : TrainedModels
+        The models.
+    recordings, raw : DataFrame, Path
+        The table and the folder of the experiment's recordings.
+    folds : dict of int to DataFrame
+        By run; only their test rows count.
+    card : Card
+        Of the experiment.
+    p : namespace
+        As in `features.chain.compute_features`.
+    kinds : iterable of str
+        Keys of `DISTURBANCES`.
+
+    Returns
+    -------
+    DataFrame
+        disturbance, value (NaN: not disturbed), unit, metric, mean over runs, low and high of the interval
+        over persons, n_units.
     """
     tested = pd.concat([table[table["role"] == "test"] for table in folds.values()])["recording_id"]
     recordings = recordings[recordings["recording_id"].isin(tested)].reset_index(drop=True)
@@ -130,34 +212,52 @@ def evaluate_robustness(
     tables = []
     for kind, value in track(points, "disturbances", console=Console(stderr=True)):
         change = partial(_change, kind=kind, value=value, seed=models.seed)
-        with tempfile.TemporaryDirectory(prefix="murmur-") as name, redirect_stdout(StringIO()):
+        with tempfile.TemporaryDirectory(prefix="murmur-") as name, _without_notes():
             changed = write_disturbed(recordings, raw, Path(name, "raw"), change)
             parquet.write(changed[RECORDINGS.names], Path(name, "recordings.parquet"), RECORDINGS)
             prepared = replace(compute_features(Path(name), p), recordings=changed)
-            found = score_models(models, prepared, folds, card, quiet=True)
-        rows = [{"metric": m, **row, "n_units": found["units"]} for m, row in found["headline"].items()]
-        for under in [kind] if kind else kinds:  # undisturbed is a point of every curve
-            unit = DISTURBANCES[under].unit
-            tables.append(pd.DataFrame(rows).assign(disturbance=under, value=value, unit=unit))
-    columns = ["disturbance", "value", "unit", "metric", "mean", "low", "high", "n_units"]
-    return pd.concat(tables, ignore_index=True)[columns]
+            result = score_models(models, prepared, folds, card)
+        rows = [{"metric": m, **row, "n_units": result["units"]} for m, row in result["headline"].items()]
+        for curve in [kind] if kind else kinds:  # the undisturbed point is part of every curve
+            unit = DISTURBANCES[curve].unit
+            tables.append(pd.DataFrame(rows).assign(disturbance=curve, value=value, unit=unit))
+    return pd.concat(tables, ignore_index=True)[COLUMNS]
 
 
 def _change(x: np.ndarray, rate: int, recording: str, *, kind: str, value: float, seed: int) -> np.ndarray:
     return disturb_samples(x, rate, kind, value, seed, recording) if kind else x
 
 
+@contextmanager
+def _without_notes() -> Iterator[None]:
+    """Show no notes and no progress of the library: each step runs again for each disturbance."""
+    logger = logging.getLogger("murmur")
+    before = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
 def tabulate(table: pd.DataFrame, metric: str) -> Sequence[tuple[str, ...]]:
-    """The rows of a table of one figure: a disturbance, its value, the mean and its interval; head first."""
+    """Return the rows of a table for the terminal: disturbance, value, mean and interval of one metric.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `evaluate_robustness`.
+    metric : str
+        Which of its metrics.
+
+    Returns
+    -------
+    sequence of tuple of str
+        The head first.
+    """
     rows = [("disturbance", "value", metric, "95 % interval")]
     for row in table[table["metric"] == metric].to_dict("records"):
         value = "none" if np.isnan(row["value"]) else f"{row['value']:g} {row['unit']}"
-        rows.append(
-            (
-                row["disturbance"],
-                value,
-                formatting.format_figure(row["mean"]),
-                formatting.format_interval(row),
-            )
-        )
+        mean, interval = formatting.format_figure(row["mean"]), formatting.format_interval(row)
+        rows.append((row["disturbance"], value, mean, interval))
     return rows

@@ -1,4 +1,4 @@
-"""The trained models of an experiment: their weights, their predictions and the figures of these."""
+"""The trained models of an experiment: their weights, their predictions and the metrics of these."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,7 +13,9 @@ import torch
 from murmur import formatting, workers
 from murmur.devices import choose_device
 from murmur.errors import MurmurError
-from murmur.evaluation import levels, scores
+from murmur.evaluation import scores
+from murmur.evaluation.aggregation import compute_levels, predict_without_segments
+from murmur.evaluation.levels import Level, number_units
 from murmur.features import store
 from murmur.features.chain import PreparedRecordings
 from murmur.models._construction import build
@@ -26,18 +28,26 @@ from murmur.training.run import Run, prepare_run
 
 AGAIN = "make them with train.keep_weights: best and `dvc repro`"
 
-
-Weights = Mapping[tuple[int, int], Path]
-
-
-Folds = Mapping[int, pd.DataFrame]
+Weights = Mapping[tuple[int, int], Path]  # by run and fold
+Folds = Mapping[int, pd.DataFrame]  # by run, as `murmur.tables.folds`
 
 
 @dataclass(frozen=True)
 class TrainedModels:
-    """The models of an experiment: a file a fold, the classes they know, how they were made and are asked.
+    """The trained models of an experiment.
 
-    fitted: metrics/calibration.csv, the temperatures and the weights of the classes of each fold.
+    Attributes
+    ----------
+    weights : dict of (int, int) to Path
+        The file of each run and fold.
+    classes : tuple of str
+        The classes of the models, in the order of their logits.
+    fitted : DataFrame
+        metrics/calibration.csv: temperature and class weights of each fold and level.
+    train, evaluate : Train, Evaluate
+        Sections of params.yaml.
+    seed : int
+        Of the experiment.
     """
 
     weights: Weights
@@ -49,54 +59,87 @@ class TrainedModels:
 
 
 def find_weights(folder: Path, fitted: pd.DataFrame, chosen: Iterable[int]) -> dict[tuple[int, int], Path]:
-    """The kept weights of each (run, fold) of the chosen runs; `fitted` says which folds there are.
+    """Find the files of the weights of each fold of the chosen runs.
+
+    Parameters
+    ----------
+    folder : Path
+        models/ of the experiment.
+    fitted : DataFrame
+        metrics/calibration.csv, which has all runs and folds.
+    chosen : iterable of int
+        Runs.
+
+    Returns
+    -------
+    dict of (int, int) to Path
+        By run and fold.
 
     Raises
     ------
     MurmurError
-        Naming the run that is not in `fitted`, or the file that is not there, and how to make them.
+        If a run is not in `fitted`, or a file is missing; the message has the run or file, and what to do.
     """
     folds = fitted[["run", "fold"]].drop_duplicates().astype(int)
     if unknown := sorted({*chosen} - {*folds["run"]}):
         raise MurmurError(
             f"metrics/calibration.csv has no run {formatting.join_sorted(unknown)}: `dvc repro` first"
         )
-    places = [(run, fold) for run, fold in folds.itertuples(index=False) if run in {*chosen}]
-    files = {place: folder / "run_{}.murmur_weights/fold_{}.safetensors".format(*place) for place in places}
+    keys = [(run, fold) for run, fold in folds.itertuples(index=False) if run in {*chosen}]
+    files = {key: folder / "run_{}.murmur_weights/fold_{}.safetensors".format(*key) for key in keys}
     if missing := [path for path in files.values() if not path.is_file()]:
         raise MurmurError(f"{missing[0]}: no such weights ({len(missing)} of {len(files)} missing); {AGAIN}")
     return files
 
 
 def predict(
-    models: TrainedModels, heard: PreparedRecordings, folds: Folds, card: Card
+    models: TrainedModels, prepared: PreparedRecordings, folds: Folds, card: Card
 ) -> dict[int, pd.DataFrame]:
-    """What each fold's own model says of its test units: by run, as `tables.predictions_schema`.
+    """Predict the test units of each fold with the model of the fold.
 
-    Only the classes of `card` are among the choices: the softmax is over their logits alone, so that their
-    probabilities are those of the model scaled to a sum of one. Models answer side by side, one thread each.
+    The softmax is over the classes of `card` alone, which equals the probabilities of the model scaled to a
+    sum of 1 over these classes. Models run in parallel, one thread each.
+
+    Parameters
+    ----------
+    models : TrainedModels
+        The models.
+    prepared : PreparedRecordings
+        The recordings with features as in training.
+    folds : dict of int to DataFrame
+        By run; only their test rows count.
+    card : Card
+        With the classes to choose from, some or all of the models'.
+
+    Returns
+    -------
+    dict of int to DataFrame
+        By run, as `murmur.tables.predictions`.
 
     Raises
     ------
     MurmurError
-        If a file of weights is of another network, its answers are not finite, or a site is missing.
+        If weights are of another network, probabilities are not finite, or a site of the model is missing.
     """
-    tables = (heard.recordings, heard.segments)
-    prepared = {
-        run: prepare_run(*tables, table[table["role"] == "test"], card, heard.features, models.train, 0)
+    tables = (prepared.recordings, prepared.segments)
+    runs = {
+        run: prepare_run(*tables, table[table["role"] == "test"], card, prepared.features, models.train, 0)
         for run, table in folds.items()
     }
     device = choose_device(models.train.device, "train.device")
-    x = torch.tensor(store.read_array(heard.features), device=device)
+    x = torch.tensor(store.read_array(prepared.features), device=device)
     torch.set_num_threads(1)  # two threads add in another order
-    jobs = [(run, fold) for run in prepared.values() for fold in sorted(run.roles)]
-    ask, n = partial(_ask, x=x, models=models, card=card), None if device.type == "cpu" else 1
-    said = pd.concat(workers.map_threads(ask, jobs, "kept weights", n), ignore_index=True)
-    return {run: said[said["run"] == run] for run in folds}
+    jobs = [(run, fold) for run in runs.values() for fold in sorted(run.roles)]
+    predict_job, n = (
+        partial(_predict_fold, x=x, models=models, card=card),
+        None if device.type == "cpu" else 1,
+    )
+    predictions = pd.concat(workers.map_threads(predict_job, jobs, "kept weights", n), ignore_index=True)
+    return {run: predictions[predictions["run"] == run] for run in folds}
 
 
-def _ask(job: tuple[Run, int], x: torch.Tensor, models: TrainedModels, card: Card) -> pd.DataFrame:
-    """What the model of a fold says of the fold's test units; `x` is of all segments."""
+def _predict_fold(job: tuple[Run, int], x: torch.Tensor, models: TrainedModels, card: Card) -> pd.DataFrame:
+    """The predictions of a fold's model for the fold's test units; `x` [segments, …] is of all segments."""
     run, fold = job
     units = np.flatnonzero(run.roles[fold] == "test")
     choices = [models.classes.index(c) for c in card.classes]
@@ -107,73 +150,72 @@ def _ask(job: tuple[Run, int], x: torch.Tensor, models: TrainedModels, card: Car
         logits = predict_logits(_load(path, x[:1], models).to(x.device), Inputs(x, bags), units)
         p = logits[:, choices].softmax(dim=1).cpu().numpy()
         if not np.isfinite(p).all():
-            raise MurmurError(f"{path}: its answers are not numbers; {AGAIN}")
-    facts = {"run": run.run, "fold": fold, "role": "test", "level": run.level, "unit_id": run.units[units]}
-    return pd.DataFrame(facts).assign(**{f"p_{c}": p[:, k] for k, c in enumerate(card.classes)})
+            raise MurmurError(f"{path}: its probabilities are not finite; {AGAIN}")
+    keys = {"run": run.run, "fold": fold, "role": "test", "level": run.level, "unit_id": run.units[units]}
+    return pd.DataFrame(keys).assign(**{f"p_{c}": p[:, k] for k, c in enumerate(card.classes)})
 
 
 def _load(path: Path, x: torch.Tensor, models: TrainedModels) -> Classifier:
-    """The model whose weights lie at `path`, for features like the one in `x`."""
+    """The model with the weights in the file `path`, for features of the shape of `x`."""
     model, options = models.train.model, models.train
     if model.options.get("weights") == "imagenet":  # replaced at once: nothing to fetch
         model = model.model_copy(update={"weights": "none"})
     _, channels, mels, frames = x.shape
     network = build(model, classes=len(models.classes), channels=channels, mels=mels, frames=frames)
     classifier = Classifier(network, Inputs(x, None), np.zeros(1, int), options)
-    found = read_weights(str(path))
+    weights = read_weights(str(path))
     try:
-        check_keys(found, classifier.state_dict(), path)
+        check_keys(weights, classifier.state_dict(), path)
     except MurmurError as error:
         raise MurmurError(f"{error}, or params.yaml is not what these were trained with; {AGAIN}") from error
-    classifier.load_state_dict(found)
+    classifier.load_state_dict(weights)
     return classifier
 
 
 def score_models(
-    models: TrainedModels, heard: PreparedRecordings, folds: Folds, card: Card, quiet: bool = False
+    models: TrainedModels, prepared: PreparedRecordings, folds: Folds, card: Card
 ) -> dict[str, Any]:
-    """level, classes, headline, baseline, and at that level units, persons, no_answer and counts by class.
+    """Score the predictions of the models for the test rows of `folds`.
 
-    The units are those that `folds` name; they are answered by the rule of the experiment, with the weights
-    and temperatures that were fitted there. A figure of a run is that of all its models' answers.
+    Parameters are those of `predict`. Rule, class weights and temperatures are those of the experiment. The
+    metrics of a run are of the predictions of all its models together.
+
+    Returns
+    -------
+    dict
+        level, classes, headline, baseline, and of this level units, persons, no_answer (units without a
+        usable segment) and counts (units of each class).
     """
-    options, level = models.evaluate, models.evaluate.level
-    folds = {run: table[table["role"] == "test"] for run, table in folds.items()}
-    asked_of = pd.concat(folds.values())["recording_id"]
-    recordings, segments = (
-        table[table["recording_id"].isin(asked_of)] for table in (heard.recordings, heard.segments)
-    )
-    units = levels.number_units(recordings, segments, card.classes)
-    if len(segments):
-        said = predict(models, heard, folds, card)
-        table = levels.compute_levels(said, folds, units, card, options, models.fitted)[0][level]
-    else:
-        table = _silence(folds, units, card, level)
-    by_run = scores.score_units(table, units[level], card, ["run"])
-    names = scores.select_headline(by_run)
-    drawn = scores.bootstrap_persons(table, units[level], card, names, options.draws, models.seed)
-    unit = table["unit"].unique()
-    counts = np.bincount(units[level].truth[unit], minlength=len(card.classes))
+    level = _predict_level(models, prepared, folds, card)
+    runs = scores.score_units(level, ["run"])
+    names = scores.select_headline(runs)
+    drawn = scores.bootstrap_persons(level, names, models.evaluate.draws, models.seed)
+    scores.log_undefined_draws(drawn)
+    units = np.unique(level.unit)
+    counts = np.bincount(level.units.truth[units], minlength=len(card.classes))
     return {
-        "level": level,
+        "level": level.name,
         "classes": list(card.classes),
-        "headline": scores.summarise_headline(by_run, names, drawn, quiet),
-        "baseline": scores.score_constant_answer(table["unit"].to_numpy(), units[level], card, names),
-        "units": len(unit),
-        "persons": len(np.unique(units[level].person[unit])),
-        "no_answer": table.loc[table[f"p_{card.classes[0]}"].isna(), "unit"].nunique(),
+        "headline": scores.summarise_headline(runs, names, drawn),
+        "baseline": scores.score_constant_prediction(level, names),
+        "units": len(units),
+        "persons": len(np.unique(level.person)),
+        "no_answer": len(np.unique(level.unit[~level.has_probabilities])),
         "counts": dict(zip(card.classes, counts.tolist(), strict=True)),
     }
 
 
-def _silence(folds: Folds, units: Mapping[str, levels.Units], card: Card, level: str) -> pd.DataFrame:
-    """What `answers.answers` says at `level` where no recording has a usable segment."""
-    every = pd.concat(folds.values())
-    unit = units["recording"].names.get_indexer(pd.Index(every["recording_id"]))
-    unit = units["recording"].parent[unit] if level == "patient" else unit
-    table = (
-        every[["run", "fold"]]
-        .assign(unit=unit, answer=levels.answer_without_segments(card.classes))
-        .drop_duplicates()
+def _predict_level(models: TrainedModels, prepared: PreparedRecordings, folds: Folds, card: Card) -> Level:
+    """The predictions at the headline's level."""
+    name = models.evaluate.level
+    folds = {run: table[table["role"] == "test"] for run, table in folds.items()}
+    tested = pd.concat(list(folds.values()))["recording_id"]
+    recordings, segments = (
+        table[table["recording_id"].isin(tested)] for table in (prepared.recordings, prepared.segments)
     )
-    return table.assign(**{f"{kind}_{c}": np.nan for kind in "pq" for c in card.classes})
+    units = number_units(recordings, segments, card.classes)
+    if not len(segments):
+        return predict_without_segments(folds, units, card, name)
+    predictions = predict(models, prepared, folds, card)
+    levels, _ = compute_levels(predictions, folds, units, card, models.evaluate, models.fitted)
+    return levels[name]

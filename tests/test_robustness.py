@@ -1,9 +1,12 @@
-"""Disturbances: each as strong as it says, the same for the same recording, nothing else changed."""
+"""Disturbances have the stated strength, are the same for the same recording, and change nothing else."""
+
+import logging
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from murmur import workers
 from murmur.errors import MurmurError
 from murmur.generalisation import robustness
 from murmur.recordings import audio
@@ -28,7 +31,7 @@ def power(x):
 
 @pytest.mark.parametrize("snr", [30, 10, 0])
 @pytest.mark.parametrize(("size", "offset"), [(1.0, 0.0), (0.01, 0.5)])
-def test_noise_is_so_many_db_below_the_recordings_own_power_whatever_its_level_and_offset(snr, size, offset):
+def test_noise_has_the_signal_to_noise_ratio_at_any_level_and_offset(snr, size, offset):
     x = size * sine(100, 20) + offset
     added = robustness.disturb_samples(x, RATE, "noise", snr, 0, "a").astype(float) - x
     assert 10 * np.log10(power(size * sine(100, 20)) / power(added)) == pytest.approx(snr, abs=0.15)
@@ -37,7 +40,7 @@ def test_noise_is_so_many_db_below_the_recordings_own_power_whatever_its_level_a
     assert low / high == pytest.approx(1, abs=0.05)  # white
 
 
-def test_noise_is_drawn_from_the_seed_and_the_recording_and_only_scaled_by_the_snr():
+def test_noise_depends_on_seed_and_recording_and_is_scaled_by_the_snr():
     x = sine(100)
     at = {snr: robustness.disturb_samples(x, RATE, "noise", snr, 3, "a") - x for snr in (0, 20)}
     np.testing.assert_allclose(at[0], 10 * at[20], atol=1e-5)
@@ -58,7 +61,7 @@ def test_gain_is_rounded_to_16_bits_and_clipped_at_full_scale():
     np.testing.assert_array_equal(softer, np.float32([164, -164, 16, 0, 0]) / 2**15)
 
 
-def test_a_narrower_band_halves_at_its_edge_and_moves_nothing():
+def test_the_low_pass_has_half_the_amplitude_at_its_edge_and_no_delay():
     middle = slice(RATE // 2, -RATE // 2)
     share = {}
     for hz in (100, 200, 400):
@@ -71,7 +74,7 @@ def test_a_narrower_band_halves_at_its_edge_and_moves_nothing():
     assert share[400] < 0.01
 
 
-def test_a_band_that_the_recording_does_not_reach_changes_nothing():
+def test_a_low_pass_above_half_the_sample_rate_changes_nothing():
     x = made.noise()
     np.testing.assert_array_equal(robustness.disturb_samples(x, 800, "band", 400, 0, "a"), x)
     assert not np.array_equal(robustness.disturb_samples(x, 801, "band", 400, 0, "a"), x)
@@ -80,7 +83,7 @@ def test_a_band_that_the_recording_does_not_reach_changes_nothing():
     )  # shorter than the filter's edge
 
 
-def test_shorter_is_the_first_seconds_and_all_of_what_has_no_more():
+def test_a_recording_is_shortened_to_its_first_seconds():
     x = made.noise(9000)
     np.testing.assert_array_equal(robustness.disturb_samples(x, RATE, "length", 2, 0, "a"), x[:8000])
     np.testing.assert_array_equal(robustness.disturb_samples(x, RATE, "length", 3, 0, "a"), x)
@@ -90,7 +93,7 @@ def test_shorter_is_the_first_seconds_and_all_of_what_has_no_more():
     ("name", "how"),
     [("a.wav", {}), ("b.flac", {"subtype": "PCM_24"}), ("c/d.wav", {"subtype": "FLOAT"}), ("e.wav", None)],
 )
-def test_what_is_not_changed_reads_as_the_same_samples(tmp_path, name, how, workers):
+def test_unchanged_samples_are_written_exactly(tmp_path, name, how, workers):
     samples = made.noise(4001) * np.float32(0.77)
     stereo = np.stack([samples, samples[::-1]], axis=1)
     made.audio(tmp_path / "raw" / name, stereo if how is None else samples, **(how or {}))
@@ -102,19 +105,19 @@ def test_what_is_not_changed_reads_as_the_same_samples(tmp_path, name, how, work
     assert rate == same_rate and list(got["n_samples"]) == [4001]
 
 
-def test_each_recording_is_changed_by_its_own_name_and_its_new_length_is_told(tmp_path, workers):
+def test_each_recording_is_changed_with_its_id_and_the_table_has_its_new_length(tmp_path, workers):
     ids = [f"r{k}" for k in range(7)]
     for k, name in enumerate(ids):
         made.audio(tmp_path / "raw" / f"{name}.wav", made.noise(1000 + k, seed=k))
     table = described(tmp_path / "raw", ids, [f"{i}.wav" for i in ids])
-    heard = []
+    calls = []
 
     def halve(x, rate, recording):
-        heard.append((recording, rate))
+        calls.append((recording, rate))
         return x[: len(x) // 2]
 
     got = robustness.write_disturbed(table, tmp_path / "raw", tmp_path / "out", halve)
-    assert sorted(heard) == [(i, RATE) for i in ids]
+    assert sorted(calls) == [(i, RATE) for i in ids]
     assert list(got["n_samples"]) == [500, 500, 501, 501, 502, 502, 503]
     for k, path in enumerate(got["path"]):
         np.testing.assert_array_equal(
@@ -122,7 +125,7 @@ def test_each_recording_is_changed_by_its_own_name_and_its_new_length_is_told(tm
         )
 
 
-def test_an_exchanged_recording_is_not_disturbed(tmp_path):
+def test_a_recording_that_the_table_does_not_describe_is_refused(tmp_path):
     made.audio(tmp_path / "raw" / "a.wav", made.noise(900))
     table = described(tmp_path / "raw", ["r"], ["a.wav"])
     made.audio(tmp_path / "raw" / "a.wav", made.noise(900, seed=1))
@@ -130,7 +133,7 @@ def test_an_exchanged_recording_is_not_disturbed(tmp_path):
         robustness.write_disturbed(table, tmp_path / "raw", tmp_path / "out", lambda x, rate, recording: x)
 
 
-def test_what_is_disturbed_is_described_anew(tmp_path):
+def test_the_table_describes_the_disturbed_recording(tmp_path):
     made.audio(tmp_path / "raw" / "a.wav", made.noise(900))
     table = described(tmp_path / "raw", ["r"], ["a.wav"])
     got = robustness.write_disturbed(
@@ -140,7 +143,7 @@ def test_what_is_disturbed_is_described_anew(tmp_path):
     np.testing.assert_array_equal(audio.load_recording(tmp_path / "out", row)[0], 2 * made.noise(900)[:500])
 
 
-def test_a_table_of_one_figure_has_the_undisturbed_point_first():
+def test_a_table_of_one_metric_begins_with_the_undisturbed_point():
     rows = {
         "disturbance": "gain",
         "value": [np.nan, -40.0, -40.0],
@@ -155,3 +158,15 @@ def test_a_table_of_one_figure_has_the_undisturbed_point_first():
         ("gain", "none", "0.750", "0.700-0.800"),
         ("gain", "-40 dB", "0.500", "-"),
     ]
+
+
+def test_notes_and_progress_of_the_steps_are_not_shown(capsys):
+    logger = logging.getLogger("murmur.features")
+    with robustness._without_notes():
+        logger.info("a note of a step")
+        workers.map_threads(str, [1, 2], "a step", 1)
+    assert capsys.readouterr() == ("", "")
+    logger.info("a later note")
+    workers.map_threads(str, [1, 2], "a later step", 1)
+    out = capsys.readouterr().out
+    assert "note: a later note" in out and "a later step" in out

@@ -1,4 +1,4 @@
-"""Rules against plain loops and counts by hand; fitted weights against every cut there is."""
+"""Rules against plain loops and counts by hand; fitted weights against all possible thresholds."""
 
 import numpy as np
 import pytest
@@ -25,14 +25,14 @@ RULES = {
         ("maximum", [[9 / 14, 5 / 14], [0.2, 0.8]]),
     ],
 )
-def test_rules_by_hand(rule, expected):
+def test_rules_worked_by_hand(rule, expected):
     p = np.array([[0.9, 0.1], [0.2, 0.8], [0.5, 0.5]])
     assert rules.pool_probabilities(p, np.array([0, 1, 0]), 2, rule) == pytest.approx(np.array(expected))
 
 
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("classes", [2, 4])
-def test_rules_are_those_of_a_plain_loop(rule, classes):
+def test_rules_equal_a_plain_loop(rule, classes):
     rng = np.random.default_rng(0)
     p, member = rng.dirichlet(np.ones(classes), 60), rng.permutation(60) % 17
     got = rules.pool_probabilities(p, member, 17, rule)
@@ -45,7 +45,7 @@ def test_a_probability_of_zero_has_a_logarithm():
     assert got[0, 1] / got[0, 0] == pytest.approx(1e-7**0.5)
 
 
-def test_answers_of_weights_ties_and_nothing():
+def test_a_class_is_chosen_by_weights_in_ties_and_without_probabilities():
     p = np.array([[0.5, 0.3, 0.2], [0.4, 0.2, 0.4], [np.nan] * 3])
     assert rules.choose_class(p, np.ones((1, 3)), 3).tolist() == [0, 0, 3]
     assert rules.choose_class(p, np.ones((1, 3)), 1).tolist() == [0, 0, 1]
@@ -72,12 +72,12 @@ NONE_OF_THREE, NONE_OF_TWO = 3, 2
         ([1, 0, NONE_OF_TWO], (1, 0, 2), 1),  # the second class is the positive one
     ],
 )
-def test_any_present(parts, order, expected):
+def test_any_present_worked_by_hand(parts, order, expected):
     parts = np.array(parts)
     assert rules.choose_any_present(parts, np.zeros(len(parts), int), 1, order).tolist() == [expected]
 
 
-def test_any_present_is_that_of_a_plain_loop():
+def test_any_present_equals_a_plain_loop():
     rng = np.random.default_rng(1)
     parts, member, order = rng.integers(0, 4, 50), rng.permutation(50) % 20, [2, 0, 1, 3]
     got = rules.choose_any_present(parts, member, 20, order)
@@ -87,78 +87,80 @@ def test_any_present_is_that_of_a_plain_loop():
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "uar", "weighted_accuracy", "weighted_accuracy_official"])
-def test_the_worth_of_right_answers_is_the_metric_up_to_a_factor(metric):
+def test_the_value_of_right_predictions_is_proportional_to_the_metric(metric):
     rng = np.random.default_rng(2)
     truth = rng.permutation(np.repeat([0, 1, 2], [9, 4, 27]))
-    each = rules.weigh_units(truth, metric, CIRCOR)
-    for said in (truth, *rng.integers(0, 3, (5, 40))):
-        counts = metrics.confusion(truth, said, 3)
-        expected = metrics.from_confusion(counts, CIRCOR, ("Present",))[metric]
-        assert each[truth == said].sum() / each.sum() == pytest.approx(expected)
+    value = rules.weigh_units(truth, metric, CIRCOR)
+    for predicted in (truth, *rng.integers(0, 3, (5, 40))):
+        counts = metrics.confusion_matrix(truth, predicted, 3)
+        expected = metrics.compute_count_metrics(counts, CIRCOR, ("Present",))[metric]
+        assert value[truth == predicted].sum() / value.sum() == pytest.approx(expected)
 
 
-def test_a_class_that_is_absent_has_no_say():
+def test_an_absent_class_does_not_count():
     truth = np.array([0, 0, 0, 2])
-    each = rules.weigh_units(truth, "uar", CIRCOR)
-    assert each.tolist() == pytest.approx([1 / 3, 1 / 3, 1 / 3, 1])
+    value = rules.weigh_units(truth, "uar", CIRCOR)
+    assert value.tolist() == pytest.approx([1 / 3, 1 / 3, 1 / 3, 1])
 
 
 @pytest.mark.parametrize("metric", ["weighted_accuracy", "weighted_accuracy_official"])
-def test_circors_accuracy_is_of_circors_classes(metric):
+def test_circors_accuracy_is_refused_for_other_classes(metric):
     with pytest.raises(MurmurError, match=rf"evaluate\.thresholds: {metric} is of .* choose uar"):
         rules.weigh_units(np.array([0, 1]), metric, ("ill", "well"))
 
 
 def drawn(seed, classes=3, n=40, digits=1):
-    """Truth, probabilities (rounded, so that there are ties and zeros) and what a right answer is worth."""
+    """Truth, probabilities (rounded: there are ties and zeros) and the value of a right prediction."""
     rng = np.random.default_rng(seed)
     truth = rng.integers(0, classes, n)
     p = rng.dirichlet(np.ones(classes), n).round(digits) + 0.3 * np.eye(classes)[truth].round(digits)
     return truth, (p / p.sum(1, keepdims=True)).astype(np.float32).astype(float), rng.integers(1, 5, n)
 
 
-def value(weights, truth, p, worth):
-    return worth[rules.choose_class(p, weights, -1) == truth].sum()
+def score(weights, truth, p, values):
+    return values[rules.choose_class(p, weights, -1) == truth].sum()
 
 
 @pytest.mark.parametrize("digits", [1, 6])
 @pytest.mark.parametrize("seed", range(10))
-def test_two_classes_are_cut_where_it_is_best_of_all(seed, digits):
-    truth, p, worth = drawn(seed, classes=2, digits=digits)
-    got = value(rules.fit_class_weights(truth, p, worth), truth, p, worth)
+def test_the_weights_of_two_classes_give_the_best_possible_threshold(seed, digits):
+    truth, p, values = drawn(seed, classes=2, digits=digits)
+    got = score(rules.fit_class_weights(truth, p, values), truth, p, values)
     with np.errstate(divide="ignore"):
-        ratio = p[:, 0] / p[:, 1]  # class 1 answers where its weight is above this: never, if it is infinite
+        ratio = (
+            p[:, 0] / p[:, 1]
+        )  # class 1 is predicted if its weight is above this: never, if it is infinite
     cuts = [cut for cut in [-1, *ratio] if np.isfinite(cut) and cut >= (0 if 0 in ratio else -1)]
-    assert got == max(worth[(ratio <= cut) == truth].sum() for cut in cuts)
+    assert got == max(values[(ratio <= cut) == truth].sum() for cut in cuts)
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_three_classes_are_never_worse_off_than_unweighted(seed):
-    truth, p, worth = drawn(seed, n=12)
-    assert value(rules.fit_class_weights(truth, p, worth), truth, p, worth) >= value(
-        np.ones(3), truth, p, worth
+def test_weights_of_three_classes_are_never_worse_than_none(seed):
+    truth, p, values = drawn(seed, n=12)
+    assert score(rules.fit_class_weights(truth, p, values), truth, p, values) >= score(
+        np.ones(3), truth, p, values
     )
 
 
-def test_what_cannot_be_answered_by_any_weight_is_not_counted_on():
-    """The first truth has probability 0; only a right answer to the second can be had."""
+def test_a_class_of_probability_zero_cannot_be_predicted_by_any_weight():
+    """The first truth has probability 0; only the second can be predicted right."""
     truth, p = np.array([1, 0]), np.array([[1.0, 0.0], [0.9, 0.1]])
     weights = rules.fit_class_weights(truth, p, np.array([3, 1]))
-    assert value(weights, truth, p, np.array([3, 1])) == 1
+    assert score(weights, truth, p, np.array([3, 1])) == 1
 
 
-def test_a_planted_optimum_is_found():
+def test_a_known_optimum_is_found():
     """Three classes far apart, the probabilities of the second divided by 20: only weights undo it."""
     truth = np.arange(300) % 3
     p = np.random.default_rng(3).uniform(0, 0.2, (300, 3)) + np.eye(3)[truth]
     p[:, 1] /= 20
-    worth = rules.weigh_units(truth, "uar", CIRCOR)
-    weights = rules.fit_class_weights(truth, p, worth)
-    assert value(np.ones(3), truth, p, worth) < 0.7 * worth.sum()
-    assert value(weights, truth, p, worth) == pytest.approx(worth.sum()) and weights[1] > 3
+    values = rules.weigh_units(truth, "uar", CIRCOR)
+    weights = rules.fit_class_weights(truth, p, values)
+    assert score(np.ones(3), truth, p, values) < 0.7 * values.sum()
+    assert score(weights, truth, p, values) == pytest.approx(values.sum()) and weights[1] > 3
 
 
-def test_rare_classes_gain_by_their_worth():
+def test_a_rare_class_has_a_higher_weight_for_the_uar():
     rng = np.random.default_rng(4)
     truth = (rng.random(4000) < 0.1).astype(int)
     odds = np.exp(rng.normal(2 * truth - 1)) * 1 / 9  # calibrated: the best cut for the UAR is odds of 1/9
@@ -167,22 +169,23 @@ def test_rare_classes_gain_by_their_worth():
     assert weights[1] / weights[0] == pytest.approx(9, rel=0.4)
 
 
-def test_weights_are_ones_where_nothing_is_gained_and_the_same_each_time():
-    truth, p, worth = drawn(5)
+def test_weights_are_one_if_nothing_improves_and_do_not_depend_on_the_order():
+    truth, p, values = drawn(5)
     right = np.eye(3)[truth] * 0.9 + 0.1 / 3
-    assert rules.fit_class_weights(truth, right, worth).tolist() == [1, 1, 1]
+    assert rules.fit_class_weights(truth, right, values).tolist() == [1, 1, 1]
     assert (
-        rules.fit_class_weights(truth, p, worth).tolist() == rules.fit_class_weights(truth, p, worth).tolist()
+        rules.fit_class_weights(truth, p, values).tolist()
+        == rules.fit_class_weights(truth, p, values).tolist()
     )
     order = np.random.default_rng(6).permutation(len(truth))
-    again = rules.fit_class_weights(truth[order], p[order], worth[order])
-    assert again == pytest.approx(rules.fit_class_weights(truth, p, worth)), (
+    again = rules.fit_class_weights(truth[order], p[order], values[order])
+    assert again == pytest.approx(rules.fit_class_weights(truth, p, values)), (
         "the order of units does not matter"
     )
 
 
-def test_of_equal_bests_the_nearest_to_one_is_taken():
-    """With class 0 answering from .1, .2, .5 and 3 on, three are right within .1-.2 and within .5-3."""
+def test_of_equal_optima_the_nearest_to_one_is_chosen():
+    """Class 0 is predicted from .1, .2, .5 and 3 on: three are right within .1-.2 and within .5-3."""
     point = np.array([0.1, 0.2, 0.5, 3])
     p = np.stack([1 / (1 + point), point / (1 + point)], axis=1)
     assert rules.fit_class_weights(np.array([0, 1, 0, 1]), p, np.ones(4)).tolist() == [1, 1]

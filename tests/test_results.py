@@ -1,4 +1,4 @@
-"""Evaluation on small made tables: what is in the results, and what is written of them."""
+"""The evaluation of a small experiment: what is in the results, and what is written."""
 
 import json
 from dataclasses import replace
@@ -10,14 +10,12 @@ from PIL import Image
 
 from murmur import formatting, leaks
 from murmur.errors import MurmurError
-from murmur.evaluation import levels, metrics, output, run_files, scores
-from murmur.evaluation.results import (
-    describe_protocol,
-    describe_selection,
-    evaluate_predictions,
-    have_validation,
-    summarise,
-)
+from murmur.evaluation import metrics, output, run_files, scores
+from murmur.evaluation.levels import NO_ANSWER
+from murmur.evaluation.operating_points import score_operating_points
+from murmur.evaluation.protocol import describe_protocol, describe_selection, have_validation
+from murmur.evaluation.results import evaluate_predictions
+from murmur.evaluation.summary import summarise
 from murmur.params.validation import check
 from murmur.recordings.classes import check_class_names
 from murmur.reporting import spectrograms
@@ -26,7 +24,17 @@ from murmur.tables.csv_reader import read_csv
 from murmur.tables.left_out import count_by_reason
 from murmur.tables.levels import LEVELS
 from murmur.tables.predictions import predictions_schema
-from tests.experiment import CARD, CLASSES, RUNS, experiment, options, said, silenced, two_classes
+from tests.experiment import (
+    CARD,
+    CLASSES,
+    RUNS,
+    experiment,
+    options,
+    predict_levels,
+    predict_tables,
+    two_classes,
+    without_segments,
+)
 from tests.made import changed
 
 
@@ -36,28 +44,28 @@ def made():
 
 
 @pytest.mark.parametrize("level", LEVELS)
-def test_results_are_those_of_the_answers_at_each_level(made, level):
+def test_results_equal_those_of_the_functions_at_each_level(made, level):
     made["options"] = options(level=level, thresholds="uar", rule="mean_logit")
-    results, (of, tables, fitted) = evaluate_predictions(**made), said(made)
+    results, (_, levels, fitted) = evaluate_predictions(**made), predict_levels(made)
     for name, by in (("folds", ["run", "fold"]), ("runs", ["run"])):
         for each in LEVELS:
             rows = results.tables[name].query("level == @each").drop(columns="level").reset_index(drop=True)
-            expected = scores.score_units(tables[each], of[each], CARD, by)
+            expected = scores.score_units(levels[each], by)
             pd.testing.assert_frame_equal(rows, expected[rows.columns])
     pd.testing.assert_frame_equal(results.tables["calibration"], fitted)
     own = fitted[fitted["level"] == level]
-    points = scores.score_operating_points(tables[level], of[level], CARD, own, made["options"], seed=5)
+    points = score_operating_points(levels[level], own, made["options"], seed=5)
     pd.testing.assert_frame_equal(results.tables["operating_points"], points)
     runs = results.tables["runs"].query("level == @level")
     names = ["weighted_accuracy_official", "uar", "sensitivity", "specificity", "f1_macro", "roc_auc"]
-    drawn = scores.bootstrap_persons(tables[level], of[level], CARD, names, 50, seed=5)
-    expected = scores.summarise_headline(runs, names, drawn, quiet=True)
+    drawn = scores.bootstrap_persons(levels[level], names, 50, seed=5)
+    expected = scores.summarise_headline(runs, names, drawn)
     assert results.details["level"] == level and list(results.details["headline"]) == names
     for name in names:
         assert results.details["headline"][name] == pytest.approx(expected[name], nan_ok=True)
     assert list(results.plots["score_per_fold"]) == ["run", "fold", *names]
     assert len(results.plots["score_per_fold"]) == 6
-    assert len(results.plots["confusion"]) == len(tables[level])
+    assert len(results.plots["confusion"]) == len(levels[level])
     assert list(results.tables) == ["folds", "runs", "subgroups", "operating_points", "calibration"]
     assert set(results.tables["subgroups"]["metric"]) == set(names)
 
@@ -67,23 +75,23 @@ def test_persons_are_counted(made):
     assert set(runs["n_persons"]) == {22} and runs.query("level == 'patient'")["n_units"].tolist() == [24, 24]
 
 
-def test_a_model_that_speaks_of_patients_is_scored_by_patients_only(made):
+def test_a_model_of_patients_is_scored_by_patient_only(made):
     predictions = {run: at_patients(made, run) for run in RUNS}
     results = evaluate_predictions(**made | {"predictions": predictions})
     assert set(results.tables["runs"]["level"]) == {"patient"}
     from_segments = evaluate_predictions(**made).tables["runs"].query("level == 'patient'")["uar"].tolist()
     assert results.tables["runs"]["uar"].tolist() == pytest.approx(from_segments)
-    assert set(results.tables["subgroups"]["group"]) == {"sex"}, "the site is a recording's"
+    assert set(results.tables["subgroups"]["group"]) == {"sex"}, "the site is a fact of recordings"
     made |= {"predictions": predictions, "options": options(level="recording")}
     with pytest.raises(MurmurError, match=r"evaluate\.level: recording is below patient"):
         evaluate_predictions(**made)
 
 
 def at_patients(made, run):
-    of, tables, _ = said(made)
+    units, tables, _ = predict_tables(made)
     test = tables["patient"][tables["patient"]["run"] == run]
-    spoken = test.assign(unit_id=of["patient"].names[test["unit"]], level="patient", role="test")
-    return pd.concat([spoken, spoken.assign(role="validation", fold=(spoken["fold"] + 1) % 3)])
+    test = test.assign(unit_id=units["patient"].names[test["unit"]], level="patient", role="test")
+    return pd.concat([test, test.assign(role="validation", fold=(test["fold"] + 1) % 3)])
 
 
 def test_predictions_that_do_not_fit_the_folds_are_refused(made):
@@ -93,22 +101,22 @@ def test_predictions_that_do_not_fit_the_folds_are_refused(made):
 
 
 @pytest.mark.parametrize(
-    "change, words", [(lambda made: made, "answered Unknown"), (two_classes, "taken for wrong")]
+    "change, words", [(lambda made: made, "predicted as Unknown"), (two_classes, "counted as wrong")]
 )
-def test_what_has_no_usable_segment_is_counted_at_every_level(made, change, words):
+def test_units_without_a_usable_segment_are_counted_at_every_level(made, change, words):
     whole = evaluate_predictions(**change(made))
     assert whole.details["no_answer"] == {"recording": 0, "patient": 0}
-    quiet = made["recordings"].query("patient_id == 'p4'")["recording_id"].tolist()
+    names = made["recordings"].query("patient_id == 'p4'")["recording_id"].tolist()
     other = made["recordings"].query("patient_id == 'p0'")["recording_id"].iloc[0]
-    results = evaluate_predictions(**silenced(change(made), *quiet, other))
-    assert results.details["no_answer"] == {"recording": len(quiet) + 1, "patient": 1}
+    results = evaluate_predictions(**without_segments(change(made), *names, other))
+    assert results.details["no_answer"] == {"recording": len(names) + 1, "patient": 1}
     for name in ("folds", "runs"):
         before, after = (r.tables[name].query("level != 'segment'") for r in (whole, results))
         assert after["n_units"].tolist() == before["n_units"].tolist()
     none = results.tables["runs"].groupby("level")["n_no_answer"].first().to_dict()
-    assert none == {"segment": 0, "recording": len(quiet) + 1, "patient": 1}
-    said_of = summarise(results.details)
-    assert f"without a usable segment, {words}: {{'recording': {len(quiet) + 1}, 'patient': 1}}" in said_of
+    assert none == {"segment": 0, "recording": len(names) + 1, "patient": 1}
+    text = summarise(results.details)
+    assert f"without a usable segment, {words}: {{'recording': {len(names) + 1}, 'patient': 1}}" in text
     assert "usable segment" not in summarise(whole.details)
 
 
@@ -124,7 +132,7 @@ def without_unknown_in_fold_0(made):
     return made | {"recordings": recordings.assign(**label)}
 
 
-def test_a_class_that_is_absent_from_a_test_part_is_undefined_there_and_told(made, tmp_path):
+def test_a_class_absent_from_a_test_part_is_undefined_and_reported(made, tmp_path):
     made = without_unknown_in_fold_0(made) | {"options": options(draws=0)}
     made["predictions"], made["folds"] = ({0: made[name][0]} for name in ("predictions", "folds"))
     results = evaluate_predictions(**made)
@@ -133,7 +141,7 @@ def test_a_class_that_is_absent_from_a_test_part_is_undefined_there_and_told(mad
     assert rows.loc[[0, 2], undefined].isna().all(axis=None) and rows.loc[1, undefined].notna().all()
     assert results.details["absent"] == {"Unknown": 2}
     assert (
-        "2 folds have no Unknown in their test part: what needs it is undefined there (-), not 0"
+        "2 folds have no Unknown in their test part: metrics that need it are undefined (-), not 0"
         in summarise(results.details)
     )
     run = results.tables["runs"].query("level == 'patient'").iloc[0]
@@ -148,12 +156,12 @@ def test_a_class_that_is_absent_from_a_test_part_is_undefined_there_and_told(mad
     assert nested["run_0"]["fold_1"]["patient"]["recall_Unknown"] is not None
 
 
-def test_nothing_is_said_of_absent_classes_where_all_are_there():
+def test_absent_classes_are_not_mentioned_where_all_are_present():
     results = evaluate_predictions(**experiment(patients=60) | {"options": options(draws=0)})
     assert results.details["absent"] == {} and "undefined" not in summarise(results.details)
 
 
-def test_of_one_run_there_is_no_sd(made):
+def test_one_run_has_no_sd(made):
     made["folds"] = {0: made["folds"][0]}
     made["predictions"] = {0: made["predictions"][0]}
     details = evaluate_predictions(**made).details
@@ -169,7 +177,7 @@ def test_without_draws_there_is_no_interval(made):
     assert line.split()[3] == "-" and line.split()[2] != "-"
 
 
-def test_too_many_draws_that_lack_a_class_give_no_interval_and_are_told(made, capsys):
+def test_with_too_many_draws_without_a_class_there_is_no_interval_but_a_note(made, capsys):
     lone = made["recordings"]["patient_id"].eq("p1")
     label = made["recordings"]["patient_label"].replace("Unknown", "Absent").mask(lone, "Unknown")
     made["recordings"] = made["recordings"].assign(patient_label=label)
@@ -199,7 +207,7 @@ def test_details(made):
     assert "always Present" in summarise(details)
 
 
-def test_what_details_tell_of_the_data(made):
+def test_details_describe_the_data(made):
     data = evaluate_predictions(**made).details["data"]
     recordings, patients = made["recordings"], made["recordings"].drop_duplicates("patient_id")
     n = len(recordings)
@@ -222,7 +230,7 @@ def test_what_details_tell_of_the_data(made):
     assert grown["age_group"] == {"child": once, "not stated": 24 - once} and 0 < once < 24
 
 
-def test_the_summary_is_few_lines(made):
+def test_the_summary_has_few_figures(made):
     results = evaluate_predictions(**made)
     figures = results.details["headline"]
     lead = figures["weighted_accuracy_official"]
@@ -240,7 +248,7 @@ def test_two_classes(made):
     assert next(iter(results.summary)) == "accuracy" and results.details["baseline"]["answer"] == "Absent"
 
 
-def test_the_score_of_the_2016_challenge_leads_where_quality_is_told(made):
+def test_the_score_of_the_2016_challenge_is_first_where_quality_is_known(made):
     made = two_classes(made)
     quality = np.where(np.arange(len(made["recordings"])) % 3, "good", "poor")
     results = evaluate_predictions(**made | {"recordings": made["recordings"].assign(quality=quality)})
@@ -250,10 +258,14 @@ def test_the_score_of_the_2016_challenge_leads_where_quality_is_told(made):
     assert runs.loc["segment", "macc"].isna().all() and runs.loc["patient", "macc"].notna().all()
 
 
-@pytest.mark.parametrize("said, shared, leaky", [({}, 0, False), ({}, 1, True), ({"leaky": True}, 0, True)])
-def test_leaky_if_said_so_or_if_the_audit_finds_it(made, said, shared, leaky):
+@pytest.mark.parametrize(
+    "protocol, shared, leaky", [({}, 0, False), ({}, 1, True), ({"leaky": True}, 0, True)]
+)
+def test_leaky_by_the_protocol_or_by_the_audit(made, protocol, shared, leaky):
     audit = made["audit"].assign(shared_persons=shared)
-    results = evaluate_predictions(**made | {"audit": audit, "protocol": said, "options": options(draws=0)})
+    results = evaluate_predictions(
+        **made | {"audit": audit, "protocol": protocol, "options": options(draws=0)}
+    )
     assert results.details["protocol"]["leaky"] is leaky and results.summary["leaky"] is leaky
 
 
@@ -271,7 +283,7 @@ def test_leaky_if_said_so_or_if_the_audit_finds_it(made, said, shared, leaky):
         ({"segment.first": 1, "segment.mirror": True}, False, "none"),
     ],
 )
-def test_the_protocol_names_what_leaks_whatever_the_audit_finds(made, changes, leaky, flaws):
+def test_the_protocol_names_its_flaws_whatever_the_audit_finds(made, changes, leaky, flaws):
     checked = check(Params, changed(changes), where="params.yaml")
     protocol = describe_protocol(checked.split, checked.segment, CARD, folds=5)
     assert (protocol["leaky"], protocol["flaws"], protocol["folds"]) == (leaky, flaws, 5)
@@ -292,12 +304,12 @@ def renamed(made, names):
     return made | {"recordings": recordings, "predictions": predictions, "card": card}
 
 
-def test_every_name_of_a_class_that_a_fixed_column_has_too_is_refused(made):
+def test_a_class_with_the_name_of_a_column_is_refused(made):
     one = renamed(made | {"options": options(draws=0)}, ("Qx", "Qy", "Qz"))
-    found = evaluate_predictions(**one).tables | dict(enumerate(said(one)[1].values()))
+    found = evaluate_predictions(**one).tables | dict(enumerate(predict_tables(one)[1].values()))
     columns = {c for table in found.values() for c in table} | {*predictions_schema(["Qx"]).names}
     for classes in (CLASSES, ("Abnormal", "Normal")):
-        columns |= set(metrics.from_confusion(np.zeros((len(classes),) * 2), classes, classes[:1]))
+        columns |= set(metrics.compute_count_metrics(np.zeros((len(classes),) * 2), classes, classes[:1]))
     prefixes = {c.removesuffix("Qx") for c in columns if c.endswith("Qx")}
     assert prefixes == {"p_", "q_", "precision_", "recall_", "f1_", "weight_"}
     fixed = {c for c in columns if not c.endswith(("Qx", "Qy", "Qz"))}
@@ -307,7 +319,7 @@ def test_every_name_of_a_class_that_a_fixed_column_has_too_is_refused(made):
         "Normal",
     }
     assert collide == {"macro"}
-    for name in (*collide, levels.NO_ANSWER, *LEVELS, "Macro", "No_Answer"):
+    for name in (*collide, NO_ANSWER, *LEVELS, "Macro", "No_Answer"):
         with pytest.raises(MurmurError, match=r"is empty or a reserved word .*class_map renames"):
             check_class_names(("ill", name))
 
@@ -330,7 +342,7 @@ def test_every_name_of_a_class_that_a_fixed_column_has_too_is_refused(made):
         (("ill", "<!--"), "would end the script"),
     ],
 )
-def test_names_of_classes_that_cannot_be_told_apart_are_refused(names, words):
+def test_names_of_classes_that_cannot_be_distinguished_are_refused(names, words):
     with pytest.raises(MurmurError, match=words):
         check_class_names(names)
 
@@ -340,7 +352,7 @@ ODD += [("a,b", 'a"b', "a|b"), ("<b>", "$x$", "a/b"), ("uar", "calibrated", "auc
 
 
 @pytest.mark.parametrize("names", ODD)
-def test_classes_of_odd_names_have_the_same_figures(made, names, tmp_path):
+def test_classes_with_unusual_names_have_the_same_scores(made, names, tmp_path):
     made["options"] = options(draws=5)
     check_class_names(names)
     plain = evaluate_predictions(**renamed(made, ("Qx", "Qy", "Qz")))
@@ -355,12 +367,12 @@ def test_classes_of_odd_names_have_the_same_figures(made, names, tmp_path):
     assert set(confusion["actual"]) == set(names) and len(confusion) == len(plain.plots["confusion"])
 
 
-def test_the_interval_resamples_the_groups_of_who_share_audio(made):
+def test_the_interval_resamples_groups_of_persons_who_share_audio(made):
     made["recordings"]["group"] = made["recordings"]["person_id"]
     alone = evaluate_predictions(**made).details
     assert alone["resampled"] == {"groups": 22, "persons": 22}
     without = evaluate_predictions(**made | {"recordings": made["recordings"].drop(columns="group")}).details
-    assert without["headline"] == alone["headline"], "nobody shares audio: persons"
+    assert without["headline"] == alone["headline"], "without shared audio the groups are persons"
     number = made["recordings"]["person_id"].str[1:].astype(int)
     made["recordings"]["group"] = "g" + (number // 4).astype(str)
     merged = evaluate_predictions(**made)
@@ -372,7 +384,7 @@ def test_the_interval_resamples_the_groups_of_who_share_audio(made):
     assert lead["mean"] == one["mean"] and (lead["low"], lead["high"]) != (one["low"], one["high"])
 
 
-def test_unknown_persons_are_a_flaw_with_its_number(made):
+def test_unknown_persons_are_a_flaw_and_counted(made):
     n = len(made["recordings"])
     card = replace(CARD, unknown_persons=n)
     checked = check(Params, changed({}), where="params.yaml")
@@ -387,7 +399,7 @@ def test_unknown_persons_are_a_flaw_with_its_number(made):
     assert "resamples at most 22 persons" in last and formatting.INTERVAL_NOTE in last
 
 
-def test_a_table_of_leaky_figures_says_so_first_and_another_does_not(made):
+def test_only_a_table_of_leaky_figures_begins_with_a_warning(made):
     made["options"] = options(draws=5)
     leaky = summarise(evaluate_predictions(**made).details)
     assert leaky.startswith("LEAKY, the figures may be too optimistic: the worst fold shares 2 persons.\n")
@@ -396,7 +408,7 @@ def test_a_table_of_leaky_figures_says_so_first_and_another_does_not(made):
 
 
 @pytest.mark.parametrize(("given", "flaws"), [(True, "none"), (False, "validate_on")])
-def test_a_validation_part_of_a_published_split_selects_whatever_validate_on_says(given, flaws):
+def test_the_validation_part_of_a_published_split_has_priority_over_validate_on(given, flaws):
     checked = check(Params, changed({"split.validate_on": "test"}), where="params.yaml")
     found = describe_protocol(checked.split, checked.segment, CARD, 1, has_validation=given)
     assert found["flaws"] == flaws and found["leaky"] is not given
@@ -413,12 +425,12 @@ def test_a_validation_part_of_a_published_split_selects_whatever_validate_on_say
         ),
     ],
 )
-def test_what_selects_the_epoch_and_what_stops_the_training(changes, stops):
+def test_selection_and_stopping_are_described(changes, stops):
     train = check(Params, changed(changes), where="params.yaml").train
     assert describe_selection(train) == {"select_on": "loss", "stops": stops}
 
 
-def test_how_many_are_scored_and_by_which_parts(made):
+def test_scored_units_and_parts_are_counted(made):
     made["options"] = options(draws=5)
     whole = evaluate_predictions(**made).details
     assert whole["scored"] == {
@@ -440,7 +452,7 @@ def test_how_many_are_scored_and_by_which_parts(made):
     assert not have_validation(made["folds"])
 
 
-def test_what_is_left_out_of_private_data_is_counted_and_not_named():
+def test_left_out_items_of_private_data_are_counted_and_not_named():
     reasons = ["/data/own/Ann Smith/1.wav: is cut short", "last piece of 0.52 s is too short for a segment"]
     reasons += ["last piece of 0.61 s is too short for a segment", "class ill is left out by class_map"]
     table = pd.DataFrame({"stage": "download", "item": ["Ann", "b", "c", "d"], "reason": reasons})
@@ -453,7 +465,7 @@ def test_what_is_left_out_of_private_data_is_counted_and_not_named():
     assert count_by_reason(table[:0]).empty
 
 
-def test_recorded_rates_are_counted_by_class(made):
+def test_sample_rates_are_counted_by_class(made):
     ill = made["recordings"]["label"] == "Present"
     made["recordings"]["sample_rate"] = np.where(ill, 1000, 4000)
     rates = evaluate_predictions(**made | {"options": options(draws=0)}).details["data"]["sample_rates"]
@@ -465,31 +477,31 @@ def test_recorded_rates_are_counted_by_class(made):
 
 
 def with_copies(made):
-    """A mirrored copy of each segment after all others."""
+    """The segments, and a reversed copy of each after all others."""
     own = made["segments"]
     copies = own.assign(segment_id=own["segment_id"] + "r", reversed=True)
     return pd.concat([own, copies], ignore_index=True)
 
 
-def test_mirrored_copies_are_neither_asked_for_nor_scored(made):
+def test_reversed_copies_need_no_prediction_and_are_not_scored(made):
     made["options"] = options(draws=0)
     plain = evaluate_predictions(**made)
     made["segments"] = with_copies(made)
     pd.testing.assert_frame_equal(evaluate_predictions(**made).tables["runs"], plain.tables["runs"])
-    said_of = made["predictions"][0]
-    copies = said_of[said_of["role"] == "test"].assign(unit_id=said_of["unit_id"] + "r")
-    made["predictions"][0] = pd.concat([said_of, copies])
+    rows = made["predictions"][0]
+    copies = rows[rows["role"] == "test"].assign(unit_id=rows["unit_id"] + "r")
+    made["predictions"][0] = pd.concat([rows, copies])
     with pytest.raises(MurmurError, match=r"run 0.*has a prediction but is not test"):
         evaluate_predictions(**made)
 
 
-def test_mirrored_copies_that_folds_name_are_scored(made):
+def test_reversed_copies_that_folds_name_are_scored(made):
     made["segments"] = with_copies(made)
     named = made["segments"].assign(fold=np.arange(len(made["segments"])) % 2, run=0, role="test")
-    said_of = made["predictions"][0].query("role == 'test'").drop(columns="fold")
-    said_of = pd.concat([said_of, said_of.assign(unit_id=said_of["unit_id"] + "r")])
-    said_of = said_of.merge(named[["segment_id", "fold"]].rename(columns={"segment_id": "unit_id"}))
-    results = evaluate_predictions(**made | {"folds": {0: named}, "predictions": {0: said_of}})
+    rows = made["predictions"][0].query("role == 'test'").drop(columns="fold")
+    rows = pd.concat([rows, rows.assign(unit_id=rows["unit_id"] + "r")])
+    rows = rows.merge(named[["segment_id", "fold"]].rename(columns={"segment_id": "unit_id"}))
+    results = evaluate_predictions(**made | {"folds": {0: named}, "predictions": {0: rows}})
     runs = results.tables["runs"].set_index("level")
     assert runs.loc["segment", "n_units"] == len(made["segments"])
     counted = results.tables["folds"].query("level == 'recording'")["n_units"].tolist()
@@ -567,7 +579,7 @@ def test_files_are_the_same_each_time_and_hold_no_nan(made, tmp_path):
     assert isinstance(runs["run_0"]["patient"]["n_units"], int)
 
 
-def test_nothing_is_half_written(made, tmp_path, monkeypatch):
+def test_no_file_is_written_in_part(made, tmp_path, monkeypatch):
     results = evaluate_predictions(**made | {"options": options(draws=0)})
     metrics_dir, plots_dir = tmp_path / "metrics", tmp_path / "plots"
     output.write_results(results, metrics_dir, plots_dir)
@@ -593,7 +605,7 @@ def test_gallery_is_the_same_each_time(tmp_path):
     assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
 
 
-def test_gallery_draws_images_in_their_own_colours(tmp_path):
+def test_the_gallery_draws_images_in_their_colours(tmp_path):
     x = np.zeros((2, 3, 8, 8), np.uint8)
     x[:, 0, :4], x[:, 2, 4:] = 255, 255  # the low bands red, the high ones blue
     spectrograms.draw_gallery(
@@ -608,7 +620,7 @@ def test_gallery_draws_images_in_their_own_colours(tmp_path):
 COLOURS = ([255, 0, 0], [0, 0, 255])
 
 
-def test_exported_images_lie_in_a_folder_a_class_with_the_low_bands_below(tmp_path):
+def test_exported_images_have_a_folder_for_each_class_and_low_bands_at_the_bottom(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (3, 3, 5, 5)).astype(np.uint8)
     spectrograms.export_images(images, ["r@0", "r@9", "s@0"], ["ill", "ill", "well"], tmp_path)
     paths = sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*.png"))

@@ -1,4 +1,4 @@
-"""Kept weights: elsewhere they say what they said at home, of the classes there are, of nobody they know."""
+"""Trained models on their own test parts and on external data, without the persons they were trained on."""
 
 import numpy as np
 import pandas as pd
@@ -28,8 +28,8 @@ EVALUATE = made.changed({"evaluate.level": "recording", "evaluate.draws": 20})["
 pytestmark = pytest.mark.usefixtures("threads_as_before")
 
 
-def hear(folder, n=12, seed=0, classes=CLASSES, sha="sha"):
-    """Heard: n patients with recordings at AV and PV of two segments each, one class after the other."""
+def prepare(folder, n=12, seed=0, classes=CLASSES, sha="sha"):
+    """n patients with recordings at AV and PV of two segments each, one class after the other."""
     ids = [f"{k}_{site}" for k in range(n) for site in ("AV", "PV")]
     patient = [i.split("_")[0] for i in ids]
     recordings = pd.DataFrame({"recording_id": ids, "patient_id": patient, "person_id": patient})
@@ -47,19 +47,19 @@ def hear(folder, n=12, seed=0, classes=CLASSES, sha="sha"):
     return PreparedRecordings(recordings, segments, folder / "mel.npy")
 
 
-def deal(heard, run=7):
-    """Two folds; patients in turn train, validate and are tested."""
+def make_folds(prepared, run=7):
+    """Two folds; patients are assigned to training, validation and test in turn."""
     parts = ["train"] * 6 + ["validation"] * 3 + ["test"] * 3
     rows = [
         (run, fold, i, parts[(k // 2 + 6 * fold) % 12], None)
         for fold in (0, 1)
-        for k, i in enumerate(heard.recordings["recording_id"])
+        for k, i in enumerate(prepared.recordings["recording_id"])
     ]
     return pd.DataFrame(rows, columns=["run", "fold", "recording_id", "role", "segment_id"])
 
 
-def plain(level="segment", rule="mean_probability", run=7):
-    """What `answers.answers` fits where it has nothing to mend."""
+def no_change(level="segment", run=7):
+    """metrics/calibration.csv with temperatures and weights of 1."""
     levels = [level] if level == "patient" else ["segment", "recording", "patient"]
     rows = [(run, fold, name, 1.0, 0.5, 1.0, 1.0, 1.0) for fold in (0, 1) for name in levels]
     weights = [f"weight_{c}" for c in CLASSES]
@@ -68,7 +68,7 @@ def plain(level="segment", rule="mean_probability", run=7):
 
 @pytest.fixture
 def trained(tmp_path, request, monkeypatch):
-    """A run of two folds with its weights kept, of segments or, where asked, of patients."""
+    """A run of two folds with its weights, of a model of segments or, by parameter, of patients."""
     monkeypatch.setenv("MURMUR_WORKERS", "1")
     sites = getattr(request, "param", "segment") == "patient"
     changes = {"epochs": 2, "batch_size": 8, "keep_weights": "best"}
@@ -76,15 +76,15 @@ def trained(tmp_path, request, monkeypatch):
         augment = Augment(**made.changed({"train.augment.mixup": 0.0})["train"]["augment"])
         changes |= {"model": SITES, "augment": augment.model_dump()}
     options = made.train_options(**changes)
-    heard = hear(tmp_path / "home")
-    folds = deal(heard)
-    run = prepare_run(heard.recordings, heard.segments, folds, CARD, heard.features, options, 0)
-    said, _, _ = fit_run(run, tmp_path / "models/run_7.murmur_weights")
-    fitted = plain("patient" if sites else "segment")
+    prepared = prepare(tmp_path / "development")
+    folds = make_folds(prepared)
+    run = prepare_run(prepared.recordings, prepared.segments, folds, CARD, prepared.features, options, 0)
+    predictions, _, _ = fit_run(run, tmp_path / "models/run_7.murmur_weights")
+    fitted = no_change("patient" if sites else "segment")
     level = "patient" if sites else "recording"
-    asked = Evaluate(**EVALUATE | {"level": level})
+    evaluate = Evaluate(**EVALUATE | {"level": level})
     weights = trained_models.find_weights(tmp_path / "models", fitted, [7])
-    return TrainedModels(weights, CLASSES, fitted, options, asked, 0), heard, {7: folds}, said
+    return TrainedModels(weights, CLASSES, fitted, options, evaluate, 0), prepared, {7: folds}, predictions
 
 
 def p_of(table, classes=CLASSES):
@@ -92,10 +92,10 @@ def p_of(table, classes=CLASSES):
 
 
 @pytest.mark.parametrize("trained", ["segment", "patient"], indirect=True)
-def test_kept_weights_say_of_their_test_part_what_they_said_in_training(trained, workers):
-    models, heard, folds, said = trained
-    got = trained_models.predict(models, heard, folds, CARD)[7]
-    expected = p_of(said.query("role == 'test'"))
+def test_trained_models_repeat_the_predictions_of_the_training(trained, workers):
+    models, prepared, folds, predictions = trained
+    got = trained_models.predict(models, prepared, folds, CARD)[7]
+    expected = p_of(predictions.query("role == 'test'"))
     assert len(expected) == (6 if models.train.model.level == "patient" else 24)
     assert expected.to_numpy().std() > 0.01
     pd.testing.assert_frame_equal(p_of(got), expected, atol=1e-6, rtol=0, check_dtype=False)
@@ -108,35 +108,35 @@ def test_kept_weights_say_of_their_test_part_what_they_said_in_training(trained,
     ]
 
 
-def test_the_bytes_do_not_depend_on_the_number_of_workers(trained, monkeypatch):
-    models, heard, folds, _ = trained
+def test_predictions_do_not_depend_on_the_number_of_workers(trained, monkeypatch):
+    models, prepared, folds, _ = trained
     torch.set_num_threads(2)
-    said = []
+    predictions = []
     for n in ("1", "3"):
         monkeypatch.setenv("MURMUR_WORKERS", n)
-        said.append(trained_models.predict(models, heard, folds, CARD)[7])
-    pd.testing.assert_frame_equal(*said, check_exact=True)
+        predictions.append(trained_models.predict(models, prepared, folds, CARD)[7])
+    pd.testing.assert_frame_equal(*predictions, check_exact=True)
     assert torch.get_num_threads() == 1
 
 
-def test_classes_that_are_not_there_are_no_choice_and_the_rest_is_scaled_to_one(trained):
-    models, heard, folds, _ = trained
-    all_of_it = p_of(trained_models.predict(models, heard, folds, CARD)[7])
-    got = p_of(trained_models.predict(models, heard, folds, TWO)[7], TWO.classes)
+def test_probabilities_of_the_present_classes_are_scaled_to_one(trained):
+    models, prepared, folds, _ = trained
+    all_of_it = p_of(trained_models.predict(models, prepared, folds, CARD)[7])
+    got = p_of(trained_models.predict(models, prepared, folds, TWO)[7], TWO.classes)
     rest = all_of_it[list(got.columns)]
     np.testing.assert_allclose(got, rest.div(rest.sum(axis=1), axis=0), atol=1e-6)
 
 
-def test_elsewhere_every_model_answers_for_everyone_and_figures_are_their_mean(trained, tmp_path):
-    models, heard, _, _ = trained
-    there = hear(tmp_path / "there", n=5, seed=1, classes=("Present", "Absent"), sha="other")
-    got = external_validation.evaluate_external(models, heard.recordings, there, TWO)
-    folds = external_validation.test_in_every_fold(there.recordings, models.weights)
-    said = trained_models.predict(models, there, folds, TWO)[7]
-    assert len(said) == 2 * 20 and set(said["fold"]) == {0, 1}
-    said["recording_id"] = said["unit_id"].str.split("@").str[0]
-    p = said.groupby(["fold", "recording_id"])[["p_Present", "p_Absent"]].mean()
-    truth = there.recordings.set_index("recording_id")["label"].loc[p.index.get_level_values(1)].to_numpy()
+def test_every_model_predicts_all_external_recordings_and_scores_are_their_mean(trained, tmp_path):
+    models, prepared, _, _ = trained
+    external = prepare(tmp_path / "external", n=5, seed=1, classes=("Present", "Absent"), sha="other")
+    got = external_validation.evaluate_external(models, prepared.recordings, external, TWO)
+    folds = external_validation.test_in_every_fold(external.recordings, models.weights)
+    predictions = trained_models.predict(models, external, folds, TWO)[7]
+    assert len(predictions) == 2 * 20 and set(predictions["fold"]) == {0, 1}
+    predictions["recording_id"] = predictions["unit_id"].str.split("@").str[0]
+    p = predictions.groupby(["fold", "recording_id"])[["p_Present", "p_Absent"]].mean()
+    truth = external.recordings.set_index("recording_id")["label"].loc[p.index.get_level_values(1)].to_numpy()
     right = np.where(p["p_Present"] >= p["p_Absent"], "Present", "Absent") == truth
     of_models = pd.Series(right, p.index).groupby("fold").mean()
     assert got["headline"]["accuracy"]["mean"] == pytest.approx(of_models.mean())
@@ -148,34 +148,34 @@ def test_elsewhere_every_model_answers_for_everyone_and_figures_are_their_mean(t
     assert got["baseline"]["answer"] == "Present" and got["baseline"]["accuracy"] == 0.6
 
 
-def test_the_rule_is_the_one_fitted_at_home(trained):
-    models, heard, folds, _ = trained
-    before = trained_models.score_models(models, heard, folds, CARD)
+def test_class_weights_are_those_of_the_experiment(trained):
+    models, prepared, folds, _ = trained
+    before = trained_models.score_models(models, prepared, folds, CARD)
     tilted = models.fitted.assign(weight_Present=1e6)
     after = trained_models.score_models(
-        TrainedModels(**{**vars(models), "fitted": tilted}), heard, folds, CARD
+        TrainedModels(**{**vars(models), "fitted": tilted}), prepared, folds, CARD
     )
     assert before["headline"]["sensitivity"]["mean"] < 1
     assert after["headline"]["sensitivity"]["mean"] == 1 and after["headline"]["specificity"]["mean"] == 0
 
 
-def test_home_asked_about_fewer_classes_leaves_out_who_has_another_label(trained):
-    models, heard, folds, _ = trained
-    got = external_validation.evaluate_internal(models, heard, folds, TWO)
+def test_internal_scores_leave_out_recordings_of_other_classes(trained):
+    models, prepared, folds, _ = trained
+    got = external_validation.evaluate_internal(models, prepared, folds, TWO)
     tested = folds[7].query("role == 'test'")["recording_id"]
-    labels = heard.recordings.set_index("recording_id")["label"].loc[tested].value_counts()
+    labels = prepared.recordings.set_index("recording_id")["label"].loc[tested].value_counts()
     assert got["counts"] == {"Present": labels["Present"], "Absent": labels["Absent"]}
     assert labels["Unknown"] > 0 and got["classes"] == ["Present", "Absent"]
 
 
 @pytest.mark.parametrize(("card", "caught", "right"), [(CARD, 1.0, 1 / 3), (TWO, 0.0, 0.0)])
-def test_where_nothing_is_long_enough_the_answer_is_unknown_or_none(trained, card, caught, right):
-    models, heard, folds, _ = trained
-    silent = PreparedRecordings(heard.recordings, heard.segments[:0], heard.features)
+def test_without_any_segment_unknown_or_no_class_is_predicted(trained, card, caught, right):
+    models, prepared, folds, _ = trained
+    silent = PreparedRecordings(prepared.recordings, prepared.segments[:0], prepared.features)
     whole = {7: folds[7].query("role == 'test'")}
     if card is TWO:
-        chosen = heard.recordings["label"] != "Unknown"
-        silent = PreparedRecordings(heard.recordings[chosen], silent.segments, heard.features)
+        chosen = prepared.recordings["label"] != "Unknown"
+        silent = PreparedRecordings(prepared.recordings[chosen], silent.segments, prepared.features)
         whole[7] = whole[7][whole[7]["recording_id"].isin(silent.recordings["recording_id"])]
     got = trained_models.score_models(models, silent, whole, card)
     assert got["no_answer"] == got["units"] == whole[7]["recording_id"].nunique()
@@ -184,62 +184,69 @@ def test_where_nothing_is_long_enough_the_answer_is_unknown_or_none(trained, car
     assert got["headline"]["uar"]["mean"] == pytest.approx(right)
 
 
-def test_a_recording_without_a_segment_is_answered_like_at_home(trained):
-    models, heard, folds, _ = trained
+def test_a_recording_without_a_segment_is_counted(trained):
+    models, prepared, folds, _ = trained
     gone = folds[7].query("role == 'test'")["recording_id"].iloc[0]
-    keep = (heard.segments["recording_id"] != gone).to_numpy()
-    features = heard.features.with_name("fewer.npy")
-    np.save(features, np.load(heard.features)[keep])
-    fewer = PreparedRecordings(heard.recordings, heard.segments[keep].reset_index(drop=True), features)
-    got, whole = (trained_models.score_models(models, h, folds, CARD) for h in (fewer, heard))
+    keep = (prepared.segments["recording_id"] != gone).to_numpy()
+    features = prepared.features.with_name("fewer.npy")
+    np.save(features, np.load(prepared.features)[keep])
+    fewer = PreparedRecordings(prepared.recordings, prepared.segments[keep].reset_index(drop=True), features)
+    got, whole = (trained_models.score_models(models, h, folds, CARD) for h in (fewer, prepared))
     assert (got["no_answer"], whole["no_answer"]) == (1, 0) and got["units"] == whole["units"]
 
 
-def test_persons_of_whom_any_audio_is_in_the_experiment_are_left_out(tmp_path):
-    home, there = hear(tmp_path / "a", n=2), hear(tmp_path / "b", n=4, sha="other").recordings
-    there.loc[there["recording_id"] == "1_PV", "audio_sha256"] = "sha0"
-    there.loc[there["patient_id"] == "2", "person_id"] = "1"  # the same person under another number
-    fresh, seen = external_validation.exclude_known_persons(there, home.recordings)
-    assert sorted(seen["recording_id"]) == ["1_AV", "1_PV", "2_AV", "2_PV"]
-    assert sorted(set(fresh["patient_id"])) == ["0", "3"]
-    with pytest.raises(MurmurError, match="all of these recordings"):
-        external_validation.exclude_known_persons(home.recordings, home.recordings)
+def test_persons_with_audio_in_the_development_data_are_left_out(tmp_path):
+    development, external = prepare(tmp_path / "a", n=2), prepare(tmp_path / "b", n=4, sha="other").recordings
+    external.loc[external["recording_id"] == "1_PV", "audio_sha256"] = "sha0"
+    external.loc[external["patient_id"] == "2", "person_id"] = "1"  # the same person under another number
+    unknown, known = external_validation.exclude_known_persons(external, development.recordings)
+    assert sorted(known["recording_id"]) == ["1_AV", "1_PV", "2_AV", "2_PV"]
+    assert sorted(set(unknown["patient_id"])) == ["0", "3"]
+    with pytest.raises(MurmurError, match="all persons of the external data are in the experiment itself"):
+        external_validation.exclude_known_persons(development.recordings, development.recordings)
 
 
-def test_who_is_known_by_an_id_or_by_ear_is_left_out_too(tmp_path):
-    home, there = hear(tmp_path / "a", n=3).recordings, hear(tmp_path / "b", n=5, sha="other").recordings
-    home["patient_id"] = home["person_id"] = home["patient_id"].map({"0": "P-00", "1": "q1", "2": "p3"})
-    there["patient_id"] = there["patient_id"].map("P{}".format)
-    there["person_id"] = there["person_id"].map({"0": "A", "1": "B", "2": "Q01", "3": "C", "4": "C"})
-    same = external_validation.find_same_ids(there, home)
+def test_persons_known_by_id_or_by_near_identical_audio_are_left_out(tmp_path):
+    development, external = (
+        prepare(tmp_path / "a", n=3).recordings,
+        prepare(tmp_path / "b", n=5, sha="other").recordings,
+    )
+    development["patient_id"] = development["person_id"] = development["patient_id"].map(
+        {"0": "P-00", "1": "q1", "2": "p3"}
+    )
+    external["patient_id"] = external["patient_id"].map("P{}".format)
+    external["person_id"] = external["person_id"].map({"0": "A", "1": "B", "2": "Q01", "3": "C", "4": "C"})
+    same = external_validation.find_same_ids(external, development)
     assert same == {"0_AV", "0_PV", "2_AV", "2_PV", "3_AV", "3_PV"}
-    fresh, seen = external_validation.exclude_known_persons(there, home, same)
-    assert set(fresh["patient_id"]) == {"P1"} and len(seen) == 8  # P4 is the person of P3
+    unknown, known = external_validation.exclude_known_persons(external, development, same)
+    assert set(unknown["patient_id"]) == {"P1"} and len(known) == 8  # P4 is the person of P3
 
     sound = made.noise(20000)
     recordings = []
-    for name, gain in (("home", 1.0), ("there", 0.3)):
+    for name, gain in (("development", 1.0), ("external", 0.3)):
         made.audio(tmp_path / name / "a.wav", sound * gain)
         made.audio(tmp_path / name / "b.wav", made.noise(20000, seed=len(name)))
         rows = [(k, f"{k}.wav", *audio.inspect(tmp_path / name / f"{k}.wav")) for k in "ab"]
         recordings.append(pd.DataFrame(rows, columns=["recording_id", "path", *audio.AudioFacts._fields]))
     options = Duplicates(**made.changed({})["duplicates"])
-    raws = tmp_path / "there", tmp_path / "home"
+    raws = tmp_path / "external", tmp_path / "development"
     assert external_validation.find_same_audio(recordings[1], raws[0], recordings[0], raws[1], options) == {
         "a"
     }
 
 
-def test_what_the_experiment_knows_can_leave_nothing_to_tell_apart(trained, tmp_path):
-    models, heard, _, _ = trained
-    there = hear(tmp_path / "there", n=4, classes=("Present", "Absent"), sha="other")
-    ill = there.recordings["label"] == "Present"
-    there.recordings.loc[ill, "audio_sha256"] = heard.recordings["audio_sha256"].iloc[: ill.sum()].to_list()
-    with pytest.raises(MurmurError, match=r"nothing to tell apart.*only Absent"):
-        external_validation.evaluate_external(models, heard.recordings, there, TWO)
+def test_too_few_classes_without_the_known_persons_are_refused(trained, tmp_path):
+    models, prepared, _, _ = trained
+    external = prepare(tmp_path / "external", n=4, classes=("Present", "Absent"), sha="other")
+    ill = external.recordings["label"] == "Present"
+    external.recordings.loc[ill, "audio_sha256"] = (
+        prepared.recordings["audio_sha256"].iloc[: ill.sum()].to_list()
+    )
+    with pytest.raises(MurmurError, match=r"too few classes.*the external data have Absent;"):
+        external_validation.evaluate_external(models, prepared.recordings, external, TWO)
 
 
-def test_a_label_stands_for_the_class_of_its_name_or_for_what_is_said():
+def test_a_label_maps_to_the_given_class_or_to_the_class_of_its_name():
     given = {"normal": "Absent", "extrahls": None}
     got = external_validation.map_labels(["Present", "normal", "extrahls"], CLASSES, given)
     assert got == {"Present": "Present", "normal": "Absent", "extrahls": None}
@@ -248,31 +255,31 @@ def test_a_label_stands_for_the_class_of_its_name_or_for_what_is_said():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({}, r"which classes are normal, murmur\? Say --map normal=CLASS --map murmur=CLASS"),
-        ({"murmur": "Present"}, r"which classes are normal\? .*labels there are normal, murmur"),
-        ({"mumur": "Present"}, r"--map mumur: no such label; the labels there are normal, murmur"),
+        ({}, r"no class for the labels normal, murmur: add --map normal=CLASS --map murmur=CLASS"),
+        ({"murmur": "Present"}, r"no class for the labels normal: .*external labels are normal, murmur"),
+        ({"mumur": "Present"}, r"--map mumur: no such label; the external labels are normal, murmur"),
         ({"normal": "Ab"}, r"no class Ab; .*classes are Present, Unknown, Absent"),
     ],
 )
-def test_what_stands_for_nothing_is_told_with_all_labels_and_classes(given, message):
+def test_labels_without_a_class_are_refused_with_all_labels_and_classes(given, message):
     with pytest.raises(MurmurError, match=message):
         external_validation.map_labels(["normal", "murmur"], CLASSES, given)
 
 
-def test_the_card_keeps_the_classes_that_are_there_in_their_order():
+def test_the_card_keeps_the_present_classes_in_their_order():
     got = external_validation.restrict_classes(CARD, ["Absent", None, "Present"])
     assert (got.classes, got.positive, got.weights) == (("Present", "Absent"), ("Present",), (5, 1))
     assert external_validation.restrict_classes(CARD, CLASSES) == CARD
     assert external_validation.restrict_classes(TWO, ["Absent", "Present"]).weights == (5, 1)
 
 
-@pytest.mark.parametrize("there", [["Present"], ["Absent", "Unknown"], [None], []])
-def test_one_class_or_none_that_is_positive_leaves_nothing_to_tell_apart(there):
-    with pytest.raises(MurmurError, match=r"nothing to tell apart: .*see --map and --task"):
-        external_validation.restrict_classes(CARD, there)
+@pytest.mark.parametrize("present", [["Present"], ["Absent", "Unknown"], [None], []])
+def test_a_positive_and_another_class_are_required(present):
+    with pytest.raises(MurmurError, match=r"too few classes: .*see --map and --task"):
+        external_validation.restrict_classes(CARD, present)
 
 
-def test_labels_are_those_of_the_task_named_or_of_ones_own_table(tmp_path):
+def test_labels_are_those_of_the_task_or_of_the_table_of_own_recordings(tmp_path):
     made.folder(tmp_path / "own")
     section = Download(
         limit=None,
@@ -295,8 +302,8 @@ def test_labels_are_those_of_the_task_named_or_of_ones_own_table(tmp_path):
         external_validation.list_labels("pascal", "sounds", "murmur", section)
 
 
-def test_weights_that_were_not_kept_are_told(tmp_path):
-    fitted = plain()
+def test_missing_weights_are_named(tmp_path):
+    fitted = no_change()
     words = r"run_7.murmur_weights.fold_0.safetensors: .*\(2 of 2 missing\).*keep_weights: best"
     with pytest.raises(MurmurError, match=words):
         trained_models.find_weights(tmp_path, fitted, [7])
@@ -304,36 +311,36 @@ def test_weights_that_were_not_kept_are_told(tmp_path):
         trained_models.find_weights(tmp_path, fitted, [7, 8])
 
 
-def test_weights_of_another_network_are_told(trained):
-    models, heard, folds, _ = trained
+def test_weights_of_another_network_are_refused(trained):
+    models, prepared, folds, _ = trained
     other = made.train_options(model={"name": "cnn", "width": 5, "dropout": 0.0})
     with pytest.raises(MurmurError, match=r"fold_0.safetensors: weights of another architecture.*dvc repro"):
-        trained_models.predict(TrainedModels(**{**vars(models), "train": other}), heard, folds, CARD)
+        trained_models.predict(TrainedModels(**{**vars(models), "train": other}), prepared, folds, CARD)
 
 
-def test_weights_that_answer_with_no_number_are_told(trained):
-    models, heard, folds, _ = trained
+def test_weights_that_give_no_finite_probabilities_are_refused(trained):
+    models, prepared, folds, _ = trained
     path = models.weights[7, 1]
     broken = load_file(path)
     broken["spread"][:] = 0  # each number is finite, what they give is not
     save_file(broken, path)
-    with pytest.raises(MurmurError, match=r"fold_1.safetensors: its answers are not numbers"):
-        trained_models.predict(models, heard, folds, CARD)
+    with pytest.raises(MurmurError, match=r"fold_1.safetensors: its probabilities are not finite"):
+        trained_models.predict(models, prepared, folds, CARD)
 
 
-def test_a_patient_model_needs_the_sites_it_was_taught(trained, tmp_path):
+def test_a_patient_model_needs_the_sites_of_its_training(trained, tmp_path):
     models, _, _, _ = trained
     sites = made.train_options(model=SITES)
-    there = hear(tmp_path / "there", sha="other")
-    elsewhere_ = PreparedRecordings(
-        there.recordings.assign(site="unspecified"), there.segments, there.features
+    external = prepare(tmp_path / "external", sha="other")
+    other_sites = PreparedRecordings(
+        external.recordings.assign(site="unspecified"), external.segments, external.features
     )
     with pytest.raises(MurmurError, match="no recording was made at AV, PV"):
-        folds = external_validation.test_in_every_fold(there.recordings, models.weights)
-        trained_models.predict(TrainedModels(**{**vars(models), "train": sites}), elsewhere_, folds, CARD)
+        folds = external_validation.test_in_every_fold(external.recordings, models.weights)
+        trained_models.predict(TrainedModels(**{**vars(models), "train": sites}), other_sites, folds, CARD)
 
 
-def test_in_words_what_is_here_stands_beside_what_is_there():
+def test_the_table_has_development_and_external_data_side_by_side():
     row = {"mean": 0.8, "sd": None, "low": 0.7, "high": 0.9}
     result = {
         **{"level": "patient", "headline": {"uar": row, "f1": row | {"low": None, "high": None}}},
@@ -344,26 +351,26 @@ def test_in_words_what_is_here_stands_beside_what_is_there():
             "left_out": {"has no label": 4},
         },
     }
-    rows, said = external_validation.summarise(result)
+    rows, remarks = external_validation.summarise(result)
     assert rows == [
-        ("patient level", "here", "there", "SD", "95 % interval", "always Absent"),
+        ("patient level", "development data", "external data", "SD", "95 % interval", "always Absent"),
         ("uar", "0.900", "0.800", "-", "0.700-0.900", "0.500"),
         ("f1", "-", "0.800", "-", "-", "-"),
     ]
-    assert said[:-1] == [
+    assert remarks[:-1] == [
         "3 units (1 Present, 2 Absent) of 2 persons, 5 models",
-        "Unknown: not there, so not among the choices, neither there nor here",
+        "Unknown: not in the external data, so not predicted, and left out of both columns",
         "without a usable segment: 1 units",
         "left out: 4 x has no label",
         "6 recordings are of persons whose audio is in the experiment: left out (a, b, c, d, e, …)",
     ]
-    assert said[-1] == f"{external_validation.INTERVAL} {formatting.INTERVAL_NOTE}"
+    assert remarks[-1] == f"{external_validation.INTERVAL} {formatting.INTERVAL_NOTE}"
     result |= {"leak": "LEAKY: x.", "seen": []}
     result["data"] |= {"unknown_persons": 3}
-    _, said = external_validation.summarise(result)
-    assert said[:2] == ["LEAKY: x.", "3 units (1 Present, 2 Absent) of at most 2 persons, 5 models"]
-    assert "the persons of 3 recordings there are unknown: some may be in the experiment too" in said
+    _, remarks = external_validation.summarise(result)
+    assert remarks[:2] == ["LEAKY: x.", "3 units (1 Present, 2 Absent) of at most 2 persons, 5 models"]
+    assert "the persons of 3 external recordings are unknown: some may be in the experiment too" in remarks
     assert (
         "6 recordings are of persons whose audio is in the experiment: left out (not named: private data)"
-        in said
+        in remarks
     )

@@ -1,0 +1,57 @@
+"""The summary that the stage evaluate prints, and the one that DVC shows."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from murmur import formatting, leaks
+from murmur.evaluation.levels import CLASS_WITHOUT_SEGMENTS
+
+
+def select_summary(details: Mapping[str, Any]) -> dict[str, Any]:
+    """Select the few figures that `dvc metrics diff` and `dvc exp show` have as columns."""
+    headline = details["headline"]
+    lead = next(iter(headline))
+    means = {name: row["mean"] for name, row in headline.items()}
+    interval = {"interval_low": headline[lead]["low"], "interval_high": headline[lead]["high"]}
+    others = {name: mean for name, mean in means.items() if name != lead}
+    return {lead: means[lead], **interval, **others, "leaky": details["protocol"]["leaky"]}
+
+
+def summarise(details: Mapping[str, Any]) -> str:
+    """Format the headline metrics as a table of text, each beside that of the best constant prediction.
+
+    Parameters
+    ----------
+    details : dict
+        The content of metrics/details.json.
+
+    Returns
+    -------
+    str
+        If the experiment is leaky, the first line gives the reason. Undefined figures are a dash.
+    """
+    baseline = details["baseline"]
+    lines = [leaks.mark_leak(details)] if leaks.describe_leak(details) else []
+    lines += [f"{details['level'] + ' level':28}  mean     SD  95 % interval  always {baseline['answer']}"]
+    for name, row in details["headline"].items():
+        mean, sd, always = map(formatting.format_figure, (row["mean"], row["sd"], baseline[name]))
+        lines.append(f"  {name:26} {mean:>5}  {sd:>5}  {formatting.format_interval(row):>13}  {always:>5}")
+    lines += _describe_missing(details)
+    lines.append(
+        f"The 95 % interval resamples {formatting.describe_resampling(details)}. {formatting.INTERVAL_NOTE}"
+    )
+    return "\n".join(lines)
+
+
+def _describe_missing(details: Mapping[str, Any]) -> list[str]:
+    """A line for units without a usable segment, and one for each class that is absent from a test part."""
+    lines = []
+    if missing := {level: n for level, n in details["no_answer"].items() if n}:
+        has_class = CLASS_WITHOUT_SEGMENTS in details["data"]["classes"]
+        how = f"predicted as {CLASS_WITHOUT_SEGMENTS}" if has_class else "counted as wrong"
+        lines.append(f"without a usable segment, {how}: {missing}")
+    for name, n in details["absent"].items():
+        lines.append(
+            f"{n} folds have no {name} in their test part: metrics that need it are undefined (-), not 0"
+        )
+    return lines

@@ -1,0 +1,217 @@
+"""The data of the plots against scikit-learn's curves and counts by hand."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn.metrics as sk
+
+from murmur.evaluation.confident_errors import find_confident_errors
+from murmur.evaluation.curves import (
+    average_histories,
+    compute_precision_recall,
+    compute_reliability_curve,
+    compute_roc,
+    count_confusions,
+)
+from tests.experiment import (
+    CLASSES,
+    COLUMNS,
+    RUNS,
+    experiment,
+    level_of,
+    predict_levels,
+    table_of,
+    without_segments,
+)
+
+
+@pytest.fixture
+def made():
+    made = experiment(patients=60)
+    return without_segments(made, *made["recordings"].query("patient_id == 'p4'")["recording_id"])
+
+
+def iterate_folds(level):
+    """Truth (Present or not) and probability of the units with probabilities, for each fold."""
+    for _, part in table_of(level).dropna().groupby(["run", "fold"]):
+        yield level.units.truth[part["unit"]] == 0, part["p_Present"].to_numpy()
+
+
+def test_confusion_has_a_row_for_each_unit_and_run(made):
+    level = predict_levels(made)[1]["patient"]
+    table = count_confusions(level)
+    assert len(table) == 60 * len(RUNS)
+    expected = sk.confusion_matrix(level.truth, level.predicted)
+    counts = pd.crosstab(table["actual"], table["predicted"]).loc[list(CLASSES), list(CLASSES)]
+    assert (counts == expected).all(axis=None)
+    missing = replace(level, predicted=np.full(len(level), 3))
+    assert set(count_confusions(missing)["predicted"]) == {"no answer"}
+
+
+def test_roc_is_the_mean_of_scikit_learns_over_folds(made):
+    level = predict_levels(made)[1]["recording"]
+    table = compute_roc(level)
+    curves = []
+    for is_positive, p in iterate_folds(level):
+        fpr, tpr, _ = sk.roc_curve(is_positive, p)
+        curves.append(np.interp(np.arange(101) / 100, fpr, tpr))
+    assert len(curves) == 6 and table["fpr"].tolist() == pytest.approx(np.arange(101) / 100)
+    check_band(table, "tpr", curves)
+    assert table["tpr"].is_monotonic_increasing and table["tpr"].iloc[-1] == 1
+
+
+def test_precision_is_that_of_the_first_threshold_to_reach_the_recall(made):
+    level = predict_levels(made)[1]["recording"]
+    table = compute_precision_recall(level)
+    curves = []
+    for is_positive, p in iterate_folds(level):
+        curve = []
+        for share in np.arange(1, 101) / 100:
+            thresholds = [t for t in p if (p >= t)[is_positive].mean() >= share - 1e-9]
+            curve.append(is_positive[p >= max(thresholds)].mean())
+        curves.append(curve)
+    assert table["recall"].tolist() == pytest.approx(np.arange(1, 101) / 100)
+    check_band(table, "precision", curves)
+
+
+def check_band(table, name, curves):
+    mean, sd = np.mean(curves, axis=0), np.std(curves, axis=0, ddof=1)
+    assert table[name].to_numpy() == pytest.approx(mean)
+    assert table["low"].to_numpy() == pytest.approx(np.clip(mean - sd, 0, 1))
+    assert table["high"].to_numpy() == pytest.approx(np.clip(mean + sd, 0, 1))
+    assert (table["low"] < table["high"]).any()
+
+
+def test_a_band_is_within_0_and_1(made):
+    """One fold in perfect order, one in reverse order: a mean of .5, an SD of .71."""
+    level = predict_levels(made)[1]["recording"]
+    level = level.select(level.has_probabilities & (level.run == 0) & (level.fold < 2))
+    p = level.probabilities.copy()
+    p[:, 0] = np.where(level.is_positive == (level.fold == 0), 0.9, 0.1)
+    middle = compute_roc(replace(level, probabilities=p)).iloc[1:-1]
+    assert (middle["low"] == 0).all() and (middle["high"] == 1).all()
+
+
+def test_folds_without_both_classes_have_no_curve(made):
+    level = predict_levels(made)[1]["recording"]
+    first = (level.run == 0) & (level.fold == 0)
+    for curve in (compute_roc, compute_precision_recall):
+        expected = curve(level.select(~first))
+        pd.testing.assert_frame_equal(curve(level.select(~first | ~level.is_positive)), expected)
+        alone = curve(level.select(first))
+        assert alone[["low", "high"]].isna().all(axis=None), "one fold, no SD"
+        assert alone.iloc[:, 1].notna().all()
+        assert curve(level.select(~level.is_positive)).iloc[:, 1].isna().all()
+
+
+def test_reliability_before_and_after_calibration(made):
+    level = predict_levels(made)[1]["recording"]
+    table = compute_reliability_curve(level)
+    rows = level.select(level.has_probabilities)
+    for kind, p in (("as predicted", rows.probabilities), ("calibrated", rows.calibrated)):
+        got = table[table["kind"] == kind]
+        assert got["n"].sum() == len(rows)
+        bin_ = np.ceil(p.max(1) * 10)
+        for k, row in zip(np.unique(bin_), got.itertuples(), strict=True):
+            assert row.n == (bin_ == k).sum()
+            assert row.accuracy == pytest.approx((p.argmax(1) == rows.truth)[bin_ == k].mean())
+            assert row.confidence == pytest.approx(p.max(1)[bin_ == k].mean())
+    assert list(table) == ["kind", "confidence", "accuracy", "n"]
+
+
+def test_learning_curves_are_means_over_the_fits_that_have_not_stopped():
+    fits = [
+        pd.DataFrame(
+            {"fold": 0, "epoch": [0, 1], "train_loss": [1.0, 0.5], "validation_uar": [0.4, 0.6], "best": 0}
+        ),
+        pd.DataFrame(
+            {"fold": 1, "epoch": [0, 1, 2], "train_loss": [3.0, 1.5, 1.0], "validation_uar": 0.5, "best": 0}
+        ),
+    ]
+    table = average_histories(fits)
+    three = average_histories([*fits, fits[0].assign(train_loss=8.0)])
+    assert three["mean"].iloc[0] == 4, "the mean of 1, 3 and 8"
+    assert list(table) == ["curve", "epoch", "mean", "low", "high", "n_fits"]
+    loss = table[table["curve"] == "train loss"]
+    assert loss["epoch"].tolist() == [0, 1, 2] and loss["n_fits"].tolist() == [2, 2, 1]
+    assert loss["mean"].tolist() == [2, 1, 1]
+    assert loss["low"].tolist()[:2] == pytest.approx([2 - 2**0.5, 1 - 0.5**0.5]) and np.isnan(
+        loss["low"].iloc[2]
+    )
+    assert (loss["high"] - loss["mean"]).tolist()[:2] == pytest.approx([2**0.5, 0.5**0.5])
+    assert list(table["curve"].unique()) == ["train loss", "validation UAR"], "only the recorded ones"
+
+
+def test_confident_errors_are_sorted_by_probability(made):
+    units, levels, _ = predict_levels(made)
+    mean = table_of(levels["recording"]).dropna().groupby("unit")[COLUMNS].mean()
+    wrong = mean[mean.to_numpy().argmax(1) != units["recording"].truth[mean.index]]
+    order = wrong.max(axis=1).sort_values(ascending=False)
+    errors = find_confident_errors(levels, units, n=4)
+    names = units["recording"].names
+    assert len(order) > 4
+    assert [e.recording_id for e in errors] == names[order.index[:4]].tolist()
+    assert [e.probability for e in errors] == pytest.approx(order.tolist()[:4])
+    of_segments = table_of(levels["segment"]).groupby("unit")[COLUMNS].mean()
+    for e in errors:
+        recording = names.get_loc(e.recording_id)
+        assert (e.truth, e.predicted) == (
+            CLASSES[units["recording"].truth[recording]],
+            COLUMNS[mean.loc[recording].to_numpy().argmax()].removeprefix("p_"),
+        )
+        segments = [unit for unit in of_segments.index if units["segment"].parent[unit] == recording]
+        assert e.segment == max(segments, key=lambda unit: of_segments.loc[unit, f"p_{e.predicted}"])
+    assert len(find_confident_errors(levels, units, n=1000)) == len(wrong)
+
+
+def test_the_segment_shown_has_the_highest_probability_of_the_wrong_class(made):
+    units, _, _ = predict_levels(made)
+    parent = units["segment"].parent
+    is_chosen = (np.bincount(parent) == 3) & (units["recording"].truth == 2)
+    recording = np.flatnonzero(is_chosen)[0]
+    segments = np.flatnonzero(parent == recording)
+    p = np.array([[0.8, 0.1, 0.1], [0.9, 0.05, 0.05], [0.03, 0.01, 0.96]])
+    levels = {
+        "segment": level_of(predictions(segments, p), units["segment"], name="segment"),
+        "recording": level_of(predictions([recording], p.mean(axis=0, keepdims=True)), units["recording"]),
+    }
+    (error,) = find_confident_errors(levels, units)
+    assert (error.predicted, error.segment) == ("Present", segments[1])
+
+
+def predictions(unit, p):
+    """A table of predictions of one fold."""
+    table = pd.DataFrame({"run": 0, "fold": 0, "unit": unit, "predicted": p.argmax(1)})
+    return table.assign(**{f"{kind}_{c}": p[:, k] for kind in "pq" for k, c in enumerate(CLASSES)})
+
+
+def test_without_errors_none_is_shown(made):
+    units, levels, _ = predict_levels(made)
+    level = levels["recording"]
+    right = replace(level, probabilities=np.eye(3)[level.truth] * 0.9)
+    assert find_confident_errors(levels | {"recording": right}, units) == []
+
+
+def test_errors_of_a_model_of_patients_show_the_middle_segment(made):
+    units, levels, _ = predict_levels(made)
+    errors = find_confident_errors({"patient": levels["patient"]}, units, n=3)
+    assert len(errors) == 3
+    recordings = made["recordings"].set_index("recording_id")
+    for e in errors:
+        recording = recordings.loc[e.recording_id]
+        assert e.truth == recording["patient_label"] != e.predicted
+        patient = made["segments"]["recording_id"].map(recordings["patient_id"])
+        rows = np.flatnonzero(patient == recording["patient_id"])
+        assert e.segment == rows[len(rows) // 2]
+        assert made["segments"]["recording_id"][e.segment] == e.recording_id
+
+
+def test_errors_of_a_model_of_recordings_show_one_of_their_segments(made):
+    units, levels, _ = predict_levels(made)
+    without = {name: levels[name] for name in ("recording", "patient")}
+    both = (find_confident_errors(each, units) for each in (without, levels))
+    for e, same in zip(*both, strict=True):
+        assert e._replace(segment=0) == same._replace(segment=0)
+        assert made["segments"]["recording_id"][e.segment] == e.recording_id
