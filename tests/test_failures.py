@@ -340,7 +340,7 @@ def test_a_training_that_cannot_be(project, monkeypatch):
         ({"train.model": {"name": "cmn"}}, "train.model.name: no model 'cmn'; there are attention, .*vgg16"),
         (
             {"train.model": {"name": "cnn", "widht": 3}},
-            "train.model.widht: cnn takes no such option; it takes",
+            "train.model.widht: cnn has no such option; its options are",
         ),
         ({"train.model": SITES}, "train.model.sites: no recording was made at AV, MV; .* has the sites"),
         ({"train.model": {"name": "backbone", "arch": "resnet81"}}, "timm has no network 'resnet81'; near"),

@@ -183,7 +183,7 @@ def test_sizes_are_in_the_name(name, expected):
 )
 def test_a_name_without_sizes_is_told(name):
     with pytest.raises(
-        MurmurError, match="this folder's name must give the sizes of the model, like m2d_vit_base"
+        MurmurError, match="the name of this folder must contain the sizes of the model, like m2d_vit_base"
     ):
         m2d.sizes(name)
 
@@ -200,9 +200,9 @@ def test_a_missing_file_says_where_to_get_it(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"norm__bias": None}, r"norm\.bias is not in it"),
-        ({"blocks__12__norm1__weight": torch.ones(192)}, r"blocks\.12\.norm1\.weight has no place"),
-        ({"blocks__0__ls1__gamma": torch.ones(192)}, r"blocks\.0\.ls1\.gamma has no place"),
+        ({"norm__bias": None}, r"norm\.bias is missing"),
+        ({"blocks__12__norm1__weight": torch.ones(192)}, r"the network has no blocks\.12\.norm1\.weight"),
+        ({"blocks__0__ls1__gamma": torch.ones(192)}, r"the network has no blocks\.0\.ls1\.gamma"),
         ({"cls_token": torch.ones(1, 1, 768)}, r"cls_token is \(1, 1, 768\), not \(1, 1, 192\)"),
         ({"norm_stats": torch.ones(2, 80)}, r"norm_stats is \(2, 80\), not \(2,\)"),
     ],

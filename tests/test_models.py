@@ -16,7 +16,7 @@ from murmur.errors import MurmurError
 from murmur.features.mel import n_frames
 from murmur.models import backbone, vgg16
 from murmur.models._construction import build, freeze
-from murmur.models._weights import fetched
+from murmur.models._weights import download_weights
 from murmur.models.conv_blocks import Gate
 from murmur.params.validation import check
 from murmur.sections.experiment import Params
@@ -184,19 +184,19 @@ def test_the_bilstm_reads_time_forwards_and_backwards():
         ),
         (Model.model_construct(name="../cnn"), "no model"),
         (Model(name="__init__"), "no model"),
-        (Model(name="cnn", widht=8), "train.model.widht: cnn takes no such option; it takes"),
+        (Model(name="cnn", widht=8), "train.model.widht: cnn has no such option; its options are"),
         (Model(name="cnn", classes=8), "train.model.classes"),
         (Model(name="cnn", width=True), "train.model.width: .*valid integer .it is True"),
         (Model(name="cnn", width=8, dropout="0.2"), "train.model.dropout: .*valid number .it is '0.2'"),
         (
             Model(name="backbone"),
-            "train.model.arch: backbone needs this option; it takes .*'dropout', 'weights'",
+            "train.model.arch: backbone needs this option; its options are .*'dropout', 'weights'",
         ),
         (
             Model(name="backbone", arch="resnet81"),
-            "train.model.arch: timm has no network 'resnet81'; near it: .*resnet",
+            "train.model.arch: timm has no network 'resnet81'; similar names: .*resnet",
         ),
-        (Model(name="backbone", arch="qqqq"), "no network 'qqqq'; near it: see timm.list_models"),
+        (Model(name="backbone", arch="qqqq"), "no network 'qqqq'; similar names: see timm.list_models"),
     ],
     ids=str,
 )
@@ -270,7 +270,7 @@ def test_a_downloader_that_fails_without_a_word_is_told_by_its_kind():
         raise TimeoutError
 
     with pytest.raises(MurmurError, match=r"these weights cannot be fetched \(TimeoutError\)"):
-        fetched("these weights", fail)
+        download_weights("these weights", fail)
 
 
 def test_imagenet_weights_of_a_backbone_are_the_mean_over_colours(offline, monkeypatch):
@@ -350,14 +350,14 @@ def test_a_local_file_fills_the_network_but_for_a_head_of_other_classes(tmp_path
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda s: s.pop("layer2.0.conv1.weight"), r"layer2\.0\.conv1\.weight is not in it"),
-        (lambda s: s.update({"more.weight": torch.ones(1)}), r"more\.weight has no place in the network"),
+        (lambda s: s.pop("layer2.0.conv1.weight"), r"layer2\.0\.conv1\.weight is missing"),
+        (lambda s: s.update({"more.weight": torch.ones(1)}), r"the network has no more\.weight"),
         (
             lambda s: s.update({"layer1.0.conv1.weight": torch.ones(2, 3)}),
             r"layer1\.0\.conv1\.weight is \(2, 3\), not \(\d+, \d+, 3, 3\)",
         ),
-        (lambda s: s.pop("fc.bias"), r"fc\.bias is not in it"),
-        (lambda s: s.clear(), r"conv1\.0\.weight is not in it"),
+        (lambda s: s.pop("fc.bias"), r"fc\.bias is missing"),
+        (lambda s: s.clear(), r"conv1\.0\.weight is missing"),
     ],
 )
 def test_weights_of_another_architecture_name_the_first_key(tmp_path, change, words):
@@ -371,11 +371,11 @@ def test_weights_of_another_architecture_name_the_first_key(tmp_path, change, wo
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (lambda t: t.fill_(float("nan")), "holds a number that is not finite"),
-        (lambda t: t / 0, "holds a number that is not finite"),
-        (lambda t: t.to(torch.complex64), "holds no plain numbers"),
-        (lambda t: t.to_sparse(), "holds no plain numbers"),
-        (lambda t: t.to("meta"), "holds no plain numbers"),
+        (lambda t: t.fill_(float("nan")), "contains a number that is not finite"),
+        (lambda t: t / 0, "contains a number that is not finite"),
+        (lambda t: t.to(torch.complex64), "is not a plain array of real numbers"),
+        (lambda t: t.to_sparse(), "is not a plain array of real numbers"),
+        (lambda t: t.to("meta"), "is not a plain array of real numbers"),
     ],
 )
 def test_weights_that_are_no_plain_numbers_are_told(tmp_path, spoil, words):
@@ -393,7 +393,7 @@ def test_a_packed_archive_of_weights_is_not_unpacked(tmp_path):
     ):
         for name in plain.namelist():
             bomb.writestr(name, plain.read(name))
-    with pytest.raises(MurmurError, match=r"bomb\.pth: cannot be read as weights .*its parts are packed"):
+    with pytest.raises(MurmurError, match=r"bomb\.pth: cannot be read as weights .*its parts are compressed"):
         make("backbone", arch=TINY, channels=3, weights=str(tmp_path / "bomb.pth"))
 
 
@@ -598,8 +598,8 @@ def test_late_fusion_adds_a_plain_network_over_the_mean_of_the_sites():
 def test_sites_are_dropped_in_training_only_and_never_the_last():
     model = transformer(drop_sites=0.5)
     heard = torch.tensor([[True] * 4, [False, True, False, False], [False] * 4]).repeat(500, 1)
-    assert torch.equal(model._dropped(heard), heard)
-    kept = model.train()._dropped(heard)
+    assert torch.equal(model._drop_sites(heard), heard)
+    kept = model.train()._drop_sites(heard)
     assert not (kept & ~heard).any()
     assert torch.equal(kept.any(dim=1), heard.any(dim=1))
     share = kept[::3].float().mean()

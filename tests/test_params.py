@@ -275,11 +275,11 @@ def test_one_wrong_section_stops_every_stage(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"embed.models": ["m2d"]}, r"M2D hears its own log-mel only: mel\.scale ln_plus"),
-        ({"train.model": {"name": "m2d"}}, r"M2D hears its own log-mel only"),
+        ({"embed.models": ["m2d"]}, r"mel\.scale: model m2d needs mel\.scale ln_plus; .* log-mel spectrograms"),
+        ({"train.model": {"name": "m2d"}}, r"model m2d needs .* was pretrained on such log-mel spectrograms"),
         (
             {"train.model": {"name": "m2d"}, "mel.scale": "ln_plus", "mel.edges": "reflect"},
-            r"train\.standardise: M2D standardises what it hears itself",
+            r"train\.standardise: model m2d needs train\.standardise none; .* standardises them itself",
         ),
     ],
 )

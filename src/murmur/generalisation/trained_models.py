@@ -11,11 +11,12 @@ import pandas as pd
 import torch
 
 from murmur import formatting, workers
-from murmur.devices import choose_device
+from murmur.devices import choose_device, single_thread
 from murmur.errors import MurmurError
 from murmur.evaluation import levels, scores
 from murmur.features import store
 from murmur.features.chain import PreparedRecordings
+from murmur.models import downloads_weights
 from murmur.models._construction import build
 from murmur.models._weights import check_keys, read_weights
 from murmur.sections.evaluate import Evaluate
@@ -88,10 +89,10 @@ def predict(
     }
     device = choose_device(models.train.device, "train.device")
     x = torch.tensor(store.read_array(heard.features), device=device)
-    torch.set_num_threads(1)  # two threads add in another order
     jobs = [(run, fold) for run in prepared.values() for fold in sorted(run.roles)]
     ask, n = partial(_ask, x=x, models=models, card=card), None if device.type == "cpu" else 1
-    said = pd.concat(workers.map_threads(ask, jobs, "kept weights", n), ignore_index=True)
+    with single_thread():
+        said = pd.concat(workers.map_threads(ask, jobs, "kept weights", n), ignore_index=True)
     return {run: said[said["run"] == run] for run in folds}
 
 
@@ -115,7 +116,7 @@ def _ask(job: tuple[Run, int], x: torch.Tensor, models: TrainedModels, card: Car
 def _load(path: Path, x: torch.Tensor, models: TrainedModels) -> Classifier:
     """The model whose weights lie at `path`, for features like the one in `x`."""
     model, options = models.train.model, models.train
-    if model.options.get("weights") == "imagenet":  # replaced at once: nothing to fetch
+    if downloads_weights(model.options):  # not needed: they are replaced by those of the file
         model = model.model_copy(update={"weights": "none"})
     _, channels, mels, frames = x.shape
     network = build(model, classes=len(models.classes), channels=channels, mels=mels, frames=frames)

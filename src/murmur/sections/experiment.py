@@ -1,10 +1,12 @@
 """The whole of params.yaml, and the rules that hold between its sections."""
 
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 from pydantic import model_validator
 
+from murmur.models._requirements import REQUIREMENTS
 from murmur.params.types import Section
 from murmur.params.validation import check
 from murmur.params.yaml_files import read_yaml
@@ -57,14 +59,7 @@ class Params(Section):
                 f"mel.win_length {window} at clean.sample_rate {self.clean.sample_rate}"
             )
         self._check_sizes()
-        own = self.mel.scale == "ln_plus" and self.mel.edges == "reflect" and not self.mel.image
-        if (self.embed.models or self.train.model.name == "m2d") and not own:
-            raise ValueError(
-                "M2D hears its own log-mel only: mel.scale ln_plus, mel.edges reflect, mel.image null; "
-                "see recipes/circor_m2d_transformer.yaml"
-            )
-        if self.train.model.name == "m2d" and self.train.standardise != "none":
-            raise ValueError("train.standardise: M2D standardises what it hears itself; set it to none")
+        self._check_model_requirements()
         if self.train.features == "embedding" and not self.embed.models:
             raise ValueError("train.features embedding: embed.models names none to make it; set it to [m2d]")
         band = self.clean.bandpass
@@ -79,6 +74,19 @@ class Params(Section):
                 f"{nyquist:g} Hz; lower it"
             )
         return self
+
+    def _check_model_requirements(self) -> None:
+        """Check the values that pretrained networks require, for training and for embeddings."""
+        trained = self.train.model.name
+        for name in dict.fromkeys([*self.embed.models, trained]):
+            if name not in REQUIREMENTS:
+                continue
+            requirements = REQUIREMENTS[name]
+            required = requirements.features | (requirements.training if name == trained else {})
+            for key, value in required.items():
+                if attrgetter(key)(self) != value:
+                    wanted = "null" if value is None else value
+                    raise ValueError(f"{key}: model {name} needs {key} {wanted}; {requirements.reason}")
 
     def _check_sizes(self) -> None:
         """Refuse segments and spectrograms that no memory holds, before any is made."""
