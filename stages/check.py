@@ -12,7 +12,6 @@ from murmur.sections import experiment
 from murmur.sections.train import Model
 
 
-
 def main() -> None:
     p = experiment.load()
     _check_known("dataset", p.dataset, datasets.names())

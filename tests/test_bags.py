@@ -46,9 +46,8 @@ def test_mirrored_segments_take_no_part():
 def test_who_was_heard_at_no_site_stays_and_is_told(capsys):
     _, bags = make_bags(FACTS, ["AV", "PV"])
     assert (bags[2] == -1).all()
-    assert (
-        capsys.readouterr().out == "note: 1 patients were heard at none of AV, PV; their answer is a guess\n"
-    )
+    words = "1 patients have no recording at any of AV, PV; their prediction is arbitrary"
+    assert capsys.readouterr().out == f"note: {words}\n"
     make_bags(FACTS, ["AV", "PV", "Phc"])
     assert not capsys.readouterr().out
 
@@ -93,6 +92,6 @@ def test_a_fold_through_a_patient_is_refused():
     role = FACTS["patient_id"].map({"a": "train", "b": "test", "c": "validation"}).to_numpy(str)
     cut = role.copy()
     cut[5] = "validation"
-    words = r"fold 3: patient a stands in two parts.*set split\.group_by to person or patient"
+    words = r"fold 3: patient a is in two parts.*set split\.group_by to person or patient"
     with pytest.raises(MurmurError, match=words):
         check_patients_undivided(FACTS, {0: role, 3: cut})

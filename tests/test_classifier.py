@@ -71,7 +71,7 @@ def test_a_silent_band_is_not_divided_by_0():
 def test_statistics_do_not_depend_on_the_batches(monkeypatch):
     x = numbers()
     whole = around(nn.Identity(), inputs(x))
-    monkeypatch.setattr(classifier, "AT_ONCE", 2)
+    monkeypatch.setattr(classifier, "MAX_UNITS", 2)
     parts = around(nn.Identity(), inputs(x))
     torch.testing.assert_close(parts.mean, whole.mean)
     torch.testing.assert_close(parts.spread, whole.spread)
@@ -124,14 +124,14 @@ def test_predictions_do_not_depend_on_the_batches_and_drop_nothing_out(monkeypat
     model = around(network(), given).train()
     whole = predict_logits(model, given, np.arange(9))
     assert whole.shape == (9, 3) and not whole.requires_grad
-    for name, value in (("AT_ONCE", 2), ("VALUES", 100), ("VALUES", 1)):
+    for name, value in (("MAX_UNITS", 2), ("MAX_VALUES", 100), ("MAX_VALUES", 1)):
         monkeypatch.setattr(classifier, name, value)
         torch.testing.assert_close(predict_logits(model, given, np.arange(9)), whole)
     torch.testing.assert_close(predict_logits(model, given, np.array([7, 2])), whole[[7, 2]])
 
 
 def test_as_many_values_are_held_at_once_as_said(monkeypatch):
-    monkeypatch.setattr(classifier, "VALUES", 3 * 2 * 6 * 7)
+    monkeypatch.setattr(classifier, "MAX_VALUES", 3 * 2 * 6 * 7)
     given, seen = inputs(numbers()), []
     model = around(network(), given)
     model.register_forward_pre_hook(lambda _, args: seen.append(len(args[0])))

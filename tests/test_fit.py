@@ -129,7 +129,9 @@ def test_class_weights_shift_the_answers_by_name(data):
 def test_sampler_draws_classes_equally(data):
     labels = (np.arange(2000) % 10 == 0).astype(int)
     chance = 1 / np.bincount(labels)[labels]
-    drawn = training_fit._order(np.arange(2000), chance, OPTIONS.model_copy(update={"balance": "sampler"}))
+    drawn = training_fit._draw_order(
+        np.arange(2000), chance, OPTIONS.model_copy(update={"balance": "sampler"})
+    )
     assert labels[drawn].mean() == pytest.approx(0.5, abs=0.05)
 
 
@@ -153,10 +155,10 @@ def test_bad_requests_are_told(data):
 
 
 def test_bfloat16_trains_where_the_processor_has_it_and_is_refused_elsewhere(data, monkeypatch):
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": False})
     with pytest.raises(MurmurError, match=r"train.precision: this cpu has no bfloat16"):
         fit(data, precision="bfloat16")
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
     assert fit(data, precision="bfloat16").probabilities.dtype == np.float32
 
 

@@ -275,15 +275,18 @@ def test_one_wrong_section_stops_every_stage(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"embed.models": ["m2d"]}, r"mel\.scale: model m2d needs mel\.scale ln_plus; .* log-mel spectrograms"),
+        (
+            {"embed.models": ["m2d"]},
+            r"model m2d needs mel\.scale ln_plus, mel\.edges reflect; M2D .* log-mel",
+        ),
         ({"train.model": {"name": "m2d"}}, r"model m2d needs .* was pretrained on such log-mel spectrograms"),
         (
             {"train.model": {"name": "m2d"}, "mel.scale": "ln_plus", "mel.edges": "reflect"},
-            r"train\.standardise: model m2d needs train\.standardise none; .* standardises them itself",
+            r"model m2d needs train\.standardise none; M2D .* standardises them itself",
         ),
     ],
 )
-def test_what_m2d_cannot_hear_is_told_before_any_work(changes, words):
+def test_parameters_that_do_not_fit_m2d_are_refused(changes, words):
     with pytest.raises(MurmurError, match=words):
         check(**changes)
 

@@ -15,7 +15,7 @@ from murmur.errors import MurmurError
 from murmur.tables import parquet
 from murmur.tables.predictions import predictions_schema
 from murmur.tables.recordings import Card
-from murmur.training import fit
+from murmur.training import fit, processes
 from murmur.training import run as training_run
 from murmur.training.fit import Fit
 from murmur.training.run import fit_run, prepare_run
@@ -61,7 +61,7 @@ def test_segments_may_be_dealt_one_by_one(made):
     folds = pd.DataFrame(
         {"run": 0, "fold": 0, "recording_id": "r0", "segment_id": ["r0@0", "r0@9"], "role": ["train", "test"]}
     )
-    roles = training_run._roles(segments, folds)
+    roles = training_run._segment_roles(segments, folds)
     assert list(roles[:3]) == ["train", "test", ""]
 
 
@@ -90,7 +90,7 @@ def test_a_validation_part_without_a_usable_segment_does_not_leave_the_choice_to
 def test_a_mirrored_copy_only_trains(made):
     _, segments, folds = made
     for fold, table in folds.groupby("fold"):
-        roles = training_run._roles(with_copies(segments), table)
+        roles = training_run._segment_roles(with_copies(segments), table)
         own = [r for role in [*deal(fold), ""] for r in (role, role)]
         assert list(roles[:24]) == own
         assert list(roles[24:]) == [role if role == "train" else "" for role in own]
@@ -103,7 +103,7 @@ def test_a_mirrored_copy_that_the_folds_name_has_its_role(made):
     roles = dict(
         zip(
             with_copies(segments)["segment_id"],
-            training_run._roles(with_copies(segments), folds),
+            training_run._segment_roles(with_copies(segments), folds),
             strict=True,
         )
     )
@@ -206,14 +206,14 @@ def test_a_model_of_sites_speaks_of_patients(by_patient, tmp_path, monkeypatch):
 def test_folds_that_cut_through_a_patient_and_sites_that_are_missing_are_refused(by_patient, tmp_path):
     segments, folds = by_patient
     cut = folds.assign(role=folds["role"].where(folds.index != 1, "test"))
-    with pytest.raises(MurmurError, match="fold 0: patient p0 stands in two parts"):
+    with pytest.raises(MurmurError, match="fold 0: patient p0 is in two parts"):
         patients(tmp_path, segments, cut)
     with pytest.raises(MurmurError, match=r"train\.model\.sites: no recording was made at TV"):
         patients(tmp_path, segments, folds, model=SITES | {"sites": ["AV", "TV"]})
 
 
 def test_with_one_worker_folds_are_fitted_here(made, tmp_path, monkeypatch):
-    monkeypatch.setattr(training_run, "ProcessPoolExecutor", None)
+    monkeypatch.setattr(processes, "ProcessPoolExecutor", None)
     fits = []
     seen_by(fits, made[0], tmp_path, monkeypatch)
     assert len(fits) == 2
@@ -270,10 +270,9 @@ def test_workers_end_with_a_parent_that_was_killed():
     code = """if True:
         import os, time
         from concurrent.futures import ProcessPoolExecutor
-        from murmur.training import run as runs
-        processes = runs._start_method("cnn")
-        processes.set_forkserver_preload([])  # of torch, which takes long
-        pool = ProcessPoolExecutor(1, processes, initializer=runs._leave_with_parent)
+        from murmur.training import processes
+        context = processes._start_method([])
+        pool = ProcessPoolExecutor(1, context, initializer=processes._exit_with_parent)
         print(pool.submit(os.getpid).result(), flush=True)
         pool.submit(time.sleep, 60).result()
     """
@@ -296,7 +295,7 @@ def test_workers_end_with_a_parent_that_was_killed():
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it is always spawn")
 def test_workers_start_whatever_the_length_of_tmpdir(monkeypatch, folder, method):
     monkeypatch.setattr("tempfile.tempdir", folder)
-    assert training_run._start_method("cnn").get_start_method() == method
+    assert processes._start_method([]).get_start_method() == method
 
 
 def test_an_array_of_other_segments(made, tmp_path, monkeypatch):

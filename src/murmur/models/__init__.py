@@ -1,11 +1,11 @@
 """The networks, one module for each, and how to import them by name.
 
-Each module has a function ``build(*, classes, channels, mels, frames, **options)``. The network that it returns
-maps spectrograms [batch, channels, mels, frames] to logits [batch, classes].
+Each module has a function ``build(*, classes, channels, mels, frames, **options)``. The network that it
+returns maps spectrograms [batch, channels, mels, frames] to logits [batch, classes].
 
-A network with an option ``sites`` makes one prediction for each patient. It takes the segments of the patient at
-each auscultation site [batch, sites, n, channels, mels, frames] and a Boolean mask [batch, sites, n], False for
-padding. Logits of a network with several output heads are [batch, heads, classes].
+A network with an option ``sites`` makes one prediction for each patient. It takes the segments of the patient
+at each auscultation site [batch, sites, n, channels, mels, frames] and a Boolean mask [batch, sites, n],
+False for padding. Logits of a network with several output heads are [batch, heads, classes].
 """
 
 import importlib

@@ -74,13 +74,13 @@ def _construct(function: Callable[..., nn.Module], model: Model, shape: dict[str
 
 def _check_input_shape(network: nn.Module, model: Model, size: tuple[int, int, int]) -> None:
     """Pass one spectrogram of zeros through the network: some networks need a larger input."""
-    x, mask = torch.zeros(1, *size), ()
+    inputs: tuple[torch.Tensor, ...] = (torch.zeros(1, *size),)
     if model.level == "patient":
         sites = len(model.options.get("sites", []))
-        x, mask = torch.zeros(1, sites, 1, *size), (torch.ones(1, sites, 1, dtype=torch.bool),)
+        inputs = torch.zeros(1, sites, 1, *size), torch.ones(1, sites, 1, dtype=torch.bool)
     try:
         with torch.no_grad():
-            network.eval()(x, *mask)
+            network.eval()(*inputs)
     except (RuntimeError, ValueError, AssertionError, IndexError) as error:
         if model.level == "patient":
             raise MurmurError(f"train.model {model.name} {model.options}: {first_line(error)}") from error
@@ -93,8 +93,8 @@ def _check_input_shape(network: nn.Module, model: Model, size: tuple[int, int, i
 def freeze(network: nn.Module, layers: int) -> list[nn.Module]:
     """Freeze the first layers of a network.
 
-    Counted are convolutional and linear layers. All modules before the first layer that is trained are frozen,
-    batch normalisation too.
+    Counted are convolutional and linear layers. All modules before the first layer that is trained are
+    frozen, batch normalisation too.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """What pretrained networks require of params.yaml.
 
-This module imports nothing but the standard library, so that params.yaml is checked without importing torch. No
-stage but `check` depends on it: a change does not repeat a training.
+This module imports nothing but the standard library, so that params.yaml is checked without importing torch.
+No stage but `check` depends on it: a change does not repeat a training.
 """
 
 from typing import Any, NamedTuple

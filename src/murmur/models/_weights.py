@@ -50,8 +50,8 @@ def download_weights(description: str, download: Callable[[], T]) -> T:
 def _socket_timeout(seconds: float) -> Iterator[None]:
     """Set the timeout of new sockets, and restore the former one at the end, also after an error.
 
-    torch.hub, which torchvision uses, opens a URL without a timeout: the default of the process is the only way
-    to set one.
+    torch.hub, which torchvision uses, opens a URL without a timeout: the default of the process is the only
+    way to set one.
     """
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
@@ -91,8 +91,8 @@ def fill_network(
 ) -> nn.Module:
     """Fill a network with weights.
 
-    A first convolution for RGB images is adapted to the channels of the network. For one channel it is the mean
-    over red, green and blue. A last layer for another number of classes is not loaded.
+    A first convolution for RGB images is adapted to the channels of the network. For one channel it is the
+    mean over red, green and blue. A last layer for another number of classes is not loaded.
 
     Parameters
     ----------

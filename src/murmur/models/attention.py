@@ -17,7 +17,7 @@ def build(
     heads: int = 1,
     dropout: float = 0.3,
 ) -> nn.Module:
-    """Build a timm network, self-attention with a residual connection, mean over positions, dropout, linear layer.
+    """Build a network of timm, self-attention over its feature map, and a linear layer.
 
     Parameters
     ----------

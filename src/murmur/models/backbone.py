@@ -77,8 +77,8 @@ def _pretrained_state(arch: str, size: dict[str, Any]) -> dict[str, torch.Tensor
 def _offline_if_unreachable() -> Iterator[None]:
     """Let huggingface_hub read only its cache if its server cannot be reached: else it retries for a minute.
 
-    timm does not pass on `local_files_only`, and huggingface_hub reads the environment variable only when it is
-    imported. The setting is restored at the end, also after an error.
+    timm does not pass on `local_files_only`, and huggingface_hub reads the environment variable only when it
+    is imported. The setting is restored at the end, also after an error.
     """
     before = constants.HF_HUB_OFFLINE
     try:

@@ -7,7 +7,7 @@ from torch import nn
 def build(
     *, classes: int, channels: int, mels: int, frames: int, width: int = 16, dropout: float = 0.3
 ) -> nn.Module:
-    """Build a strided convolution, three residual blocks, pooling over frequency and time, dropout, linear layer.
+    """Build a strided convolution, three residual blocks, pooling, dropout and a linear layer.
 
     Parameters
     ----------
@@ -48,10 +48,8 @@ class Residual(nn.Module):
     stride : tuple of int
         Stride along frequency and along time.
 
-    Notes
-    -----
-    The shortcut takes its stride by slicing: the gradient of a strided 1x1 convolution with few channels writes
-    outside its memory in PyTorch's CPU library (github.com/uxlfoundation/oneDNN/issues/6035).
+    Notes ----- The shortcut takes its stride by slicing: the gradient of a strided 1x1 convolution with few
+    channels writes outside its memory in PyTorch's CPU library (github.com/uxlfoundation/oneDNN/issues/6035).
 
     References
     ----------

@@ -2,8 +2,8 @@
 
 Reads the checkpoints of https://github.com/nttcslab/m2d and computes what its `examples/portable_m2d.py`
 computes. The spectrograms must be those of that file: sampling rate 16 kHz, 80 mel bands from 50 to 8000 Hz,
-windows of 400 samples every 160 samples, reflected edges, ln(power + 2^-23). They are not standardised before:
-the encoder does that.
+windows of 400 samples every 160 samples, reflected edges, ln(power + 2^-23). They are not standardised
+before: the encoder does that.
 
 References
 ----------
@@ -86,9 +86,9 @@ class Sizes(NamedTuple):
 class Encoder(nn.Module):
     """The Vision Transformer: log-mel spectrogram [batch, 1, mels, frames] -> [batch, time, dims].
 
-    A time step covers `patch[1]` frames. Its `dims` numbers are the outputs of its patches, from the lowest mel
-    bands to the highest. The parameters have the names that they have in the official checkpoints. The position
-    embedding is not trained.
+    A time step covers `patch[1]` frames. Its `dims` numbers are the outputs of its patches, from the lowest
+    mel bands to the highest. The parameters have the names that they have in the official checkpoints. The
+    position embedding is not trained.
 
     Attributes
     ----------
@@ -223,7 +223,7 @@ def sizes(folder: str) -> Sizes:
 
 
 def _read_checkpoint(weights: Path) -> dict[str, Any]:
-    """Read a state dict: the content of the file, or its entry `model` beside an optimizer and a Namespace."""
+    """Read a state dict: the content of the file, or its entry `model` (the others are not needed)."""
     try:
         check_stored(weights)
         with torch.serialization.safe_globals([argparse.Namespace]):
@@ -248,5 +248,5 @@ def _select_encoder(state: dict[str, Any], weights: Path) -> dict[str, torch.Ten
         if name.startswith(("patch_embed.", "cls_token", "pos_embed", "blocks.", "norm.", "norm_stats")):
             if not isinstance(value, torch.Tensor):
                 raise MurmurError(f"{weights}: {name} is no tensor; fetch it again")
-            encoder[name] = value if value.is_complex() else value.float()  # check_keys refuses complex numbers
+            encoder[name] = value if value.is_complex() else value.float()  # check_keys refuses these
     return encoder

@@ -43,8 +43,8 @@ def build(
     heads : int
         Number of linear layers whose mean logits are the prediction.
     missing : {"masked", "zero"}
-        ``masked`` excludes a site without a recording from the attention; ``zero`` includes it as a zero vector,
-        as one published system does.
+        ``masked`` excludes a site without a recording from the attention; ``zero`` includes it as a zero
+        vector, as one published system does.
     drop_sites : float
         Probability that a site is dropped in training; at least one site of a patient remains.
     late_fusion : bool
@@ -160,7 +160,7 @@ class SiteTransformer(nn.Module):
 
 
 class Convolutions(nn.Sequential):
-    """Strided convolutions and mean pooling that map [batch, channels, mels, frames] to [batch, TRUNK[-1]]."""
+    """Strided convolutions and mean pooling: [batch, channels, mels, frames] -> [batch, TRUNK[-1]]."""
 
     def __init__(self, channels: int):
         layers: list[nn.Module] = []

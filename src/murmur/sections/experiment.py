@@ -83,10 +83,10 @@ class Params(Section):
                 continue
             requirements = REQUIREMENTS[name]
             required = requirements.features | (requirements.training if name == trained else {})
-            for key, value in required.items():
-                if attrgetter(key)(self) != value:
-                    wanted = "null" if value is None else value
-                    raise ValueError(f"{key}: model {name} needs {key} {wanted}; {requirements.reason}")
+            wrong = {key: value for key, value in required.items() if attrgetter(key)(self) != value}
+            if wrong:
+                values = ", ".join(f"{key} {'null' if v is None else v}" for key, v in wrong.items())
+                raise ValueError(f"model {name} needs {values}; {requirements.reason}")
 
     def _check_sizes(self) -> None:
         """Refuse segments and spectrograms that no memory holds, before any is made."""
