@@ -13,7 +13,7 @@ from murmur.models._construction import build
 from murmur.sections.train import Model
 from tests import made
 
-LIKE = {
+FOLDERS = {
     "square": "m2d_vit_tiny-80x64p16x16-220930-mr7",
     "tall": "m2d_s_vit_tiny-80x12p80x2-230220",
     "uneven": "m2d_as_vit_tiny-80x70p16x16p16k-240413_AS-FT_enconly",
@@ -23,7 +23,7 @@ LIKE = {
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory):
     root = tmp_path_factory.mktemp("weights")
-    return {kind: made.m2d_checkpoint(root, name) for kind, name in LIKE.items()}
+    return {kind: made.m2d_checkpoint(root, name) for kind, name in FOLDERS.items()}
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def spectrograms(frames, batch=2, mels=80):
     return 4.2 * torch.randn(batch, 1, mels, frames, generator=torch.Generator().manual_seed(frames)) - 7.1
 
 
-def by_hand(path, x, patch, longest, mean=-7.1, sd=4.2):
+def reference_encoder(path, x, patch, longest, mean=-7.1, sd=4.2):
     """The published computation, written out: pieces, patches, blocks, norm, order."""
     state = torch.load(path, weights_only=False)["model"]
     width, out = state["norm.weight"].numel(), []
@@ -103,18 +103,18 @@ def transformer(x, state, width):
     ],
 )
 @torch.no_grad()
-def test_encoder_does_what_the_paper_code_does(checkpoints, encoders, kind, frames, steps):
+def test_the_encoder_computes_what_the_published_code_computes(checkpoints, encoders, kind, frames, steps):
     x = spectrograms(frames)
-    sizes = m2d.sizes(LIKE[kind])
-    found = encoders[kind](x)
-    assert found.shape == (2, steps, 192 * 80 // sizes.patch[0])
-    expected = by_hand(checkpoints[kind], x, sizes.patch, sizes.input[1])
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    sizes = m2d.sizes(FOLDERS[kind])
+    encoded = encoders[kind](x)
+    assert encoded.shape == (2, steps, 192 * 80 // sizes.patch[0])
+    expected = reference_encoder(checkpoints[kind], x, sizes.patch, sizes.input[1])
+    torch.testing.assert_close(encoded, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(("band", "step"), [(0, 3), (4, 0), (2, 5)])
 @torch.no_grad()
-def test_a_patch_moves_its_own_numbers(checkpoints, band, step):
+def test_a_patch_changes_only_its_own_part_of_the_output(checkpoints, band, step):
     """Without attention a token sees its own patch only: bands follow one another within a time step."""
     encoder = m2d.load(checkpoints["square"])
     for block in encoder.blocks:
@@ -126,7 +126,7 @@ def test_a_patch_moves_its_own_numbers(checkpoints, band, step):
     assert moved.nonzero().tolist() == [[step, band]]
 
 
-def test_standardisation_is_the_checkpoints_own(tmp_path, encoders):
+def test_the_standardisation_is_that_of_the_checkpoint(tmp_path, encoders):
     """(x + 7.1) / 4.2 where the checkpoint says nothing."""
     stats = torch.tensor([-10.5, 4.4])
     other = m2d.load(made.m2d_checkpoint(tmp_path, norm_stats=stats))
@@ -139,14 +139,14 @@ def test_standardisation_is_the_checkpoints_own(tmp_path, encoders):
     [{"bare": True}, {"prefix": "backbone."}, {"bare": True, "prefix": "module.ar.runtime.backbone."}],
     ids=str,
 )
-def test_every_official_layout_gives_the_same_encoder(tmp_path, encoders, layout):
+def test_every_official_file_layout_gives_the_same_encoder(tmp_path, encoders, layout):
     other = m2d.load(made.m2d_checkpoint(tmp_path, **layout)).state_dict()
     own = encoders["square"].state_dict()
     assert list(own) == list(other)
     assert all(torch.equal(own[key], other[key]) for key in own)
 
 
-def test_vit_base_is_that_of_the_paper():
+def test_vit_base_has_the_published_number_of_parameters_and_output_shapes():
     """85.4 million, and the shapes that the official README shows for 10 s and 900 frames."""
     with torch.device("meta"):
         encoder = m2d.Encoder(m2d.sizes(m2d.OFFICIAL))
@@ -170,7 +170,7 @@ def test_vit_base_is_that_of_the_paper():
         ("m2d_vit_large-80x208p16x16", ("vit_large", (80, 208), (16, 16))),
     ],
 )
-def test_sizes_are_in_the_name(name, expected):
+def test_the_sizes_are_read_from_the_folder_name(name, expected):
     assert m2d.sizes(name) == expected
 
 
@@ -181,14 +181,14 @@ def test_sizes_are_in_the_name(name, expected):
         *("m2d_vit_base-80x608p0x16", "m2d_vit_base-80x999999999p16x16"),
     ],
 )
-def test_a_name_without_sizes_is_told(name):
+def test_a_folder_name_without_sizes_is_an_error(name):
     with pytest.raises(
         MurmurError, match="the name of this folder must contain the sizes of the model, like m2d_vit_base"
     ):
         m2d.sizes(name)
 
 
-def test_a_missing_file_says_where_to_get_it(tmp_path):
+def test_the_error_for_a_missing_file_describes_the_download(tmp_path):
     message = (
         r"checkpoint\.pth: no such file; download m2d_vit_base-80x608p16x16-220930-mr7_enconly\.zip .*"
         r"releases of https://github\.com/nttcslab/m2d, unpack it as data/weights/m2d_vit_base.*-300\.pth and"
@@ -207,13 +207,13 @@ def test_a_missing_file_says_where_to_get_it(tmp_path):
         ({"norm_stats": torch.ones(2, 80)}, r"norm_stats is \(2, 80\), not \(2,\)"),
     ],
 )
-def test_another_architecture_is_told_by_its_first_key(tmp_path, changes, message):
+def test_weights_of_another_architecture_are_refused_with_the_first_key(tmp_path, changes, message):
     path = made.m2d_checkpoint(tmp_path, **changes)
     with pytest.raises(MurmurError, match=rf"checkpoint-300\.pth.*another architecture: {message}"):
         m2d.load(path)
 
 
-def test_a_name_of_other_sizes_is_told(tmp_path, checkpoints):
+def test_a_folder_name_with_other_sizes_is_refused(tmp_path, checkpoints):
     path = tmp_path / "m2d_vit_tiny-80x608p16x16" / "checkpoint-300.pth"
     path.parent.mkdir()
     path.hardlink_to(checkpoints["square"])
@@ -222,7 +222,7 @@ def test_a_name_of_other_sizes_is_told(tmp_path, checkpoints):
 
 
 @pytest.mark.parametrize("value", [[["x"]], argparse.Namespace(a=1), 1.0], ids=str)
-def test_what_is_no_tensor_is_told(tmp_path, value):
+def test_a_value_that_is_not_a_tensor_is_named(tmp_path, value):
     path = tmp_path / "m2d_vit_tiny-80x608p16x16" / "checkpoint-300.pth"
     path.parent.mkdir()
     torch.save({"model": {"cls_token": value}}, path)
@@ -230,7 +230,7 @@ def test_what_is_no_tensor_is_told(tmp_path, value):
         m2d.load(path)
 
 
-class Harmful:
+class Malicious:
     def __init__(self, path):
         self.path = path
 
@@ -239,7 +239,7 @@ class Harmful:
 
 
 @pytest.mark.parametrize("content", [b"", b"neither this nor that", bytes(range(256)), "half"])
-def test_a_damaged_file_is_told(tmp_path, checkpoints, content):
+def test_a_damaged_file_is_named(tmp_path, checkpoints, content):
     path = tmp_path / made.M2D / "checkpoint-300.pth"
     path.parent.mkdir()
     whole = checkpoints["square"].read_bytes()
@@ -248,16 +248,16 @@ def test_a_damaged_file_is_told(tmp_path, checkpoints, content):
         m2d.load(path)
 
 
-def test_no_code_in_a_checkpoint_is_run(tmp_path):
+def test_code_in_a_checkpoint_is_not_executed(tmp_path):
     path = tmp_path / made.M2D / "checkpoint-300.pth"
     path.parent.mkdir()
-    torch.save({"model": Harmful(str(tmp_path / "made"))}, path)
+    torch.save({"model": Malicious(str(tmp_path / "made"))}, path)
     with pytest.raises(MurmurError, match="cannot be read"):
         m2d.load(path)
     assert not (tmp_path / "made").exists()
 
 
-def test_a_file_of_something_else_is_told(tmp_path):
+def test_a_file_without_a_state_dict_is_named(tmp_path):
     path = tmp_path / made.M2D / "checkpoint-300.pth"
     path.parent.mkdir()
     torch.save([torch.ones(3)], path)
@@ -265,22 +265,22 @@ def test_a_file_of_something_else_is_told(tmp_path):
         m2d.load(path)
 
 
-def test_classifier_trains_all_but_the_positions(checkpoints):
+def test_all_parameters_but_the_position_embedding_have_a_gradient(checkpoints):
     model = Model(name="m2d", weights=str(checkpoints["square"]))
     network = build(model, classes=3, channels=1, mels=80, frames=100)
     logits = network(spectrograms(100))
     assert logits.shape == (2, 3)
     torch.testing.assert_close(logits, network[2](network[0](spectrograms(100)).mean(dim=1)))
     logits.square().sum().backward()
-    without = {name for name, p in network.named_parameters() if p.grad is None}
-    assert without == {"0.pos_embed"}
+    without_gradient = {name for name, p in network.named_parameters() if p.grad is None}
+    assert without_gradient == {"0.pos_embed"}
 
 
 @pytest.mark.parametrize(
     ("channels", "mels", "message"),
     [(1, 64, "M2D takes 80 mel bands, these spectrograms have 64"), (3, 80, "1 channel, these have 3")],
 )
-def test_other_spectrograms_are_told(checkpoints, encoders, channels, mels, message):
+def test_spectrograms_of_another_shape_are_refused(checkpoints, encoders, channels, mels, message):
     model = Model(name="m2d", weights=str(checkpoints["square"]))
     with pytest.raises(MurmurError, match=message):
         build(model, classes=3, channels=channels, mels=mels, frames=100)
