@@ -1,4 +1,4 @@
-"""Random changes: as many and as wide as asked, other ones for each example, seeded by torch."""
+"""Random changes of spectrograms: their size, their probability, and their random numbers."""
 
 import pytest
 import torch
@@ -36,7 +36,7 @@ def options(**changes):
 
 
 def numbered_frames(n, frames=50):
-    """[n, 2, 4, frames]: the value is the number of the frame, in all bands and channels."""
+    """[n, 2, 4, frames]: each value is the number of its frame."""
     return torch.arange(frames).float().expand(n, 2, 4, frames)
 
 

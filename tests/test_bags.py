@@ -1,4 +1,4 @@
-"""Patients as bags: every segment in its place once, and no fold through a patient."""
+"""Bags: every segment is in the bag of its patient once, and no fold divides a patient."""
 
 import numpy as np
 import pandas as pd
@@ -7,7 +7,7 @@ import pytest
 from murmur.errors import MurmurError
 from murmur.training.bags import check_patients_undivided, make_bags
 
-#        patient, site, mirrored
+#        patient, site, reversed
 ROWS = [
     ("b", "PV", False),  # 0
     ("a", "AV", False),

@@ -1,4 +1,4 @@
-"""The standardisation before a network, what is frozen in it, and the batches in which it predicts."""
+"""Standardisation of the input, frozen layers, and predictions in batches."""
 
 import numpy as np
 import pytest

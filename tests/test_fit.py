@@ -1,4 +1,8 @@
-"""Fitting one fold, on spectrograms that a small network can tell apart."""
+"""Training of one fold on spectrograms that a small network can classify."""
+
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -8,7 +12,7 @@ from murmur.errors import MurmurError
 from murmur.sections.train import Augment, Train
 from murmur.training import fit as training_fit
 from murmur.training.fit import Fold, fit_network
-from tests.made import train_options
+from tests.made import ROOT, train_options
 
 NO_AUGMENTATION = dict.fromkeys(Augment.model_fields, 0)
 MASKS = {"chance": 1, "time_masks": 1, "time_mask": 0.1, "frequency_masks": 1, "frequency_mask": 0.1}
@@ -26,9 +30,9 @@ def one_thread():
 
 @pytest.fixture
 def data():
-    """120 spectrograms of two classes, one with a bright band, and a fold of them."""
+    """120 spectrograms of two classes, one of which has a band of higher energy; their labels; a fold."""
     rng = np.random.default_rng(0)
-    labels = np.arange(120) % 3 % 2  # twice as many of class 0
+    labels = np.arange(120) % 3 % 2  # class 0 is twice as frequent
     x = rng.normal(size=(120, 1, 16, 24)).astype("float16")
     x[labels == 1, :, 4:7] += 2
     return x, labels, Fold(np.arange(70), np.arange(70, 95), np.arange(70, 120))
@@ -41,7 +45,7 @@ def fit(data, seed=0, weights=(1.0, 1.0), classes=CLASSES, bags=None, **changes)
 
 
 def build_initial(model, seed=0, **shape):
-    """The network as it is before a fit of this seed."""
+    """The network before a training with this seed."""
     torch.manual_seed(seed)
     return training_fit.build(model, **{"classes": 2, "channels": 1, "mels": 16, "frames": 24} | shape)
 
@@ -113,7 +117,7 @@ def test_the_predictions_are_those_of_the_best_epoch(data):
 
 def test_weights_of_the_metric_shift_the_predictions(data):
     x, labels, fold = data
-    x = np.zeros_like(x)  # nothing to learn but the weights
+    x = np.zeros_like(x)  # only the class weights can be learned
     shares = fit(
         (x, labels, fold), weights=(1.0, 3.0), balance="metric", epochs=30, lr=0.02
     ).probabilities.mean(axis=0)
@@ -143,7 +147,7 @@ def test_invalid_options_are_named(data):
     with pytest.raises(MurmurError, match=r"train.lr"):
         too_high = OPTIONS.model_copy(
             update={"lr": 1e30, "clip": None, "epochs": 20}
-        )  # no file may ask for it
+        )  # params.yaml cannot contain this
         fit_network(*data, too_high, classes=CLASSES, weights=(1.0, 1.0), seed=0)
     with pytest.raises(MurmurError, match="train: class silent has no unit in the training part"):
         fit(data, weights=(1.0, 1.0, 1.0), classes=(*CLASSES, "silent"))
@@ -191,7 +195,7 @@ def test_the_learning_rates_of_each_schedule(data):
     plain = {"none": np.ones(7), "cosine": (1 + np.cos(np.pi * epoch / 7)) / 2}
     for schedule, expected in plain.items():
         np.testing.assert_allclose(rates(data, schedule=schedule), expected, atol=1e-6)
-    shorter = rates(data, schedule="cosine", schedule_epochs=3)  # to its bottom, and up again
+    shorter = rates(data, schedule="cosine", schedule_epochs=3)  # down to the minimum, then up again
     np.testing.assert_allclose(shorter, (1 + np.cos(np.pi * epoch / 3)) / 2, atol=1e-6)
     stepped = rates(data, schedule="step", schedule_epochs=2, schedule_factor=0.1)
     np.testing.assert_allclose(stepped, 0.1 ** (epoch // 2))
@@ -201,7 +205,7 @@ def test_the_learning_rates_of_each_schedule(data):
 
 @pytest.fixture
 def scripted(monkeypatch):
-    """Let validations find what is put here: (loss, uar, accuracy, answers) of each epoch."""
+    """A list of the results of each validation: (loss, uar, accuracy, number of predicted classes)."""
     script = []
 
     def validate(loop, fold):
@@ -273,7 +277,7 @@ def test_the_stopping_rules_use_the_scores_of_the_validation_part(data):
     history = fit(data, epochs=20, stop_accuracy=0.9).history
     assert len(history) < 20
     assert (history["validation_accuracy"] >= 0.9).tolist() == [False] * (len(history) - 1) + [True]
-    constant = np.zeros_like(x), labels, fold  # where all segments are the same, all have one answer
+    constant = np.zeros_like(x), labels, fold  # equal segments have equal predictions
     assert len(fit(constant, stop_one_class=True).history) == 1
     history = fit(constant, epochs=1, balance="none").history
     assert history["validation_uar"].item() == 0.5
@@ -298,7 +302,7 @@ TRANSFORMER = {
 
 @pytest.fixture
 def patients():
-    """80 patients of two sites with up to two segments each; some heard at one site only, one nowhere."""
+    """80 patients, two sites, up to two segments a site; some have one site only, one patient has none."""
     rng = np.random.default_rng(0)
     labels = np.arange(80) % 2
     bags = np.arange(320).reshape(80, 2, 2)
@@ -337,7 +341,7 @@ def test_unused_segments_and_the_test_part_have_no_effect(patients):
     other = x.copy()
     other[unused] = 9
     assert (fit((other, labels, fold), **plain).probabilities == expected).all()
-    other[bags[65:][bags[65:] >= 0]] *= 3  # of the test part
+    other[bags[65:][bags[65:] >= 0]] *= 3  # segments of the test part
     assert (fit((other, labels, fold), **plain).probabilities[:15] == expected[:15]).all()
 
 
@@ -345,3 +349,25 @@ def test_mixup_of_patients_is_refused(patients):
     data, bags = patients
     with pytest.raises(MurmurError, match=r"train\.augment\.mixup: patients have not the same sites"):
         fit(data, bags=bags, model=TRANSFORMER)
+
+
+FIRST_FIT = """
+import sys, numpy
+from murmur.training.fit import Fold, fit_network
+from tests.made import ROOT, train_options
+
+units = numpy.arange(16)
+x = numpy.random.default_rng(0).normal(size=(16, 1, 16, 24)).astype("float16")
+fold = Fold(units[:8], units[8:12], units[8:])
+options = train_options(epochs=1, optimizer=sys.argv[1], schedule=sys.argv[2])
+fit_network(x, units % 2, fold, options, classes=("a", "b"), weights=(1.0, 1.0), seed=0)
+print(*sorted({"torch._dynamo", "torch._inductor", "timm", "torchvision"} & set(sys.modules)))
+"""
+
+
+@pytest.mark.parametrize(("optimizer", "schedule"), [("adam", "none"), ("adamw", "onecycle")])
+def test_the_default_network_trains_without_importing_timm_or_the_compiler(optimizer, schedule):
+    command = [sys.executable, "-c", FIRST_FIT, optimizer, schedule]
+    environment = os.environ | {"PYTHONPATH": "src"}
+    result = subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True)
+    assert result.stdout.strip() == ""

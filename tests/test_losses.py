@@ -1,4 +1,4 @@
-"""Losses against their formulas written out, and the weights of classes against scikit-learn's."""
+"""Losses compared with their formulas, and class weights compared with scikit-learn."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def loss(logits=LOGITS, truth=TRUTH, weight=WEIGHT, **options):
 
 
 def reference_loss(gamma, smoothing=0.0, weight=WEIGHT):
-    """Focal loss, one example after another."""
+    """Focal loss, computed for one example after another."""
     total = weights = 0.0
     for row, true in zip(LOGITS.numpy(), TRUTH.numpy(), strict=True):
         p = np.exp(row) / np.exp(row).sum()
@@ -78,11 +78,11 @@ def test_distillation_adds_the_divergence_of_each_head_from_the_mean(share):
 def test_equal_heads_have_no_divergence():
     heads = LOGITS[:, None].expand(-1, 3, -1)
     assert loss(heads, distillation=0.3) == pytest.approx(0.7 * loss())
-    assert loss(distillation=0.3) == loss(), "of one answer there is nothing to distil"
+    assert loss(distillation=0.3) == loss(), "one output head has no distillation"
 
 
 def test_the_gradient_of_distillation_moves_each_head_towards_the_mean():
-    """The gradient of the divergence: a head's own probabilities less the teacher's."""
+    """The gradient of the divergence is the probabilities of a head minus those of the mean."""
     heads = torch.tensor(DRAW.normal(size=(2, 2, 3)), requires_grad=True)
     with_distillation, without_distillation = (
         torch.autograd.grad(
@@ -91,7 +91,7 @@ def test_the_gradient_of_distillation_moves_each_head_towards_the_mean():
         for share in (0.5, 0.0)
     )
     teacher = heads.detach().mean(dim=1, keepdim=True).softmax(dim=2)
-    expected = (heads.detach().softmax(dim=2) - teacher) / 4  # of 2 examples and 2 heads
+    expected = (heads.detach().softmax(dim=2) - teacher) / 4  # mean over 2 examples and 2 heads
     torch.testing.assert_close(with_distillation, 0.5 * without_distillation + 0.5 * expected)
 
 

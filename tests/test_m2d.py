@@ -1,4 +1,4 @@
-"""M2D against a plain re-implementation, on random checkpoints in the official layout."""
+"""M2D compared with a simple reference implementation, with random checkpoints in the official layout."""
 
 import argparse
 import os
@@ -32,12 +32,12 @@ def encoders(checkpoints):
 
 
 def spectrograms(frames, batch=2, mels=80):
-    """Log-mel as M2D's: most between -16 and 2."""
+    """Random log-mel spectrograms with the mean and standard deviation of AudioSet."""
     return 4.2 * torch.randn(batch, 1, mels, frames, generator=torch.Generator().manual_seed(frames)) - 7.1
 
 
 def reference_encoder(path, x, patch, longest, mean=-7.1, sd=4.2):
-    """The published computation, written out: pieces, patches, blocks, norm, order."""
+    """The published computation in simple steps: chunks, patches, blocks, normalisation, order."""
     state = torch.load(path, weights_only=False)["model"]
     width, out = state["norm.weight"].numel(), []
     for start in range(0, x.shape[3], longest):
@@ -84,19 +84,19 @@ def transformer(x, state, width):
 @pytest.mark.parametrize(
     ("kind", "frames", "steps"),
     [
-        ("square", 64, 4),  # exactly the model's input
+        ("square", 64, 4),  # exactly one chunk
         ("square", 16, 1),
         ("square", 1, 1),
-        ("square", 40, 3),  # shorter: half a patch is filled up, the later positions are unused
-        ("square", 128, 8),  # two pieces
-        ("square", 150, 10),  # three, the last one short
+        ("square", 40, 3),  # shorter: half a patch is padding, the last positions are not used
+        ("square", 128, 8),  # two chunks
+        ("square", 150, 10),  # three chunks, the last one shorter
         ("tall", 12, 6),
         ("tall", 29, 15),
         (
             "uneven",
             70,
             4,
-        ),  # the model's own input is no whole number of patches: its last 6 frames are unheard
+        ),  # a chunk is not a whole number of patches: its last 6 frames are not used
         ("uneven", 69, 4),
         ("uneven", 139, 8),
         ("uneven", 75, 5),
@@ -115,7 +115,7 @@ def test_the_encoder_computes_what_the_published_code_computes(checkpoints, enco
 @pytest.mark.parametrize(("band", "step"), [(0, 3), (4, 0), (2, 5)])
 @torch.no_grad()
 def test_a_patch_changes_only_its_own_part_of_the_output(checkpoints, band, step):
-    """Without attention a token sees its own patch only: bands follow one another within a time step."""
+    """Without attention a token depends on its own patch only; bands are adjacent within a time step."""
     encoder = m2d.load(checkpoints["square"])
     for block in encoder.blocks:
         block.attn.proj.weight.zero_()
@@ -127,7 +127,7 @@ def test_a_patch_changes_only_its_own_part_of_the_output(checkpoints, band, step
 
 
 def test_the_standardisation_is_that_of_the_checkpoint(tmp_path, encoders):
-    """(x + 7.1) / 4.2 where the checkpoint says nothing."""
+    """(x + 7.1) / 4.2 if the checkpoint has no statistics."""
     stats = torch.tensor([-10.5, 4.4])
     other = m2d.load(made.m2d_checkpoint(tmp_path, norm_stats=stats))
     x = torch.randn(1, 1, 80, 64)
@@ -147,7 +147,7 @@ def test_every_official_file_layout_gives_the_same_encoder(tmp_path, encoders, l
 
 
 def test_vit_base_has_the_published_number_of_parameters_and_output_shapes():
-    """85.4 million, and the shapes that the official README shows for 10 s and 900 frames."""
+    """85.4 million parameters, and the output shapes of the official README for 10 s and for 900 frames."""
     with torch.device("meta"):
         encoder = m2d.Encoder(m2d.sizes(m2d.OFFICIAL))
         assert encoder(torch.zeros(3, 1, 80, 1001)).shape == (3, 63, 3840)

@@ -1,4 +1,4 @@
-"""Every model: the published sizes, shapes that fit, weights that load, and what cannot be, told."""
+"""The networks: published sizes, accepted input shapes, pretrained weights, and errors."""
 
 import importlib
 import socket
@@ -6,6 +6,7 @@ import time
 import zipfile
 
 import pytest
+import requests
 import timm
 import torch
 from huggingface_hub import constants
@@ -37,7 +38,7 @@ PUBLISHED = {
     "circor_resnet34_multiwindow": 21_286_211,
     "pascal_vgg16": 134_268_738,
 }
-SHAPES = {  # of a spectrogram, as published
+SHAPES = {  # channels, mels and frames of the published input
     "bmd_hs_cnn": (3, 224, 224),
     "cinc2016_attention": (1, 128, 79),
     "cinc2016_cnn": (1, 128, 79),
@@ -69,7 +70,7 @@ def recipe(name):
 
 
 def shape(p):
-    """Channels, mels and frames of what the recipe's network sees."""
+    """Channels, mels and frames of the input of a recipe's network."""
     if p.train.features == "embedding":
         assert "m2d_vit_base-80x608p16x16" in p.embed.weights and p.embed.pool == "mean"
         return 1, 80 // 16 * 768, 1
@@ -88,15 +89,15 @@ def test_the_network_of_a_recipe_has_the_published_input_shape_and_number_of_par
     model = p.train.model
     if model.options.get("weights") == "imagenet":
         model = Model(name=model.name, **model.options | {"weights": "none"})
-    with torch.device("meta" if model.name == "vgg16" else "cpu"):  # 134 million numbers need not be drawn
+    with torch.device("meta" if model.name == "vgg16" else "cpu"):  # saves drawing 134 million numbers
         channels, mels, frames = shape(p)
         network = build(model, classes=len(classes), channels=channels, mels=mels, frames=frames)
     size = sum(parameter.numel() for parameter in network.parameters())
-    assert size == PUBLISHED.get(name, size)  # of the plain CNN for CirCor none is published
+    assert size == PUBLISHED.get(name, size)  # not published for circor_cnn
     assert name in PUBLISHED or name == "circor_cnn"
 
 
-TINY = "test_resnet"  # timm's own for tests
+TINY = "test_resnet"  # a small network of timm for tests
 MODELS = {
     "cnn": {"width": 4},
     "conv_blocks": {"widths": [4, 8], "convolutions": 2, "gate_after": 1, "hidden": [6], "dropout": [0, 0.1]},
@@ -158,7 +159,7 @@ def test_attention_does_not_depend_on_the_order_of_its_tokens():
     tokens = seen.flatten(2).mean(dim=2)
     project = model.attention.out_proj
     with torch.no_grad():
-        project.weight.zero_()  # nothing is seen: what is left is the way past
+        project.weight.zero_()  # only the residual connection is left
     torch.testing.assert_close(model(seen), model.head(tokens))
     assert not torch.allclose(model(seen), expected)
 
@@ -167,7 +168,7 @@ def test_the_bilstm_has_a_forward_and_a_backward_half():
     model = make("bilstm", width=8, layers=1)
     x = torch.randn(1, 1, 32, 40)
     forwards, backwards = x.clone(), x.clone()
-    forwards[..., -4] += 1  # only the forward half of the last step has seen this frame
+    forwards[..., -4] += 1  # only the forward half of the last step depends on this frame
     backwards[..., -1] += 1
     (hidden, first, last) = (model.lstm(y[:, 0].transpose(1, 2))[0][:, -1] for y in (x, forwards, backwards))
     assert torch.equal(first[:, 8:], hidden[:, 8:]) and not torch.equal(first[:, :8], hidden[:, :8])
@@ -208,7 +209,7 @@ def test_an_unknown_model_option_or_architecture_is_named(model, message):
 @pytest.mark.parametrize(
     ("model", "size"),
     [
-        (Model(name="conv_blocks"), "8 x 100"),  # halved four times
+        (Model(name="conv_blocks"), "8 x 100"),  # pooled four times
         (Model(name="backbone", arch="vgg11"), "16 x 16"),
     ],
     ids=str,
@@ -236,14 +237,14 @@ def test_a_network_of_fixed_input_size_is_built_for_the_size_of_the_spectrogram(
 
 @pytest.fixture
 def offline(monkeypatch, tmp_path):
-    """No name can be looked up and no address reached; the caches are empty."""
+    """No host can be reached, and the caches are empty."""
 
     def refuse(*_args, **_keys):
         raise socket.gaierror("no network")
 
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     monkeypatch.setattr(socket.socket, "connect", refuse)
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)  # put back after the test
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)  # restored after the test
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     for proxy in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "all_proxy"):
@@ -263,6 +264,26 @@ def test_an_unreachable_network_is_an_error_within_seconds(offline, model):
         make(**model, channels=3, weights="imagenet")
     assert time.monotonic() - start < 5
     assert socket.getdefaulttimeout() is None
+    assert constants.HF_HUB_OFFLINE is False
+
+
+def test_settings_of_the_process_are_changed_only_during_a_download(monkeypatch):
+    during = []
+
+    def refuse(*_args, **_keys):
+        raise requests.ConnectionError
+
+    def fail(*_args, **_keys):
+        during.append((socket.getdefaulttimeout(), constants.HF_HUB_OFFLINE))
+        raise OSError("no such file")
+
+    monkeypatch.setattr(requests, "head", refuse)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("timm.models._builder.load_state_dict_from_hf", fail)
+    with pytest.raises(MurmurError, match="ImageNet weights cannot be fetched"):
+        make("backbone", arch=TINY, weights="imagenet")
+    assert during == [(10, True)]
+    assert socket.getdefaulttimeout() is None and constants.HF_HUB_OFFLINE is False
 
 
 def test_a_download_error_without_a_message_is_named_by_its_class():
@@ -284,7 +305,7 @@ def test_imagenet_weights_for_one_channel_are_the_mean_over_the_colours(offline,
 
 
 class TinyVGG(nn.Module):
-    """The names of VGG16's first and last layer, and hardly anything between them."""
+    """A small network whose first and last layer have the names of those of VGG16."""
 
     def __init__(self, num_classes, dropout=0.5, init_weights=True):
         super().__init__()
@@ -298,7 +319,7 @@ class TinyVGG(nn.Module):
 
 @pytest.fixture
 def tiny_vgg(monkeypatch):
-    """VGG16 made small, and ImageNet weights of that."""
+    """Replaces VGG16 by `TinyVGG`, and returns its ImageNet weights."""
     state = TinyVGG(1000).state_dict()
     monkeypatch.setattr(vgg16, "vgg16", TinyVGG)
     monkeypatch.setattr(vgg16.VGG16_Weights, "get_state_dict", lambda *_, **__: state)
@@ -315,7 +336,7 @@ def test_vgg16_has_the_given_weights_except_for_the_last_layer(tiny_vgg, tmp_pat
     for key in ("features.0.bias", "classifier.1.weight"):
         assert torch.equal(filled[key], tiny_vgg[key])
     assert filled["classifier.6.weight"].shape == (3, 4)
-    grey = torch.randn(2, 1, 8, 8)  # the same in all colours
+    grey = torch.randn(2, 1, 8, 8)  # equal in all colours
     expected = nn.functional.conv2d(
         grey.expand(-1, 3, -1, -1) / 3, tiny_vgg["features.0.weight"], tiny_vgg["features.0.bias"], padding=1
     )
@@ -329,7 +350,7 @@ def test_vgg16_has_the_given_weights_except_for_the_last_layer(tiny_vgg, tmp_pat
 
 @pytest.fixture
 def weights(tmp_path):
-    """A file of resnet weights for 1000 classes and three colours, as timm has them."""
+    """A weights file of a residual network of timm for 1000 classes and three colours."""
     path = tmp_path / "weights.safetensors"
     save_file(timm.create_model(TINY).state_dict(), path)
     return path
@@ -515,7 +536,7 @@ def transformer(**options):
 
 
 def patients(present, seed=0):
-    """Random segments [patients, sites, n, 1, 12, 6] and which are there."""
+    """Random segments [patients, sites, n, 1, 12, 6], and the mask of those that are not padding."""
     present = torch.tensor(present, dtype=torch.bool)
     draw = torch.Generator().manual_seed(seed)
     return torch.randn(*present.shape, 1, 12, 6, generator=draw), present
@@ -524,7 +545,7 @@ def patients(present, seed=0):
 PRESENT = [
     [[1, 1, 0], [1, 0, 0], [0, 0, 0], [1, 1, 1]],
     [[0, 0, 0], [0, 0, 0], [1, 0, 0], [0, 0, 0]],
-    [[0, 0, 0], [0, 0, 0], [0, 0, 0], [0, 0, 0]],  # heard nowhere
+    [[0, 0, 0], [0, 0, 0], [0, 0, 0], [0, 0, 0]],  # no recording at any site
 ]
 KINDS = [{}, {"trunk": "cnn"}, {"missing": "zero"}, {"heads": 1}, {"late_fusion": True}, {"drop_sites": 0.5}]
 
@@ -549,7 +570,7 @@ def test_padding_does_not_change_the_logits(options):
 
 
 def test_a_masked_site_has_no_effect_and_a_zeroed_site_has_one():
-    """A masked site is as if the model had no such site; a zeroed one has its say."""
+    """A masked site has the same effect as a model without that site."""
     x, present = patients([[[1], [1], [0], [1]]])
     for missing, same in (("masked", True), ("zero", False)):
         model = transformer(missing=missing)
@@ -607,7 +628,7 @@ def test_sites_are_dropped_in_training_only_and_one_remains():
     assert not (remaining & ~recorded).any()
     assert torch.equal(remaining.any(dim=1), recorded.any(dim=1))
     share = remaining[::3].float().mean()
-    assert 0.5 < share < 0.6  # a little more than half: a patient whose sites all fell keeps them all
+    assert 0.5 < share < 0.6  # above half: a patient who would lose all sites keeps them
 
 
 def test_a_batch_without_any_segment_has_finite_logits():

@@ -1,4 +1,4 @@
-"""A run: its folds fitted in worker processes, the same bytes however many there are."""
+"""One run of the cross-validation: its folds, worker processes and outputs."""
 
 import os
 import subprocess
@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from safetensors.numpy import load_file
 
 from murmur.errors import MurmurError
@@ -29,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("threads_as_before")
 
 @pytest.fixture
 def example(tmp_path):
-    """Twelve recordings of two segments each, dealt to two folds; recording r11 takes no part."""
+    """Twelve recordings of two segments each in two folds; recording r11 is not used."""
     ids = [f"r{k}" for k in range(12)]
     recordings = pd.DataFrame({"recording_id": ids, "label": ["Present", "Absent"] * 6})
     segments = pd.DataFrame({"segment_id": [f"{i}@{s}" for i in ids for s in (0, 9)]})
@@ -66,7 +67,7 @@ def test_folds_may_assign_single_segments(example):
 
 
 def with_reversed_copies(segments):
-    """Each segment, then a mirrored copy of each."""
+    """All segments, then a reversed copy of each."""
     copies = segments.assign(segment_id=segments["segment_id"] + "r", reversed=True)
     return pd.concat([segments, copies], ignore_index=True)
 
@@ -109,7 +110,7 @@ def test_a_reversed_copy_named_in_the_folds_has_that_role(example):
 
 
 def fit_with_a_substitute(fits, run, tmp_path, monkeypatch):
-    """What is handed to each fit of a run."""
+    """Run with a substitute for `fit_network` that records the folds; return the predictions."""
 
     def substitute(features, labels, fold, options, **_):
         fits.append(fold)
@@ -159,7 +160,7 @@ def test_without_a_validation_part_the_test_part_stops_the_training(example, tmp
 
 
 def patients(tmp_path, segments, folds, **changes):
-    """Six patients, their recordings beside each other: AV and PV, but the last was heard elsewhere."""
+    """Prepare a run of six patients with a recording at AV and one at PV; the last has other sites."""
     names = [f"p{k // 2}" for k in range(12)]
     sites = ["AV", "PV"] * 5 + ["Phc", "Phc"]
     labels = ["Present", "Present", "Absent", "Absent"] * 3
@@ -169,7 +170,7 @@ def patients(tmp_path, segments, folds, **changes):
 
 @pytest.fixture
 def by_patient(example):
-    """Folds of whole patients: p5 takes no part in the first."""
+    """Folds that do not divide patients; p5 is not used in the first."""
     _, segments, _ = example
     roles = (
         ["train", "train", "validation", "test", "test"],
@@ -299,3 +300,22 @@ def test_features_with_another_number_of_segments_are_refused(example, tmp_path,
     np.save(tmp_path / "mel.npy", np.zeros((7, 1, 16, 16), "float16"))
     with pytest.raises(MurmurError, match=r"mel\.npy: is of 7 segments, data/segments\.parquet has 24"):
         fit_with_a_substitute([], prepare(tmp_path, segments, folds), tmp_path, monkeypatch)
+
+
+def test_the_number_of_threads_is_restored_after_a_fit(example, tmp_path, monkeypatch):
+    during = []
+
+    def substitute(features, labels, fold, options, **_):
+        during.append(torch.get_num_threads())
+        raise MurmurError("failed")
+
+    monkeypatch.setattr(fit, "fit_network", substitute)
+    torch.set_num_threads(2)
+    with pytest.raises(MurmurError, match="failed"):
+        training_run.fit_fold(example[0], 0, tmp_path)
+    assert during == [1] and torch.get_num_threads() == 2
+
+
+def test_the_parent_of_the_workers_does_not_import_torch():
+    code = "import sys, murmur.training.run; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, check=False).returncode == 0
