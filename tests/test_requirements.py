@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from murmur import models
+from murmur.errors import MurmurError
 from murmur.models._requirements import REQUIREMENTS
 from murmur.params.validation import check
 from murmur.sections.experiment import Params
@@ -30,7 +31,7 @@ def test_each_required_value_is_checked_for_a_trained_model(name):
         section, _, field = key.partition(".")
         if default[section][field] != value:
             with pytest.raises(
-                Exception, match=f"model {name} needs {key} .*{REQUIREMENTS[name].reason[:20]}"
+                MurmurError, match=f"model {name} needs {key} .*{REQUIREMENTS[name].reason[:20]}"
             ):
                 check(Params, made.changed(valid | {key: default[section][field]}), "params.yaml")
 
