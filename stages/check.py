@@ -37,7 +37,7 @@ def _check_model_weights(model: Model) -> None:
     if required := REQUIREMENTS.get(model.name):
         weights = model.options.get("weights", required.weights)
         _check_file("train.model.weights", weights, required.missing_weights)
-    elif not models.downloads_weights(model.options) and model.options.get("weights", "none") != "none":
+    elif not models.needs_download(model.options) and model.options.get("weights", "none") != "none":
         weights = model.options["weights"]
         _check_file("train.model.weights", weights, "name a weights file, imagenet or none")
 

@@ -43,8 +43,8 @@ def test_the_training_of_an_embedding_needs_only_the_features():
 
 @pytest.mark.parametrize(("weights", "expected"), [("imagenet", True), ("none", False), ("my.pth", False)])
 def test_only_imagenet_weights_are_downloaded(weights, expected):
-    assert models.downloads_weights({"weights": weights}) is expected
-    assert models.downloads_weights({}) is False
+    assert models.needs_download({"weights": weights}) is expected
+    assert models.needs_download({}) is False
 
 
 def test_the_check_of_params_yaml_does_not_import_torch():

@@ -228,7 +228,7 @@ def test_weights_are_written_only_with_keep_weights(example, tmp_path, monkeypat
 
 
 @pytest.mark.parametrize(("weights", "times"), [("imagenet", 1), ("none", 0), ("some.pth", 0)])
-def test_a_library_downloads_weights_once_before_the_fits(example, tmp_path, monkeypatch, weights, times):
+def test_a_library_needs_download_once_before_the_fits(example, tmp_path, monkeypatch, weights, times):
     _, segments, folds = example
     fits, downloads = [], []
     monkeypatch.setattr(

@@ -16,7 +16,7 @@ from murmur.errors import MurmurError
 from murmur.evaluation import levels, scores
 from murmur.features import store
 from murmur.features.chain import PreparedRecordings
-from murmur.models import downloads_weights
+from murmur.models import needs_download
 from murmur.models._construction import build
 from murmur.models._weights import check_keys, read_weights
 from murmur.sections.evaluate import Evaluate
@@ -116,7 +116,7 @@ def _ask(job: tuple[Run, int], x: torch.Tensor, models: TrainedModels, card: Car
 def _load(path: Path, x: torch.Tensor, models: TrainedModels) -> Classifier:
     """The model whose weights lie at `path`, for features like the one in `x`."""
     model, options = models.train.model, models.train
-    if downloads_weights(model.options):  # not needed: they are replaced by those of the file
+    if needs_download(model.options):  # not needed: they are replaced by those of the file
         model = model.model_copy(update={"weights": "none"})
     _, channels, mels, frames = x.shape
     network = build(model, classes=len(models.classes), channels=channels, mels=mels, frames=frames)

@@ -43,7 +43,7 @@ def load_module(name: str) -> ModuleType:
     return importlib.import_module(f"murmur.models.{name}")
 
 
-def downloads_weights(options: dict[str, Any]) -> bool:
+def needs_download(options: dict[str, Any]) -> bool:
     """Return whether a library downloads the pretrained weights when the network is built.
 
     Parameters

@@ -14,7 +14,7 @@ from rich.progress import track
 
 from murmur import workers
 from murmur.errors import MurmurError, add_path
-from murmur.models import downloads_weights
+from murmur.models import needs_download
 from murmur.sections.train import Model, Train
 from murmur.tables.folds import ROLES
 from murmur.tables.predictions import TrainingNote
@@ -200,7 +200,7 @@ def fit_run(run: Run, weights: Path) -> tuple[pd.DataFrame, pd.DataFrame, Traini
         As `fit_network`, or if a worker process was killed.
     """
     weights.mkdir(parents=True, exist_ok=True)
-    if downloads_weights(run.options.model.options):
+    if needs_download(run.options.model.options):
         _download_weights(run.options.model)
     results = dict(track(_fit_folds(run, weights), f"run {run.run}: fits", total=len(run.roles)))
     folds = sorted(results)
