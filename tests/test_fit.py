@@ -249,8 +249,8 @@ def test_the_weights_are_those_of_the_first_best_epoch(data, scripted, select_on
     scripted[:] = table[: expected + 1]
     shorter = fit(data, epochs=expected + 1, select_on=select_on, schedule="none")
     scripted += table
-    whole = fit(data, epochs=5, select_on=select_on, schedule="none")
-    assert all(torch.equal(shorter.weights[key], value) for key, value in whole.weights.items())
+    longer = fit(data, epochs=5, select_on=select_on, schedule="none")
+    assert all(torch.equal(shorter.weights[key], value) for key, value in longer.weights.items())
 
 
 def test_patience_counts_from_the_best_epoch(data, scripted):

@@ -44,11 +44,11 @@ def reference_encoder(path, x, patch, longest, mean=-7.1, sd=4.2):
         piece = (x[..., start : start + longest] - mean) / sd
         bands, steps = 80 // patch[0], -(-piece.shape[3] // patch[1])
         steps = min(steps, longest // patch[1])
-        whole = torch.zeros(len(x), 80, steps * patch[1])
-        whole[..., : piece.shape[3]] = piece[:, 0, :, : steps * patch[1]]
+        padded = torch.zeros(len(x), 80, steps * patch[1])
+        padded[..., : piece.shape[3]] = piece[:, 0, :, : steps * patch[1]]
         tokens = torch.stack(
             [
-                whole[:, f * patch[0] : (f + 1) * patch[0], t * patch[1] : (t + 1) * patch[1]].flatten(1)
+                padded[:, f * patch[0] : (f + 1) * patch[0], t * patch[1] : (t + 1) * patch[1]].flatten(1)
                 @ state["patch_embed.proj.weight"].flatten(1).T
                 + state["patch_embed.proj.bias"]
                 + state["pos_embed"][:, 1 + f * (longest // patch[1]) + t]
@@ -96,7 +96,7 @@ def transformer(x, state, width):
             "uneven",
             70,
             4,
-        ),  # a chunk is not a whole number of patches: its last 6 frames are not used
+        ),  # 70 frames are 4 patches and 6 frames that are not used
         ("uneven", 69, 4),
         ("uneven", 139, 8),
         ("uneven", 75, 5),
@@ -141,9 +141,9 @@ def test_the_standardisation_is_that_of_the_checkpoint(tmp_path, encoders):
 )
 def test_every_official_file_layout_gives_the_same_encoder(tmp_path, encoders, layout):
     other = m2d.load(made.m2d_checkpoint(tmp_path, **layout)).state_dict()
-    own = encoders["square"].state_dict()
-    assert list(own) == list(other)
-    assert all(torch.equal(own[key], other[key]) for key in own)
+    state = encoders["square"].state_dict()
+    assert list(state) == list(other)
+    assert all(torch.equal(state[key], other[key]) for key in state)
 
 
 def test_vit_base_has_the_published_number_of_parameters_and_output_shapes():
@@ -242,8 +242,8 @@ class Malicious:
 def test_a_damaged_file_is_named(tmp_path, checkpoints, content):
     path = tmp_path / made.M2D / "checkpoint-300.pth"
     path.parent.mkdir()
-    whole = checkpoints["square"].read_bytes()
-    path.write_bytes(whole[: len(whole) // 2] if content == "half" else content)
+    padded = checkpoints["square"].read_bytes()
+    path.write_bytes(padded[: len(padded) // 2] if content == "half" else content)
     with pytest.raises(MurmurError, match=r"checkpoint-300\.pth: cannot be read"):
         m2d.load(path)
 

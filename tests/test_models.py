@@ -151,17 +151,17 @@ def test_the_gate_depends_only_on_the_means_of_the_channels():
 
 def test_attention_does_not_depend_on_the_order_of_its_tokens():
     model = make("attention", trunk=TINY, mels=64, frames=96)
-    seen = model.trunk.forward_features(torch.randn(2, 1, 64, 96))
+    feature_map = model.trunk.forward_features(torch.randn(2, 1, 64, 96))
     model.trunk.forward_features = lambda x: x
-    torch.testing.assert_close(model(seen.flip(2, 3)), model(seen), atol=1e-5, rtol=1e-4)
-    assert not torch.allclose(model(seen * 2), model(seen))
-    expected = model(seen)
-    tokens = seen.flatten(2).mean(dim=2)
+    torch.testing.assert_close(model(feature_map.flip(2, 3)), model(feature_map), atol=1e-5, rtol=1e-4)
+    assert not torch.allclose(model(feature_map * 2), model(feature_map))
+    expected = model(feature_map)
+    tokens = feature_map.flatten(2).mean(dim=2)
     project = model.attention.out_proj
     with torch.no_grad():
         project.weight.zero_()  # only the residual connection is left
-    torch.testing.assert_close(model(seen), model.head(tokens))
-    assert not torch.allclose(model(seen), expected)
+    torch.testing.assert_close(model(feature_map), model.head(tokens))
+    assert not torch.allclose(model(feature_map), expected)
 
 
 def test_the_bilstm_has_a_forward_and_a_backward_half():

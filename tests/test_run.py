@@ -132,7 +132,7 @@ def test_reversed_copies_are_neither_validated_nor_predicted(example, tmp_path, 
     _, segments, folds = example
     np.save(tmp_path / "mel.npy", np.zeros((48, 1, 16, 16), "float16"))
     fits = []
-    said = fit_with_a_substitute(
+    predictions = fit_with_a_substitute(
         fits, prepare(tmp_path, with_reversed_copies(segments), folds), tmp_path, monkeypatch
     )
     assert len(fits) == 2
@@ -140,7 +140,7 @@ def test_reversed_copies_are_neither_validated_nor_predicted(example, tmp_path, 
         assert (fold.train >= 24).sum() == (fold.train < 24).sum() > 0
         assert (fold.validation < 24).all() and (fold.predict < 24).all()
         assert not set(fold.train % 24) & set(fold.predict)
-    assert not said["unit_id"].str.endswith("r").any()
+    assert not predictions["unit_id"].str.endswith("r").any()
 
 
 def test_without_a_validation_part_the_test_part_stops_the_training(example, tmp_path, monkeypatch):
@@ -152,11 +152,13 @@ def test_without_a_validation_part_the_test_part_stops_the_training(example, tmp
         assert len(fold.validation) and not set(fold.validation) & set(tested)
     fits.clear()
     without_validation = folds.assign(role=folds["role"].replace("validation", "train"))
-    said = fit_with_a_substitute(fits, prepare(tmp_path, segments, without_validation), tmp_path, monkeypatch)
+    predictions = fit_with_a_substitute(
+        fits, prepare(tmp_path, segments, without_validation), tmp_path, monkeypatch
+    )
     for fold, tested in zip(fits, test, strict=True):
         assert list(fold.validation) == list(fold.predict) == list(tested)
         assert not set(fold.train) & set(tested)
-    assert set(said["role"]) == {"test"} and len(said) == sum(map(len, test))
+    assert set(predictions["role"]) == {"test"} and len(predictions) == sum(map(len, test))
 
 
 def patients(tmp_path, segments, folds, **changes):
@@ -289,7 +291,7 @@ def test_workers_exit_when_their_parent_is_killed():
 
 
 @pytest.mark.parametrize("folder, method", [("/tmp", "forkserver"), ("/tmp/" + "x" * 90, "spawn")])
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it is always spawn")
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems always use spawn")
 def test_a_long_tmpdir_changes_the_start_method(monkeypatch, folder, method):
     monkeypatch.setattr("tempfile.tempdir", folder)
     assert processes._start_method([]).get_start_method() == method

@@ -39,7 +39,7 @@ def download_weights(description: str, download: Callable[[], T]) -> T:
     try:
         with _socket_timeout(10):
             return download()
-    except Exception as error:  # each library raises exceptions of its own
+    except Exception as error:  # each library raises other exceptions
         raise MurmurError(
             f"train.model.weights imagenet: {description} cannot be fetched ({first_line(error)}); go online "
             "once, name a local weights file, or set it to none"

@@ -35,7 +35,7 @@ def build(
     convolutions : int
         Convolutions of each block.
     block_dropout : sequence of float
-        Rate of the dropout of whole channels after each block, from the first.
+        Rate of the dropout of channels (`Dropout2d`) after each block, from the first.
     gate_after : int or None
         Number of the block, from 1, after which a `Gate` weights the channels.
     hidden : sequence of int

@@ -292,7 +292,7 @@ def _predicted_units(role: np.ndarray) -> np.ndarray:
 def _write_weights(weights: dict[str, Any], path: Path) -> None:
     from safetensors.torch import save
 
-    with add_path(path):  # safetensors' own save_file hides errors of the operating system
+    with add_path(path):  # `save_file` of safetensors hides errors of the operating system
         path.write_bytes(save(weights))
 
 
