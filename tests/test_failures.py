@@ -343,7 +343,10 @@ def test_a_training_that_cannot_be(project, monkeypatch):
             "train.model.widht: cnn has no such option; its options are",
         ),
         ({"train.model": SITES}, "train.model.sites: no recording was made at AV, MV; .* has the sites"),
-        ({"train.model": {"name": "backbone", "arch": "resnet81"}}, "timm has no network 'resnet81'; near"),
+        (
+            {"train.model": {"name": "backbone", "arch": "resnet81"}},
+            "timm has no network 'resnet81'; similar names",
+        ),
         ({"train.model": deep}, "conv_blocks: cannot take a spectrogram of 32 x 8 .*give it a larger one"),
         (
             {"train.model": small | {"weights": "no.pth"}},
