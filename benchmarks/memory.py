@@ -1,8 +1,8 @@
-"""Peak memory of a command and all the processes that it starts (Linux).
+"""Peak memory of a command and all its child processes (Linux).
 
     python benchmarks/memory.py dvc repro --single-item train@0
 
-Memory that processes share is counted once (proportional set size, sampled five times a second).
+Memory that processes share is counted once (proportional set size, measured five times a second).
 """
 
 import contextlib
@@ -13,13 +13,13 @@ import time
 import psutil
 
 
-def memory(process: psutil.Process) -> int:
+def measure_memory(process: psutil.Process) -> int:
     """Return the memory of a process and its descendants, in bytes."""
     total = 0
     with contextlib.suppress(psutil.NoSuchProcess):
-        for one in [process, *process.children(recursive=True)]:
+        for descendant in [process, *process.children(recursive=True)]:
             with contextlib.suppress(psutil.Error):
-                total += one.memory_full_info().pss
+                total += descendant.memory_full_info().pss
     return total
 
 
@@ -28,7 +28,7 @@ def main() -> None:
     command = subprocess.Popen(sys.argv[1:])
     process = psutil.Process(command.pid)
     while command.poll() is None:
-        peak = max(peak, memory(process))
+        peak = max(peak, measure_memory(process))
         time.sleep(0.2)
     print(f"peak memory {peak / 2**20:,.0f} MiB, {time.monotonic() - start:.0f} s", flush=True)
     sys.exit(command.returncode)

@@ -7,10 +7,9 @@ from murmur import datasets, models
 from murmur.errors import MurmurError, run_stage
 from murmur.features import bandpass
 from murmur.files import write_text
+from murmur.models._requirements import REQUIREMENTS
 from murmur.sections import experiment
 from murmur.sections.train import Model
-
-M2D = "data/weights/README.md tells where to get it, recipes/circor_m2d_transformer.yaml how to go on without"
 
 
 def main() -> None:
@@ -19,8 +18,8 @@ def main() -> None:
     _check_known("train.model.name", p.train.model.name, models.names())
     if p.clean.bandpass:
         bandpass.design_bandpass(p.clean.sample_rate, p.clean.bandpass)
-    if p.embed.models:
-        _check_file("embed.weights", p.embed.weights, M2D)
+    for name in p.embed.models:
+        _check_file("embed.weights", p.embed.weights, REQUIREMENTS[name].missing_weights)
     _check_model_weights(p.train.model)
     folder = (p.download.model_extra or {}).get("folder", {}).get("path", "")
     if not Path(folder).is_dir():  # DVC would not explain that it is missing, nor split.file
@@ -37,12 +36,11 @@ def _check_known(key: str, name: str, known: Sequence[str]) -> None:
 
 
 def _check_model_weights(model: Model) -> None:
-    weights = model.options.get("weights", "none")
-    if model.name == "m2d":
-        from murmur.models import m2d  # imports torch
-
-        _check_file("train.model.weights", model.options.get("weights", m2d.DEFAULT), M2D)
-    elif weights not in ("imagenet", "none"):
+    if required := REQUIREMENTS.get(model.name):
+        weights = model.options.get("weights", required.weights)
+        _check_file("train.model.weights", weights, required.missing_weights)
+    elif not models.needs_download(model.options) and model.options.get("weights", "none") != "none":
+        weights = model.options["weights"]
         _check_file("train.model.weights", weights, "name a weights file, imagenet or none")
 
 

@@ -111,12 +111,19 @@ def test_trained_models_repeat_the_predictions_of_the_training(trained, workers)
 def test_predictions_do_not_depend_on_the_number_of_workers(trained, monkeypatch):
     models, prepared, folds, _ = trained
     torch.set_num_threads(2)
+    threads, predict_logits = [], trained_models.predict_logits
+
+    def record_threads(*inputs):
+        threads.append(torch.get_num_threads())
+        return predict_logits(*inputs)
+
+    monkeypatch.setattr(trained_models, "predict_logits", record_threads)
     predictions = []
     for n in ("1", "3"):
         monkeypatch.setenv("MURMUR_WORKERS", n)
         predictions.append(trained_models.predict(models, prepared, folds, CARD)[7])
     pd.testing.assert_frame_equal(*predictions, check_exact=True)
-    assert torch.get_num_threads() == 1
+    assert set(threads) == {1} and torch.get_num_threads() == 2
 
 
 def test_probabilities_of_the_present_classes_are_scaled_to_one(trained):

@@ -1,4 +1,4 @@
-"""M2D against a plain re-implementation, on random checkpoints in the official layout."""
+"""M2D compared with a simple reference implementation, with random checkpoints in the official layout."""
 
 import argparse
 import os
@@ -13,7 +13,7 @@ from murmur.models._construction import build
 from murmur.sections.train import Model
 from tests import made
 
-LIKE = {
+FOLDERS = {
     "square": "m2d_vit_tiny-80x64p16x16-220930-mr7",
     "tall": "m2d_s_vit_tiny-80x12p80x2-230220",
     "uneven": "m2d_as_vit_tiny-80x70p16x16p16k-240413_AS-FT_enconly",
@@ -23,7 +23,7 @@ LIKE = {
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory):
     root = tmp_path_factory.mktemp("weights")
-    return {kind: made.m2d_checkpoint(root, name) for kind, name in LIKE.items()}
+    return {kind: made.m2d_checkpoint(root, name) for kind, name in FOLDERS.items()}
 
 
 @pytest.fixture(scope="module")
@@ -32,23 +32,23 @@ def encoders(checkpoints):
 
 
 def spectrograms(frames, batch=2, mels=80):
-    """Log-mel as M2D's: most between -16 and 2."""
+    """Random log-mel spectrograms with the mean and standard deviation of AudioSet."""
     return 4.2 * torch.randn(batch, 1, mels, frames, generator=torch.Generator().manual_seed(frames)) - 7.1
 
 
-def by_hand(path, x, patch, longest, mean=-7.1, sd=4.2):
-    """The published computation, written out: pieces, patches, blocks, norm, order."""
+def reference_encoder(path, x, patch, longest, mean=-7.1, sd=4.2):
+    """The published computation in simple steps: chunks, patches, blocks, normalisation, order."""
     state = torch.load(path, weights_only=False)["model"]
     width, out = state["norm.weight"].numel(), []
     for start in range(0, x.shape[3], longest):
         piece = (x[..., start : start + longest] - mean) / sd
         bands, steps = 80 // patch[0], -(-piece.shape[3] // patch[1])
         steps = min(steps, longest // patch[1])
-        whole = torch.zeros(len(x), 80, steps * patch[1])
-        whole[..., : piece.shape[3]] = piece[:, 0, :, : steps * patch[1]]
+        padded = torch.zeros(len(x), 80, steps * patch[1])
+        padded[..., : piece.shape[3]] = piece[:, 0, :, : steps * patch[1]]
         tokens = torch.stack(
             [
-                whole[:, f * patch[0] : (f + 1) * patch[0], t * patch[1] : (t + 1) * patch[1]].flatten(1)
+                padded[:, f * patch[0] : (f + 1) * patch[0], t * patch[1] : (t + 1) * patch[1]].flatten(1)
                 @ state["patch_embed.proj.weight"].flatten(1).T
                 + state["patch_embed.proj.bias"]
                 + state["pos_embed"][:, 1 + f * (longest // patch[1]) + t]
@@ -84,38 +84,38 @@ def transformer(x, state, width):
 @pytest.mark.parametrize(
     ("kind", "frames", "steps"),
     [
-        ("square", 64, 4),  # exactly the model's input
+        ("square", 64, 4),  # exactly one chunk
         ("square", 16, 1),
         ("square", 1, 1),
-        ("square", 40, 3),  # shorter: half a patch is filled up, the later positions are unused
-        ("square", 128, 8),  # two pieces
-        ("square", 150, 10),  # three, the last one short
+        ("square", 40, 3),  # shorter: half a patch is padding, the last positions are not used
+        ("square", 128, 8),  # two chunks
+        ("square", 150, 10),  # three chunks, the last one shorter
         ("tall", 12, 6),
         ("tall", 29, 15),
         (
             "uneven",
             70,
             4,
-        ),  # the model's own input is no whole number of patches: its last 6 frames are unheard
+        ),  # 70 frames are 4 patches and 6 frames that are not used
         ("uneven", 69, 4),
         ("uneven", 139, 8),
         ("uneven", 75, 5),
     ],
 )
 @torch.no_grad()
-def test_encoder_does_what_the_paper_code_does(checkpoints, encoders, kind, frames, steps):
+def test_the_encoder_computes_what_the_published_code_computes(checkpoints, encoders, kind, frames, steps):
     x = spectrograms(frames)
-    sizes = m2d.sizes(LIKE[kind])
-    found = encoders[kind](x)
-    assert found.shape == (2, steps, 192 * 80 // sizes.patch[0])
-    expected = by_hand(checkpoints[kind], x, sizes.patch, sizes.input[1])
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    sizes = m2d.sizes(FOLDERS[kind])
+    encoded = encoders[kind](x)
+    assert encoded.shape == (2, steps, 192 * 80 // sizes.patch[0])
+    expected = reference_encoder(checkpoints[kind], x, sizes.patch, sizes.input[1])
+    torch.testing.assert_close(encoded, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(("band", "step"), [(0, 3), (4, 0), (2, 5)])
 @torch.no_grad()
-def test_a_patch_moves_its_own_numbers(checkpoints, band, step):
-    """Without attention a token sees its own patch only: bands follow one another within a time step."""
+def test_a_patch_changes_only_its_own_part_of_the_output(checkpoints, band, step):
+    """Without attention a token depends on its own patch only; bands are adjacent within a time step."""
     encoder = m2d.load(checkpoints["square"])
     for block in encoder.blocks:
         block.attn.proj.weight.zero_()
@@ -126,8 +126,8 @@ def test_a_patch_moves_its_own_numbers(checkpoints, band, step):
     assert moved.nonzero().tolist() == [[step, band]]
 
 
-def test_standardisation_is_the_checkpoints_own(tmp_path, encoders):
-    """(x + 7.1) / 4.2 where the checkpoint says nothing."""
+def test_the_standardisation_is_that_of_the_checkpoint(tmp_path, encoders):
+    """(x + 7.1) / 4.2 if the checkpoint has no statistics."""
     stats = torch.tensor([-10.5, 4.4])
     other = m2d.load(made.m2d_checkpoint(tmp_path, norm_stats=stats))
     x = torch.randn(1, 1, 80, 64)
@@ -139,15 +139,15 @@ def test_standardisation_is_the_checkpoints_own(tmp_path, encoders):
     [{"bare": True}, {"prefix": "backbone."}, {"bare": True, "prefix": "module.ar.runtime.backbone."}],
     ids=str,
 )
-def test_every_official_layout_gives_the_same_encoder(tmp_path, encoders, layout):
+def test_every_official_file_layout_gives_the_same_encoder(tmp_path, encoders, layout):
     other = m2d.load(made.m2d_checkpoint(tmp_path, **layout)).state_dict()
-    own = encoders["square"].state_dict()
-    assert list(own) == list(other)
-    assert all(torch.equal(own[key], other[key]) for key in own)
+    state = encoders["square"].state_dict()
+    assert list(state) == list(other)
+    assert all(torch.equal(state[key], other[key]) for key in state)
 
 
-def test_vit_base_is_that_of_the_paper():
-    """85.4 million, and the shapes that the official README shows for 10 s and 900 frames."""
+def test_vit_base_has_the_published_number_of_parameters_and_output_shapes():
+    """85.4 million parameters, and the output shapes of the official README for 10 s and for 900 frames."""
     with torch.device("meta"):
         encoder = m2d.Encoder(m2d.sizes(m2d.OFFICIAL))
         assert encoder(torch.zeros(3, 1, 80, 1001)).shape == (3, 63, 3840)
@@ -170,7 +170,7 @@ def test_vit_base_is_that_of_the_paper():
         ("m2d_vit_large-80x208p16x16", ("vit_large", (80, 208), (16, 16))),
     ],
 )
-def test_sizes_are_in_the_name(name, expected):
+def test_the_sizes_are_read_from_the_folder_name(name, expected):
     assert m2d.sizes(name) == expected
 
 
@@ -181,14 +181,14 @@ def test_sizes_are_in_the_name(name, expected):
         *("m2d_vit_base-80x608p0x16", "m2d_vit_base-80x999999999p16x16"),
     ],
 )
-def test_a_name_without_sizes_is_told(name):
+def test_a_folder_name_without_sizes_is_an_error(name):
     with pytest.raises(
-        MurmurError, match="this folder's name must give the sizes of the model, like m2d_vit_base"
+        MurmurError, match="the name of this folder must contain the sizes of the model, like m2d_vit_base"
     ):
         m2d.sizes(name)
 
 
-def test_a_missing_file_says_where_to_get_it(tmp_path):
+def test_the_error_for_a_missing_file_describes_the_download(tmp_path):
     message = (
         r"checkpoint\.pth: no such file; download m2d_vit_base-80x608p16x16-220930-mr7_enconly\.zip .*"
         r"releases of https://github\.com/nttcslab/m2d, unpack it as data/weights/m2d_vit_base.*-300\.pth and"
@@ -200,20 +200,20 @@ def test_a_missing_file_says_where_to_get_it(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"norm__bias": None}, r"norm\.bias is not in it"),
-        ({"blocks__12__norm1__weight": torch.ones(192)}, r"blocks\.12\.norm1\.weight has no place"),
-        ({"blocks__0__ls1__gamma": torch.ones(192)}, r"blocks\.0\.ls1\.gamma has no place"),
+        ({"norm__bias": None}, r"norm\.bias is missing"),
+        ({"blocks__12__norm1__weight": torch.ones(192)}, r"the network has no blocks\.12\.norm1\.weight"),
+        ({"blocks__0__ls1__gamma": torch.ones(192)}, r"the network has no blocks\.0\.ls1\.gamma"),
         ({"cls_token": torch.ones(1, 1, 768)}, r"cls_token is \(1, 1, 768\), not \(1, 1, 192\)"),
         ({"norm_stats": torch.ones(2, 80)}, r"norm_stats is \(2, 80\), not \(2,\)"),
     ],
 )
-def test_another_architecture_is_told_by_its_first_key(tmp_path, changes, message):
+def test_weights_of_another_architecture_are_refused_with_the_first_key(tmp_path, changes, message):
     path = made.m2d_checkpoint(tmp_path, **changes)
     with pytest.raises(MurmurError, match=rf"checkpoint-300\.pth.*another architecture: {message}"):
         m2d.load(path)
 
 
-def test_a_name_of_other_sizes_is_told(tmp_path, checkpoints):
+def test_a_folder_name_with_other_sizes_is_refused(tmp_path, checkpoints):
     path = tmp_path / "m2d_vit_tiny-80x608p16x16" / "checkpoint-300.pth"
     path.parent.mkdir()
     path.hardlink_to(checkpoints["square"])
@@ -222,7 +222,7 @@ def test_a_name_of_other_sizes_is_told(tmp_path, checkpoints):
 
 
 @pytest.mark.parametrize("value", [[["x"]], argparse.Namespace(a=1), 1.0], ids=str)
-def test_what_is_no_tensor_is_told(tmp_path, value):
+def test_a_value_that_is_not_a_tensor_is_named(tmp_path, value):
     path = tmp_path / "m2d_vit_tiny-80x608p16x16" / "checkpoint-300.pth"
     path.parent.mkdir()
     torch.save({"model": {"cls_token": value}}, path)
@@ -230,7 +230,7 @@ def test_what_is_no_tensor_is_told(tmp_path, value):
         m2d.load(path)
 
 
-class Harmful:
+class Malicious:
     def __init__(self, path):
         self.path = path
 
@@ -239,25 +239,25 @@ class Harmful:
 
 
 @pytest.mark.parametrize("content", [b"", b"neither this nor that", bytes(range(256)), "half"])
-def test_a_damaged_file_is_told(tmp_path, checkpoints, content):
+def test_a_damaged_file_is_named(tmp_path, checkpoints, content):
     path = tmp_path / made.M2D / "checkpoint-300.pth"
     path.parent.mkdir()
-    whole = checkpoints["square"].read_bytes()
-    path.write_bytes(whole[: len(whole) // 2] if content == "half" else content)
+    padded = checkpoints["square"].read_bytes()
+    path.write_bytes(padded[: len(padded) // 2] if content == "half" else content)
     with pytest.raises(MurmurError, match=r"checkpoint-300\.pth: cannot be read"):
         m2d.load(path)
 
 
-def test_no_code_in_a_checkpoint_is_run(tmp_path):
+def test_code_in_a_checkpoint_is_not_executed(tmp_path):
     path = tmp_path / made.M2D / "checkpoint-300.pth"
     path.parent.mkdir()
-    torch.save({"model": Harmful(str(tmp_path / "made"))}, path)
+    torch.save({"model": Malicious(str(tmp_path / "made"))}, path)
     with pytest.raises(MurmurError, match="cannot be read"):
         m2d.load(path)
     assert not (tmp_path / "made").exists()
 
 
-def test_a_file_of_something_else_is_told(tmp_path):
+def test_a_file_without_a_state_dict_is_named(tmp_path):
     path = tmp_path / made.M2D / "checkpoint-300.pth"
     path.parent.mkdir()
     torch.save([torch.ones(3)], path)
@@ -265,22 +265,22 @@ def test_a_file_of_something_else_is_told(tmp_path):
         m2d.load(path)
 
 
-def test_classifier_trains_all_but_the_positions(checkpoints):
+def test_all_parameters_but_the_position_embedding_have_a_gradient(checkpoints):
     model = Model(name="m2d", weights=str(checkpoints["square"]))
     network = build(model, classes=3, channels=1, mels=80, frames=100)
     logits = network(spectrograms(100))
     assert logits.shape == (2, 3)
     torch.testing.assert_close(logits, network[2](network[0](spectrograms(100)).mean(dim=1)))
     logits.square().sum().backward()
-    without = {name for name, p in network.named_parameters() if p.grad is None}
-    assert without == {"0.pos_embed"}
+    without_gradient = {name for name, p in network.named_parameters() if p.grad is None}
+    assert without_gradient == {"0.pos_embed"}
 
 
 @pytest.mark.parametrize(
     ("channels", "mels", "message"),
     [(1, 64, "M2D takes 80 mel bands, these spectrograms have 64"), (3, 80, "1 channel, these have 3")],
 )
-def test_other_spectrograms_are_told(checkpoints, encoders, channels, mels, message):
+def test_spectrograms_of_another_shape_are_refused(checkpoints, encoders, channels, mels, message):
     model = Model(name="m2d", weights=str(checkpoints["square"]))
     with pytest.raises(MurmurError, match=message):
         build(model, classes=3, channels=channels, mels=mels, frames=100)

@@ -275,15 +275,18 @@ def test_an_error_in_one_section_stops_all_stages(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"embed.models": ["m2d"]}, r"M2D hears its own log-mel only: mel\.scale ln_plus"),
-        ({"train.model": {"name": "m2d"}}, r"M2D hears its own log-mel only"),
+        (
+            {"embed.models": ["m2d"]},
+            r"model m2d needs mel\.scale ln_plus, mel\.edges reflect; M2D .* log-mel",
+        ),
+        ({"train.model": {"name": "m2d"}}, r"model m2d needs .* was pretrained on such log-mel spectrograms"),
         (
             {"train.model": {"name": "m2d"}, "mel.scale": "ln_plus", "mel.edges": "reflect"},
-            r"train\.standardise: M2D standardises what it hears itself",
+            r"model m2d needs train\.standardise none; M2D .* standardises them itself",
         ),
     ],
 )
-def test_what_m2d_cannot_hear_is_told_before_any_work(changes, words):
+def test_parameters_that_do_not_fit_m2d_are_refused(changes, words):
     with pytest.raises(MurmurError, match=words):
         check(**changes)
 

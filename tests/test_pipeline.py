@@ -430,6 +430,7 @@ EDITS = {
     "models": set(),
     "models/__init__": {"check", "embed", "train"},
     "models/_construction": {"train"},
+    "models/_requirements": {"check"},
     "models/_weights": {"embed", "train"},
     "models/cnn": {"train"},
     "models/m2d": {"embed"},

@@ -1,4 +1,7 @@
-"""Where the work is done: a processor or a GPU."""
+"""Selection of the device (CPU or GPU) and of the number of CPU threads."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -6,31 +9,70 @@ from murmur.errors import MurmurError
 
 
 def choose_device(wanted: str, key: str) -> torch.device:
-    """`auto` takes CUDA or Apple's GPU where there is one; any other must be there.
+    """Return the device that a parameter names.
+
+    Parameters
+    ----------
+    wanted : {"auto", "cpu", "cuda", "mps"}
+        The device. ``auto`` is CUDA if available, else Apple's GPU (mps) if available, else the CPU.
+    key : str
+        The parameter, for the error message: ``train.device``.
+
+    Returns
+    -------
+    torch.device
 
     Raises
     ------
     MurmurError
-        Naming the key, if this machine has no such device.
+        If this machine does not have the device.
     """
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if wanted == "auto":
-        return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if there[kind]))
-    if not there[wanted]:
+        return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if available[kind]))
+    if not available[wanted]:
         raise MurmurError(f"{key}: this machine has no {wanted}; set it to auto or cpu")
     return torch.device(wanted)
 
 
 def check_precision(precision: str, device: torch.device) -> None:
-    """Refuse bfloat16 where the processor would only emulate it, 3 to 20 times slower."""
+    """Refuse bfloat16 on a device that would only emulate it, which is 3 to 20 times slower.
+
+    Parameters
+    ----------
+    precision : {"float32", "bfloat16"}
+        The value of ``train.precision``.
+    device : torch.device
+        The device of the training.
+
+    Raises
+    ------
+    MurmurError
+        If the precision is bfloat16 and the device does not support it in hardware.
+    """
     if precision == "float32":
         return
-    fast = (
-        torch.cuda.is_bf16_supported(False)
-        if device.type == "cuda"
-        else torch.cpu._is_avx512_bf16_supported()
-    )
-    if device.type == "mps" or not fast:
+    if device.type == "cuda":
+        supported = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        supported = device.type == "cpu" and torch.cpu.get_capabilities().get("avx512_bf16", False)
+    if not supported:
         raise MurmurError(
             f"train.precision: this {device.type} has no bfloat16 in hardware; set it to float32"
         )
+
+
+@contextmanager
+def single_thread() -> Iterator[None]:
+    """Use one CPU thread for each tensor operation; restore the former number at the end.
+
+    The sum of floating-point numbers depends on the order of addition, and this order depends on the number
+    of threads: with one thread the results are the same on every machine of the same processor type. The
+    number also applies to the threads of the program that are started within the context.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,14 +1,13 @@
 """Embeddings of all segments, computed by a pretrained model whose weights are not trained."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from murmur import workers
-from murmur.devices import choose_device
+from murmur.devices import choose_device, single_thread
 from murmur.features import store
 from murmur.files import atomic_write
 from murmur.models import m2d
@@ -79,7 +78,7 @@ def compute_embeddings(features: Path, weights: Path, out: Path, *, pool: str, d
     n_segments, *segment_shape = spectrograms.shape
     shape = _encode(encoder, torch.zeros(1, *segment_shape, device=chosen), pool).shape[1:]
     firsts, n_threads = range(0, n_segments, BATCH), None if chosen.type == "cpu" else 1
-    with store.open_writer(out, (n_segments, *shape), np.dtype("float32")) as write, _one_thread_each():
+    with store.open_writer(out, (n_segments, *shape), np.dtype("float32")) as write, single_thread():
         for batch in workers.stream_threads(encode_batch, firsts, "embeddings", n_threads):
             write(batch)
 
@@ -90,14 +89,3 @@ def _encode(encoder: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, po
     y = encoder(x.float())
     y = y.mean(dim=1, keepdim=True) if pool == "mean" else y
     return y.transpose(1, 2)[:, None].contiguous().cpu().numpy()
-
-
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Threads that start within use one core each: two that share the work of one add in another order."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -11,13 +11,14 @@ import pandas as pd
 import torch
 
 from murmur import formatting, workers
-from murmur.devices import choose_device
+from murmur.devices import choose_device, single_thread
 from murmur.errors import MurmurError
 from murmur.evaluation import scores
 from murmur.evaluation.aggregation import compute_levels, predict_without_segments
 from murmur.evaluation.levels import Level, number_units
 from murmur.features import store
 from murmur.features.chain import PreparedRecordings
+from murmur.models import needs_download
 from murmur.models._construction import build
 from murmur.models._weights import check_keys, read_weights
 from murmur.sections.evaluate import Evaluate
@@ -128,13 +129,12 @@ def predict(
     }
     device = choose_device(models.train.device, "train.device")
     x = torch.tensor(store.read_array(prepared.features), device=device)
-    torch.set_num_threads(1)  # two threads add in another order
     jobs = [(run, fold) for run in runs.values() for fold in sorted(run.roles)]
-    predict_job, n = (
-        partial(_predict_fold, x=x, models=models, card=card),
-        None if device.type == "cpu" else 1,
-    )
-    predictions = pd.concat(workers.map_threads(predict_job, jobs, "kept weights", n), ignore_index=True)
+    predict_job = partial(_predict_fold, x=x, models=models, card=card)
+    n = None if device.type == "cpu" else 1
+    with single_thread():
+        parts = workers.map_threads(predict_job, jobs, "trained models", n)
+    predictions = pd.concat(parts, ignore_index=True)
     return {run: predictions[predictions["run"] == run] for run in folds}
 
 
@@ -158,7 +158,7 @@ def _predict_fold(job: tuple[Run, int], x: torch.Tensor, models: TrainedModels, 
 def _load(path: Path, x: torch.Tensor, models: TrainedModels) -> Classifier:
     """The model with the weights in the file `path`, for features of the shape of `x`."""
     model, options = models.train.model, models.train
-    if model.options.get("weights") == "imagenet":  # replaced at once: nothing to fetch
+    if needs_download(model.options):  # not needed: they are replaced by those of the file
         model = model.model_copy(update={"weights": "none"})
     _, channels, mels, frames = x.shape
     network = build(model, classes=len(models.classes), channels=channels, mels=mels, frames=frames)

@@ -1,30 +1,54 @@
-"""One file a model: `build(classes, channels, mels, frames, **options)` returns the module that turns
-spectrograms [batch, channels, mels, frames] into logits [batch, classes].
+"""The networks, one module for each, and how to import them by name.
 
-A model with an option `sites` decides once a patient: it takes [batch, sites, n, channels, mels, frames] and
-which of the n segments at each site are there, [batch, sites, n]. Logits may be [batch, heads, classes].
+Each module has a function ``build(*, classes, channels, mels, frames, **options)``. The network that it
+returns maps spectrograms [batch, channels, mels, frames] to logits [batch, classes].
+
+A network with an option ``sites`` makes one prediction for each patient. It takes the segments of the patient
+at each auscultation site [batch, sites, n, channels, mels, frames] and a Boolean mask [batch, sites, n],
+False for padding. Logits of a network with several output heads are [batch, heads, classes].
 """
 
 import importlib
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from murmur.errors import MurmurError
 
 
 def names() -> list[str]:
-    """The names of the models, a module each."""
+    """Return the names of the networks: the modules of this package without a leading underscore."""
     return sorted(path.stem for path in Path(__file__).parent.glob("[!_]*.py"))
 
 
 def load_module(name: str) -> ModuleType:
-    """Import a model, the module `murmur.models.<name>`.
+    """Import the module of a network, ``murmur.models.<name>``.
+
+    Parameters
+    ----------
+    name : str
+        The value of ``train.model.name``.
+
+    Returns
+    -------
+    module
 
     Raises
     ------
     MurmurError
-        If there is no such model.
+        If there is no network of this name.
     """
     if name not in names():
         raise MurmurError(f"train.model.name: no model {name!r}; there are {', '.join(names())}")
     return importlib.import_module(f"murmur.models.{name}")
+
+
+def needs_download(options: dict[str, Any]) -> bool:
+    """Return whether a library downloads the pretrained weights when the network is built.
+
+    Parameters
+    ----------
+    options : dict
+        The options of the network: the keys of ``train.model`` without the name.
+    """
+    return options.get("weights") == "imagenet"

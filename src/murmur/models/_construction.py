@@ -11,37 +11,57 @@ from murmur.errors import MurmurError, first_line
 from murmur.models import load_module
 from murmur.sections.train import Model
 
-WITH_WEIGHTS = (nn.Linear, nn.Conv1d, nn.Conv2d)
+WITH_WEIGHTS = (nn.Linear, nn.Conv1d, nn.Conv2d)  # the layers that `freeze` counts
+SHAPE = ("classes", "channels", "mels", "frames")  # the arguments of `build` that are not options
 
 
 def build(model: Model, *, classes: int, channels: int, mels: int, frames: int) -> nn.Module:
-    """Build the model that `train.model` names, for spectrograms of this shape.
+    """Build the network that `train.model` names, and check that it accepts its input.
+
+    Parameters
+    ----------
+    model : Model
+        The section ``train.model``: name and options.
+    classes : int
+        Number of logits.
+    channels, mels, frames : int
+        Shape of a spectrogram.
+
+    Returns
+    -------
+    nn.Module
+        The network, in evaluation mode.
 
     Raises
     ------
     MurmurError
-        If there is no such model, it takes no such option, or it cannot take spectrograms of this shape.
+        If there is no such model, it has no such option, or it does not accept spectrograms of this shape.
     """
     function = load_module(model.name).build
     shape = {"classes": classes, "channels": channels, "mels": mels, "frames": frames}
-    parameters = inspect.signature(function).parameters
-    taken = set(parameters) - set(shape)
-    if unknown := sorted(set(model.options) - taken):
-        raise MurmurError(
-            f"train.model.{unknown[0]}: {model.name} takes no such option; it takes {sorted(taken)}"
-        )
-    needed = {name for name in taken if parameters[name].default is inspect.Parameter.empty}
-    if missing := sorted(needed - set(model.options)):
-        raise MurmurError(
-            f"train.model.{missing[0]}: {model.name} needs this option; it takes {sorted(taken)}"
-        )
+    _check_option_names(function, model)
     network = _construct(function, model, shape)
-    _try(network, model, shape)
+    _check_input_shape(network, model, (channels, mels, frames))
     return network
 
 
+def _check_option_names(function: Callable[..., nn.Module], model: Model) -> None:
+    """Check that `build` has each option, and that each option without a default is given."""
+    parameters = inspect.signature(function).parameters
+    options = {name: parameters[name] for name in parameters if name not in SHAPE}
+    if unknown := sorted(set(model.options) - set(options)):
+        raise MurmurError(
+            f"train.model.{unknown[0]}: {model.name} has no such option; its options are {sorted(options)}"
+        )
+    required = {name for name, option in options.items() if option.default is inspect.Parameter.empty}
+    if missing := sorted(required - set(model.options)):
+        raise MurmurError(
+            f"train.model.{missing[0]}: {model.name} needs this option; its options are {sorted(options)}"
+        )
+
+
 def _construct(function: Callable[..., nn.Module], model: Model, shape: dict[str, int]) -> nn.Module:
-    """Call `build`, its options checked against its annotations."""
+    """Call `build`; the types of the options are checked against its annotations."""
     try:
         return validate_call(config=ConfigDict(strict=True))(function)(**shape, **model.options)
     except ValidationError as error:
@@ -52,16 +72,15 @@ def _construct(function: Callable[..., nn.Module], model: Model, shape: dict[str
         raise MurmurError(f"train.model {model.name} {model.options}: {first_line(error)}") from error
 
 
-def _try(network: nn.Module, model: Model, shape: dict[str, int]) -> None:
-    """Let the network see one spectrogram, of each site: some need a larger one than they are given."""
-    size = [shape[key] for key in ("channels", "mels", "frames")]
-    bag = (1, len(model.options.get("sites", [])), 1)
+def _check_input_shape(network: nn.Module, model: Model, size: tuple[int, int, int]) -> None:
+    """Pass one spectrogram of zeros through the network: some networks need a larger input."""
+    inputs: tuple[torch.Tensor, ...] = (torch.zeros(1, *size),)
+    if model.level == "patient":
+        sites = len(model.options.get("sites", []))
+        inputs = torch.zeros(1, sites, 1, *size), torch.ones(1, sites, 1, dtype=torch.bool)
     try:
         with torch.no_grad():
-            if model.level == "patient":
-                network.eval()(torch.zeros(*bag, *size), torch.ones(bag, dtype=torch.bool))
-            else:
-                network.eval()(torch.zeros(1, *size))
+            network.eval()(*inputs)
     except (RuntimeError, ValueError, AssertionError, IndexError) as error:
         if model.level == "patient":
             raise MurmurError(f"train.model {model.name} {model.options}: {first_line(error)}") from error
@@ -72,24 +91,38 @@ def _try(network: nn.Module, model: Model, shape: dict[str, int]) -> None:
 
 
 def freeze(network: nn.Module, layers: int) -> list[nn.Module]:
-    """Keep the first layers with weights (convolution, linear) as they are, and the norms among them.
+    """Freeze the first layers of a network.
 
-    Returns what must stay in evaluation mode while the rest trains.
+    Counted are convolutional and linear layers. All modules before the first layer that is trained are
+    frozen, batch normalisation too.
+
+    Parameters
+    ----------
+    network : nn.Module
+        The network, changed in place.
+    layers : int
+        Number of layers to freeze.
+
+    Returns
+    -------
+    list of nn.Module
+        The frozen modules, which must stay in evaluation mode during training.
 
     Raises
     ------
     MurmurError
-        If the network has no layer left to train.
+        If no layer would be left to train.
     """
     if not layers:
         return []
-    seen, frozen = 0, []
-    for layer in network.modules():
-        seen += isinstance(layer, WITH_WEIGHTS)
-        if seen <= layers:
-            for parameter in layer.parameters(recurse=False):
+    count = 0
+    frozen: list[nn.Module] = []
+    for module in network.modules():
+        count += isinstance(module, WITH_WEIGHTS)
+        if count <= layers:
+            for parameter in module.parameters(recurse=False):
                 parameter.requires_grad_(False)
-            frozen += [] if any(layer.children()) else [layer]
-    if seen <= layers:
-        raise MurmurError(f"train.freeze {layers}: the network has {seen} layers; leave some to train")
+            frozen += [] if any(module.children()) else [module]
+    if count <= layers:
+        raise MurmurError(f"train.freeze {layers}: the network has {count} layers; leave some to train")
     return frozen

@@ -1,14 +1,14 @@
-"""Weights of a network from a file or a library."""
+"""Pretrained weights of a network, from a file or downloaded by a library."""
 
 import socket
 import zipfile
-from collections.abc import Callable, Set
+from collections.abc import Callable, Iterator, Mapping, Set
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from safetensors.torch import load_file
-from timm.models import adapt_input_conv
 from torch import nn
 
 from murmur.errors import MurmurError, first_line
@@ -16,93 +16,229 @@ from murmur.errors import MurmurError, first_line
 T = TypeVar("T")
 
 
-def fetched(what: str, get: Callable[[], T]) -> T:
-    """What a library downloads at run time, or an error within seconds that says it could not."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(10)
+def download_weights(description: str, download: Callable[[], T]) -> T:
+    """Call a library's download function; an unreachable network is an error within seconds.
+
+    Parameters
+    ----------
+    description : str
+        What is downloaded, for the error message.
+    download : callable
+        Downloads the weights and returns them.
+
+    Returns
+    -------
+    object
+        What `download` returns.
+
+    Raises
+    ------
+    MurmurError
+        If `download` raises an exception.
+    """
     try:
-        return get()
-    except Exception as error:  # whatever a library's downloader raises
+        with _socket_timeout(10):
+            return download()
+    except Exception as error:  # each library raises other exceptions
         raise MurmurError(
-            f"train.model.weights imagenet: {what} cannot be fetched ({first_line(error)}); go online once, "
-            "name a local weights file, or set it to none"
+            f"train.model.weights imagenet: {description} cannot be fetched ({first_line(error)}); go online "
+            "once, name a local weights file, or set it to none"
         ) from error
+
+
+@contextmanager
+def _socket_timeout(seconds: float) -> Iterator[None]:
+    """Set the timeout of new sockets, and restore the former one at the end, also after an error.
+
+    torch.hub, which torchvision uses, opens a URL without a timeout: the default of the process is the only
+    way to set one.
+    """
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
     finally:
         socket.setdefaulttimeout(before)
 
 
 def load_weights(network: nn.Module, path: str, *, head: str) -> nn.Module:
-    """Fill a network with the weights in a local file, .safetensors or torch's own.
+    """Fill a network with the weights in a local file.
+
+    Parameters
+    ----------
+    network : nn.Module
+        The network, changed in place.
+    path : str
+        A state dict, saved as .safetensors or by `torch.save`.
+    head : str
+        Name of the last layer; see `fill_network`.
+
+    Returns
+    -------
+    nn.Module
+        The same network.
 
     Raises
     ------
     MurmurError
-        If the file cannot be read, or naming the first key that does not fit.
+        If the file cannot be read, or its weights do not fit the network.
     """
-    return fill(network, read_weights(path), path, head=head)
+    return fill_network(network, read_weights(path), path, head=head)
 
 
-def fill(network: nn.Module, found: dict[str, torch.Tensor], path: str, *, head: str) -> nn.Module:
+def fill_network(
+    network: nn.Module, weights: Mapping[str, torch.Tensor], source: str, *, head: str
+) -> nn.Module:
     """Fill a network with weights.
 
-    A `head` (the name of the last layer) for other classes than ours is passed over. A first convolution of
-    colours is fitted to the network's channels: for one, the mean over red, green and blue.
+    A first convolution for RGB images is adapted to the channels of the network. For one channel it is the
+    mean over red, green and blue. A last layer for another number of classes is not loaded.
+
+    Parameters
+    ----------
+    network : nn.Module
+        The network, changed in place.
+    weights : mapping of str to torch.Tensor
+        The state dict.
+    source : str
+        Origin of the weights, for the error message.
+    head : str
+        Name of the last layer.
+
+    Returns
+    -------
+    nn.Module
+        The same network.
+
+    Raises
+    ------
+    MurmurError
+        Naming the first key that does not fit.
     """
-    own = network.state_dict()
-    first = next((key for key, tensor in own.items() if tensor.dim() == 4), "")
-    if first in found and found[first].shape[1] == 3 != own[first].shape[1]:
-        n = own[first].shape[1]
-        found = found | {first: adapt_input_conv(n, found[first]) / (3 if n == 1 else 1)}
-    other = {k for k in found if k.startswith(f"{head}.") and k in own and found[k].shape != own[k].shape}
-    check_keys({k: v for k, v in found.items() if k not in other}, own, path, may_lack=other)
-    network.load_state_dict({k: v for k, v in found.items() if k not in other}, strict=False)
+    expected = network.state_dict()
+    weights = _adapt_first_convolution(weights, expected)
+    skipped = {
+        key
+        for key, tensor in expected.items()
+        if key.startswith(f"{head}.") and key in weights and weights[key].shape != tensor.shape
+    }
+    weights = {key: tensor for key, tensor in weights.items() if key not in skipped}
+    check_keys(weights, expected, source, may_lack=skipped)
+    network.load_state_dict(weights, strict=False)
     return network
 
 
+def _adapt_first_convolution(
+    weights: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]
+) -> Mapping[str, torch.Tensor]:
+    """Return the weights with a first convolution for the number of input channels of the network."""
+    first = next((key for key, tensor in expected.items() if tensor.dim() == 4), "")
+    if first not in weights or not weights[first].shape[1] == 3 != expected[first].shape[1]:
+        return weights
+    from timm.models import adapt_input_conv  # timm takes a second to import
+
+    channels = expected[first].shape[1]
+    adapted = adapt_input_conv(channels, weights[first])
+    return {**weights, first: adapted / (3 if channels == 1 else 1)}  # timm's is the sum over the colours
+
+
 def read_weights(path: str) -> dict[str, torch.Tensor]:
-    """The tensors in a weights file; no code in it is run."""
+    """Read the tensors of a weights file; code in the file is not executed.
+
+    Parameters
+    ----------
+    path : str
+        A state dict, saved as .safetensors or by `torch.save`.
+
+    Returns
+    -------
+    dict of str to torch.Tensor
+
+    Raises
+    ------
+    MurmurError
+        If the file is missing, damaged, or holds something else.
+    """
     if not Path(path).is_file():
         raise MurmurError(f"train.model.weights: no file {path}; name a weights file, imagenet or none")
     try:
         if Path(path).suffix == ".safetensors":
             return load_file(path)
         check_stored(path)
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file makes torch raise almost anything
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file makes torch raise almost any exception
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise MurmurError(f"{path}: cannot be read as weights ({reason}); fetch the file again") from error
-    if isinstance(found, dict) and all(
-        isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in found.items()
+    if isinstance(content, dict) and all(
+        isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in content.items()
     ):
-        return found
-    raise MurmurError(f"{path}: expected a state dict, tensors by name; save that part of it alone")
+        return content
+    raise MurmurError(f"{path}: expected a state dict, tensors by name; save only that part of it")
 
 
 def check_stored(path: str | Path) -> None:
-    """Refuse an archive with packed parts, which torch never writes: unpacked they may fill the memory."""
+    """Refuse a ZIP archive with compressed members: decompressed they could fill the memory.
+
+    `torch.save` writes uncompressed members only.
+
+    Parameters
+    ----------
+    path : path-like
+        The weights file.
+
+    Raises
+    ------
+    ValueError
+        If a member is compressed.
+    """
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
-                raise ValueError("its parts are packed, as of TorchScript and not of a state dict")
+                raise ValueError("its parts are compressed, which torch.save does not do")
 
 
 def check_keys(
-    found: dict[str, torch.Tensor], own: dict[str, torch.Tensor], path: Any, may_lack: Set[str] = frozenset()
+    weights: Mapping[str, torch.Tensor],
+    expected: Mapping[str, torch.Tensor],
+    path: Any,
+    may_lack: Set[str] = frozenset(),
 ) -> None:
-    """Refuse weights of another architecture, naming the first key that does not fit."""
-    for key, tensor in own.items():
-        if key not in found and key not in may_lack:
-            raise MurmurError(f"{path}: weights of another architecture: {key} is not in it")
-        if key not in found:
-            continue
-        if found[key].layout != torch.strided or found[key].is_meta or found[key].is_complex():
-            raise MurmurError(
-                f"{path}: {key} holds no plain numbers; save the state dict of a trained network"
-            )
-        if found[key].shape != tensor.shape:
-            shapes = f"{tuple(found[key].shape)}, not {tuple(tensor.shape)}"
-            raise MurmurError(f"{path}: weights of another architecture: {key} is {shapes}")
-        if not torch.isfinite(found[key]).all():
-            raise MurmurError(f"{path}: {key} holds a number that is not finite; replace the file")
-    if extra := [key for key in found if key not in own]:
-        raise MurmurError(f"{path}: weights of another architecture: {extra[0]} has no place in the network")
+    """Check that weights have the names, shapes and number types that a network expects.
+
+    Parameters
+    ----------
+    weights : mapping of str to torch.Tensor
+        The state dict that was read.
+    expected : mapping of str to torch.Tensor
+        The state dict of the network.
+    path : object
+        Origin of the weights, for the error message.
+    may_lack : set of str
+        Keys that the weights may lack.
+
+    Raises
+    ------
+    MurmurError
+        Naming the first key that does not fit.
+    """
+    for key, tensor in expected.items():
+        if key in weights:
+            _check_tensor(weights[key], tensor.shape, f"{path}: ", key)
+        elif key not in may_lack:
+            raise MurmurError(f"{path}: weights of another architecture: {key} is missing")
+    if extra := [key for key in weights if key not in expected]:
+        raise MurmurError(f"{path}: weights of another architecture: the network has no {extra[0]}")
+
+
+def _check_tensor(tensor: torch.Tensor, shape: torch.Size, where: str, key: str) -> None:
+    """Refuse a tensor of another shape, or one that is not an array of finite real numbers."""
+    if tensor.layout != torch.strided or tensor.is_meta or tensor.is_complex():
+        raise MurmurError(
+            f"{where}{key} is not a plain array of real numbers; save the state dict of a trained network"
+        )
+    if tensor.shape != shape:
+        raise MurmurError(
+            f"{where}weights of another architecture: {key} is {tuple(tensor.shape)}, not {tuple(shape)}"
+        )
+    if not torch.isfinite(tensor).all():
+        raise MurmurError(f"{where}{key} contains a number that is not finite; replace the file")

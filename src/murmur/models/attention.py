@@ -1,4 +1,4 @@
-"""A residual trunk whose picture is read as a row of tokens that look at each other."""
+"""A residual network of timm followed by self-attention over the positions of its feature map."""
 
 from typing import Any
 
@@ -17,12 +17,39 @@ def build(
     heads: int = 1,
     dropout: float = 0.3,
 ) -> nn.Module:
-    """A timm trunk, self-attention over its tokens, mean, projection, residual, dropout, linear."""
+    """Build a network of timm, self-attention over its feature map, and a linear layer.
+
+    Parameters
+    ----------
+    classes, channels, mels, frames : int
+        Number of logits, and shape of a spectrogram.
+    trunk : str
+        Name of the convolutional network in timm.
+    heads : int
+        Number of attention heads.
+    dropout : float
+        Dropout rate before the linear layer.
+
+    Returns
+    -------
+    Attention
+    """
     return Attention(timm.create_model(trunk, in_chans=channels, num_classes=0), classes, heads, dropout)
 
 
 class Attention(nn.Module):
-    """[batch, channels, mels, frames] -> logits [batch, classes]."""
+    """Self-attention over the positions of a feature map.
+
+    Maps spectrograms [batch, channels, mels, frames] to logits [batch, classes].
+
+    Attributes
+    ----------
+    trunk : nn.Module
+        The convolutional network; its feature map is a sequence of tokens.
+    attention : nn.MultiheadAttention
+    head : nn.Sequential
+        Dropout and linear layer.
+    """
 
     def __init__(self, trunk: Any, classes: int, heads: int, dropout: float):
         super().__init__()
@@ -32,6 +59,7 @@ class Attention(nn.Module):
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(width, classes))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map spectrograms [batch, channels, mels, frames] to logits [batch, classes]."""
         tokens = self.trunk.forward_features(x).flatten(2).transpose(1, 2)
-        seen, _ = self.attention(tokens, tokens, tokens, need_weights=False)
-        return self.head(seen.mean(dim=1) + tokens.mean(dim=1))
+        attended, _ = self.attention(tokens, tokens, tokens, need_weights=False)
+        return self.head(attended.mean(dim=1) + tokens.mean(dim=1))

@@ -1,6 +1,13 @@
-"""Any network of timm (Wightman, PyTorch Image Models) by its name there, from nothing or with weights."""
+"""Any network of timm by its name.
+
+References
+----------
+Wightman (2019), PyTorch Image Models, https://github.com/huggingface/pytorch-image-models
+"""
 
 import difflib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import requests
@@ -10,7 +17,7 @@ from huggingface_hub import constants
 from torch import nn
 
 from murmur.errors import MurmurError
-from murmur.models._weights import fetched, fill, load_weights
+from murmur.models._weights import download_weights, fill_network, load_weights
 
 
 def build(
@@ -23,33 +30,62 @@ def build(
     weights: str = "none",
     dropout: float = 0.0,
 ) -> nn.Module:
-    """The network `arch`, its last layer new.
+    """Build a network of timm with a new last layer.
 
-    weights: none; imagenet, which timm fetches when it is first needed; or a local file. For one channel
-    their first convolution is the mean over red, green and blue.
+    Parameters
+    ----------
+    classes, channels, mels, frames : int
+        Number of logits, and shape of a spectrogram.
+    arch : str
+        Name of the network in timm.
+    weights : str
+        ``none`` for random weights, ``imagenet`` for those that timm downloads when they are first needed, or
+        the path of a local file. For one channel the first convolution is the mean over red, green and blue.
+    dropout : float
+        Dropout rate, as timm applies it in this network.
+
+    Returns
+    -------
+    nn.Module
+        [batch, channels, mels, frames] -> logits [batch, classes].
 
     Raises
     ------
     MurmurError
-        If timm has no such network, or its weights cannot be had.
+        If timm has no such network, or its weights are not available.
     """
     if not timm.is_model(arch):
         close = ", ".join(difflib.get_close_matches(arch, timm.list_models(), 3)) or "see timm.list_models()"
-        raise MurmurError(f"train.model.arch: timm has no network {arch!r}; near it: {close}")
+        raise MurmurError(f"train.model.arch: timm has no network {arch!r}; similar names: {close}")
     fixed = timm.get_pretrained_cfg_value(arch, "fixed_input_size")
     size: dict[str, Any] = {"img_size": (mels, frames)} if fixed else {}
     network: Any = timm.create_model(arch, in_chans=channels, num_classes=classes, drop_rate=dropout, **size)
     head = str(network.default_cfg["classifier"])
     if weights == "imagenet":
-        what = f"{arch}'s ImageNet weights"
-        return fill(network, fetched(what, lambda: _pretrained(arch, size)), what, head=head)
+        source = f"{arch}'s ImageNet weights"
+        state = download_weights(source, lambda: _pretrained_state(arch, size))
+        return fill_network(network, state, source, head=head)
     return network if weights == "none" else load_weights(network, weights, head=head)
 
 
-def _pretrained(arch: str, size: dict[str, Any]) -> dict[str, torch.Tensor]:
-    """From the hub, or, where it cannot be reached, from its cache: else it would try for a minute."""
+def _pretrained_state(arch: str, size: dict[str, Any]) -> dict[str, torch.Tensor]:
+    with _offline_if_unreachable():
+        return timm.create_model(arch, pretrained=True, **size).state_dict()
+
+
+@contextmanager
+def _offline_if_unreachable() -> Iterator[None]:
+    """Let huggingface_hub read only its cache if its server cannot be reached: else it retries for a minute.
+
+    timm does not pass on `local_files_only`, and huggingface_hub reads the environment variable only when it
+    is imported. The setting is restored at the end, also after an error.
+    """
+    before = constants.HF_HUB_OFFLINE
     try:
         requests.head(constants.ENDPOINT, timeout=5)
     except requests.RequestException:
         constants.HF_HUB_OFFLINE = True
-    return timm.create_model(arch, pretrained=True, **size).state_dict()
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before

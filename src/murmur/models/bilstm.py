@@ -1,4 +1,4 @@
-"""A recurrent network that reads a spectrogram frame by frame, forwards and backwards."""
+"""A bidirectional LSTM over the frames of a spectrogram."""
 
 import torch
 from torch import nn
@@ -14,12 +14,35 @@ def build(
     layers: int = 2,
     dropout: float = 0.5,
 ) -> nn.Module:
-    """Two-way LSTM over the frames, its last step, LayerNorm, dropout, linear."""
+    """Build a bidirectional LSTM, layer normalisation of its output at the last frame, dropout, linear layer.
+
+    Parameters
+    ----------
+    classes, channels, mels, frames : int
+        Number of logits, and shape of a spectrogram.
+    width : int
+        Hidden units of each direction.
+    layers : int
+        Number of LSTM layers.
+    dropout : float
+        Dropout rate between LSTM layers and before the linear layer.
+
+    Returns
+    -------
+    BiLSTM
+    """
     return BiLSTM(classes, channels * mels, width, layers, dropout)
 
 
 class BiLSTM(nn.Module):
-    """[batch, channels, mels, frames] -> logits [batch, classes]."""
+    """Bidirectional LSTM that maps spectrograms [batch, channels, mels, frames] to logits [batch, classes].
+
+    Attributes
+    ----------
+    lstm : nn.LSTM
+    head : nn.Sequential
+        Layer normalisation, dropout and linear layer.
+    """
 
     def __init__(self, classes: int, inputs: int, width: int, layers: int, dropout: float):
         super().__init__()
@@ -28,5 +51,6 @@ class BiLSTM(nn.Module):
         self.head = nn.Sequential(nn.LayerNorm(2 * width), nn.Dropout(dropout), nn.Linear(2 * width, classes))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        steps, _ = self.lstm(x.flatten(1, 2).transpose(1, 2))
-        return self.head(steps[:, -1])
+        """Map spectrograms [batch, channels, mels, frames] to logits [batch, classes]."""
+        outputs, _ = self.lstm(x.flatten(1, 2).transpose(1, 2))
+        return self.head(outputs[:, -1])

@@ -1,4 +1,4 @@
-"""Plain convolutional networks, as published: blocks that halve the picture, its mean, linear layers."""
+"""Convolutional networks without shortcuts: blocks with pooling, mean over the feature map, linear layers."""
 
 from collections.abc import Sequence
 from itertools import pairwise, zip_longest
@@ -6,7 +6,7 @@ from itertools import pairwise, zip_longest
 import torch
 from torch import nn
 
-SQUEEZE = 4  # the gate's middle layer has so many times fewer channels
+SQUEEZE = 4  # channels of a gate divided by the width of its hidden layer
 
 
 def build(
@@ -22,11 +22,36 @@ def build(
     hidden: Sequence[int] = (),
     dropout: Sequence[float] = (0.5,),
 ) -> nn.Module:
-    """A block a width: `convolutions` of 3x3 with batch norm and ReLU, maximum of 2x2, dropout of channels.
+    """Build blocks of 3x3 convolutions, the mean over the feature map, and linear layers.
 
-    gate_after: the block, from 1, whose channels are then weighed by a gate.
-    hidden: sizes of the linear layers between the mean over the picture and the classes.
-    dropout: before each linear layer.
+    A block is `convolutions` times a convolution, batch normalisation and ReLU, then 2x2 maximum pooling.
+
+    Parameters
+    ----------
+    classes, channels, mels, frames : int
+        Number of logits, and shape of a spectrogram.
+    widths : sequence of int
+        Channels of each block.
+    convolutions : int
+        Convolutions of each block.
+    block_dropout : sequence of float
+        Rate of the dropout of channels (`Dropout2d`) after each block, from the first.
+    gate_after : int or None
+        Number of the block, from 1, after which a `Gate` weights the channels.
+    hidden : sequence of int
+        Sizes of the hidden linear layers.
+    dropout : sequence of float
+        Dropout rate before each linear layer, from the first.
+
+    Returns
+    -------
+    nn.Sequential
+        [batch, channels, mels, frames] -> logits [batch, classes].
+
+    Raises
+    ------
+    ValueError
+        If the options do not fit together.
     """
     if not widths or len(block_dropout) > len(widths) or len(dropout) > len(hidden) + 1:
         raise ValueError("widths, block_dropout and dropout: more dropouts than layers, or no block")
@@ -35,29 +60,40 @@ def build(
             f"gate_after {gate_after}: there is no such block, or it has fewer than {SQUEEZE} channels"
         )
     layers: list[nn.Module] = []
-    ins = (channels, *widths)
-    for k, (i, o, drop) in enumerate(zip_longest(ins[:-1], widths, block_dropout, fillvalue=0.0), 1):
-        layers += _block(int(i), int(o), convolutions, drop)
-        layers += [Gate(int(o))] if k == gate_after else []
+    sizes = zip_longest((channels, *widths[:-1]), widths, block_dropout, fillvalue=0.0)
+    for k, (size_in, size_out, rate) in enumerate(sizes, 1):
+        layers += _block(int(size_in), int(size_out), convolutions, rate)
+        layers += [Gate(int(size_out))] if k == gate_after else []
     layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
-    sizes = (widths[-1], *hidden, classes)
-    for k, (i, o) in enumerate(pairwise(sizes)):
-        layers += [nn.ReLU(inplace=True)] if k else []
-        layers += [nn.Dropout(dropout[k])] if k < len(dropout) and dropout[k] else []
-        layers.append(nn.Linear(i, o))
-    return nn.Sequential(*layers)
+    return nn.Sequential(*layers, *_linear_layers((widths[-1], *hidden, classes), dropout))
 
 
-def _block(inside: int, outside: int, convolutions: int, dropout: float) -> list[nn.Module]:
+def _block(channels_in: int, channels_out: int, convolutions: int, dropout: float) -> list[nn.Module]:
     layers: list[nn.Module] = []
     for k in range(convolutions):
-        layers += [nn.Conv2d(outside if k else inside, outside, 3, padding=1), nn.BatchNorm2d(outside)]
-        layers.append(nn.ReLU(inplace=True))
-    return [*layers, nn.MaxPool2d(2), *([nn.Dropout2d(dropout)] if dropout else [])]
+        layers.append(nn.Conv2d(channels_out if k else channels_in, channels_out, 3, padding=1))
+        layers += [nn.BatchNorm2d(channels_out), nn.ReLU(inplace=True)]
+    layers.append(nn.MaxPool2d(2))
+    return [*layers, nn.Dropout2d(dropout)] if dropout else layers
+
+
+def _linear_layers(sizes: Sequence[int], dropout: Sequence[float]) -> list[nn.Module]:
+    """Linear layers with ReLU between them, and dropout before each that has a rate above 0."""
+    layers: list[nn.Module] = []
+    for k, (size_in, size_out) in enumerate(pairwise(sizes)):
+        layers += [nn.ReLU(inplace=True)] if k else []
+        layers += [nn.Dropout(dropout[k])] if k < len(dropout) and dropout[k] else []
+        layers.append(nn.Linear(size_in, size_out))
+    return layers
 
 
 class Gate(nn.Module):
-    """Channels weighed by what their means say together (squeeze and excitation, Hu et al. 2018)."""
+    """Squeeze and excitation: a weight of 0 to 1 for each channel, computed from the means of all channels.
+
+    References
+    ----------
+    Hu et al. (2018), Squeeze-and-Excitation Networks, CVPR
+    """
 
     def __init__(self, width: int):
         super().__init__()
@@ -65,5 +101,6 @@ class Gate(nn.Module):
         self.excite = nn.Linear(width // SQUEEZE, width)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        middle = self.squeeze(x.mean((2, 3))).relu()
-        return x * self.excite(middle).sigmoid()[:, :, None, None]
+        """Map [batch, channels, mels, frames] to the same shape."""
+        hidden = self.squeeze(x.mean((2, 3))).relu()
+        return x * self.excite(hidden).sigmoid()[:, :, None, None]

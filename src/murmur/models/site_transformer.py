@@ -1,4 +1,4 @@
-"""One decision a patient: the auscultation sites as tokens of a small transformer."""
+"""One prediction for each patient: a transformer whose tokens are the auscultation sites."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-TRUNK = (32, 64, 128)  # channels of our own convolutions
+TRUNK = (32, 64, 128)  # channels of `Convolutions`
 
 
 def build(
@@ -27,14 +27,32 @@ def build(
     drop_sites: float = 0.0,
     late_fusion: bool = False,
 ) -> nn.Module:
-    """A transformer over the sites, attention pooling, the mean of several heads.
+    """Build a transformer over the sites of a patient, attention pooling, and several output heads.
 
-    sites: in their order; segments heard elsewhere take no part.
-    trunk: what turns a segment into a vector: its embedding as it is (none: the mean over frames), or our own
-        convolutions, trained with the rest.
-    missing: a site that was not heard is hidden from the others, or, as once published, only zero.
-    drop_sites: chance that a site is hidden in training; never a patient's last.
-    late_fusion: the mean of this and a plain network over the mean of the sites.
+    Parameters
+    ----------
+    classes, channels, mels, frames : int
+        Number of logits, and shape of a segment's spectrogram or embedding.
+    sites : sequence of str
+        The sites in their order. Segments of other sites are not used.
+    trunk : {"none", "cnn"}
+        How a segment becomes a vector: ``none`` takes the mean over frames, for embeddings; ``cnn`` trains
+        `Convolutions`.
+    width, layers, attention_heads, feedforward, dropout
+        Size of the transformer.
+    heads : int
+        Number of linear layers whose mean logits are the prediction.
+    missing : {"masked", "zero"}
+        ``masked`` excludes a site without a recording from the attention; ``zero`` includes it as a zero
+        vector, as one published system does.
+    drop_sites : float
+        Probability that a site is dropped in training; at least one site of a patient remains.
+    late_fusion : bool
+        Average the prediction with that of a two-layer perceptron on the mean over the sites.
+
+    Returns
+    -------
+    SiteTransformer
     """
     features = nn.Flatten() if trunk == "none" else Convolutions(channels)
     inputs = channels * mels if trunk == "none" else TRUNK[-1]
@@ -54,7 +72,26 @@ def build(
 
 
 class SiteTransformer(nn.Module):
-    """x [batch, sites, n, channels, mels, frames], there [batch, sites, n] -> [batch, heads, classes]."""
+    """Transformer over the auscultation sites of a patient.
+
+    Attributes
+    ----------
+    features : nn.Module
+        Maps a segment to a vector.
+    project : nn.Linear
+        Maps the mean vector of a site to a token.
+    encoder : nn.TransformerEncoder
+    pool : nn.Linear
+        Score of each token; their softmax are the weights of the pooling.
+    heads : nn.ModuleList
+        The output layers.
+    plain : nn.Module or None
+        The perceptron of the late fusion.
+    masked : bool
+        Whether missing sites are excluded from the attention.
+    drop_sites : float
+        Probability that a site is dropped in training.
+    """
 
     def __init__(
         self,
@@ -71,42 +108,63 @@ class SiteTransformer(nn.Module):
         self.pool = nn.Linear(project.out_features, 1)
         self.plain, self.masked, self.drop_sites = plain, missing == "masked", drop_sites
 
-    def forward(self, x: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
-        tokens, heard = self._tokens(x, there)
-        hidden = ~heard & heard.any(dim=1, keepdim=True)  # of a patient heard nowhere, nothing is hidden
+    def forward(self, x: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+        """Predict patients from all their segments.
+
+        Parameters
+        ----------
+        x : torch.Tensor, shape [batch, sites, n, channels, mels, frames]
+            The segments of each site.
+        present : torch.Tensor of bool, shape [batch, sites, n]
+            False for padding, whose values have no effect.
+
+        Returns
+        -------
+        torch.Tensor, shape [batch, heads, classes]
+            The logits; with late fusion, those of the transformer and those of the perceptron.
+        """
+        vectors, recorded = self._average_sites(x, present)
+        excluded = ~recorded & recorded.any(dim=1, keepdim=True)  # of no site at all, attention is undefined
         if not self.masked:
-            hidden = torch.zeros_like(hidden)
-        z = self.encoder(self.project(tokens), src_key_padding_mask=hidden)
-        share = self.pool(z).masked_fill(hidden[..., None], -torch.inf).softmax(dim=1)
-        pooled = (share * z).sum(dim=1)
+            excluded = torch.zeros_like(excluded)
+        tokens = self.encoder(self.project(vectors), src_key_padding_mask=excluded)
+        weights = self.pool(tokens).masked_fill(excluded[..., None], -torch.inf).softmax(dim=1)
+        pooled = (weights * tokens).sum(dim=1)
         logits = torch.stack([head(pooled) for head in self.heads], dim=1)
         if self.plain is None:
             return logits
-        mean = (tokens * heard[..., None]).sum(dim=1) / heard.sum(dim=1, keepdim=True).clamp(min=1)
+        n_sites = recorded.sum(dim=1, keepdim=True).clamp(min=1)
+        mean = (vectors * recorded[..., None]).sum(dim=1) / n_sites
         return torch.stack([logits.mean(dim=1), self.plain(mean)], dim=1)
 
-    def _tokens(self, x: torch.Tensor, there: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The mean vector of each site [batch, sites, inputs], zero if it was not heard; what was heard."""
-        vectors = self.features(x[there].mean(dim=-1) if isinstance(self.features, nn.Flatten) else x[there])
-        every = vectors.new_zeros(*there.shape, vectors.shape[1])
-        every[there] = vectors
-        n = there.sum(dim=2)
-        heard = self._dropped(n > 0)
-        tokens = every.sum(dim=2) / n.clamp(min=1)[..., None]
-        return tokens * heard[..., None], heard
+    def _average_sites(self, x: torch.Tensor, present: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the mean vector of each site [batch, sites, inputs], and which sites have one.
 
-    def _dropped(self, heard: torch.Tensor) -> torch.Tensor:
+        The vector of a site without segments is zero, and that of a dropped site too.
+        """
+        segments = x[present].mean(dim=-1) if isinstance(self.features, nn.Flatten) else x[present]
+        vectors = self.features(segments)
+        padded = vectors.new_zeros(*present.shape, vectors.shape[1])
+        padded[present] = vectors
+        n_segments = present.sum(dim=2)
+        recorded = self._drop_sites(n_segments > 0)
+        mean = padded.sum(dim=2) / n_segments.clamp(min=1)[..., None]
+        return mean * recorded[..., None], recorded
+
+    def _drop_sites(self, recorded: torch.Tensor) -> torch.Tensor:
+        """Drop sites at random in training; a patient who would lose all sites keeps all."""
         if not (self.training and self.drop_sites):
-            return heard
-        kept = heard & (torch.rand(heard.shape) >= self.drop_sites).to(heard.device)
-        return torch.where(kept.any(dim=1, keepdim=True), kept, heard)
+            return recorded
+        remaining = recorded & (torch.rand(recorded.shape) >= self.drop_sites).to(recorded.device)
+        return torch.where(remaining.any(dim=1, keepdim=True), remaining, recorded)
 
 
 class Convolutions(nn.Sequential):
-    """[batch, channels, mels, frames] -> [batch, TRUNK[-1]]."""
+    """Strided convolutions and mean pooling: [batch, channels, mels, frames] -> [batch, TRUNK[-1]]."""
 
     def __init__(self, channels: int):
         layers: list[nn.Module] = []
-        for inside, outside in zip((channels, *TRUNK), TRUNK, strict=False):
-            layers += [nn.Conv2d(inside, outside, 3, 2, 1), nn.BatchNorm2d(outside), nn.ReLU(inplace=True)]
+        for channels_in, channels_out in zip((channels, *TRUNK), TRUNK, strict=False):
+            layers.append(nn.Conv2d(channels_in, channels_out, 3, stride=2, padding=1))
+            layers += [nn.BatchNorm2d(channels_out), nn.ReLU(inplace=True)]
         super().__init__(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())

@@ -1,24 +1,43 @@
-"""VGG16 (Simonyan & Zisserman 2015), torchvision's, for pictures of at least 32 x 32."""
+"""VGG16 of torchvision, for images of at least 32 x 32 pixels.
+
+References
+----------
+Simonyan & Zisserman (2015), Very Deep Convolutional Networks for Large-Scale Image Recognition, ICLR
+"""
 
 from typing import Any
 
 from torch import nn
 from torchvision.models import VGG16_Weights, vgg16
 
-from murmur.models._weights import fetched, fill, load_weights
+from murmur.models._weights import download_weights, fill_network, load_weights
 
-HEAD = "classifier.6"
+HEAD = "classifier.6"  # name of the last layer
 
 
 def build(
     *, classes: int, channels: int, mels: int, frames: int, weights: str = "none", dropout: float = 0.5
 ) -> nn.Module:
-    """The network with its last layer new.
+    """Build VGG16 with a new last layer.
 
-    weights: none; imagenet, which torchvision fetches when it is first needed; or a local file of
-    torchvision's. For one channel their first convolution is the mean over red, green and blue.
-    Pictures of other sizes than 224 are averaged to 7 x 7 at the end, which CUDA cannot do in training and
-    give the same bytes: there torch refuses.
+    Parameters
+    ----------
+    classes, channels, mels, frames : int
+        Number of logits, and shape of an image.
+    weights : str
+        ``none`` for random weights, ``imagenet`` for those that torchvision downloads when they are first
+        needed, or the path of a local file of torchvision. For one channel the first convolution is the mean
+        over red, green and blue.
+    dropout : float
+        Dropout rate after each hidden linear layer.
+
+    Returns
+    -------
+    nn.Module
+        [batch, channels, mels, frames] -> logits [batch, classes].
+
+    Notes ----- The feature maps of images of another size than 224 x 224 are averaged to 7 x 7. On CUDA the
+    gradient of this operation is not deterministic: PyTorch raises an error in training.
     """
     network: Any = vgg16(num_classes=classes, dropout=dropout, init_weights=weights == "none")
     if channels != 3:
@@ -26,9 +45,9 @@ def build(
     if mels // 32 == frames // 32 == 7:
         network.avgpool = nn.Identity()
     if weights == "imagenet":
-        what = "VGG16's ImageNet weights"
-        state = fetched(what, lambda: VGG16_Weights.IMAGENET1K_V1.get_state_dict(progress=False))
-        fill(network, dict(state), what, head=HEAD)
+        source = "VGG16's ImageNet weights"
+        state = download_weights(source, lambda: VGG16_Weights.IMAGENET1K_V1.get_state_dict(progress=False))
+        fill_network(network, dict(state), source, head=HEAD)
     elif weights != "none":
         load_weights(network, weights, head=HEAD)
     return network

@@ -1,10 +1,12 @@
 """The complete params.yaml, and the rules between its sections."""
 
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 from pydantic import model_validator
 
+from murmur.models._requirements import REQUIREMENTS
 from murmur.params.types import Section
 from murmur.params.validation import check
 from murmur.params.yaml_files import read_yaml
@@ -63,14 +65,7 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _check_models(self) -> "Params":
-        own = self.mel.scale == "ln_plus" and self.mel.edges == "reflect" and not self.mel.image
-        if (self.embed.models or self.train.model.name == "m2d") and not own:
-            raise ValueError(
-                "M2D hears its own log-mel only: mel.scale ln_plus, mel.edges reflect, mel.image null; "
-                "see recipes/circor_m2d_transformer.yaml"
-            )
-        if self.train.model.name == "m2d" and self.train.standardise != "none":
-            raise ValueError("train.standardise: M2D standardises what it hears itself; set it to none")
+        self._check_model_requirements()
         if self.train.features == "embedding" and not self.embed.models:
             raise ValueError("train.features embedding: embed.models names none to make it; set it to [m2d]")
         return self
@@ -90,6 +85,19 @@ class Params(Section):
                 f"{nyquist:g} Hz; lower it"
             )
         return self
+
+    def _check_model_requirements(self) -> None:
+        """Check the values that pretrained networks require, for training and for embeddings."""
+        trained = self.train.model.name
+        for name in dict.fromkeys([*self.embed.models, trained]):
+            if name not in REQUIREMENTS:
+                continue
+            requirements = REQUIREMENTS[name]
+            required = requirements.features | (requirements.training if name == trained else {})
+            wrong = {key: value for key, value in required.items() if attrgetter(key)(self) != value}
+            if wrong:
+                values = ", ".join(f"{key} {'null' if v is None else v}" for key, v in wrong.items())
+                raise ValueError(f"model {name} needs {values}; {requirements.reason}")
 
     def _check_sizes(self) -> None:
         """Refuse segments and spectrograms that are too large for the memory, before any is computed."""

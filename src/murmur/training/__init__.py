@@ -1,1 +1,1 @@
-"""Training of the networks of one cross-validation run."""
+"""Training of the networks of a cross-validation run."""

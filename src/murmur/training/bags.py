@@ -1,4 +1,4 @@
-"""Patients as bags of segments, for models that decide once a patient."""
+"""Bags of segments: the input of models that make one prediction for each patient."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -12,53 +12,76 @@ logger = logging.getLogger(__name__)
 
 
 def make_bags(facts: pd.DataFrame, sites: Sequence[str]) -> tuple[pd.DataFrame, np.ndarray]:
-    """A row a patient, and the rows of its segments at each site: [patients, sites, n], -1 for none.
+    """Collect the segments of each patient by auscultation site.
 
-    A patient heard at none of the sites stays, with an empty bag, and is told. Mirrored segments take no
-    part.
+    Reversed segments are not used. A patient without a segment at these sites has an empty bag; the number of
+    such patients is logged.
 
     Parameters
     ----------
-    facts: a row a segment, of segments and recordings together.
+    facts : pd.DataFrame
+        One row for each segment: the table of segments with the columns of its recording.
+    sites : sequence of str
+        The sites, in the order of the bags.
+
+    Returns
+    -------
+    patients : pd.DataFrame
+        The first row of each patient.
+    bags : np.ndarray of int, shape [patients, sites, n]
+        Rows of `facts`, -1 for padding.
 
     Raises
     ------
     MurmurError
-        If no segment was heard at one of the sites.
+        If a site is missing in the data set, named twice, or no site is named.
     """
-    missing = [site for site in sites if site not in set(facts["site"])]
-    if missing or not sites:
-        there = ", ".join(sorted(set(facts["site"])))
-        raise MurmurError(
-            f"train.model.sites: no recording was made at {', '.join(missing) or 'any, for none is named'}; "
-            f"this data set has the sites {there}"
-        )
-    if len(set(sites)) < len(sites):
-        raise MurmurError(f"train.model.sites: names a site twice: {', '.join(sites)}")
+    _check_sites(facts, sites)
     patients = facts.drop_duplicates("patient_id")
     used = facts[facts["site"].isin(sites) & ~facts["reversed"]]
     patient = pd.Index(patients["patient_id"]).get_indexer(pd.Index(used["patient_id"]))
     site = pd.Index(sites).get_indexer(pd.Index(used["site"]))
-    place = used.groupby(["patient_id", "site"]).cumcount().to_numpy()
-    bags = np.full((len(patients), len(sites), place.max() + 1), -1)
-    bags[patient, site, place] = used.index
+    number = used.groupby(["patient_id", "site"]).cumcount().to_numpy()
+    bags = np.full((len(patients), len(sites), number.max() + 1), -1)
+    bags[patient, site, number] = used.index
     if empty := (bags < 0).all(axis=(1, 2)).sum():
-        logger.info(f"{empty} patients were heard at none of {', '.join(sites)}; their answer is a guess")
+        logger.info(
+            f"{empty} patients have no recording at any of {', '.join(sites)}; their prediction is arbitrary"
+        )
     return patients, bags
 
 
+def _check_sites(facts: pd.DataFrame, sites: Sequence[str]) -> None:
+    missing = [site for site in sites if site not in set(facts["site"])]
+    if missing or not sites:
+        available = ", ".join(sorted(set(facts["site"])))
+        raise MurmurError(
+            f"train.model.sites: no recording was made at {', '.join(missing) or 'any, for none is named'}; "
+            f"this data set has the sites {available}"
+        )
+    if len(set(sites)) < len(sites):
+        raise MurmurError(f"train.model.sites: names a site twice: {', '.join(sites)}")
+
+
 def check_patients_undivided(facts: pd.DataFrame, roles: Mapping[int, np.ndarray]) -> None:
-    """Refuse folds in which a patient stands in two parts.
+    """Check that all segments of a patient are in the same part of each fold.
+
+    Parameters
+    ----------
+    facts : pd.DataFrame
+        One row for each segment, with a column `patient_id`.
+    roles : mapping of int to np.ndarray of str
+        For each fold the part of each segment; "" if it is not used.
 
     Raises
     ------
     MurmurError
-        Naming the fold and a patient.
+        Naming the fold and a patient in two parts.
     """
     for fold, role in roles.items():
         parts = facts.assign(role=role)[role != ""].groupby("patient_id")["role"].nunique()
         if (parts > 1).any():
             raise MurmurError(
-                f"fold {fold}: patient {parts.index[parts > 1][0]} stands in two parts, but this model "
-                "decides once a patient; set split.group_by to person or patient"
+                f"fold {fold}: patient {parts.index[parts > 1][0]} is in two parts, but this model makes one "
+                "prediction for each patient; set split.group_by to person or patient"
             )

@@ -1,4 +1,4 @@
-"""What is classified, and the network behind the standardisation of its input."""
+"""The input of a network, its standardisation, and predictions in batches."""
 
 from typing import NamedTuple
 
@@ -11,68 +11,121 @@ from murmur.models._construction import freeze
 from murmur.sections.train import Train
 from murmur.training.losses import average_heads
 
-AT_ONCE, VALUES = 512, 2**22  # units, and values of input, predicted at a time: large images take much memory
-IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and spread of red, green and blue
+MAX_UNITS, MAX_VALUES = 512, 2**22  # units and numbers of a batch without gradients; more need much memory
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and standard deviation of red, green and blue
 
 
 class Inputs(NamedTuple):
-    """What a network may see. Unit k is row k of `x`, or, with `bags` [units, sites, n], the rows of its
-    bag: those of a patient's n segments at each site, -1 for none."""
+    """The features of all units. A unit is a segment or a patient.
+
+    Attributes
+    ----------
+    x : torch.Tensor, shape [segments, channels, mels, frames]
+        The features of all segments.
+    bags : torch.Tensor of int, shape [patients, sites, n], or None
+        Rows of `x` of each patient, -1 for padding. If None, a unit is a row of `x`.
+    """
 
     x: torch.Tensor
     bags: torch.Tensor | None
 
     def take(self, units: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """[batch, channels, mels, frames] and None, or [batch, sites, n, …] and which rows are there."""
+        """Select the features of units.
+
+        Parameters
+        ----------
+        units : torch.Tensor of int, shape [batch]
+            Indices of the units.
+
+        Returns
+        -------
+        x : torch.Tensor
+            Shape [batch, channels, mels, frames] or, of patients, [batch, sites, n, channels, mels, frames].
+        present : torch.Tensor of bool, shape [batch, sites, n], or None
+            False for padding; None for segments.
+        """
         if self.bags is None:
             return self.x[units], None
         bags = self.bags[units]
         return self.x[bags.clamp(min=0)], bags >= 0
 
     def rows(self, units: np.ndarray) -> torch.Tensor:
-        """The rows of `x` that these units are made of."""
-        chosen = torch.from_numpy(units)
+        """Return the rows of `x` that belong to units, each once.
+
+        Parameters
+        ----------
+        units : np.ndarray of int
+            Indices of the units.
+        """
+        indices = torch.from_numpy(units)
         if self.bags is None:
-            return chosen
-        bags = self.bags[chosen]
+            return indices
+        bags = self.bags[indices]
         return bags[bags >= 0].unique().cpu()
 
 
 class Classifier(nn.Module):
-    """A network behind the standardisation of its input; its first layers may be frozen."""
+    """A network and the standardisation of its input.
+
+    Parameters
+    ----------
+    network : nn.Module
+        The network.
+    inputs : Inputs
+        The features of all units.
+    train : np.ndarray of int
+        The units whose features are standardised to mean 0 and standard deviation 1.
+    options : Train
+        The section ``train`` of params.yaml.
+
+    Attributes
+    ----------
+    mean, spread : torch.Tensor, shape [channels, mels or 1, 1]
+        What is subtracted from the input, and by what the result is divided. The names are part of saved
+        weights.
+    network : nn.Module
+    frozen : list of nn.Module
+        Modules that are not trained.
+    """
 
     mean: torch.Tensor
     spread: torch.Tensor
 
     def __init__(self, network: nn.Module, inputs: Inputs, train: np.ndarray, options: Train):
         super().__init__()
-        mean, spread = _standard(inputs, train, options)
+        mean, spread = _input_statistics(inputs, train, options)
         self.register_buffer("mean", mean)
         self.register_buffer("spread", spread)
         self.network = network
         if not any(map(_breaks_channels_last, network.modules())):
-            self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # a quarter faster
+            self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # 25 % faster
         self.frozen = freeze(network, options.freeze)
 
     def train(self, mode: bool = True) -> "Classifier":
+        """Set the training mode; frozen modules stay in evaluation mode."""
         super().train(mode)
         for layer in self.frozen:
             layer.eval()
         return self
 
     def standardise(self, x: torch.Tensor) -> torch.Tensor:
+        """Standardise features of any number of leading dimensions, as float32."""
         return (x.float() - self.mean) / self.spread
 
-    def logits(self, x: torch.Tensor, there: torch.Tensor | None) -> torch.Tensor:
-        """Of a standardised input: [batch, classes], or [batch, heads, classes]."""
-        return self.network(x) if there is None else self.network(x, there)
+    def logits(self, x: torch.Tensor, present: torch.Tensor | None) -> torch.Tensor:
+        """Return the logits [batch, classes] or [batch, heads, classes] of standardised features."""
+        return self.network(x) if present is None else self.network(x, present)
 
-    def forward(self, x: torch.Tensor, there: torch.Tensor | None = None) -> torch.Tensor:
-        return average_heads(self.logits(self.standardise(x), there))
+    def forward(self, x: torch.Tensor, present: torch.Tensor | None = None) -> torch.Tensor:
+        """Return the logits [batch, classes], averaged over heads, of features from `Inputs.take`."""
+        return average_heads(self.logits(self.standardise(x), present))
 
 
 def _breaks_channels_last(layer: nn.Module) -> bool:
-    """Whether its training would write past its memory (github.com/uxlfoundation/oneDNN/issues/6035)."""
+    """Return whether the gradient of a layer in channels-last format writes outside its memory.
+
+    See github.com/uxlfoundation/oneDNN/issues/6035.
+    """
     return (
         isinstance(layer, nn.Conv2d)
         and layer.kernel_size == (1, 1)
@@ -81,41 +134,60 @@ def _breaks_channels_last(layer: nn.Module) -> bool:
     )
 
 
-def _standard(inputs: Inputs, train: np.ndarray, options: Train) -> tuple[torch.Tensor, torch.Tensor]:
-    """What is subtracted from the input, and what it is then divided by: [channels, mels or 1, 1]."""
-    x = inputs.x
+def _input_statistics(inputs: Inputs, train: np.ndarray, options: Train) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return what is subtracted from the input, and the divisor: [channels, mels or 1, 1]."""
+    channels, integers = inputs.x.shape[1], not inputs.x.is_floating_point()
     if options.standardise == "band":
         return _band_statistics(inputs, train)
-    whole = 1.0 if x.is_floating_point() else 255.0  # images are 0..255
+    maximum = 255.0 if integers else 1.0  # pixels of images are integers from 0 to 255
     if options.standardise == "none":
-        return torch.zeros(x.shape[1], 1, 1), torch.full((x.shape[1], 1, 1), whole)
-    if x.shape[1] != 3:
-        raise MurmurError(f"train.standardise imagenet: needs mel.image, there are {x.shape[1]} channels")
-    mean, spread = whole * torch.tensor(IMAGENET)[..., None, None]
+        return torch.zeros(channels, 1, 1), torch.full((channels, 1, 1), maximum)
+    if channels != 3:
+        raise MurmurError(f"train.standardise imagenet: needs mel.image, there are {channels} channels")
+    mean, spread = maximum * torch.tensor(IMAGENET)[..., None, None]
     return mean, spread
 
 
 def _band_statistics(inputs: Inputs, train: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and standard deviation [channels, mels, 1] over the train part, batch by batch in float64."""
+    """Return mean and standard deviation [channels, mels, 1] over the training part.
+
+    Computed in batches in float64. The standard deviation is at least 0.001.
+    """
     x, rows = inputs.x, inputs.rows(train)
     total = squares = torch.zeros(x.shape[1:3], dtype=torch.float64, device=x.device)
-    for batch in rows.split(_at_once(x[:1])):
-        part = x[batch].double()
-        total, squares = total + part.sum((0, 3)), squares + part.square().sum((0, 3))
+    for batch in rows.split(_batch_size(x[:1])):
+        values = x[batch].double()
+        total, squares = total + values.sum((0, 3)), squares + values.square().sum((0, 3))
     n = len(rows) * x.shape[3]
     mean = total / n
-    spread = (squares / n - mean.square()).clamp(min=1e-6).sqrt()
-    return mean.float()[..., None], spread.float()[..., None]
+    deviation = (squares / n - mean.square()).clamp(min=1e-6).sqrt()
+    return mean.float()[..., None], deviation.float()[..., None]
 
 
-def _at_once(one: torch.Tensor) -> int:
-    """How many inputs like this one are held at a time."""
-    return max(1, min(AT_ONCE, VALUES // one.numel()))
+def _batch_size(unit: torch.Tensor) -> int:
+    """Return how many units of this size are computed at once without gradients."""
+    return max(1, min(MAX_UNITS, MAX_VALUES // unit.numel()))
 
 
 @torch.no_grad()
 def predict_logits(model: nn.Module, inputs: Inputs, units: np.ndarray) -> torch.Tensor:
-    """Logits [units, classes] float32; always in float32, whatever the training's precision."""
+    """Predict units in batches, in float32 even if the training uses bfloat16.
+
+    Parameters
+    ----------
+    model : nn.Module
+        A `Classifier`; set to evaluation mode.
+    inputs : Inputs
+        The features of all units.
+    units : np.ndarray of int
+        Indices of the units to predict.
+
+    Returns
+    -------
+    torch.Tensor of float32, shape [units, classes]
+        The logits.
+    """
     model.eval()
-    one, _ = inputs.take(torch.zeros(1, dtype=torch.long))
-    return torch.cat([model(*inputs.take(part)) for part in torch.from_numpy(units).split(_at_once(one))])
+    first_unit, _ = inputs.take(torch.zeros(1, dtype=torch.long))
+    batches = torch.from_numpy(units).split(_batch_size(first_unit))
+    return torch.cat([model(*inputs.take(batch)) for batch in batches])

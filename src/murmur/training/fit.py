@@ -1,7 +1,6 @@
-"""Fit one fold, from spectrograms to the predicted probabilities of its validation and test segments."""
+"""Training of one fold: from spectrograms to the predicted probabilities of its validation and test parts."""
 
 import copy
-import inspect
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,23 +18,41 @@ from murmur.sections.train import Train
 from murmur.training.augmentation import augment_spectrograms, draw_mixup
 from murmur.training.classifier import Classifier, Inputs, predict_logits
 from murmur.training.losses import Loss, compute_class_weights
+from murmur.training.optimizers import EVERY_EPOCH, make_optimizer, make_scheduler
 
-EVERY_EPOCH = ("step", "plateau")  # schedules that are stepped once an epoch
 
-# torch's optimizers import its compiler, 4 s in every worker process, only to tell it to stand aside.
-# Without the wrapper that does so they are the same.
-torch.optim.Optimizer.add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)  # type: ignore[method-assign]
-torch.optim.Adam.step = torch.no_grad()(inspect.unwrap(torch.optim.Adam.step))  # type: ignore[method-assign]
+class Fold(NamedTuple):
+    """Indices of the units of a fold. A unit is a segment or a patient.
+
+    Attributes
+    ----------
+    train : np.ndarray of int
+        The training part.
+    validation : np.ndarray of int
+        The part that selects the best epoch and stops the training.
+    predict : np.ndarray of int
+        The units to predict.
+    """
+
+    train: np.ndarray
+    validation: np.ndarray
+    predict: np.ndarray
 
 
 class Fit(NamedTuple):
-    """What came of a fold.
+    """The result of a fold.
 
-    probabilities: of every row asked for, [rows, classes] float32.
-    history: a row an epoch: epoch, train_loss, learning_rate, validation_loss,
-        validation_uar, validation_accuracy, best.
-    weights: of the best epoch.
-    device: on which it was fitted.
+    Attributes
+    ----------
+    probabilities : np.ndarray of float32, shape [units, classes]
+        Predicted probabilities of the units `Fold.predict`.
+    history : pd.DataFrame
+        One row for each epoch: epoch, train_loss, learning_rate, validation_loss, validation_uar,
+        validation_accuracy, best (1 for the best epoch).
+    weights : dict of str to torch.Tensor
+        State dict of the best epoch, on the CPU.
+    device : str
+        Type of the device of the training.
     """
 
     probabilities: np.ndarray
@@ -44,17 +61,26 @@ class Fit(NamedTuple):
     device: str
 
 
-class Fold(NamedTuple):
-    """The units that a fold trains on, stops by, and is asked to predict."""
-
-    train: np.ndarray
-    validation: np.ndarray
-    predict: np.ndarray
-
-
 @dataclass
 class Loop:
-    """What an epoch needs, all of it on the device."""
+    """What each epoch of a training needs. All tensors are on the device.
+
+    Attributes
+    ----------
+    model : Classifier
+        The network and the standardisation of its input.
+    inputs : Inputs
+        The features of all units.
+    y : torch.Tensor of int, shape [units]
+        The class of each unit.
+    criterion : Loss
+        The loss function.
+    optimizer : torch.optim.Optimizer
+    scheduler : torch.optim.lr_scheduler.LRScheduler or None
+        The learning-rate schedule.
+    options : Train
+        The section ``train`` of params.yaml.
+    """
 
     model: Classifier
     inputs: Inputs
@@ -76,174 +102,242 @@ def fit_network(
     seed: int,
     bags: np.ndarray | None = None,
 ) -> Fit:
-    """Fit one fold; the epoch with the best validation score answers.
+    """Train a network on one fold, and predict with the weights of its best epoch.
 
     Parameters
     ----------
-    features: [segments, channels, mels, frames]; held on the device once, as they are stored.
-    labels: class numbers [units]: of the segments, or of the patients that `bags` make of them.
-    weights: of each class in the task's own metric, for `balance: metric`.
-    bags: rows of `features` [patients, sites, n], -1 for none, for a model that speaks of patients.
+    features : np.ndarray, shape [segments, channels, mels, frames]
+        The features, copied to the device in their stored type.
+    labels : np.ndarray of int, shape [units]
+        The class of each segment or, with `bags`, of each patient.
+    fold : Fold
+        The units of each part.
+    options : Train
+        The section ``train`` of params.yaml.
+    classes : sequence of str
+        The names of the classes.
+    weights : sequence of float
+        Weight of each class in the metric of the task, for ``balance: metric``.
+    seed : int
+        Seed of torch's random numbers.
+    bags : np.ndarray of int, shape [patients, sites, n], optional
+        Rows of `features` of each patient, -1 for padding, for a model that predicts patients.
+
+    Returns
+    -------
+    Fit
 
     Raises
     ------
     MurmurError
-        If the device or the precision is not to be had, a class is absent from the training part, the model
-        does not fit the features, or the loss is no longer finite.
+        If the device or the precision is not available, a class is absent from the training part, the model
+        does not fit the features, or the loss is not finite.
     """
     device = choose_device(options.device, "train.device")
     check_precision(options.precision, device)
     torch.manual_seed(seed)
-    _be_deterministic(device)
-    counts = np.bincount(labels[fold.train], minlength=len(classes))
-    if not counts.all():
-        raise MurmurError(f"train: class {classes[int(counts.argmin())]} has no unit in the training part")
-    x, y = torch.tensor(features, device=device), torch.tensor(labels, device=device)
-    inputs = Inputs(x, None if bags is None else torch.tensor(bags, device=device))
-    if bags is not None and options.augment.mixup:
-        raise MurmurError("train.augment.mixup: patients have not the same sites to blend; set it to 0")
-    model = Classifier(build(options.model, classes=len(classes), **_shape(x)), inputs, fold.train, options)
-    criterion = Loss(compute_class_weights(counts, classes, weights, options), options).to(device)
-    optimizer = _optimizer(model.to(device), options)
-    steps = len(_batches(torch.from_numpy(fold.train), options.batch_size))
-    loop = Loop(model, inputs, y, criterion, optimizer, _scheduler(optimizer, options, steps), options)
-    history, best = _run(loop, fold, 1 / counts[labels])
-    model.load_state_dict(best)
-    probabilities = predict_logits(model, inputs, fold.predict).softmax(dim=1).cpu().numpy()
-    weights_of_best = {name: value.cpu().contiguous() for name, value in best.items()}
-    return Fit(probabilities, history, weights_of_best, device.type)
+    _use_deterministic_algorithms(device)
+    counts = _count_classes(labels[fold.train], classes)
+    class_weights = compute_class_weights(counts, classes, weights, options)
+    inputs = _move_inputs(features, bags, options, device)
+    y = torch.tensor(labels, device=device)
+    loop = _prepare_loop(inputs, y, fold, options, class_weights)
+    history, best = _train(loop, fold, 1 / counts[labels])
+    loop.model.load_state_dict(best)
+    probabilities = predict_logits(loop.model, inputs, fold.predict).softmax(dim=1).cpu().numpy()
+    best_weights = {name: value.cpu().contiguous() for name, value in best.items()}
+    return Fit(probabilities, history, best_weights, device.type)
 
 
-def _be_deterministic(device: torch.device) -> None:
-    """One thread of a CPU is so without asking, which would import half of torch."""
+def _use_deterministic_algorithms(device: torch.device) -> None:
+    """Make the results on a GPU repeatable. Those of one CPU thread are so without this slow import."""
     if device.type != "cpu":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read at the first use of cuBLAS
         torch.use_deterministic_algorithms(True, warn_only=device.type != "cuda")
 
 
-def _run(loop: Loop, fold: Fold, chance: np.ndarray) -> tuple[pd.DataFrame, dict[str, torch.Tensor]]:
-    """All epochs, or as many as the stopping rules allow: the history, and the weights of the best."""
+def _count_classes(labels: np.ndarray, classes: Sequence[str]) -> np.ndarray:
+    """Count the training units of each class."""
+    counts = np.bincount(labels, minlength=len(classes))
+    if not counts.all():
+        raise MurmurError(f"train: class {classes[int(counts.argmin())]} has no unit in the training part")
+    return counts
+
+
+def _move_inputs(
+    features: np.ndarray, bags: np.ndarray | None, options: Train, device: torch.device
+) -> Inputs:
+    """Copy the features to the device."""
+    if bags is None:
+        return Inputs(torch.tensor(features, device=device), None)
+    if options.augment.mixup:
+        raise MurmurError("train.augment.mixup: patients have not the same sites to mix; set it to 0")
+    return Inputs(torch.tensor(features, device=device), torch.tensor(bags, device=device))
+
+
+def _prepare_loop(
+    inputs: Inputs, y: torch.Tensor, fold: Fold, options: Train, class_weights: torch.Tensor
+) -> Loop:
+    """Build the network, the loss function, the optimizer and the learning-rate schedule."""
+    _, channels, mels, frames = inputs.x.shape
+    network = build(options.model, classes=len(class_weights), channels=channels, mels=mels, frames=frames)
+    model = Classifier(network, inputs, fold.train, options).to(y.device)
+    criterion = Loss(class_weights, options).to(y.device)
+    optimizer = make_optimizer(model, options)
+    batches = len(_split_batches(torch.from_numpy(fold.train), options.batch_size))
+    scheduler = make_scheduler(optimizer, options, batches)
+    return Loop(model, inputs, y, criterion, optimizer, scheduler, options)
+
+
+def _train(loop: Loop, fold: Fold, rarity: np.ndarray) -> tuple[pd.DataFrame, dict[str, torch.Tensor]]:
+    """Train until the last epoch or until a stopping rule holds.
+
+    Parameters
+    ----------
+    loop, fold
+        The training, and the units of each part.
+    rarity : np.ndarray, shape [units]
+        1 / number of training units of the class of each unit, for ``balance: sampler``.
+
+    Returns
+    -------
+    history : pd.DataFrame
+        As `Fit.history`.
+    best : dict of str to torch.Tensor
+        State dict of the best epoch.
+    """
     history: list[dict[str, float]] = []
     scores: list[float] = []
     best: dict[str, torch.Tensor] = {}
     for epoch in range(loop.options.epochs):
         rate = loop.optimizer.param_groups[0]["lr"]
-        loss = _epoch(loop, _order(fold.train, chance, loop.options))
-        seen, answers = _validate(loop, fold)
-        if not np.isfinite(loss + seen["validation_loss"]):
-            raise MurmurError(
-                f"train: the loss is not finite in epoch {epoch}; lower train.lr or set train.clip"
-            )
-        history.append({"epoch": epoch, "train_loss": loss, "learning_rate": rate, **seen})
-        sign = -1 if loop.options.select_on == "loss" else 1
-        scores.append(sign * seen[f"validation_{loop.options.select_on}"])
+        loss = _train_epoch(loop, _draw_order(fold.train, rarity, loop.options))
+        validation, n_predicted = _validate(loop, fold)
+        _check_finite(loss + validation["validation_loss"], epoch)
+        history.append({"epoch": epoch, "train_loss": loss, "learning_rate": rate, **validation})
+        scores.append(_score(validation, loop.options))
         if int(np.argmax(scores)) == epoch:
             best = copy.deepcopy(loop.model.state_dict())
-        if loop.options.schedule in EVERY_EPOCH:
-            loop.scheduler.step(*[seen["validation_loss"]] * (loop.options.schedule == "plateau"))
-        if _stops(loop.options, scores, seen["validation_accuracy"], answers):
+        _end_epoch(loop, validation["validation_loss"])
+        if _should_stop(loop.options, scores, validation["validation_accuracy"], n_predicted):
             break
     table = pd.DataFrame(history)
     return table.assign(best=(table["epoch"] == np.argmax(scores)).astype(int)), best
 
 
-def _stops(options: Train, scores: Sequence[float], accuracy: float, answers: int) -> bool:
-    """No better epoch for long, accurate enough, or one class only is ever answered."""
-    stale = len(scores) - 1 - int(np.argmax(scores))
+def _check_finite(loss: float, epoch: int) -> None:
+    if not np.isfinite(loss):
+        raise MurmurError(f"train: the loss is not finite in epoch {epoch}; lower train.lr or set train.clip")
+
+
+def _score(validation: dict[str, float], options: Train) -> float:
+    """Return what selects the best epoch; higher is better."""
+    value = validation[f"validation_{options.select_on}"]
+    return -value if options.select_on == "loss" else value
+
+
+def _end_epoch(loop: Loop, validation_loss: float) -> None:
+    """Take the step of a schedule that has one after each epoch."""
+    if loop.options.schedule == "plateau":
+        loop.scheduler.step(validation_loss)
+    elif loop.options.schedule in EVERY_EPOCH:
+        loop.scheduler.step()
+
+
+def _should_stop(options: Train, scores: Sequence[float], accuracy: float, n_predicted: int) -> bool:
+    """Return whether a stopping rule holds.
+
+    The rules: no better epoch for `patience` epochs, an accuracy of `stop_accuracy`, or only one predicted
+    class.
+    """
+    epochs_since_best = len(scores) - 1 - int(np.argmax(scores))
     return (
-        (options.patience is not None and stale >= options.patience)
+        (options.patience is not None and epochs_since_best >= options.patience)
         or (options.stop_accuracy is not None and accuracy >= options.stop_accuracy)
-        or (options.stop_one_class and answers == 1)
+        or (options.stop_one_class and n_predicted == 1)
     )
 
 
-def _shape(x: torch.Tensor) -> dict[str, int]:
-    return {"channels": x.shape[1], "mels": x.shape[2], "frames": x.shape[3]}
+def _draw_order(train: np.ndarray, rarity: np.ndarray, options: Train) -> torch.Tensor:
+    """Draw the order of the training units in an epoch.
 
-
-def _optimizer(model: nn.Module, options: Train) -> torch.optim.Optimizer:
-    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[options.optimizer]
-    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    return kind(learning, lr=options.lr, weight_decay=options.weight_decay)
-
-
-def _scheduler(optimizer: torch.optim.Optimizer, options: Train, steps: int) -> Any:
-    """A schedule that is stepped every batch, or every epoch if in EVERY_EPOCH; None for a constant rate."""
-    schedules, epochs = torch.optim.lr_scheduler, options.schedule_epochs or options.epochs
-    match options.schedule:
-        case "cosine":
-            return schedules.CosineAnnealingLR(optimizer, steps * epochs)
-        case "onecycle":
-            return schedules.OneCycleLR(optimizer, options.lr, steps * options.epochs)
-        case "step":
-            return schedules.StepLR(optimizer, epochs, options.schedule_factor)
-        case "plateau":
-            return schedules.ReduceLROnPlateau(optimizer, factor=options.schedule_factor, patience=epochs)
-    return None
-
-
-def _order(train: np.ndarray, chance: np.ndarray, options: Train) -> torch.Tensor:
-    """The rows of one epoch, shuffled; with `balance: sampler` drawn so that classes come equally often."""
-    rows = torch.from_numpy(train)
+    With ``balance: sampler`` they are drawn with replacement, all classes with the same probability.
+    """
+    units = torch.from_numpy(train)
     if options.balance != "sampler":
-        return rows[torch.randperm(len(rows))]
-    return rows[torch.multinomial(torch.from_numpy(chance[train]), len(rows), replacement=True)]
+        return units[torch.randperm(len(units))]
+    return units[torch.multinomial(torch.from_numpy(rarity[train]), len(units), replacement=True)]
 
 
-def _epoch(loop: Loop, order: torch.Tensor) -> float:
-    """Train on the units in this order; the mean loss."""
+def _train_epoch(loop: Loop, order: torch.Tensor) -> float:
+    """Train on all units in this order, and return the mean loss."""
     loop.model.train()
     total = torch.zeros((), device=loop.y.device)
-    for units in _batches(order, loop.options.batch_size):
-        total += _step(loop, units) * len(units)
+    for units in _split_batches(order, loop.options.batch_size):
+        total += _train_batch(loop, units) * len(units)
     return float(total) / len(order)
 
 
-def _batches(units: torch.Tensor, size: int) -> list[torch.Tensor]:
-    """A last batch of one joins the one before it: batch norm needs two."""
-    parts = list(units.split(size))
-    if len(parts) > 1 and len(parts[-1]) == 1:
-        parts[-2:] = [torch.cat(parts[-2:])]
-    return parts
+def _split_batches(units: torch.Tensor, size: int) -> list[torch.Tensor]:
+    """Split units into batches. A last batch of one unit joins the batch before: batch norm needs two."""
+    batches = list(units.split(size))
+    if len(batches) > 1 and len(batches[-1]) == 1:
+        batches[-2:] = [torch.cat(batches[-2:])]
+    return batches
 
 
-def _step(loop: Loop, units: torch.Tensor) -> torch.Tensor:
-    options, kind, truth = loop.options, loop.y.device.type, loop.y[units]
-    x, there = loop.inputs.take(units)
-    x = loop.model.standardise(x)
-    batch = augment_spectrograms(x.flatten(0, -4), options.augment).unflatten(0, x.shape[:-3])
-    share, partner = draw_mixup(len(units), options.augment.mixup) if options.augment.mixup else (1.0, None)
-    if partner is not None:
-        batch = share * batch + (1 - share) * batch[partner]
-    with torch.autocast(kind, torch.bfloat16, enabled=options.precision == "bfloat16"):
-        logits = loop.model.logits(batch, there).float()
-    if options.distillation and logits.dim() == 2:
-        raise MurmurError("train.distillation: this model has no heads to hold together; set it to 0")
-    loss = loop.criterion(logits, truth)
-    if partner is not None:
-        loss = share * loss + (1 - share) * loop.criterion(logits, truth[partner])
+def _train_batch(loop: Loop, units: torch.Tensor) -> torch.Tensor:
+    """Take one step of the optimizer, and return the loss."""
+    loss = _compute_loss(loop, units)
     loop.model.zero_grad()
     loss.backward()
-    if options.clip is not None:
-        nn.utils.clip_grad_norm_(loop.model.parameters(), options.clip)
+    if loop.options.clip is not None:
+        nn.utils.clip_grad_norm_(loop.model.parameters(), loop.options.clip)
     loop.optimizer.step()
-    if loop.scheduler and options.schedule not in EVERY_EPOCH:
+    if loop.scheduler and loop.options.schedule not in EVERY_EPOCH:
         loop.scheduler.step()
     return loss.detach()
 
 
+def _compute_loss(loop: Loop, units: torch.Tensor) -> torch.Tensor:
+    """Return the loss of a batch after standardisation, augmentation and mixup."""
+    options, truth = loop.options, loop.y[units]
+    x, present = loop.inputs.take(units)
+    x = loop.model.standardise(x)
+    x = augment_spectrograms(x.flatten(0, -4), options.augment).unflatten(0, x.shape[:-3])
+    mixup = draw_mixup(len(units), options.augment.mixup) if options.augment.mixup else None
+    if mixup:
+        x = mixup.share * x + (1 - mixup.share) * x[mixup.partner]
+    with torch.autocast(loop.y.device.type, torch.bfloat16, enabled=options.precision == "bfloat16"):
+        logits = loop.model.logits(x, present).float()
+    if options.distillation and logits.dim() == 2:
+        raise MurmurError("train.distillation: this model has only one output head; set it to 0")
+    loss = loop.criterion(logits, truth)
+    if mixup:
+        return mixup.share * loss + (1 - mixup.share) * loop.criterion(logits, truth[mixup.partner])
+    return loss
+
+
 @torch.no_grad()
 def _validate(loop: Loop, fold: Fold) -> tuple[dict[str, float], int]:
-    """Loss, UAR and accuracy of the validation part, and how many classes were answered."""
-    logits, truth = predict_logits(loop.model, loop.inputs, fold.validation), loop.y[fold.validation]
-    said = logits.argmax(dim=1)
-    there, right = (
-        labels.cpu().bincount(minlength=logits.shape[1]) for labels in (truth, truth[said == truth])
+    """Score the validation part.
+
+    Returns
+    -------
+    scores : dict of str to float
+        validation_loss, validation_uar, validation_accuracy.
+    n_predicted : int
+        Number of different classes among the predictions.
+    """
+    logits = predict_logits(loop.model, loop.inputs, fold.validation)
+    truth, predicted = loop.y[fold.validation], logits.argmax(dim=1)
+    total, correct = (
+        labels.cpu().bincount(minlength=logits.shape[1]) for labels in (truth, truth[predicted == truth])
     )
-    recall = right[there > 0] / there[there > 0]
-    seen = {
+    recall = correct[total > 0] / total[total > 0]
+    scores = {
         "validation_loss": float(loop.criterion(logits, truth)),
         "validation_uar": float(recall.mean()),
-        "validation_accuracy": float(right.sum() / there.sum()),
+        "validation_accuracy": float(correct.sum() / total.sum()),
     }
-    return seen, len(said.unique())
+    return scores, len(predicted.unique())

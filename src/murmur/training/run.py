@@ -1,18 +1,12 @@
-"""One run of the cross-validation: its folds fitted side by side, one thread each."""
+"""One run of the cross-validation: its folds are trained in parallel, one CPU thread for each."""
 
-import multiprocessing
-import os
-import sys
-import tempfile
-import threading
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
-from multiprocessing.context import BaseContext
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,31 +14,79 @@ from rich.progress import track
 
 from murmur import workers
 from murmur.errors import MurmurError, add_path
+from murmur.models import needs_download
 from murmur.sections.train import Model, Train
 from murmur.tables.folds import ROLES
 from murmur.tables.predictions import TrainingNote
 from murmur.tables.recordings import Card
 from murmur.training.bags import check_patients_undivided, make_bags
+from murmur.training.processes import map_processes
 
-PACKAGES = ("torch", "numpy", "scipy", "scikit-learn")
+PACKAGES = ("torch", "numpy", "scipy", "scikit-learn")  # their versions are recorded with the predictions
 
 
 @dataclass(frozen=True)
 class Run:
-    """All that a worker process needs to fit a fold of a run. Units are segments or patients."""
+    """What a worker process needs to train a fold. A unit is a segment or a patient.
+
+    Attributes
+    ----------
+    run : int
+        Number of the run.
+    features : Path
+        File of the features, one row for each segment.
+    n_segments : int
+        Expected number of rows of the features.
+    level : {"segment", "patient"}
+        What a unit is.
+    units : np.ndarray of str, shape [units]
+        Names of the units.
+    labels : np.ndarray of int, shape [units]
+        Class of each unit.
+    bags : np.ndarray of int, shape [units, sites, n], or None
+        Rows of the features of each patient, -1 for padding.
+    roles : dict of int to np.ndarray of str
+        For each fold the part of each unit: a value of `ROLES`, or "" if it is not used.
+    classes : tuple of str
+        Names of the classes.
+    weights : tuple of float
+        Weight of each class in the metric of the task.
+    options : Train
+        The section ``train`` of params.yaml.
+    seed : int
+        Seed; the random numbers of a fold depend on it, on the run and on the fold.
+    """
 
     run: int
     features: Path
-    n_segments: int  # rows of the features
+    n_segments: int
     level: str
-    units: np.ndarray  # names
-    labels: np.ndarray  # class numbers [units]
-    bags: np.ndarray | None  # a patient's rows of the features [units, sites, n], -1 for none
-    roles: dict[int, np.ndarray]  # fold -> role of each unit, "" for those that take no part
+    units: np.ndarray
+    labels: np.ndarray
+    bags: np.ndarray | None
+    roles: dict[int, np.ndarray]
     classes: tuple[str, ...]
-    weights: tuple[float, ...]  # of each class in the task's own metric
+    weights: tuple[float, ...]
     options: Train
     seed: int
+
+
+class FoldResult(NamedTuple):
+    """The result of a fold, as a worker process returns it.
+
+    Attributes
+    ----------
+    probabilities : np.ndarray of float32, shape [units, classes]
+        Predictions of the units of the validation and the test part.
+    history : pd.DataFrame
+        One row for each epoch, with the number of the fold.
+    device : str
+        Type of the device of the training.
+    """
+
+    probabilities: np.ndarray
+    history: pd.DataFrame
+    device: str
 
 
 def prepare_run(
@@ -56,18 +98,37 @@ def prepare_run(
     options: Train,
     seed: int,
 ) -> Run:
-    """Line up units, labels and roles with the rows of the feature array.
+    """Collect units, labels and roles in the order of the rows of the features.
 
-    A mirrored segment only ever trains, unless the folds name it for another part.
+    A reversed segment is used for training only, unless the table of folds gives it another role.
+
+    Parameters
+    ----------
+    recordings, segments : pd.DataFrame
+        The tables of all recordings and segments.
+    folds : pd.DataFrame
+        The role of each recording or segment in each fold of the run.
+    card : Card
+        Facts of the data set: the classes and their weights.
+    features : Path
+        File of the features, one row for each row of `segments`.
+    options : Train
+        The section ``train`` of params.yaml.
+    seed : int
+        Seed of the random numbers.
+
+    Returns
+    -------
+    Run
 
     Raises
     ------
     MurmurError
-        If a model that speaks of patients finds none of its sites, or folds that cut through a patient; or
-        no unit of a validation part can be used, since the test part would then select the epoch.
+        If a model that predicts patients finds none of its sites, or a patient in two parts of a fold; or if
+        no unit of a validation part can be used: the test part would then select the epoch.
     """
     facts = segments.merge(recordings, on="recording_id", how="left")
-    roles = {int(fold): _roles(segments, table) for fold, table in folds.groupby("fold")}
+    roles = {int(fold): _segment_roles(segments, table) for fold, table in folds.groupby("fold")}
     level, bags = options.model.level, None
     if level == "patient":
         check_patients_undivided(facts, roles)
@@ -92,7 +153,16 @@ def prepare_run(
     )
 
 
+def _segment_roles(segments: pd.DataFrame, folds: pd.DataFrame) -> np.ndarray:
+    """Return the role of each segment in a fold; "" if it is not used."""
+    if folds["segment_id"].notna().any():
+        return segments["segment_id"].map(folds.set_index("segment_id")["role"]).fillna("").to_numpy(str)
+    role = segments["recording_id"].map(folds.set_index("recording_id")["role"]).fillna("").to_numpy(str)
+    return np.where(segments["reversed"] & (role != "train"), "", role)
+
+
 def _check_validation(folds: pd.DataFrame, roles: dict[int, np.ndarray]) -> None:
+    """Check that each validation part has a unit with a usable segment."""
     for fold, table in folds.groupby("fold"):
         if (table["role"] == "validation").any() and not (roles[int(fold)] == "validation").any():
             raise MurmurError(
@@ -101,138 +171,135 @@ def _check_validation(folds: pd.DataFrame, roles: dict[int, np.ndarray]) -> None
             )
 
 
-def _roles(segments: pd.DataFrame, table: pd.DataFrame) -> np.ndarray:
-    if table["segment_id"].notna().any():
-        return segments["segment_id"].map(table.set_index("segment_id")["role"]).fillna("").to_numpy(str)
-    role = segments["recording_id"].map(table.set_index("recording_id")["role"]).fillna("").to_numpy(str)
-    return np.where(segments["reversed"] & (role != "train"), "", role)
-
-
 def fit_run(run: Run, weights: Path) -> tuple[pd.DataFrame, pd.DataFrame, TrainingNote]:
-    """Fit every fold of a run.
+    """Train every fold of a run.
 
-    Folds go to worker processes, one thread each, so that all cores work and the bytes do not depend
-    on how many there are; with one worker they are fitted here. A GPU is shared by them; where its memory is
-    short, set MURMUR_WORKERS=1.
+    Each worker process trains a fold with one thread, so that the results do not depend on the number of
+    workers. With one worker the folds are trained in this process. Workers share a GPU; set MURMUR_WORKERS=1
+    if its memory is not enough.
 
     Parameters
     ----------
-    weights: the folder that receives fold_F.safetensors if `keep_weights: best`; else it stays empty.
+    run : Run
+        The run.
+    weights : Path
+        Folder that receives fold_F.safetensors with ``keep_weights: best``; otherwise it stays empty.
 
     Returns
     -------
-    predictions (validation and test units), history (a row an epoch of each fold), note
+    predictions : pd.DataFrame
+        One row for each unit of the validation and the test part of each fold.
+    history : pd.DataFrame
+        One row for each epoch of each fold.
+    note : TrainingNote
+        Device, precision and versions of the packages.
 
     Raises
     ------
     MurmurError
-        What a fit raises, or that a worker process was killed.
+        As `fit_network`, or if a worker process was killed.
     """
     weights.mkdir(parents=True, exist_ok=True)
-    if run.options.model.options.get("weights") == "imagenet":
-        _fetch(run.options.model)
-    results = dict(track(_fit_all(run, weights), f"run {run.run}: fits", total=len(run.roles)))
+    if needs_download(run.options.model.options):
+        _download_weights(run.options.model)
+    results = dict(track(_fit_folds(run, weights), f"run {run.run}: fits", total=len(run.roles)))
     folds = sorted(results)
-    predictions, histories, devices = zip(*(results[fold] for fold in folds), strict=True)
-    table = pd.concat([_predictions(run, fold, p) for fold, p in zip(folds, predictions, strict=True)])
-    note = TrainingNote(devices[0], run.options.precision, {name: version(name) for name in PACKAGES})
-    return table, pd.concat(histories, ignore_index=True), note
+    predictions = [_tabulate_predictions(run, fold, results[fold].probabilities) for fold in folds]
+    history = pd.concat([results[fold].history for fold in folds], ignore_index=True)
+    versions = {name: version(name) for name in PACKAGES}
+    note = TrainingNote(results[folds[0]].device, run.options.precision, versions)
+    return pd.concat(predictions), history, note
 
 
-Fitted = tuple[np.ndarray, pd.DataFrame, str]
-
-
-def _fit_all(run: Run, weights: Path) -> Iterator[tuple[int, Fitted]]:
-    n = min(workers.count_workers(), len(run.roles))
-    if n == 1:
-        yield from ((fold, fit_fold(run, fold, weights)) for fold in run.roles)
-        return
-    processes = _start_method(run.options.model.name)
-    with ProcessPoolExecutor(n, processes, initializer=_leave_with_parent) as pool:
-        jobs = {pool.submit(fit_fold, run, fold, weights): fold for fold in run.roles}
-        try:
-            for job in as_completed(jobs):
-                yield jobs[job], job.result()
-        except BrokenProcessPool as error:
-            raise MurmurError(
-                f"train: run {run.run}: a worker process was killed, most likely for want of memory; "
-                "set MURMUR_WORKERS to fewer workers"
-            ) from error
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _fetch(model: Model) -> None:
-    """Let a library download the weights once, before many fits ask for them."""
+def _download_weights(model: Model) -> None:
+    """Build the network once, so that its library downloads the weights before the worker processes start."""
     from murmur.models._construction import build
 
     build(model, classes=2, channels=3, mels=224, frames=224)
 
 
-def _start_method(model: str) -> BaseContext:
-    """Workers that start clean; on Linux they share one import of torch, but none of its threads.
+def _fit_folds(run: Run, weights: Path) -> Iterator[tuple[int, FoldResult]]:
+    """Yield each fold and its result, in the order in which they are ready."""
+    n = min(workers.count_workers(), len(run.roles))
+    if n == 1:
+        yield from ((fold, fit_fold(run, fold, weights)) for fold in run.roles)
+        return
+    modules = ("training.fit", "training.run", "features.store", f"models.{run.options.model.name}")
+    try:
+        fit = partial(fit_fold, run, weights=weights)
+        yield from map_processes(fit, run.roles, n, [f"murmur.{name}" for name in modules])
+    except BrokenProcessPool as error:
+        raise MurmurError(
+            f"train: run {run.run}: a worker process was killed, most likely for lack of memory; "
+            "set MURMUR_WORKERS to fewer workers"
+        ) from error
 
-    A fork server needs a socket in TMPDIR, whose path may have 107 bytes: 32 of them are Python's own.
+
+def fit_fold(run: Run, fold: int, weights: Path) -> FoldResult:
+    """Train one fold with one CPU thread.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+    fold : int
+        Number of the fold.
+    weights : Path
+        Folder that receives fold_F.safetensors with ``keep_weights: best``.
+
+    Returns
+    -------
+    FoldResult
+
+    Raises
+    ------
+    MurmurError
+        As `fit_network`, or if the features do not have one row for each segment.
     """
-    if sys.platform != "linux" or len(os.fsencode(tempfile.gettempdir())) > 75:
-        return multiprocessing.get_context("spawn")
-    server = multiprocessing.get_context("forkserver")
-    server.set_forkserver_preload(
-        ["murmur.training.fit", "murmur.features.mel", "murmur.training.run", f"murmur.models.{model}"]
-    )
-    return server
-
-
-def _leave_with_parent() -> None:
-    """End this worker when its parent ends, even killed: else it would train on with nobody to read it."""
-
-    def watch() -> None:
-        parent = multiprocessing.parent_process()
-        if parent:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def fit_fold(run: Run, fold: int, weights: Path) -> Fitted:
-    """Fit one fold: probabilities [predicted segments, classes], history, device."""
-    import torch  # here and not above: the parent of the workers has no use for these
-    from safetensors.torch import save
-
+    from murmur.devices import single_thread  # not above: the parent of worker processes does not need torch
     from murmur.features import store
     from murmur.training.fit import Fold, fit_network
 
-    torch.set_num_threads(1)  # two threads add in another order
-    role = run.roles[fold]
-    rows = {name: np.flatnonzero(role == name) for name in ROLES}
-    stops = rows["validation"] if len(rows["validation"]) else rows["test"]  # split.validate_on: test
-    seed = int(np.random.SeedSequence([run.seed, run.run, fold]).generate_state(1)[0])
     features = store.read_array(run.features)
     store.check_length(features, run.n_segments, run.features)
-    fit = fit_network(
-        features,
-        run.labels,
-        Fold(rows["train"], stops, _predicted(role)),
-        run.options,
-        classes=run.classes,
-        weights=run.weights,
-        seed=seed,
-        bags=run.bags,
-    )
+    with single_thread():
+        fit = fit_network(
+            features,
+            run.labels,
+            Fold(*_divide_units(run.roles[fold])),
+            run.options,
+            classes=run.classes,
+            weights=run.weights,
+            seed=int(np.random.SeedSequence([run.seed, run.run, fold]).generate_state(1)[0]),
+            bags=run.bags,
+        )
     if run.options.keep_weights == "best":
-        with add_path(weights):  # safetensors' own save_file hides errors of the operating system
-            (weights / f"fold_{fold}.safetensors").write_bytes(save(fit.weights))
-    return fit.probabilities, fit.history.assign(fold=fold), fit.device
+        _write_weights(fit.weights, weights / f"fold_{fold}.safetensors")
+    return FoldResult(fit.probabilities, fit.history.assign(fold=fold), fit.device)
 
 
-def _predicted(role: np.ndarray) -> np.ndarray:
+def _divide_units(role: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the fields of `Fold`. Without a validation part the test part stops the training."""
+    rows = {name: np.flatnonzero(role == name) for name in ROLES}
+    stopping = rows["validation"] if len(rows["validation"]) else rows["test"]  # split.validate_on: test
+    return rows["train"], stopping, _predicted_units(role)
+
+
+def _predicted_units(role: np.ndarray) -> np.ndarray:
     return np.flatnonzero((role == "validation") | (role == "test"))
 
 
-def _predictions(run: Run, fold: int, probabilities: np.ndarray) -> pd.DataFrame:
+def _write_weights(weights: dict[str, Any], path: Path) -> None:
+    from safetensors.torch import save
+
+    with add_path(path):  # `save_file` of safetensors hides errors of the operating system
+        path.write_bytes(save(weights))
+
+
+def _tabulate_predictions(run: Run, fold: int, probabilities: np.ndarray) -> pd.DataFrame:
+    """Return the predictions of a fold as a table with the columns of `predictions_schema`."""
     role = run.roles[fold]
-    units = _predicted(role)
-    facts: dict[str, Any] = {"run": run.run, "fold": fold, "role": role[units], "level": run.level}
-    table = pd.DataFrame(facts | {"unit_id": run.units[units]})
+    units = _predicted_units(role)
+    columns: dict[str, Any] = {"run": run.run, "fold": fold, "role": role[units], "level": run.level}
+    table = pd.DataFrame(columns | {"unit_id": run.units[units]})
     return table.assign(**{f"p_{c}": probabilities[:, k] for k, c in enumerate(run.classes)})

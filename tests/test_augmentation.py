@@ -1,4 +1,4 @@
-"""Random changes: as many and as wide as asked, other ones for each example, seeded by torch."""
+"""Random changes of spectrograms: their size, their probability, and their random numbers."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ import torch
 from murmur.sections.train import Augment
 from murmur.training.augmentation import augment_spectrograms, draw_mixup
 
-NOTHING = Augment(
+NO_AUGMENTATION = Augment(
     chance=1.0,
     time_masks=0,
     time_mask=0.0,
@@ -27,20 +27,20 @@ ALL = {
 
 
 @pytest.fixture(autouse=True)
-def seeded():
+def fixed_seed():
     torch.manual_seed(0)
 
 
 def options(**changes):
-    return NOTHING.model_copy(update=changes)
+    return NO_AUGMENTATION.model_copy(update=changes)
 
 
-def frames_counted(n, frames=50):
-    """[n, 2, 4, frames]: the value is the number of the frame, in all bands and channels."""
+def numbered_frames(n, frames=50):
+    """[n, 2, 4, frames]: each value is the number of its frame."""
     return torch.arange(frames).float().expand(n, 2, 4, frames)
 
 
-def test_time_masks_cover_whole_frames_up_to_their_share():
+def test_time_masks_cover_all_bands_of_frames_up_to_their_share():
     masked = augment_spectrograms(torch.ones(200, 2, 8, 50), options(time_masks=1, time_mask=0.2)) == 0
     frames = masked[:, 0].all(dim=1)
     assert torch.equal(masked, frames[:, None, None].expand_as(masked))
@@ -48,7 +48,7 @@ def test_time_masks_cover_whole_frames_up_to_their_share():
     assert len({tuple(row.tolist()) for row in frames}) > 50
 
 
-def test_frequency_masks_cover_whole_bands():
+def test_frequency_masks_cover_all_frames_of_bands():
     masked = (
         augment_spectrograms(torch.ones(100, 1, 20, 8), options(frequency_masks=2, frequency_mask=0.25)) == 0
     )
@@ -56,30 +56,30 @@ def test_frequency_masks_cover_whole_bands():
     assert torch.equal(masked[:, 0].any(dim=2), bands) and 0 < bands.sum(dim=1).max() <= 10
 
 
-def test_a_roll_shifts_all_frames_alike_round_the_end():
-    rolled = augment_spectrograms(frames_counted(300), options(roll=0.1))
+def test_a_roll_is_a_circular_shift_in_time():
+    rolled = augment_spectrograms(numbered_frames(300), options(roll=0.1))
     shifts = set()
     for example in rolled:
         shift = (50 - int(example[0, 0, 0])) % 50
         shifts.add((shift + 25) % 50 - 25)
-        assert torch.equal(example, frames_counted(1)[0].roll(shift, dims=2))
+        assert torch.equal(example, numbered_frames(1)[0].roll(shift, dims=2))
     assert shifts == set(range(-5, 6))
 
 
 def test_a_roll_of_less_than_a_frame_changes_nothing():
-    assert torch.equal(augment_spectrograms(frames_counted(50), options(roll=0.019)), frames_counted(50))
+    assert torch.equal(augment_spectrograms(numbered_frames(50), options(roll=0.019)), numbered_frames(50))
 
 
 @pytest.mark.parametrize("chance", [0.0, 0.3, 1.0])
-def test_flip_turns_time_round_by_its_own_chance(chance):
-    x = frames_counted(600)
-    found = augment_spectrograms(x, options(flip=chance, chance=0.0, roll=0.5))
-    turned = (found == x.flip(3)).flatten(1).all(dim=1)
-    assert torch.equal(found[~turned], x[~turned])
-    assert float(turned.float().mean()) == pytest.approx(chance, abs=0.06)
+def test_flip_reverses_time_with_its_own_probability(chance):
+    x = numbered_frames(600)
+    result = augment_spectrograms(x, options(flip=chance, chance=0.0, roll=0.5))
+    is_reversed = (result == x.flip(3)).flatten(1).all(dim=1)
+    assert torch.equal(result[~is_reversed], x[~is_reversed])
+    assert float(is_reversed.float().mean()) == pytest.approx(chance, abs=0.06)
 
 
-def test_amplitude_multiplies_each_example_by_1_more_or_less():
+def test_amplitude_multiplies_each_example_by_a_factor_around_1():
     x = torch.randn(500, 2, 3, 4)
     factors = (augment_spectrograms(x, options(amplitude=0.2)) / x).flatten(1)
     torch.testing.assert_close(factors, factors[:, :1].expand_as(factors))
@@ -89,40 +89,42 @@ def test_amplitude_multiplies_each_example_by_1_more_or_less():
 
 @pytest.mark.parametrize("name", ["time_masks", "frequency_masks", "roll", "amplitude"])
 @pytest.mark.parametrize("chance", [0.0, 0.5])
-def test_only_so_many_examples_are_changed(name, chance):
+def test_each_change_has_the_given_probability(name, chance):
     x = torch.arange(1.0, 1001).reshape(1, 1, 20, 50).expand(800, 1, 20, 50)
-    found = augment_spectrograms(x, options(chance=chance, **ALL[name]))
-    changed = (found != x).flatten(1).any(dim=1).float().mean()
+    result = augment_spectrograms(x, options(chance=chance, **ALL[name]))
+    changed = (result != x).flatten(1).any(dim=1).float().mean()
     assert float(changed) == pytest.approx(chance, abs=0.07)
 
 
-def test_each_change_has_a_chance_of_its_own():
+def test_the_changes_of_an_example_are_independent():
     x = torch.ones(2000, 1, 20, 50)
-    found = augment_spectrograms(x, options(chance=0.5, frequency_masks=1, frequency_mask=1.0, amplitude=0.5))
-    masked = (found == 0).flatten(1).any(dim=1)
-    louder = ((found != 0) & (found != 1)).flatten(1).any(dim=1)
-    assert 0.15 < (masked & louder).float().mean() < 0.32
+    result = augment_spectrograms(
+        x, options(chance=0.5, frequency_masks=1, frequency_mask=1.0, amplitude=0.5)
+    )
+    masked = (result == 0).flatten(1).any(dim=1)
+    is_scaled = ((result != 0) & (result != 1)).flatten(1).any(dim=1)
+    assert 0.15 < (masked & is_scaled).float().mean() < 0.32
 
 
-def test_none_changes_nothing():
+def test_without_options_the_input_is_returned():
     x = torch.randn(4, 1, 8, 8)
     assert augment_spectrograms(x, options()) is x
 
 
 @pytest.mark.parametrize("changes", ALL.values(), ids=ALL)
-def test_a_seed_repeats_the_input_stays_and_another_seed_differs(changes):
+def test_the_same_seed_gives_the_same_result_and_the_input_is_not_changed(changes):
     changes = {"flip": 0.5} if "flip" in changes else changes
     x = torch.randn(16, 1, 12, 20)
-    before, found = x.clone(), []
+    before, result = x.clone(), []
     for seed in (3, 3, 4):
         torch.manual_seed(seed)
-        found.append(augment_spectrograms(x, options(**changes)))
-    assert torch.equal(x, before) and not torch.equal(found[0], x)
-    assert torch.equal(found[0], found[1]) and not torch.equal(found[0], found[2])
+        result.append(augment_spectrograms(x, options(**changes)))
+    assert torch.equal(x, before) and not torch.equal(result[0], x)
+    assert torch.equal(result[0], result[1]) and not torch.equal(result[0], result[2])
 
 
 def test_mixup_draws_a_share_and_a_partner_for_each_example():
     drawn = [draw_mixup(16, 0.4) for _ in range(200)]
-    assert all(sorted(blend.partner.tolist()) == list(range(16)) for blend in drawn)
-    shares = torch.tensor([blend.share for blend in drawn])
+    assert all(sorted(drawn_mixup.partner.tolist()) == list(range(16)) for drawn_mixup in drawn)
+    shares = torch.tensor([drawn_mixup.share for drawn_mixup in drawn])
     assert 0.4 < shares.mean() < 0.6 and shares.min() < 0.1 and shares.max() > 0.9

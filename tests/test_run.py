@@ -1,4 +1,4 @@
-"""A run: its folds fitted in worker processes, the same bytes however many there are."""
+"""One run of the cross-validation: its folds, worker processes and outputs."""
 
 import os
 import subprocess
@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from safetensors.numpy import load_file
 
 from murmur.errors import MurmurError
 from murmur.tables import parquet
 from murmur.tables.predictions import predictions_schema
 from murmur.tables.recordings import Card
-from murmur.training import fit
+from murmur.training import fit, processes
 from murmur.training import run as training_run
 from murmur.training.fit import Fit
 from murmur.training.run import fit_run, prepare_run
@@ -28,14 +29,14 @@ pytestmark = pytest.mark.usefixtures("threads_as_before")
 
 
 @pytest.fixture
-def made(tmp_path):
-    """Twelve recordings of two segments each, dealt to two folds; recording r11 takes no part."""
+def example(tmp_path):
+    """Twelve recordings of two segments each in two folds; recording r11 is not used."""
     ids = [f"r{k}" for k in range(12)]
     recordings = pd.DataFrame({"recording_id": ids, "label": ["Present", "Absent"] * 6})
     segments = pd.DataFrame({"segment_id": [f"{i}@{s}" for i in ids for s in (0, 9)]})
     segments["recording_id"] = segments["segment_id"].str.split("@").str[0]
     segments["reversed"] = False
-    rows = [(7, fold, i, role) for fold in (0, 1) for i, role in zip(ids[:11], deal(fold), strict=True)]
+    rows = [(7, fold, i, role) for fold in (0, 1) for i, role in zip(ids[:11], roles_of(fold), strict=True)]
     folds = pd.DataFrame(rows, columns=["run", "fold", "recording_id", "role"]).assign(segment_id=None)
     features = np.random.default_rng(0).normal(size=(24, 1, 16, 16)).astype("float16")
     np.save(tmp_path / "mel.npy", features)
@@ -43,38 +44,36 @@ def made(tmp_path):
     return run, segments, folds
 
 
-def deal(fold):
+def roles_of(fold):
     halves = (["train"] * 4 + ["validation"] * 2, ["test"] * 5)
     return [*halves[0], *halves[1]] if fold == 0 else [*halves[1], *halves[0]]
 
 
-def test_labels_and_roles_stand_beside_their_segments(made):
-    run, segments, _ = made
+def test_labels_and_roles_have_the_order_of_the_segments(example):
+    run, segments, _ = example
     assert (run.run, run.weights, run.classes) == (7, (1.0, 1.0), ("Present", "Absent"))
     assert (run.level, run.bags) == ("segment", None) and list(run.units) == list(segments["segment_id"])
     assert list(run.labels[:4]) == [0, 0, 1, 1]
-    assert list(run.roles[0]) == [r for role in [*deal(0), ""] for r in (role, role)]
+    assert list(run.roles[0]) == [r for role in [*roles_of(0), ""] for r in (role, role)]
 
 
-def test_segments_may_be_dealt_one_by_one(made):
-    _, segments, _ = made
+def test_folds_may_assign_single_segments(example):
+    _, segments, _ = example
     folds = pd.DataFrame(
         {"run": 0, "fold": 0, "recording_id": "r0", "segment_id": ["r0@0", "r0@9"], "role": ["train", "test"]}
     )
-    roles = training_run._roles(segments, folds)
+    roles = training_run._segment_roles(segments, folds)
     assert list(roles[:3]) == ["train", "test", ""]
 
 
-def with_copies(segments):
-    """Each segment, then a mirrored copy of each."""
+def with_reversed_copies(segments):
+    """All segments, then a reversed copy of each."""
     copies = segments.assign(segment_id=segments["segment_id"] + "r", reversed=True)
     return pd.concat([segments, copies], ignore_index=True)
 
 
-def test_a_validation_part_without_a_usable_segment_does_not_leave_the_choice_to_the_test_part(
-    made, tmp_path
-):
-    run, segments, folds = made
+def test_a_validation_part_without_a_usable_segment_is_an_error(example, tmp_path):
+    run, segments, folds = example
     validation = folds.query("fold == 1 and role == 'validation'")["recording_id"]
     fewer = segments[~segments["recording_id"].isin(validation)].reset_index(drop=True)
     recordings = pd.DataFrame(
@@ -87,38 +86,38 @@ def test_a_validation_part_without_a_usable_segment_does_not_leave_the_choice_to
     assert (run.roles[1] == "validation").any()
 
 
-def test_a_mirrored_copy_only_trains(made):
-    _, segments, folds = made
+def test_a_reversed_copy_is_used_for_training_only(example):
+    _, segments, folds = example
     for fold, table in folds.groupby("fold"):
-        roles = training_run._roles(with_copies(segments), table)
-        own = [r for role in [*deal(fold), ""] for r in (role, role)]
-        assert list(roles[:24]) == own
-        assert list(roles[24:]) == [role if role == "train" else "" for role in own]
+        roles = training_run._segment_roles(with_reversed_copies(segments), table)
+        expected = [r for role in [*roles_of(fold), ""] for r in (role, role)]
+        assert list(roles[:24]) == expected
+        assert list(roles[24:]) == [role if role == "train" else "" for role in expected]
 
 
-def test_a_mirrored_copy_that_the_folds_name_has_its_role(made):
-    _, segments, _ = made
+def test_a_reversed_copy_named_in_the_folds_has_that_role(example):
+    _, segments, _ = example
     named = pd.DataFrame({"segment_id": ["r0@0", "r0@0r", "r1@0r"], "role": ["train", "test", "validation"]})
     folds = named.assign(run=0, fold=0, recording_id=["r0", "r0", "r1"])
     roles = dict(
         zip(
-            with_copies(segments)["segment_id"],
-            training_run._roles(with_copies(segments), folds),
+            with_reversed_copies(segments)["segment_id"],
+            training_run._segment_roles(with_reversed_copies(segments), folds),
             strict=True,
         )
     )
     assert {name: role for name, role in roles.items() if role} == dict(named.values.tolist())
 
 
-def seen_by(fits, run, tmp_path, monkeypatch):
-    """What is handed to each fit of a run."""
+def fit_with_a_substitute(fits, run, tmp_path, monkeypatch):
+    """Run with a substitute for `fit_network` that records the folds; return the predictions."""
 
-    def fake(features, labels, fold, options, **_):
+    def substitute(features, labels, fold, options, **_):
         fits.append(fold)
         history = pd.DataFrame({"epoch": [0], "train_loss": [0.0]})
         return Fit(np.full((len(fold.predict), 2), 0.5, "float32"), history, {}, "cpu")
 
-    monkeypatch.setattr(fit, "fit_network", fake)
+    monkeypatch.setattr(fit, "fit_network", substitute)
     monkeypatch.setenv("MURMUR_WORKERS", "1")
     return fit_run(run, tmp_path / "weights")[0]
 
@@ -129,39 +128,41 @@ def prepare(tmp_path, segments, folds, options=OPTIONS, **columns):
     return prepare_run(table, segments, folds, CARD, tmp_path / "mel.npy", options, seed=0)
 
 
-def test_no_fit_stops_by_or_speaks_of_a_mirrored_copy(made, tmp_path, monkeypatch):
-    _, segments, folds = made
+def test_reversed_copies_are_neither_validated_nor_predicted(example, tmp_path, monkeypatch):
+    _, segments, folds = example
     np.save(tmp_path / "mel.npy", np.zeros((48, 1, 16, 16), "float16"))
     fits = []
-    said = seen_by(fits, prepare(tmp_path, with_copies(segments), folds), tmp_path, monkeypatch)
+    predictions = fit_with_a_substitute(
+        fits, prepare(tmp_path, with_reversed_copies(segments), folds), tmp_path, monkeypatch
+    )
     assert len(fits) == 2
     for fold in fits:
         assert (fold.train >= 24).sum() == (fold.train < 24).sum() > 0
         assert (fold.validation < 24).all() and (fold.predict < 24).all()
         assert not set(fold.train % 24) & set(fold.predict)
-    assert not said["unit_id"].str.endswith("r").any()
+    assert not predictions["unit_id"].str.endswith("r").any()
 
 
-def test_the_validation_part_stops_the_training_and_the_test_part_only_if_there_is_none(
-    made, tmp_path, monkeypatch
-):
-    run, segments, folds = made
+def test_without_a_validation_part_the_test_part_stops_the_training(example, tmp_path, monkeypatch):
+    run, segments, folds = example
     fits = []
-    seen_by(fits, run, tmp_path, monkeypatch)
+    fit_with_a_substitute(fits, run, tmp_path, monkeypatch)
     test = [np.flatnonzero(role == "test") for role in run.roles.values()]
     for fold, tested in zip(fits, test, strict=True):
         assert len(fold.validation) and not set(fold.validation) & set(tested)
     fits.clear()
-    leaky = folds.assign(role=folds["role"].replace("validation", "train"))
-    said = seen_by(fits, prepare(tmp_path, segments, leaky), tmp_path, monkeypatch)
+    without_validation = folds.assign(role=folds["role"].replace("validation", "train"))
+    predictions = fit_with_a_substitute(
+        fits, prepare(tmp_path, segments, without_validation), tmp_path, monkeypatch
+    )
     for fold, tested in zip(fits, test, strict=True):
         assert list(fold.validation) == list(fold.predict) == list(tested)
         assert not set(fold.train) & set(tested)
-    assert set(said["role"]) == {"test"} and len(said) == sum(map(len, test))
+    assert set(predictions["role"]) == {"test"} and len(predictions) == sum(map(len, test))
 
 
 def patients(tmp_path, segments, folds, **changes):
-    """Six patients, their recordings beside each other: AV and PV, but the last was heard elsewhere."""
+    """Prepare a run of six patients with a recording at AV and one at PV; the last has other sites."""
     names = [f"p{k // 2}" for k in range(12)]
     sites = ["AV", "PV"] * 5 + ["Phc", "Phc"]
     labels = ["Present", "Present", "Absent", "Absent"] * 3
@@ -170,9 +171,9 @@ def patients(tmp_path, segments, folds, **changes):
 
 
 @pytest.fixture
-def by_patient(made):
-    """Folds of whole patients: p5 takes no part in the first."""
-    _, segments, _ = made
+def by_patient(example):
+    """Folds that do not divide patients; p5 is not used in the first."""
+    _, segments, _ = example
     roles = (
         ["train", "train", "validation", "test", "test"],
         ["test", "test", "train", "train", "validation"],
@@ -186,10 +187,10 @@ def by_patient(made):
     )
 
 
-def test_a_model_of_sites_speaks_of_patients(by_patient, tmp_path, monkeypatch):
+def test_a_model_with_sites_predicts_patients(by_patient, tmp_path, monkeypatch):
     segments, folds = by_patient
     augment = OPTIONS.augment.model_dump() | {"mixup": 0}
-    run = patients(tmp_path, with_copies(segments), folds, augment=augment)
+    run = patients(tmp_path, with_reversed_copies(segments), folds, augment=augment)
     assert run.level == "patient" and list(run.units) == [f"p{k}" for k in range(6)]
     assert run.labels.tolist() == [0, 1, 0, 1, 0, 1] and run.bags.shape == (6, 2, 2)
     assert run.bags[0].tolist() == [[0, 1], [2, 3]] and (run.bags[5] == -1).all() and run.bags.max() == 19
@@ -203,25 +204,25 @@ def test_a_model_of_sites_speaks_of_patients(by_patient, tmp_path, monkeypatch):
     assert np.isfinite(predictions[["p_Present", "p_Absent"]]).all(axis=None)
 
 
-def test_folds_that_cut_through_a_patient_and_sites_that_are_missing_are_refused(by_patient, tmp_path):
+def test_folds_that_divide_a_patient_and_missing_sites_are_refused(by_patient, tmp_path):
     segments, folds = by_patient
-    cut = folds.assign(role=folds["role"].where(folds.index != 1, "test"))
-    with pytest.raises(MurmurError, match="fold 0: patient p0 stands in two parts"):
-        patients(tmp_path, segments, cut)
+    divided = folds.assign(role=folds["role"].where(folds.index != 1, "test"))
+    with pytest.raises(MurmurError, match="fold 0: patient p0 is in two parts"):
+        patients(tmp_path, segments, divided)
     with pytest.raises(MurmurError, match=r"train\.model\.sites: no recording was made at TV"):
         patients(tmp_path, segments, folds, model=SITES | {"sites": ["AV", "TV"]})
 
 
-def test_with_one_worker_folds_are_fitted_here(made, tmp_path, monkeypatch):
-    monkeypatch.setattr(training_run, "ProcessPoolExecutor", None)
+def test_one_worker_starts_no_process(example, tmp_path, monkeypatch):
+    monkeypatch.setattr(processes, "ProcessPoolExecutor", None)
     fits = []
-    seen_by(fits, made[0], tmp_path, monkeypatch)
+    fit_with_a_substitute(fits, example[0], tmp_path, monkeypatch)
     assert len(fits) == 2
 
 
 @pytest.mark.parametrize(("keep", "files"), [("best", 2), ("none", 0)])
-def test_weights_are_kept_if_asked_for(made, tmp_path, monkeypatch, keep, files):
-    _, segments, folds = made
+def test_weights_are_written_only_with_keep_weights(example, tmp_path, monkeypatch, keep, files):
+    _, segments, folds = example
     monkeypatch.setenv("MURMUR_WORKERS", "1")
     options = OPTIONS.model_copy(update={"keep_weights": keep, "epochs": 1})
     fit_run(prepare(tmp_path, segments, folds, options), tmp_path / "weights")
@@ -229,22 +230,20 @@ def test_weights_are_kept_if_asked_for(made, tmp_path, monkeypatch, keep, files)
 
 
 @pytest.mark.parametrize(("weights", "times"), [("imagenet", 1), ("none", 0), ("some.pth", 0)])
-def test_weights_that_a_library_fetches_are_fetched_once_before_the_fits(
-    made, tmp_path, monkeypatch, weights, times
-):
-    _, segments, folds = made
-    fits, fetched = [], []
+def test_a_library_needs_download_once_before_the_fits(example, tmp_path, monkeypatch, weights, times):
+    _, segments, folds = example
+    fits, downloads = [], []
     monkeypatch.setattr(
-        "murmur.models._construction.build", lambda model, **shape: fetched.append((len(fits), model.name))
+        "murmur.models._construction.build", lambda model, **shape: downloads.append((len(fits), model.name))
     )
     model = {"name": "vgg16", "weights": weights}
     options = OPTIONS.model_validate(OPTIONS.model_dump() | {"model": model})
-    seen_by(fits, prepare(tmp_path, segments, folds, options), tmp_path, monkeypatch)
-    assert fetched == [(0, "vgg16")] * times and len(fits) == 2
+    fit_with_a_substitute(fits, prepare(tmp_path, segments, folds, options), tmp_path, monkeypatch)
+    assert downloads == [(0, "vgg16")] * times and len(fits) == 2
 
 
-def test_the_bytes_do_not_depend_on_the_number_of_workers(made, tmp_path, monkeypatch):
-    run, _, _ = made
+def test_the_bytes_do_not_depend_on_the_number_of_workers(example, tmp_path, monkeypatch):
+    run, _, _ = example
     found = {}
     for n in (1, 2):
         monkeypatch.setenv("MURMUR_WORKERS", str(n))
@@ -266,14 +265,13 @@ def test_the_bytes_do_not_depend_on_the_number_of_workers(made, tmp_path, monkey
     assert list(history.groupby("fold").size()) == [2, 2]
 
 
-def test_workers_end_with_a_parent_that_was_killed():
+def test_workers_exit_when_their_parent_is_killed():
     code = """if True:
         import os, time
         from concurrent.futures import ProcessPoolExecutor
-        from murmur.training import run as runs
-        processes = runs._start_method("cnn")
-        processes.set_forkserver_preload([])  # of torch, which takes long
-        pool = ProcessPoolExecutor(1, processes, initializer=runs._leave_with_parent)
+        from murmur.training import processes
+        context = processes._start_method([])
+        pool = ProcessPoolExecutor(1, context, initializer=processes._exit_with_parent)
         print(pool.submit(os.getpid).result(), flush=True)
         pool.submit(time.sleep, 60).result()
     """
@@ -293,14 +291,33 @@ def test_workers_end_with_a_parent_that_was_killed():
 
 
 @pytest.mark.parametrize("folder, method", [("/tmp", "forkserver"), ("/tmp/" + "x" * 90, "spawn")])
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it is always spawn")
-def test_workers_start_whatever_the_length_of_tmpdir(monkeypatch, folder, method):
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems always use spawn")
+def test_a_long_tmpdir_changes_the_start_method(monkeypatch, folder, method):
     monkeypatch.setattr("tempfile.tempdir", folder)
-    assert training_run._start_method("cnn").get_start_method() == method
+    assert processes._start_method([]).get_start_method() == method
 
 
-def test_an_array_of_other_segments(made, tmp_path, monkeypatch):
-    _, segments, folds = made
+def test_features_with_another_number_of_segments_are_refused(example, tmp_path, monkeypatch):
+    _, segments, folds = example
     np.save(tmp_path / "mel.npy", np.zeros((7, 1, 16, 16), "float16"))
     with pytest.raises(MurmurError, match=r"mel\.npy: is of 7 segments, data/segments\.parquet has 24"):
-        seen_by([], prepare(tmp_path, segments, folds), tmp_path, monkeypatch)
+        fit_with_a_substitute([], prepare(tmp_path, segments, folds), tmp_path, monkeypatch)
+
+
+def test_the_number_of_threads_is_restored_after_a_fit(example, tmp_path, monkeypatch):
+    during = []
+
+    def substitute(features, labels, fold, options, **_):
+        during.append(torch.get_num_threads())
+        raise MurmurError("failed")
+
+    monkeypatch.setattr(fit, "fit_network", substitute)
+    torch.set_num_threads(2)
+    with pytest.raises(MurmurError, match="failed"):
+        training_run.fit_fold(example[0], 0, tmp_path)
+    assert during == [1] and torch.get_num_threads() == 2
+
+
+def test_the_parent_of_the_workers_does_not_import_torch():
+    code = "import sys, murmur.training.run; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, check=False).returncode == 0
