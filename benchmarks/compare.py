@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import optimize, stats
 
-from murmur.experiments.comparison import LEVEL, paired_test
+from murmur.experiments.comparison import LEVEL, compute_paired_tests
 
 EDGE = 0.03
 AT_ONCE = 100  # comparisons held at once
@@ -113,7 +113,7 @@ def calibrated(setting: Setting, edge: float) -> float:
 
 def found(d: np.ndarray, setting: Setting) -> tuple[float, float, float]:
     """Shares with p < .05 by the corrected and by the plain paired t-test; the test's standard error."""
-    test, plain = paired_test(d, 1 / (setting.folds - 1)), paired_test(d, 0.0)
+    test, plain = compute_paired_tests(d, 1 / (setting.folds - 1)), compute_paired_tests(d, 0.0)
     shares = [float((figures["p"] < LEVEL).mean()) for figures in (test, plain)]
     return shares[0], shares[1], float(np.sqrt(np.nanmean(test["error"] ** 2)))
 

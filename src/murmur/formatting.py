@@ -12,18 +12,20 @@ INTERVAL_NOTE = (
 )
 
 
-def format_figure(value: float | None, sign: str = "") -> str:
-    """A figure with three digits after the point, a dash where it is undefined."""
-    return f"{value:{sign}.3f}" if value is not None and math.isfinite(value) else "-"
+def format_figure(value: float | None, sign: str = "", *, undefined: str = "-") -> str:
+    """A figure with three digits after the point; `undefined` where it has no value."""
+    return f"{value:{sign}.3f}" if value is not None and math.isfinite(value) else undefined
 
 
-def format_interval(row: Mapping[str, float | None]) -> str:
-    """`low` to `high` of a figure, a dash where there is no interval."""
-    return (
-        "-"
-        if format_figure(row["low"]) == "-"
-        else f"{format_figure(row['low'])}-{format_figure(row['high'])}"
-    )
+def format_interval(row: Mapping[str, float | None], *, undefined: str = "-") -> str:
+    """`low` to `high` of a figure; `undefined` where it has no interval."""
+    low = format_figure(row["low"], undefined="")
+    return f"{low}-{format_figure(row['high'])}" if low else undefined
+
+
+def format_quantity(value: float, unit: str) -> str:
+    """Format a value with its unit, such as ``20 dB``; ``none`` where the value is NaN."""
+    return "none" if math.isnan(value) else f"{value:g} {unit}"
 
 
 def join_sorted(items: Iterable[Any]) -> str:

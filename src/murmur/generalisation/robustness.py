@@ -151,7 +151,7 @@ def tabulate(table: pd.DataFrame, metric: str) -> Sequence[tuple[str, ...]]:
     """The rows of a table of one figure: a disturbance, its value, the mean and its interval; head first."""
     rows = [("disturbance", "value", metric, "95 % interval")]
     for row in table[table["metric"] == metric].to_dict("records"):
-        value = "none" if np.isnan(row["value"]) else f"{row['value']:g} {row['unit']}"
+        value = formatting.format_quantity(row["value"], row["unit"])
         rows.append(
             (
                 row["disturbance"],
