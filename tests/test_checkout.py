@@ -9,7 +9,7 @@ import pytest
 import yaml
 from dvc.repo import Repo
 
-from murmur.commands import cli
+from murmur.commands.recipes import use_recipe
 from murmur.errors import MurmurError
 from murmur.experiments import project
 from tests import made
@@ -154,12 +154,12 @@ def test_use_without_git_says_that_it_cannot_know_what_is_committed(unpacked):
         "repository .*; make one: git init && .*. Or give params.yaml another name, then try again$"
     )
     with pytest.raises(MurmurError, match=words):
-        cli.use("circor_cnn")
+        use_recipe("circor_cnn")
     assert Path("params.yaml").read_bytes() == before
     git("init")
     git("add", "--all")
     git("commit", "-m", "all")
-    cli.use("circor_cnn")
+    use_recipe("circor_cnn")
 
 
 STUB = """\

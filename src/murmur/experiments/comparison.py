@@ -2,7 +2,8 @@
 
 The folds of one data set are not independent: their training parts overlap, and each run tests the same
 persons again. A plain paired t-test counts fifty folds as fifty independent experiments and finds a
-difference far too often. Both tests here use a larger standard error for this reason (see `compute_paired_tests`).
+difference far too often. Both tests here use a larger standard error for this reason (see
+`compute_paired_tests`).
 """
 
 import json
