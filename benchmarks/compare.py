@@ -3,9 +3,10 @@
     PYTHONPATH=src python benchmarks/compare.py [COMPARISONS, 2000]
 
 Each comparison draws persons of two classes and two sets of Gaussian features for them, fits a nearest-mean
-classifier on each set in every fold of every run, and tests the two UARs of the folds as `murmur compare` does.
-Both sets have the same distribution, so both classifiers have the same expected UAR: p < .05 is a false alarm.
-For the power, the class means of the second set are further apart, so that its expected UAR is .03 higher.
+classifier on each set in every fold of every run, and tests the two UARs of the folds as `murmur compare`
+does. Both sets have the same distribution, so both classifiers have the same expected UAR: p < .05 is a false
+alarm. For the power, the class means of the second set are further apart, so that its expected UAR is .03
+higher.
 """
 
 import sys

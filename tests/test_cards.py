@@ -257,7 +257,7 @@ SPLITS = [  # changes of the details; texts that the description has; texts that
         [
             "a published split from a file, 2 runs, 3 folds in all.",
             "40 of 272 patients",
-            "a validation part, that of the published split or else drawn from the training part by person, with",
+            "a validation part, that of the published split or else drawn from the training part by person",
         ],
         ["split by"],
     ),

@@ -1,4 +1,4 @@
-"""murmur evaluate-on and murmur robustness, for real: a copy of the project, a tiny experiment in place."""
+"""murmur evaluate-on and murmur robustness in a copy of the project with a tiny experiment."""
 
 import hashlib
 import json
@@ -11,13 +11,16 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import rich
 import soundfile
 import torch
 import yaml
 
-from murmur import files, formatting, tables
-from murmur.commands import cli
+from murmur import files, formatting
+from murmur.commands import generalisation as commands
+from murmur.commands.cli import show_messages_on_stderr
 from murmur.errors import MurmurError
+from murmur.experiments import current, external_evaluation
 from murmur.experiments import project as dvc_project
 from murmur.generalisation import external_validation, trained_models
 from murmur.tables.recordings import Card, read_card
@@ -37,8 +40,8 @@ TINY = {
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory):
-    """The project with a tiny experiment in place."""
+def tiny_project(tmp_path_factory):
+    """A copy of the project with a tiny experiment, run once."""
     place = tmp_path_factory.mktemp("project")
     for part in ("src", "stages", "data/folder", "data/splits", "data/weights"):
         shutil.copytree(made.ROOT / part, place / part, ignore=shutil.ignore_patterns("__pycache__"))
@@ -51,11 +54,13 @@ def ran(tmp_path_factory):
 
 
 @pytest.fixture
-def project(ran, monkeypatch):
-    before, text = torch.get_num_threads(), (ran / "params.yaml").read_text()
-    monkeypatch.chdir(ran)
-    yield ran
-    (ran / "params.yaml").write_text(text)
+def project(tiny_project, monkeypatch):
+    before, text = torch.get_num_threads(), (tiny_project / "params.yaml").read_text()
+    monkeypatch.chdir(tiny_project)
+    show_messages_on_stderr()
+    yield tiny_project
+    rich.reconfigure(stderr=False)
+    (tiny_project / "params.yaml").write_text(text)
     torch.set_num_threads(before)
 
 
@@ -67,8 +72,8 @@ def change(**changes):
     Path("params.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
 
 
-def test_who_is_in_the_experiment_takes_no_part_elsewhere(project):
-    """By the shell, so that standard output is seen to hold nothing but JSON."""
+def test_persons_of_the_experiment_are_left_out(project):
+    """In a new process, to test that standard output has nothing but JSON."""
     arguments = ["evaluate-on", "synthetic", "--json", "-S", "download.synthetic.patients=30"]
     environment = os.environ | {"PYTHONPATH": str(made.ROOT / "src")}
     done = subprocess.run(
@@ -90,7 +95,7 @@ def test_who_is_in_the_experiment_takes_no_part_elsewhere(project):
     assert all(0 <= row["mean"] <= 1 for row in got["headline"].values())
 
 
-def test_ones_own_recordings_with_labels_of_their_own(project, tmp_path, capfd):
+def test_own_recordings_with_other_labels_are_mapped(project, tmp_path, capfd):
     rows = [
         {"path": f"{k}.wav", "label": ("ill", "well", "odd")[k % 3], "patient_id": str(k)} for k in range(9)
     ]
@@ -100,8 +105,8 @@ def test_ones_own_recordings_with_labels_of_their_own(project, tmp_path, capfd):
     where = [f"download.folder.path={os.path.relpath(tmp_path / 'own')}"]
     known = ["ill=Present", "well=Absent"]
     with pytest.raises(MurmurError, match=r"which classes are odd\? Say --map odd=CLASS"):
-        cli.evaluate_on("folder", known, where)
-    cli.evaluate_on("folder", [*known, "odd=null"], where, md=True)
+        commands.evaluate_on("folder", known, where)
+    commands.evaluate_on("folder", [*known, "odd=null"], where, md=True)
     said = capfd.readouterr().out
     assert said.startswith("| patient level | here | there | SD | 95 % interval | always Present |\n| --- |")
     assert "- 6 units (3 Present, 3 Absent) of 6 persons, 4 models" in said
@@ -112,7 +117,7 @@ def test_ones_own_recordings_with_labels_of_their_own(project, tmp_path, capfd):
     assert "weighted_accuracy_official" not in got["here"]  # asked about the same two classes
 
 
-def test_a_copy_at_another_gain_takes_no_part_elsewhere(project, tmp_path):
+def test_a_copy_with_another_gain_is_left_out(project, tmp_path):
     home = pd.read_parquet("data/recordings.parquet")
     rows = [
         {"path": f"{k}.wav", "label": ("Present", "Absent")[k % 2], "patient_id": str(k)} for k in range(6)
@@ -122,13 +127,13 @@ def test_a_copy_at_another_gain_takes_no_part_elsewhere(project, tmp_path):
     samples, rate = soundfile.read(Path("data/raw", home["path"][0]))
     made.audio(tmp_path / "own/0.wav", samples / 2, rate)
     made.write_csv(tmp_path / "own/recordings.csv", rows)
-    cli.evaluate_on("folder", [], [f"download.folder.path={tmp_path / 'own'}"])
+    commands.evaluate_on("folder", [], [f"download.folder.path={tmp_path / 'own'}"])
     got = json.loads(Path("metrics/elsewhere_folder.json").read_text())
     assert got["seen_in_training"] == 1 and got["data"]["patients"] == 5
 
 
 @pytest.mark.parametrize(
-    ("there", "home", "unknown", "same"),
+    ("dataset", "own_dataset", "unknown", "same"),
     [
         ("circor", "circor", 0, True),
         ("cinc2016", "cinc2016", 5, True),
@@ -138,16 +143,17 @@ def test_a_copy_at_another_gain_takes_no_part_elsewhere(project, tmp_path):
         ("synthetic", "synthetic", 0, False),
     ],
 )
-def test_ids_compare_within_a_data_set(there, home, unknown, same):
-    one, other = (
+def test_ids_are_comparable_within_a_data_set(dataset, own_dataset, unknown, same):
+    external, internal = (
         Card(name, "murmur", ("a", "b"), ("a",), (), "", "", unknown_persons=n)
-        for name, n in ((there, unknown), (home, 0))
+        for name, n in ((dataset, unknown), (own_dataset, 0))
     )
-    assert cli._ids_compare(one, other) == cli._ids_compare(other, one) == same
+    assert external_evaluation.are_ids_comparable(external, internal) == same
+    assert external_evaluation.are_ids_comparable(internal, external) == same
 
 
-def test_robustness_begins_with_the_experiments_own_figures_and_ends_in_silence(project, capsys):
-    cli.robustness(disturb="length,gain")
+def test_robustness_ranges_from_the_figures_of_the_experiment_to_no_segments(project, capsys):
+    commands.evaluate_disturbed(disturb="length,gain")
     table = pd.read_csv("plots/robustness.csv")
     runs = pd.read_csv("metrics/runs.csv").query("level == 'patient'")
     details = json.loads(Path("metrics/details.json").read_text())["headline"]
@@ -176,7 +182,7 @@ def test_robustness_of_one_run_is_the_same_however_many_workers(project, capsys,
     texts = []
     for n in ("1", "3"):
         monkeypatch.setenv("MURMUR_WORKERS", n)
-        cli.robustness(runs="1", disturb="band", as_json=True)
+        commands.evaluate_disturbed(runs="1", disturb="band", as_json=True)
         texts.append(capsys.readouterr().out)
     assert texts[0] == texts[1]
     rows = pd.DataFrame(json.loads(texts[0]))
@@ -190,15 +196,15 @@ def test_robustness_of_one_run_is_the_same_however_many_workers(project, capsys,
     ("dataset", "mapped", "settings", "message"),
     [
         ("synthetic", ["Present"], [], "--map Present: expected LABEL=CLASS"),
-        ("synthetic", [], ["mel.n_mels=8"], "-S mel.n_mels: only download.… can differ"),
+        ("synthetic", [], ["mel.n_mels=8"], "-S mel.n_mels: only download.… can be set"),
         ("syn", [], [], "dataset: no data set 'syn'; there are bmd_hs, cinc2016, circor"),
         ("pascal", ["normal=Absent"], [], "which classes are murmur? Say --map murmur=CLASS"),
         ("pascal", ["normal=Absent", "murmur=null"], [], "nothing to tell apart: of the models' classes"),
     ],
 )
-def test_evaluate_on_tells_what_it_cannot_do(project, dataset, mapped, settings, message):
+def test_wrong_arguments_of_evaluate_on_are_named(project, dataset, mapped, settings, message):
     with pytest.raises(MurmurError) as error:
-        cli.evaluate_on(dataset, mapped, settings)
+        commands.evaluate_on(dataset, mapped, settings)
     assert message in str(error.value)
 
 
@@ -210,104 +216,106 @@ def test_evaluate_on_tells_what_it_cannot_do(project, dataset, mapped, settings,
         ({"disturb": "noise,hum"}, "--disturb: no disturbance 'hum'; there are noise, gain, band, length"),
     ],
 )
-def test_robustness_tells_what_it_cannot_do(project, options, message):
+def test_wrong_arguments_of_robustness_are_named(project, options, message):
     with pytest.raises(MurmurError) as error:
-        cli.robustness(**options)
+        commands.evaluate_disturbed(**options)
     assert message in str(error.value)
 
 
 @pytest.mark.parametrize(
     ("changes", "key"),
     [
-        ({"train__lr": 0.5}, "train is not what train@0"),
-        ({"mel__n_mels": 8}, "mel is not what mel"),
-        ({"evaluate__level": "recording"}, "evaluate is not what evaluate"),
-        ({"clean__normalise": "rms"}, "clean is not what clean"),
+        ({"train__lr": 0.5}, "train has changed since train@0"),
+        ({"mel__n_mels": 8}, "mel has changed since mel"),
+        ({"evaluate__level": "recording"}, "evaluate has changed since evaluate"),
+        ({"clean__normalise": "rms"}, "clean has changed since clean"),
     ],
 )
-def test_parameters_that_changed_since_are_told(project, changes, key):
+def test_changed_parameters_are_named(project, changes, key):
     change(**changes)
-    with pytest.raises(MurmurError, match=f"params.yaml: {key} ran with: `dvc repro` first, or put it back"):
-        cli._experiment()
+    with pytest.raises(MurmurError, match=f"params.yaml: {key} ran: `dvc repro` first, or restore its value"):
+        current.load_experiment()
 
 
-def test_weights_that_were_not_kept_are_told(project):
+def test_missing_weights_are_named(project):
     path = Path("models/run_1.murmur_weights/fold_0.safetensors")
     content = path.read_bytes()
     path.unlink()
     with pytest.raises(
         MurmurError, match=r"run_1.murmur_weights/fold_0.safetensors: no such weights \(1 of 4 missing\)"
     ):
-        cli.robustness(disturb="gain")
+        commands.evaluate_disturbed(disturb="gain")
     path.write_bytes(content)
 
 
-def test_data_that_may_not_be_passed_on_go_to_a_remote_of_their_own(project):
-    assert cli._content_for("bmd_hs", [])["download"]["remote"] == "private"
-    assert cli._content_for("bmd_hs", ["download.remote=mine"])["download"]["remote"] == "mine"
-    assert cli._content_for("pascal", ["download.remote=null"])["download"]["remote"] is None
-    assert cli._content_for("yaseen", ["download.remote=null"])["download"]["remote"] == "private"
+def test_data_that_must_not_be_shared_have_a_remote_of_their_own(project):
+    assert external_evaluation.make_params("bmd_hs", [])["download"]["remote"] == "private"
+    assert external_evaluation.make_params("bmd_hs", ["download.remote=mine"])["download"]["remote"] == "mine"
+    assert external_evaluation.make_params("pascal", ["download.remote=null"])["download"]["remote"] is None
+    assert (
+        external_evaluation.make_params("yaseen", ["download.remote=null"])["download"]["remote"] == "private"
+    )
 
 
-def test_the_limit_of_the_experiment_does_not_hold_elsewhere(project):
+def test_the_limit_of_the_experiment_does_not_apply_to_external_data(project):
     change(download__limit=3)
-    assert cli._content_for("pascal", [])["download"]["limit"] is None
-    assert cli._content_for("pascal", ["download.limit=5"])["download"]["limit"] == 5
+    assert external_evaluation.make_params("pascal", [])["download"]["limit"] is None
+    assert external_evaluation.make_params("pascal", ["download.limit=5"])["download"]["limit"] == 5
 
 
-def replaced(path):
+def replace_file(path):
     """Write a file again, as a repro does."""
     content = path.read_bytes()
     path.unlink()
     path.write_bytes(content)
 
 
-def test_files_replaced_meanwhile_are_refused_and_nothing_is_written(project, monkeypatch):
-    path, ask = Path("models/run_1.murmur_weights/fold_0.safetensors"), trained_models.score_models
+def test_if_files_are_replaced_meanwhile_nothing_is_written(project, monkeypatch):
+    path, original = Path("models/run_1.murmur_weights/fold_0.safetensors"), trained_models.score_models
 
-    def figures(*arguments, **options):
-        replaced(path)
-        return ask(*arguments, **options)
+    def score_models(*arguments, **options):
+        replace_file(path)
+        return original(*arguments, **options)
 
-    monkeypatch.setattr(external_validation, "figures", figures)
-    monkeypatch.setattr("murmur.generalisation.robustness.score_models", figures)
+    monkeypatch.setattr(external_validation, "score_models", score_models)
+    monkeypatch.setattr("murmur.generalisation.robustness.score_models", score_models)
     targets = (Path("plots/robustness.csv"), Path("metrics/elsewhere_synthetic.json"))
     for target in targets:
         target.unlink(missing_ok=True)
     with pytest.raises(MurmurError, match=rf"{path} was replaced while this ran .*nothing is written"):
-        cli.robustness(runs="1", disturb="gain")
+        commands.evaluate_disturbed(runs="1", disturb="gain")
     with pytest.raises(MurmurError, match=rf"{path} was replaced while this ran .*nothing is written"):
-        cli.evaluate_on("synthetic", [], ["download.synthetic.patients=30"])
+        commands.evaluate_on("synthetic", [], ["download.synthetic.patients=30"])
     assert not any(target.exists() for target in targets)
 
 
 @pytest.mark.parametrize(
     "name", ["metrics/folds.csv", "data/recordings.parquet", "data/folds/run_0.parquet", "dvc.lock"]
 )
-def test_each_file_of_the_experiment_counts(project, name):
-    before = dvc_project.list_state()
-    dvc_project.check_unchanged(before)
+def test_each_file_of_the_experiment_is_checked(project, name):
+    before = current.record_files()
+    current.check_files_unchanged(before)
     files.write_text("metrics/elsewhere_x.json", "{}")
-    dvc_project.check_unchanged(before)
+    current.check_files_unchanged(before)
     Path("metrics/elsewhere_x.json").unlink()
-    replaced(Path(name))
+    replace_file(Path(name))
     with pytest.raises(MurmurError, match=f"{name} was replaced while this ran"):
-        dvc_project.check_unchanged(before)
+        current.check_files_unchanged(before)
 
 
-def test_beside_a_repro_at_work_nothing_is_scored(project):
+def test_while_dvc_repro_runs_nothing_is_scored(project):
     notes = Path(".dvc/tmp/rwlock")
     before = notes.read_text() if notes.exists() else "{}"
     writes = {str(Path("models/run_0").resolve()): {"pid": os.getpid(), "cmd": "dvc repro"}}
     notes.write_text(json.dumps({"write": writes}))
     try:
         with pytest.raises(MurmurError, match=rf"`dvc repro` is running here \(process {os.getpid()}\)"):
-            cli.robustness(disturb="gain")
+            commands.evaluate_disturbed(disturb="gain")
         other = {str(Path("metrics/elsewhere_x.json").resolve()): writes.popitem()[1]}
         notes.write_text(json.dumps({"write": other}))
-        dvc_project.list_state()
+        current.record_files()
         notes.write_text('{"write": {"')  # cut by a kill
-        dvc_project.list_state()
+        current.record_files()
     finally:
         notes.write_text(before)
 
@@ -324,14 +332,16 @@ def leaky(project):
 
 
 def test_robustness_of_a_leaky_experiment_is_marked(leaky, capfd):
-    cli.robustness(runs="1", disturb="gain", md=True)
+    commands.evaluate_disturbed(runs="1", disturb="gain", md=True)
     assert capfd.readouterr().out.startswith("LEAKY, the figures may flatter: the test part selects the")
 
 
-def test_a_leaky_experiment_is_marked_elsewhere_and_private_names_are_not_written(leaky, monkeypatch, capfd):
+def test_evaluate_on_marks_a_leaky_experiment_and_writes_no_private_names(leaky, monkeypatch, capfd):
     read = read_card
-    monkeypatch.setattr(tables, "read_card", lambda path: replace(read(path), shareable=False))
-    cli.evaluate_on("synthetic", [], ["download.synthetic.patients=30"], md=True)
+    monkeypatch.setattr(
+        "murmur.tables.recordings.read_card", lambda path: replace(read(path), shareable=False)
+    )
+    commands.evaluate_on("synthetic", [], ["download.synthetic.patients=30"], md=True)
     out, text = capfd.readouterr().out, Path("metrics/elsewhere_synthetic.json").read_text()
     assert "- LEAKY, the figures may flatter: the test part selects the epoch." in out
     got = json.loads(text)
