@@ -40,14 +40,14 @@ def html(text):
 
 
 def test_stages_have_their_outcome_seconds_and_log():
-    found = comment.parse_stages(OUTPUT, 15.0)
-    assert [(s.name, s.outcome, s.seconds) for s in found] == [
+    stages = comment.parse_stages(OUTPUT, 15.0)
+    assert [(s.name, s.outcome, s.seconds) for s in stages] == [
         ("mel", "reused", 0.5),
         ("train@0", "restored", 1.5),
         ("train@1", "failed", 3.0),
     ]
-    assert found[2].log == LOG
-    assert comment.summarise_outcomes(found) == "1 failed, 1 restored, 1 reused"
+    assert stages[2].log == LOG
+    assert comment.summarise_outcomes(stages) == "1 failed, 1 restored, 1 reused"
     assert [s.outcome for s in comment.parse_stages(remove_errors(OUTPUT), 15.0)] == [
         "reused",
         "restored",
@@ -57,9 +57,9 @@ def test_stages_have_their_outcome_seconds_and_log():
 
 def test_a_second_attempt_adds_seconds_and_keeps_the_more_serious_outcome():
     again = [(20.0, "Pulling data for stage: 'train@0'"), (21.0, "Stage 'train@1' didn't change, skipping")]
-    found = {s.name: s for s in comment.parse_stages([*remove_errors(OUTPUT), (15.0, ""), *again], 21.5)}
-    assert found["train@0"].outcome == "restored" and found["train@0"].seconds == 2.5
-    assert found["train@1"].outcome == "ran" and found["train@1"].log[:2] == LOG[:2]
+    stages = {s.name: s for s in comment.parse_stages([*remove_errors(OUTPUT), (15.0, ""), *again], 21.5)}
+    assert stages["train@0"].outcome == "restored" and stages["train@0"].seconds == 2.5
+    assert stages["train@1"].outcome == "ran" and stages["train@1"].log[:2] == LOG[:2]
 
 
 def test_output_without_a_stage_has_no_stages():
@@ -104,11 +104,11 @@ def test_the_log_is_left_out_for_private_data(tmp_path, monkeypatch):
     )
     assert problem.title == "stage `train@1` failed" and not problem.log and "no such file" not in text
     monkeypatch.chdir(tmp_path)
-    for dataset, own, private in [
+    for dataset, section, private in [
         *(("folder", {}, True), ("folder", {"may_be_passed_on": True}, False), ("bmd_hs", {}, True)),
         *(("circor", {}, False), ("nonesuch", {}, False)),
     ]:
-        content = {"dataset": dataset, "download": {dataset: own}}
+        content = {"dataset": dataset, "download": {dataset: section}}
         Path("params.yaml").write_text(as_yaml(content))
         assert pipeline._is_private() == private, dataset
 
@@ -141,7 +141,7 @@ def test_a_log_cannot_end_its_block_of_code_or_exceed_the_limit():
 
 
 def test_the_table_groups_runs_and_lists_reused_stages_last():
-    found = [
+    stages = [
         comment.Stage("mel", "reused", 0.1),
         comment.Stage("train@0", "ran", 1.0),
         comment.Stage("split", "reused", 0.2),
@@ -149,7 +149,7 @@ def test_the_table_groups_runs_and_lists_reused_stages_last():
         comment.Stage("train@2", "ran", 2.0),
         comment.Stage("train@3", "reused", 0.0),
     ]
-    text = comment.format_comment(found, head="a", base="b")
+    text = comment.format_comment(stages, head="a", base="b")
     assert [line for line in text.splitlines() if line.startswith("| `")] == [
         "| `train` 0, 2 | ran | 3.0 |",
         "| `train` 1 | restored from the run-cache | 0.5 |",
@@ -294,7 +294,7 @@ def test_actions_are_pinned_and_the_job_that_can_write_runs_no_code_of_the_pull_
     texts = {path.name: path.read_text() for path in WORKFLOWS}
     for text in texts.values():
         used = re.findall(r"uses: (.+)", text)
-        assert used and all(re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", one) for one in used)
+        assert used and all(re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action) for action in used)
         assert "pull_request_target" not in text
     ours = yaml.safe_load(texts["ci.yml"])
     assert ours["permissions"] == {"contents": "read"}
@@ -342,7 +342,8 @@ const twice = async () => { for (const _ of [1, 2]) await post(github, context, 
 twice().then(() => console.log(JSON.stringify(seen)))
 """
 NODE = pytest.mark.skipif(
-    not shutil.which("node"), reason="no node here to run the step that posts the comment"
+    not shutil.which("node"),
+    reason="node is not installed, but is needed to run the step that posts the comment",
 )
 
 
@@ -375,9 +376,9 @@ def test_the_comment_is_created_once_and_then_updated(tmp_path):
         "user": {"type": "Bot", "login": "other[bot]"},
         "body": f"{comment.MARKER} by another app",
     }
-    gone = {"id": 4, "user": None, "body": f"{comment.MARKER} by a deleted account"}
+    deleted = {"id": 4, "user": None, "body": f"{comment.MARKER} by a deleted account"}
     text = comment.format_comment([comment.Stage("mel", "ran", 1.0)], head="a", base="b")
-    done, _ = posted(tmp_path, text, [*people, app, gone])
+    done, _ = posted(tmp_path, text, [*people, app, deleted])
     assert [one[:2] for one in done] == [["create", 7], ["update", 2]]
     ours = {"id": 9, "user": {"type": "Bot", "login": "github-actions[bot]"}, "body": comment.MARKER}
     done, _ = posted(tmp_path, text, [*people, app, ours])
@@ -444,10 +445,12 @@ def test_no_text_from_a_fork_has_an_effect_or_changes_the_heading(tmp_path, what
     assert "**Workflow run: failure**" in head and "not a verdict of the maintainers" in head
     lines = re.split(r"[\n\r\u2028\u2029]", rest)
     assert all(line.startswith(">") for line in lines[1:])
-    mine = shown[shown.index("<blockquote>") :]
-    assert mine.index("</blockquote>") == len(mine.rstrip()) - len("</blockquote>")
-    assert not re.search(r"<(?:a|img|h1 |td|!--)[ >]|language-(?!\u200b)|[\x00\x07\u202a-\u202e\u2066]", mine)
-    assert not re.search(r"@\w|#\d|GH-\d|\$[^\u200b]|://|www\.", mine)
+    quote = shown[shown.index("<blockquote>") :]
+    assert quote.index("</blockquote>") == len(quote.rstrip()) - len("</blockquote>")
+    assert not re.search(
+        r"<(?:a|img|h1 |td|!--)[ >]|language-(?!\u200b)|[\x00\x07\u202a-\u202e\u2066]", quote
+    )
+    assert not re.search(r"@\w|#\d|GH-\d|\$[^\u200b]|://|www\.", quote)
 
 
 @NODE

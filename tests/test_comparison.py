@@ -154,9 +154,9 @@ def test_undefined_folds_are_left_out_and_counted():
     a, b = A.copy(), B.copy()
     a[2], b[7], b[2] = np.nan, np.nan, np.nan
     result = comparison.compare_experiments(experiment("a", a), experiment("b", b))
-    row, kept = result["metrics"]["uar"], np.delete(UP, [2, 7])
+    row, remaining = result["metrics"]["uar"], np.delete(UP, [2, 7])
     assert (row["pairs"], row["undefined"]) == (8, 2)
-    assert row["p"] == pytest.approx(float(comparison.compute_paired_tests(kept, 0.25)["p"]))
+    assert row["p"] == pytest.approx(float(comparison.compute_paired_tests(remaining, 0.25)["p"]))
     assert row["a"] == pytest.approx(np.delete(A, [2, 7]).mean())
     assert "uar is undefined in 2 of 10 folds (a class is absent there): left out" in result["notes"]
     assert result["metrics"]["brier"]["undefined"] == 0
@@ -175,21 +175,19 @@ def test_too_few_defined_folds_are_no_test(defined, message):
 
 
 def test_one_hold_out_run_is_one_pair():
-    one, other = (experiment("x", uar, runs=[0], folds=1) for uar in (0.7, 0.75))
-    result = comparison.compare_experiments(one, other)
+    a, b = (experiment("x", uar, runs=[0], folds=1) for uar in (0.7, 0.75))
+    result = comparison.compare_experiments(a, b)
     assert result["verdict"].startswith(
         "no test: one pair of scores; uar differs by +0.050; use more split.runs"
     )
     assert "| uar | 0.700 | 0.750 | +0.050 | - | - | - | - | - |" in comparison.format_markdown(result)
     assert not any("one run is" in note for note in result["notes"])
-    assert comparison.compare_experiments(one, one)["metrics"]["uar"]["p"] is None, (
-        "equal, but still one pair"
-    )
+    assert comparison.compare_experiments(a, a)["metrics"]["uar"]["p"] is None, "equal, but still one pair"
 
 
 def test_one_run_of_folds_is_tested_with_a_note():
-    one, other = (experiment("x", uar[:5], runs=[3]) for uar in (A, B))
-    result = comparison.compare_experiments(one, other)
+    a, b = (experiment("x", uar[:5], runs=[3]) for uar in (A, B))
+    result = comparison.compare_experiments(a, b)
     assert result["metrics"]["uar"]["pairs"] == 5 and result["metrics"]["uar"]["p"] is not None
     assert any(note.startswith("one run is one random split; more split.runs") for note in result["notes"])
     assert not any(
@@ -200,16 +198,16 @@ def test_one_run_of_folds_is_tested_with_a_note():
 
 def test_runs_with_one_test_part_count_once():
     runs = range(10)
-    one, other = (experiment("x", uar, runs=runs, folds=1, test=lambda r, f: "role") for uar in (A, B))
-    result = comparison.compare_experiments(one, other)
+    a, b = (experiment("x", uar, runs=runs, folds=1, test=lambda r, f: "role") for uar in (A, B))
+    result = comparison.compare_experiments(a, b)
     row = result["metrics"]["uar"]
     assert (row["pairs"], row["p"]) == (1, None) and row["difference"] == pytest.approx(UP.mean())
     assert result["notes"][0].startswith("10 folds have 1 different test part(s)")
 
 
 def test_only_common_runs_are_compared():
-    one, other = experiment("a", A, runs=(0, 1)), experiment("b", np.append(B, B), runs=(0, 1, 2, 3))
-    result = comparison.compare_experiments(one, other)
+    a, b = experiment("a", A, runs=(0, 1)), experiment("b", np.append(B, B), runs=(0, 1, 2, 3))
+    result = comparison.compare_experiments(a, b)
     assert result["runs"] == [0, 1] and result["metrics"]["uar"]["pairs"] == 10
     assert "only B has run 2, 3: compared is run 0, 1" in result["notes"]
 
@@ -238,8 +236,8 @@ def test_a_leaky_side_is_marked():
         for line in comparison.format_text(result).split("\n")
     )
     assert "| metric | A | B (LEAKY) |" in comparison.format_markdown(result)
-    found = comparison.compare_experiments(experiment("a", leaky=True), experiment("b", B))
-    assert "WARNING: A (a) is LEAKY (test and training parts share something" in found["notes"][0]
+    result = comparison.compare_experiments(experiment("a", leaky=True), experiment("b", B))
+    assert "WARNING: A (a) is LEAKY (test and training parts share something" in result["notes"][0]
 
 
 def test_both_sides_need_the_same_level():

@@ -41,9 +41,9 @@ def experiment(name, base, *arguments, **changes):
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     """Two commits, in a folder of the repository: without metrics, then with A's; the workspace has B's."""
-    place = tmp_path / "a project"
-    place.mkdir()
-    monkeypatch.chdir(place)
+    folder = tmp_path / "a project"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
     Path("recipes").mkdir()
     Path("dvc.yaml").write_text("stages: {}\n")
     git("init", "--quiet", "..")
@@ -53,7 +53,7 @@ def project(tmp_path, monkeypatch):
     git("add", ".")
     git("commit", "--quiet", "-m", "A")
     write(B)
-    return place
+    return folder
 
 
 def compare(capsys, *arguments, **options):

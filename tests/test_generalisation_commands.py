@@ -42,15 +42,15 @@ TINY = {
 @pytest.fixture(scope="module")
 def tiny_project(tmp_path_factory):
     """A copy of the project with a tiny experiment, run once."""
-    place = tmp_path_factory.mktemp("project")
+    folder = tmp_path_factory.mktemp("project")
     for part in ("src", "stages", "data/folder", "data/splits", "data/weights"):
-        shutil.copytree(made.ROOT / part, place / part, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(made.ROOT / "dvc.yaml", place)
-    (place / "params.yaml").write_text(yaml.safe_dump(made.changed(TINY), sort_keys=False))
-    (place / "recipes").mkdir()
-    dvc_project.run_dvc(place, "init", "--no-scm", "--quiet")
-    dvc_project.run_dvc(place, "repro", "--quiet")
-    return place
+        shutil.copytree(made.ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(made.ROOT / "dvc.yaml", folder)
+    (folder / "params.yaml").write_text(yaml.safe_dump(made.changed(TINY), sort_keys=False))
+    (folder / "recipes").mkdir()
+    dvc_project.run_dvc(folder, "init", "--no-scm", "--quiet")
+    dvc_project.run_dvc(folder, "repro", "--quiet")
+    return folder
 
 
 @pytest.fixture
@@ -83,16 +83,19 @@ def test_persons_of_the_experiment_are_left_out(project):
         env=environment,
     )
     assert done.returncode == 0, done.stderr
-    got = json.loads(done.stdout)
+    result = json.loads(done.stdout)
     assert done.stdout == Path("metrics/elsewhere_synthetic.json").read_text()
-    home = pd.read_parquet("data/recordings.parquet")
-    assert set(home["recording_id"]) <= set(got["seen"]) and len(got["seen"]) == got["seen_in_training"]
-    assert got["data"]["patients"] <= 30 - 14 and got["models"] == 4
-    assert got["experiment"] == hashlib.sha256(Path("metrics/folds.csv").read_bytes()).hexdigest()
+    recordings = pd.read_parquet("data/recordings.parquet")
+    assert (
+        set(recordings["recording_id"]) <= set(result["seen"])
+        and len(result["seen"]) == result["seen_in_training"]
+    )
+    assert result["data"]["patients"] <= 30 - 14 and result["models"] == 4
+    assert result["experiment"] == hashlib.sha256(Path("metrics/folds.csv").read_bytes()).hexdigest()
     details = json.loads(Path("metrics/details.json").read_text())
-    assert got["here"] == details["headline"] and got["left_unasked"] == []
-    assert got["class_map"] == {c: c for c in ("Present", "Unknown", "Absent")}
-    assert all(0 <= row["mean"] <= 1 for row in got["headline"].values())
+    assert result["here"] == details["headline"] and result["left_unasked"] == []
+    assert result["class_map"] == {c: c for c in ("Present", "Unknown", "Absent")}
+    assert all(0 <= row["mean"] <= 1 for row in result["headline"].values())
 
 
 def test_own_recordings_with_other_labels_are_mapped(project, tmp_path, capfd):
@@ -102,34 +105,36 @@ def test_own_recordings_with_other_labels_are_mapped(project, tmp_path, capfd):
     for row in rows:
         made.audio(tmp_path / "own" / row["path"], seconds=9)
     made.write_csv(tmp_path / "own/recordings.csv", rows)
-    where = [f"download.folder.path={os.path.relpath(tmp_path / 'own')}"]
+    settings = [f"download.folder.path={os.path.relpath(tmp_path / 'own')}"]
     known = ["ill=Present", "well=Absent"]
     with pytest.raises(MurmurError, match=r"which classes are odd\? Say --map odd=CLASS"):
-        commands.evaluate_on("folder", known, where)
-    commands.evaluate_on("folder", [*known, "odd=null"], where, md=True)
-    said = capfd.readouterr().out
-    assert said.startswith("| patient level | here | there | SD | 95 % interval | always Present |\n| --- |")
-    assert "- 6 units (3 Present, 3 Absent) of 6 persons, 4 models" in said
-    assert "- left out: 3 x left out by class_map" in said
-    got = json.loads(Path("metrics/elsewhere_folder.json").read_text())
-    assert (got["left_unasked"], got["classes"]) == (["Unknown"], ["Present", "Absent"])
-    assert got["class_map"] == {"ill": "Present", "odd": None, "well": "Absent"}
-    assert "weighted_accuracy_official" not in got["here"]  # asked about the same two classes
+        commands.evaluate_on("folder", known, settings)
+    commands.evaluate_on("folder", [*known, "odd=null"], settings, md=True)
+    output = capfd.readouterr().out
+    assert output.startswith(
+        "| patient level | here | there | SD | 95 % interval | always Present |\n| --- |"
+    )
+    assert "- 6 units (3 Present, 3 Absent) of 6 persons, 4 models" in output
+    assert "- left out: 3 x left out by class_map" in output
+    result = json.loads(Path("metrics/elsewhere_folder.json").read_text())
+    assert (result["left_unasked"], result["classes"]) == (["Unknown"], ["Present", "Absent"])
+    assert result["class_map"] == {"ill": "Present", "odd": None, "well": "Absent"}
+    assert "weighted_accuracy_official" not in result["here"]  # for the same two classes
 
 
 def test_a_copy_with_another_gain_is_left_out(project, tmp_path):
-    home = pd.read_parquet("data/recordings.parquet")
+    recordings = pd.read_parquet("data/recordings.parquet")
     rows = [
         {"path": f"{k}.wav", "label": ("Present", "Absent")[k % 2], "patient_id": str(k)} for k in range(6)
     ]
     for row in rows:
         made.audio(tmp_path / "own" / row["path"], seconds=9)
-    samples, rate = soundfile.read(Path("data/raw", home["path"][0]))
+    samples, rate = soundfile.read(Path("data/raw", recordings["path"][0]))
     made.audio(tmp_path / "own/0.wav", samples / 2, rate)
     made.write_csv(tmp_path / "own/recordings.csv", rows)
     commands.evaluate_on("folder", [], [f"download.folder.path={tmp_path / 'own'}"])
-    got = json.loads(Path("metrics/elsewhere_folder.json").read_text())
-    assert got["seen_in_training"] == 1 and got["data"]["patients"] == 5
+    result = json.loads(Path("metrics/elsewhere_folder.json").read_text())
+    assert result["seen_in_training"] == 1 and result["data"]["patients"] == 5
 
 
 @pytest.mark.parametrize(
@@ -160,22 +165,25 @@ def test_robustness_ranges_from_the_figures_of_the_experiment_to_no_segments(pro
     assert set(table["metric"]) == set(details)
     undisturbed = table[table["value"].isna()]
     for row in undisturbed.to_dict("records"):
-        own = details[row["metric"]]
+        expected = details[row["metric"]]
         assert row["mean"] == pytest.approx(runs[row["metric"]].mean(), abs=1e-6)
-        assert [row["low"], row["high"]] == pytest.approx([own["low"], own["high"]], abs=1e-6, nan_ok=True)
+        assert [row["low"], row["high"]] == pytest.approx(
+            [expected["low"], expected["high"]], abs=1e-6, nan_ok=True
+        )
         assert row["n_units"] == runs["n_units"].iloc[0]
     assert len(undisturbed) == 2 * len(details)
     assert list(table["disturbance"].unique()) == ["gain", "length"]
     too_short = table.query("disturbance == 'length' and value == 3").set_index("metric")["mean"]
-    assert too_short["sensitivity"] == 0 and too_short["specificity"] == 1  # all are answered Unknown
+    assert too_short["sensitivity"] == 0 and too_short["specificity"] == 1  # all are predicted as Unknown
     assert too_short["uar"] == pytest.approx(1 / 3, abs=1e-6)
-    heard = table.query("disturbance == 'length' and value == 5 and metric == 'uar'")["mean"].item()
-    assert heard != pytest.approx(1 / 3, abs=1e-6)
-    said = capsys.readouterr().out.splitlines()
+    uar_of_5_s = table.query("disturbance == 'length' and value == 5 and metric == 'uar'")["mean"].item()
+    assert uar_of_5_s != pytest.approx(1 / 3, abs=1e-6)
+    output = capsys.readouterr().out.splitlines()
     assert (
-        said[0].startswith("disturbance  value   weighted_accuracy_official") and len(said) == 1 + 6 + 5 + 1
+        output[0].startswith("disturbance  value   weighted_accuracy_official")
+        and len(output) == 1 + 6 + 5 + 1
     )
-    assert said[-1] == formatting.INTERVAL_NOTE
+    assert output[-1] == formatting.INTERVAL_NOTE
 
 
 def test_robustness_of_one_run_is_the_same_however_many_workers(project, capsys, monkeypatch):
@@ -311,8 +319,8 @@ def test_while_dvc_repro_runs_nothing_is_scored(project):
     try:
         with pytest.raises(MurmurError, match=rf"`dvc repro` is running here \(process {os.getpid()}\)"):
             commands.evaluate_disturbed(disturb="gain")
-        other = {str(Path("metrics/elsewhere_x.json").resolve()): writes.popitem()[1]}
-        notes.write_text(json.dumps({"write": other}))
+        of_others = {str(Path("metrics/elsewhere_x.json").resolve()): writes.popitem()[1]}
+        notes.write_text(json.dumps({"write": of_others}))
         current.record_files()
         notes.write_text('{"write": {"')  # cut by a kill
         current.record_files()
@@ -344,7 +352,7 @@ def test_evaluate_on_marks_a_leaky_experiment_and_writes_no_private_names(leaky,
     commands.evaluate_on("synthetic", [], ["download.synthetic.patients=30"], md=True)
     out, text = capfd.readouterr().out, Path("metrics/elsewhere_synthetic.json").read_text()
     assert "- LEAKY, the figures may flatter: the test part selects the epoch." in out
-    got = json.loads(text)
-    assert got["leak"].startswith("LEAKY") and got["seen"] == [] and got["seen_in_training"] > 0
+    result = json.loads(text)
+    assert result["leak"].startswith("LEAKY") and result["seen"] == [] and result["seen_in_training"] > 0
     names = pd.read_parquet("data/recordings.parquet")["recording_id"]
     assert not [name for name in names if name in text or name in out]

@@ -221,11 +221,11 @@ def test_names_that_look_like_numbers_are_unchanged(tmp_path, without_drawings, 
     items = LEFT_OUT.assign(item=["0000", "0001"])
     counts = {name: {"recordings": 2, "patients": 2, "persons": 2} for name in names}
     details = changed({"data.classes": list(names), "data.positive": [names[1]], "data.counts": counts})
-    found = Page(write_page(tmp_path, details, confusion=answers, runs=runs, left_out=items))
-    (table,) = (rows for name, rows in found.tables.items() if name.startswith("Predictions on"))
+    page = Page(write_page(tmp_path, details, confusion=answers, runs=runs, left_out=items))
+    (table,) = (rows for name, rows in page.tables.items() if name.startswith("Predictions on"))
     assert table[0][1:] == list(names)
     assert [row[1:] for row in table[1:]] == [["1 0.500", "1 0.500"]] * 2
-    assert [row[1] for row in found.tables["Items left out"][1:]] == ["0000", "0001"]
+    assert [row[1] for row in page.tables["Items left out"][1:]] == ["0000", "0001"]
 
 
 @pytest.mark.parametrize("name", ["folds", "runs", "calibration", "audit", "subgroups", "score_per_fold"])
@@ -298,7 +298,7 @@ def test_a_leak_is_shown_in_a_box_above_the_figures(tmp_path, without_drawings):
 def test_every_table_and_drawing_of_leaky_figures_is_marked(tmp_path, without_drawings):
     write_experiment(tmp_path, changed({"protocol.leaky": True, "protocol.flaws": "validate_on"}))
     write_other_results(tmp_path, hash_experiment(tmp_path))
-    found = Page(rewrite_page(tmp_path))
+    page = Page(rewrite_page(tmp_path))
     facts = (
         "Classes",
         "Sampling rates",
@@ -307,7 +307,7 @@ def test_every_table_and_drawing_of_leaky_figures_is_marked(tmp_path, without_dr
         "Model card",
         "Data card",
     )
-    figures = [name for name in found.tables if not name.startswith(facts)]
+    figures = [name for name in page.tables if not name.startswith(facts)]
     assert len(figures) > 10 and all(name.startswith("LEAKY: ") for name in figures), figures
     assert not [name for name in write_page(tmp_path).split("<") if name.startswith("caption>LEAKY")]
 
@@ -318,9 +318,9 @@ def test_the_limits_of_the_intervals_are_stated_below_them(page):
 
 def test_items_of_private_data_are_counted_and_not_named(tmp_path, without_drawings):
     counted = pd.DataFrame({"stage": ["segment"], "reason": ["too short for a segment"], "n_items": [7]})
-    found = Page(write_page(tmp_path, left_out=counted))
-    assert found.tables["Items left out, by reason"][1:] == [["segment", "too short for a segment", "7"]]
-    assert "Items left out" not in found.tables and descriptions.ITEMS_NOT_NAMED in found.text
+    page = Page(write_page(tmp_path, left_out=counted))
+    assert page.tables["Items left out, by reason"][1:] == [["segment", "too short for a segment", "7"]]
+    assert "Items left out" not in page.tables and descriptions.ITEMS_NOT_NAMED in page.text
 
 
 def test_a_class_name_with_a_formula_is_drawn_unchanged(tmp_path):
@@ -332,9 +332,9 @@ def test_unknown_persons_of_external_data_are_stated(tmp_path, without_drawings)
     write_experiment(tmp_path)
     write_other_results(tmp_path, hash_experiment(tmp_path))
     path = tmp_path / "metrics/elsewhere_cinc2016.json"
-    there = json.loads(path.read_text())
-    there["data"]["unknown_persons"] = 40
-    path.write_text(json.dumps(there))
+    result = json.loads(path.read_text())
+    result["data"]["unknown_persons"] = 40
+    path.write_text(json.dumps(result))
     assert "40 patients (10 Present, 30 Absent) of at most 39 persons" in Page(rewrite_page(tmp_path)).text
 
 
@@ -343,26 +343,31 @@ def test_undefined_figures_have_a_reason_and_are_never_zero(tmp_path):
     runs = RUNS.assign(roc_auc=RUNS["roc_auc"].where(RUNS["run"] == 0))
     folds = FOLDS.assign(uar=FOLDS["uar"].where(FOLDS["fold"] == 0))
     text = write_page(tmp_path, changed({"headline.roc_auc": nothing}), runs=runs, folds=folds)
-    found = Page(text)
-    assert found.tables["Headline figures by patient"][3] == ["ROC-AUC", *["undefined"] * 3, "0.500"]
-    uar = found.tables["Every fold"][0].index(name_column("uar"))
-    assert [row[uar] for row in found.tables["Every fold"][1:]].count("undefined") == 2
-    assert found.tables["Every level, mean over runs"][1][-1] == "undefined"
-    assert text.count(WHY_UNDEFINED) >= 4 and not re.search(r"\b(nan|None)\b", found.text)
+    page = Page(text)
+    assert page.tables["Headline figures by patient"][3] == ["ROC-AUC", *["undefined"] * 3, "0.500"]
+    uar = page.tables["Every fold"][0].index(name_column("uar"))
+    assert [row[uar] for row in page.tables["Every fold"][1:]].count("undefined") == 2
+    assert page.tables["Every level, mean over runs"][1][-1] == "undefined"
+    assert text.count(WHY_UNDEFINED) >= 4 and not re.search(r"\b(nan|None)\b", page.text)
 
 
 def test_a_class_without_units_has_no_share(tmp_path, without_drawings):
     answers = pd.DataFrame({"actual": ["Present"], "predicted": ["Absent"]})
-    found = Page(write_page(tmp_path, confusion=answers))
-    (table,) = (rows for name, rows in found.tables.items() if name.startswith("Predictions on"))
+    page = Page(write_page(tmp_path, confusion=answers))
+    (table,) = (rows for name, rows in page.tables.items() if name.startswith("Predictions on"))
     assert table[2][1:] == ["0 undefined"] * 3
 
 
 def test_one_run_and_nothing_left_out_give_a_page(tmp_path):
-    one = {"runs": RUNS[RUNS["run"] == 0], "folds": FOLDS[:2], "left_out": LEFT_OUT[:0], "audit": AUDIT[:1]}
-    found = Page(write_page(tmp_path, subgroups=SUBGROUPS[:0], **one))
-    assert "Items left out" not in found.tables and descriptions.NO_SUBGROUPS in found.text
-    assert found.tables["Each class, by patient, mean over runs"][1][1].endswith("(SD undefined)")
+    tables = {
+        "runs": RUNS[RUNS["run"] == 0],
+        "folds": FOLDS[:2],
+        "left_out": LEFT_OUT[:0],
+        "audit": AUDIT[:1],
+    }
+    page = Page(write_page(tmp_path, subgroups=SUBGROUPS[:0], **tables))
+    assert "Items left out" not in page.tables and descriptions.NO_SUBGROUPS in page.text
+    assert page.tables["Each class, by patient, mean over runs"][1][1].endswith("(SD undefined)")
 
 
 def test_names_of_the_data_are_text_not_html(tmp_path, without_drawings):
@@ -381,7 +386,7 @@ def write_other_results(folder, experiment):
         for m in HEADLINE
     ]
     write_csv(pd.DataFrame(rows), folder / "plots/robustness.csv")
-    there = {
+    result = {
         **{"experiment": experiment, "level": "patient", "left_unasked": ["Unknown"], "seen_in_training": 5},
         "class_map": {"Abnormal": "Present", "Noise": None, "Absent": "Absent"},
         "headline": {"uar": HEADLINE["uar"] | {"mean": 0.4321}},
@@ -389,7 +394,7 @@ def write_other_results(folder, experiment):
         "baseline": {"answer": "Absent", "uar": 0.5},
         "data": {"units": 40, "persons": 39, "counts": {"Present": 10, "Absent": 30}},
     }
-    (folder / "metrics/elsewhere_cinc2016.json").write_text(json.dumps(there))
+    (folder / "metrics/elsewhere_cinc2016.json").write_text(json.dumps(result))
 
 
 def test_results_of_other_commands_are_shown(tmp_path):
@@ -397,18 +402,18 @@ def test_results_of_other_commands_are_shown(tmp_path):
     assert "Not evaluated" in rewrite_page(tmp_path)
     write_other_results(tmp_path, hashlib.sha256((tmp_path / "metrics/folds.csv").read_bytes()).hexdigest())
     text = rewrite_page(tmp_path)
-    found = Page(text)
-    assert found.tables["Figures on the own data and on cinc2016"] == [
+    page = Page(text)
+    assert page.tables["Figures on the own data and on cinc2016"] == [
         ["figure", "own data", "external data", "95 % interval", "always Absent"],
         [name_column("uar"), "0.876", "0.432", "0.676-0.840", "0.500"],
     ]
     for words in ("40 patients (10 Present, 30 Absent) of 39 persons", "Abnormal: Present; Noise: left out."):
-        assert words in found.text
-    assert "so never predicted, in both columns: Unknown" in found.text and "5 recordings" in found.text
-    table = found.tables["Scores on disturbed recordings"]
+        assert words in page.text
+    assert "so never predicted, in both columns: Unknown" in page.text and "5 recordings" in page.text
+    table = page.tables["Scores on disturbed recordings"]
     assert ["noise", "none", name_column("uar"), "0.700", "0.600-0.800"] in table
     assert ["noise", "20 dB SNR", name_column("uar"), "0.700", "0.600-0.800"] in table
-    assert "disturbed recordings: noise" in found.text and "Not evaluated" not in text
+    assert "disturbed recordings: noise" in page.text and "Not evaluated" not in text
 
 
 def test_results_of_another_experiment_are_named_and_not_shown(tmp_path, without_drawings):
