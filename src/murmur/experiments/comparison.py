@@ -331,8 +331,8 @@ def _list_warnings(a: Experiment, b: Experiment, level: str, scores: FoldScores)
     for side, experiment in sides:
         if experiment.flaws:
             yield (
-                f"WARNING: {side} ({experiment.name}) is LEAKY ({experiment.flaws}): its scores may be "
-                "too good, and the difference may be wrong"
+                f"WARNING: {side} ({experiment.name}) is LEAKY ({experiment.flaws}): its scores may be too "
+                "optimistic, and the difference may be wrong"
             )
     runs = scores.a.index.unique("run")
     for side, experiment in sides:

@@ -40,7 +40,7 @@ def describe_limits(details: Mapping[str, Any]) -> list[str]:
 def _list_leaks_and_intervals(details: Mapping[str, Any]) -> Iterable[str]:
     name, row = next(iter(details["headline"].items()))
     if details["protocol"]["leaky"]:
-        yield f"The protocol is leaky, the figures may be too good. {describe_audit(details)}"
+        yield f"The protocol is leaky, the figures may be too optimistic. {describe_audit(details)}"
     if format_interval(row) == UNDEFINED:
         yield f"{capitalise(name_column(name))} has no interval: its uncertainty is unknown."
     elif row["high"] - row["low"] > WIDE:
