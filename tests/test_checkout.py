@@ -147,11 +147,11 @@ def unpacked(folder):
     return folder
 
 
-def test_use_without_git_says_that_it_cannot_know_what_is_committed(unpacked):
+def test_use_without_git_reports_that_uncommitted_changes_are_unknown(unpacked):
     before = Path("params.yaml").read_bytes()
     words = (
-        "^params.yaml may have changes that are not committed, which only git can tell. git: not a git "
-        "repository .*; make one: git init && .*. Or give params.yaml another name, then try again$"
+        "^params.yaml may have changes that are not committed; without git this is unknown. git: not a "
+        "git repository .*; make one: git init && .*. Or rename params.yaml, then try again$"
     )
     with pytest.raises(MurmurError, match=words):
         use_recipe("circor_cnn")
