@@ -12,17 +12,24 @@ from murmur.files import write_text
 
 Mappings = Annotated[
     list[str],
-    typer.Option("--map", help="LABEL=CLASS: a label of the data set and its class, or null to leave it out"),
+    typer.Option(
+        "--map",
+        help="LABEL=CLASS: a label of the data set and its class, or null to leave it out",
+        default_factory=list,
+    ),
 ]
-Settings = Annotated[list[str], typer.Option("--set", "-S", help="download.…=value, for that data set")]
+Settings = Annotated[
+    list[str],
+    typer.Option("--set", "-S", help="download.…=value, for that data set", default_factory=list),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="as JSON")]
 AsMarkdown = Annotated[bool, typer.Option(help="as Markdown")]
 
 
 def evaluate_on(
     dataset: Annotated[str, typer.Argument(help="another data set, as params.yaml lists them")],
-    mappings: Mappings = [],  # noqa: B006 (typer makes a new list)
-    settings: Settings = [],  # noqa: B006
+    mappings: Mappings,
+    settings: Settings,
     task: Annotated[
         str | None, typer.Option(help="its task; by default that of the experiment, or else its first")
     ] = None,
