@@ -1,4 +1,4 @@
-"""The cards say what the experiment's files say: counts, intervals, licence, and what limits them."""
+"""The model card and the data card: figures, counts, intervals, licence and limits of the experiment."""
 
 import copy
 from types import SimpleNamespace
@@ -7,7 +7,9 @@ import pandas as pd
 import pytest
 
 from murmur import formatting
-from murmur.reporting import cards
+from murmur.reporting import cards, descriptions
+from murmur.reporting.limits import describe_limits
+from murmur.reporting.result_tables import WHY_UNDEFINED, format_cell
 from murmur.sections.experiment import Params
 from tests import made
 
@@ -125,29 +127,29 @@ def model_card(details=DETAILS, subgroups=SUBGROUPS):
     ("value", "expected"),
     [(0.76317, "0.763"), (1.0, "1.000"), (0.0, "0.000"), (7, "7"), (None, "undefined"), (NAN, "undefined")],
 )
-def test_three_digits_and_undefined_is_not_zero(value, expected):
-    assert cards.figure(value) == expected
+def test_figures_have_three_digits_and_undefined_is_not_zero(value, expected):
+    assert format_cell(value) == expected
 
 
-def test_the_model_card_has_each_figure_with_interval_beside_the_constant_answer():
+def test_the_model_card_shows_figures_with_intervals_beside_the_constant_prediction():
     text = model_card()
     assert "| weighted accuracy, official mix | 0.763 | 0.033 | 0.719-0.807 | 0.499 |" in text
     assert "| ROC-AUC | 0.903 | 0.014 | 0.853-0.949 | 0.500 |" in text
-    assert "0.763 (95 % interval over persons 0.719-0.807); always answering Present gives 0.499" in text
+    assert "0.763 (95 % interval over persons 0.719-0.807); always predicting Present gives 0.499" in text
     assert "| validation | sensitivity | 0.821 | 0.050 | 0.720-0.900 |" in text
     assert "| curve | positive predictive value | 0.211 | 0.010 | undefined |" in text
     assert "| Brier score | 0.420 | 0.014 |" in text, "mean and SD of the two runs at patient level"
     assert "| AV | 450 | 449 | 0.651 (0.551-0.751) |" in text and "| PV | 452 | 451 | 0.689" in text
     assert "| Male | 132 | 131 | undefined | undefined | undefined |" in text
-    assert text.count(cards.WHY_UNDEFINED) == 2, "below each table with an undefined cell"
+    assert text.count(WHY_UNDEFINED) == 2, "below each table with an undefined cell"
     assert "nan" not in text and "None" not in text
 
 
-def test_the_model_card_says_what_was_trained_on_what():
+def test_the_model_card_describes_network_and_data():
     text = model_card()
     assert "cnn: width 24" in text and "lr: 0.0123" in text and "sample_rate: 2000" in text
     assert "902 recordings (5.567 h, 8000 segments) of 272 patients, 253 persons" in text
-    assert "2-fold cross-validation, repeated 2 times, dealt by person, with merging" in text
+    assert "2-fold cross-validation, repeated 2 times, split by person, with merging" in text
     assert "Linked ids are one person." in text and "torch 2.11.0" in text
     assert "Not a medical device; not for diagnosis." in text
 
@@ -157,11 +159,11 @@ def test_both_cards_state_counts_and_licence(card):
     text = card(DETAILS)
     for line in ("Present | 391 | 114 | 107", "Unknown | 71 | 33 | 30", "Absent | 440 | 125 | 115"):
         assert f"| {line} |" in text
-    assert "Licence: ODC-By 1.0. The recordings may be passed on." in text
-    assert "may NOT be passed on" in card(changed({"data.shareable": False}))
+    assert "Licence: ODC-By 1.0. The recordings may be shared." in text
+    assert "must NOT be shared" in card(changed({"data.shareable": False}))
 
 
-def test_the_data_card_says_who_is_there_and_what_is_not():
+def test_the_data_card_counts_what_is_included_and_left_out():
     text = cards.data_card(DETAILS, AUDIT, LEFT_OUT)
     assert "| AV | 450 |" in text and "| CC2015 | 502 |" in text and "| Female | 140 |" in text
     assert "4 folds; recordings in training, validation and test part: 120-121, 30, 40-41." in text
@@ -188,30 +190,30 @@ def test_the_data_card_says_who_is_there_and_what_is_not():
         ({"protocol.runs": 1}, "One run:"),
     ],
 )
-def test_limits_are_told_where_they_hold_and_only_there(changes, words):
-    assert words in "\n".join(cards.limits(changed(changes)))
-    assert words not in "\n".join(cards.limits(DETAILS))
+def test_each_limit_is_stated_only_where_it_holds(changes, words):
+    assert words in "\n".join(describe_limits(changed(changes)))
+    assert words not in "\n".join(describe_limits(DETAILS))
 
 
 @pytest.mark.parametrize("method", ["kfold", "holdout", "role", "file"])
 @pytest.mark.parametrize("rule", ["mean_probability", "mean_logit", "maximum", "any_present"])
-def test_every_protocol_has_words(method, rule):
+def test_every_split_method_and_rule_has_a_description(method, rule):
     details = changed({"protocol.method": method, "rule.rule": rule, "rule.thresholds": "uar"})
-    said = " ".join(cards.protocol(details))
-    assert "2" in said and "fitted for unweighted average recall (UAR) on each validation part" in said
+    text = " ".join(descriptions.describe_protocol(details))
+    assert "2" in text and "fitted for unweighted average recall (UAR) on each validation part" in text
 
 
 def test_the_test_part_that_selects_the_epoch_is_named():
     tested = changed({"protocol.validate_on": "test", "parts.without_validation": 4})
-    assert "In each fold the test part selects the epoch" in " ".join(cards.protocol(tested))
+    assert "In each fold the test part selects the epoch" in " ".join(descriptions.describe_protocol(tested))
 
 
-SPLITS = [  # protocol, parts and scored in the details; what is stated; what is not
+SPLITS = [  # changes of the details; texts that the description has; texts that it does not have
     (
         {},
         [
-            "dealt by person, with merging",
-            "a validation part of its own selects the epoch, by the least loss",
+            "split by person, with merging",
+            "a separate validation part selects the epoch, by the lowest loss",
             "no rule stops the training early",
             "272 of 272 patients are scored, each in every run",
         ],
@@ -224,14 +226,14 @@ SPLITS = [  # protocol, parts and scored in the details; what is stated; what is
     ),
     (
         {"protocol.group_by": "segment", "scored.in_parts": True},
-        ["dealt by segment.", "a patient that several test parts share is scored in each"],
+        ["split by segment.", "a patient that several test parts share is scored in each"],
         ["merging"],
     ),
-    ({"protocol.merge_near_duplicates": False}, ["dealt by person, without merging"], []),
+    ({"protocol.merge_near_duplicates": False}, ["split by person, without merging"], []),
     (
         {"protocol.method": "holdout", "scored.units": 99, "scored.least_runs": 1},
         [
-            "2 times one test part, drawn anew, dealt by person",
+            "2 times one test part, drawn again each time, split by person",
             "99 of 272 patients are scored, each in 1 to 2 of 2",
         ],
         ["in every run"],
@@ -239,52 +241,52 @@ SPLITS = [  # protocol, parts and scored in the details; what is stated; what is
     (
         {"protocol.method": "role", "scored.units": 40, "parts.folds": 2, "parts.test_parts": 1},
         [
-            "training and test part, trained on 2 times.",
+            "training and test part of the data set, 2 trainings.",
             "40 of 272 patients are scored, each in every run",
             "a validation part, drawn from the training part by person, with merging",
         ],
-        ["part of its own", "dealt"],
+        ["separate validation", "split by"],
     ),
     (
         {"protocol.method": "role", "protocol.group_by": "segment"},
         ["a validation part, drawn from the training part by segment, selects"],
-        ["merging", "dealt"],
+        ["merging", "split by"],
     ),
     (
         {"protocol.method": "file", "scored.units": 40, "parts.folds": 3},
         [
             "a published split from a file, 2 runs, 3 folds in all.",
             "40 of 272 patients",
-            "a validation part, the split's own or else drawn from the training part by person, with",
+            "a validation part, that of the published split or else drawn from the training part by person",
         ],
-        ["dealt"],
+        ["split by"],
     ),
     (
         {"protocol.method": "file", "protocol.validate_on": "test"},
-        ["In each fold the split's own validation part selects the epoch"],
+        ["In each fold the validation part of the published split selects the epoch"],
         ["the test part selects", "merging"],
     ),
     (
         {"protocol.method": "file", "protocol.validate_on": "test", "parts.without_validation": 1},
-        ["the test part (1 of 4 folds) or the split's own validation part selects the epoch"],
-        ["merging", "dealt"],
+        ["the test part (1 of 4 folds) or the validation part of the published split selects the epoch"],
+        ["merging", "split by"],
     ),
     (
         {"protocol.validate_on": "test", "parts.without_validation": 4, "protocol.stops": "patience 3"},
         [
-            "In each fold the test part selects the epoch, by the least loss",
+            "In each fold the test part selects the epoch, by the lowest loss",
             "and stops the training (patience 3)",
         ],
         ["validation part", "no rule"],
     ),
     (
         {"protocol.stops": "patience 3, stop_accuracy 0.9", "protocol.select_on": "uar"},
-        ["by the greatest UAR, and stops the training (patience 3, stop accuracy 0.9)"],
+        ["by the highest UAR, and stops the training (patience 3, stop accuracy 0.9)"],
         ["no rule"],
     ),
     (
         {"scored.lowest_level": "patient"},
-        ["The model answers for a patient as a whole; the likeliest"],
+        ["The model predicts the class of a patient as a whole; the most probable"],
         ["its parts"],
     ),
     (
@@ -296,19 +298,19 @@ SPLITS = [  # protocol, parts and scored in the details; what is stated; what is
 
 
 @pytest.mark.parametrize(("changes", "stated", "others"), SPLITS)
-def test_every_sentence_on_the_protocol_is_true_for_every_split(changes, stated, others):
+def test_the_description_of_the_protocol_holds_for_every_split(changes, stated, others):
     details = changed(changes)
-    text = " ".join(cards.protocol(details))
+    text = " ".join(descriptions.describe_protocol(details))
     assert not [words for words in stated if words.lower() not in text.lower()], text
     assert not [words for words in others if words in text], text
     assert "every patient is scored" not in text and "  " not in text and ".." not in text
-    limits = "\n".join(cards.limits(details))
+    limits = "\n".join(describe_limits(details))
     unscored = details["scored"]["of"] - details["scored"]["units"]
     assert (f"{unscored} of 272 patients are in no test part" in limits) == (unscored > 0)
     assert ("Runs share their test parts" in limits) == ("parts.test_parts" in changes)
 
 
-def test_leaky_figures_are_marked_wherever_they_are_shown():
+def test_leaky_figures_are_marked_in_every_section():
     leaky = changed({"protocol.leaky": True, "protocol.flaws": "validate_on", "protocol.shared_persons": 7})
     text = model_card(leaky)
     why = "the worst fold shares 7 persons; the test part selects the epoch"
@@ -323,13 +325,15 @@ def test_leaky_figures_are_marked_wherever_they_are_shown():
 
 def test_without_a_validation_part_nothing_is_chosen_or_calibrated():
     text = model_card(changed({"protocol.validate_on": "test", "parts.without_validation": 4}))
-    assert "Chosen on validation: undefined, since there are folds without a validation part" in text
-    assert cards.UNCALIBRATED in text and "fitted on its validation part" not in text
+    assert (
+        "Threshold chosen on validation: undefined, since there are folds without a validation part" in text
+    )
+    assert descriptions.UNCALIBRATED in text and "fitted on its validation part" not in text
     some = model_card(changed({"parts.without_validation": 1}))
     assert "1 of 4 folds have no validation part: their units are left out of the calibrated figures" in some
 
 
-def test_unknown_persons_are_told_with_their_number_and_never_as_clean():
+def test_unknown_persons_are_counted_and_never_called_free_of_leaks():
     details = changed(
         {
             **{"data.unknown_persons": 902, "protocol.leaky": True, "protocol.flaws": "data set"},
@@ -360,7 +364,7 @@ def test_unknown_persons_are_told_with_their_number_and_never_as_clean():
         ({"1000": {"Present": 1, "Absent": 2}, "4000": {"Present": 1, "Absent": 511}}, []),
     ],
 )
-def test_rates_are_told_by_class_and_one_that_a_single_class_has(rates, alone):
+def test_sampling_rates_are_counted_by_class_and_those_of_a_single_class_are_named(rates, alone):
     full = {rate: {c: row.get(c, 0) for c in CLASSES} for rate, row in rates.items()}
     text = cards.data_card(changed({"data.sample_rates": full}), AUDIT, LEFT_OUT)
     assert "| recorded at, Hz | Present | Unknown | Absent |" in text
@@ -369,19 +373,19 @@ def test_rates_are_told_by_class_and_one_that_a_single_class_has(rates, alone):
     assert text.count("Only class") == len(alone) and all(words in text for words in alone)
 
 
-def test_what_is_left_out_of_private_data_is_counted_without_names():
+def test_items_left_out_of_private_data_are_counted_without_names():
     counted = pd.DataFrame({"stage": ["segment"], "reason": ["too short for a segment"], "n_items": [7]})
     text = cards.data_card(DETAILS, AUDIT, counted)
-    assert "| segment | too short for a segment | 7 |" in text and cards.NOT_NAMED in text
-    assert cards.NOT_NAMED not in cards.data_card(DETAILS, AUDIT, LEFT_OUT)
+    assert "| segment | too short for a segment | 7 |" in text and descriptions.ITEMS_NOT_NAMED in text
+    assert descriptions.ITEMS_NOT_NAMED not in cards.data_card(DETAILS, AUDIT, LEFT_OUT)
 
 
-def test_a_bar_or_a_new_line_in_a_name_breaks_no_table():
+def test_a_bar_or_a_new_line_in_a_name_does_not_break_a_table():
     text = cards.data_card(changed({"data.sites": {"A|V\nx": 3}}), AUDIT, LEFT_OUT)
     assert "| A\\|V x | 3 |" in text
 
 
-def test_names_of_the_data_are_neither_html_nor_links():
+def test_names_in_the_data_are_neither_html_nor_links():
     details = changed({"data.sites": {"<b>x": 3, "![i](http://x)": 2}, "data.source": {"[l](http://x)": 2}})
     details["data"]["counts"]["<i>"] = {"recordings": 1, "patients": 1, "persons": 1}
     text = cards.data_card(details, AUDIT, LEFT_OUT)
@@ -389,5 +393,5 @@ def test_names_of_the_data_are_neither_html_nor_links():
     assert "| &lt;b>x | 3 |" in text and "Few: class &lt;i> has 1 persons" in text
 
 
-def test_without_subgroups_the_card_says_so():
-    assert cards.NO_SUBGROUPS in model_card(subgroups=SUBGROUPS[:0])
+def test_without_subgroups_the_card_states_it():
+    assert descriptions.NO_SUBGROUPS in model_card(subgroups=SUBGROUPS[:0])

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from dvc.repo import Repo
 
-from murmur.commands import cli
+from murmur.commands.recipes import use_recipe
 from murmur.errors import MurmurError
 from murmur.experiments import project
 from tests import made
@@ -147,19 +147,19 @@ def unpacked(folder):
     return folder
 
 
-def test_use_without_git_explains_that_only_git_knows_what_is_committed(unpacked):
+def test_use_without_git_reports_that_uncommitted_changes_are_unknown(unpacked):
     before = Path("params.yaml").read_bytes()
-    message = (
-        "^params.yaml may have changes that are not committed, which only git can tell. git: not a git "
-        "repository .*; make one: git init && .*. Or give params.yaml another name, then try again$"
+    words = (
+        "^params.yaml may have changes that are not committed; without git this is unknown. git: not a "
+        "git repository .*; make one: git init && .*. Or rename params.yaml, then try again$"
     )
-    with pytest.raises(MurmurError, match=message):
-        cli.use("circor_cnn")
+    with pytest.raises(MurmurError, match=words):
+        use_recipe("circor_cnn")
     assert Path("params.yaml").read_bytes() == before
     git("init")
     git("add", "--all")
     git("commit", "-m", "all")
-    cli.use("circor_cnn")
+    use_recipe("circor_cnn")
 
 
 STUB = """\

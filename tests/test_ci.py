@@ -1,4 +1,4 @@
-"""What DVC said is read as stages, the comment says why it is red, the workflows are sound."""
+"""Continuous integration: parsing of the output of DVC, the comment, and the workflows."""
 
 import json
 import re
@@ -12,12 +12,12 @@ import pytest
 import yaml
 from markdown_it import MarkdownIt
 
-from murmur.commands import ci, comment
+from murmur.commands import comment, pipeline
 from murmur.params.yaml_files import as_yaml
 from tests import made
 
-# As DVC 3.67 says it, with when each line came.
-SAID = [
+# The output of DVC 3.67.
+OUTPUT = [
     (10.0, "Stage 'mel' didn't change, skipping"),
     (10.5, "Stage 'train@0' is cached - skipping run, checking out outputs"),
     (12.0, "Updating lock file 'dvc.lock'"),
@@ -31,8 +31,8 @@ SAID = [
 LOG = ["> python stages/train.py 1", "error: data/folds/run_1.parquet: no such file", ""]
 
 
-def green(said):
-    return [line for line in said if "ERROR" not in line[1]]
+def remove_errors(lines):
+    return [line for line in lines if "ERROR" not in line[1]]
 
 
 def html(text):
@@ -40,96 +40,108 @@ def html(text):
 
 
 def test_stages_have_their_outcome_seconds_and_log():
-    found = comment.stages(SAID, 15.0)
-    assert [(s.name, s.outcome, s.seconds) for s in found] == [
+    stages = comment.parse_stages(OUTPUT, 15.0)
+    assert [(s.name, s.outcome, s.seconds) for s in stages] == [
         ("mel", "reused", 0.5),
         ("train@0", "restored", 1.5),
         ("train@1", "failed", 3.0),
     ]
-    assert found[2].log == LOG
-    assert comment.in_short(found) == "1 failed, 1 restored, 1 reused"
-    assert [s.outcome for s in comment.stages(green(SAID), 15.0)] == ["reused", "restored", "ran"]
+    assert stages[2].log == LOG
+    assert comment.summarise_outcomes(stages) == "1 failed, 1 restored, 1 reused"
+    assert [s.outcome for s in comment.parse_stages(remove_errors(OUTPUT), 15.0)] == [
+        "reused",
+        "restored",
+        "ran",
+    ]
 
 
-def test_a_second_try_adds_seconds_and_hides_nothing():
+def test_a_second_attempt_adds_seconds_and_keeps_the_more_serious_outcome():
     again = [(20.0, "Pulling data for stage: 'train@0'"), (21.0, "Stage 'train@1' didn't change, skipping")]
-    found = {s.name: s for s in comment.stages([*green(SAID), (15.0, ""), *again], 21.5)}
-    assert found["train@0"].outcome == "restored" and found["train@0"].seconds == 2.5
-    assert found["train@1"].outcome == "ran" and found["train@1"].log[:2] == LOG[:2]
+    stages = {s.name: s for s in comment.parse_stages([*remove_errors(OUTPUT), (15.0, ""), *again], 21.5)}
+    assert stages["train@0"].outcome == "restored" and stages["train@0"].seconds == 2.5
+    assert stages["train@1"].outcome == "ran" and stages["train@1"].log[:2] == LOG[:2]
 
 
-def test_without_a_word_of_a_stage_there_is_none():
-    assert comment.stages([(0.0, "ERROR: busy")], 1.0) == []
+def test_output_without_a_stage_has_no_stages():
+    assert comment.parse_stages([(0.0, "ERROR: busy")], 1.0) == []
 
 
-def test_what_a_stage_prints_is_not_taken_for_what_dvc_says():
-    said = [(0.0, "Running stage 'a':"), (1.0, "  Running stage 'b':"), (2.0, "Stage 'c' didn't change")]
-    assert [s.name for s in comment.stages(said, 3.0)] == ["a"]
+def test_the_output_of_a_stage_is_not_parsed():
+    lines = [(0.0, "Running stage 'a':"), (1.0, "  Running stage 'b':"), (2.0, "Stage 'c' didn't change")]
+    assert [s.name for s in comment.parse_stages(lines, 3.0)] == ["a"]
 
 
 def test_the_reason_is_the_last_error():
-    assert comment.reason(SAID).startswith("failed to reproduce 'train@1'") and comment.is_final(SAID)
+    assert comment.find_reason(OUTPUT).startswith("failed to reproduce 'train@1'") and comment.is_final(
+        OUTPUT
+    )
     down = [
         (0.0, "ERROR: unexpected error - Could not connect"),
         (0.1, ""),
         (0.2, "Having any troubles? Hit us up"),
     ]
-    assert comment.reason(down) == "unexpected error - Could not connect" and not comment.is_final(down)
-    assert comment.reason([(0.0, "'./dvc.yaml' is invalid."), (0.0, "")]) == "'./dvc.yaml' is invalid."
-    assert comment.reason([]) == "no word"
+    assert comment.find_reason(down) == "unexpected error - Could not connect" and not comment.is_final(down)
+    assert comment.find_reason([(0.0, "'./dvc.yaml' is invalid."), (0.0, "")]) == "'./dvc.yaml' is invalid."
+    assert comment.find_reason([]) == "no output"
 
 
-def test_a_broken_stage_is_told_with_its_last_line_and_log():
-    problem = comment.broken(comment.stages(SAID, 15.0), SAID)
+def test_a_failed_stage_is_reported_with_its_last_line_and_log():
+    problem = comment.report_failed_stage(comment.parse_stages(OUTPUT, 15.0), OUTPUT)
     assert problem.title == "stage `train@1` failed: data/folds/run_1.parquet: no such file"
-    text = comment.comment(comment.stages(SAID, 15.0), head="abc1234", base="main", problem=problem)
+    text = comment.format_comment(
+        comment.parse_stages(OUTPUT, 15.0), head="abc1234", base="main", problem=problem
+    )
     assert text.startswith(comment.MARKER + "\n")
     assert f"**Red: {problem.title}** (abc1234, against main)" in text
     code = re.search(r'<pre><code class="language-text">(.*?)</code>', html(text), re.DOTALL)[1]
-    assert code.splitlines() == ["&gt; python stages/train.py 1", *LOG[1:2], SAID[-1][1]]
+    assert code.splitlines() == ["&gt; python stages/train.py 1", *LOG[1:2], OUTPUT[-1][1]]
 
 
-def test_of_private_data_the_log_is_left_out(tmp_path, monkeypatch):
-    problem = comment.broken(comment.stages(SAID, 15.0), SAID, private=True)
-    text = comment.comment(comment.stages(SAID, 15.0), head="abc1234", base="main", problem=problem)
+def test_the_log_is_left_out_for_private_data(tmp_path, monkeypatch):
+    problem = comment.report_failed_stage(comment.parse_stages(OUTPUT, 15.0), OUTPUT, private=True)
+    text = comment.format_comment(
+        comment.parse_stages(OUTPUT, 15.0), head="abc1234", base="main", problem=problem
+    )
     assert problem.title == "stage `train@1` failed" and not problem.log and "no such file" not in text
     monkeypatch.chdir(tmp_path)
-    for dataset, own, private in [
+    for dataset, section, private in [
         *(("folder", {}, True), ("folder", {"may_be_passed_on": True}, False), ("bmd_hs", {}, True)),
         *(("circor", {}, False), ("nonesuch", {}, False)),
     ]:
-        content = {"dataset": dataset, "download": {dataset: own}}
+        content = {"dataset": dataset, "download": {dataset: section}}
         Path("params.yaml").write_text(as_yaml(content))
-        assert ci._is_private() == private, dataset
+        assert pipeline._is_private() == private, dataset
 
 
 def test_no_control_character_is_in_a_comment():
     problem = comment.Problem("a\x1b[31mb\x9b31mc\u202ed\u200fe", "f")
-    text = comment.comment([], head="h", base="b", problem=problem)
+    text = comment.format_comment([], head="h", base="b", problem=problem)
     assert all(c.isprintable() or c in "\n\u200b" for c in text), text
 
 
-def test_a_stage_that_fails_before_it_says_anything():
-    said = [(0.0, "ERROR: failed to reproduce 'mel': [Errno 2] No such file or directory: 'x'")]
-    problem = comment.broken(comment.stages(said, 1.0), said)
+def test_a_stage_that_fails_without_output_is_reported():
+    lines = [(0.0, "ERROR: failed to reproduce 'mel': [Errno 2] No such file or directory: 'x'")]
+    problem = comment.report_failed_stage(comment.parse_stages(lines, 1.0), lines)
     assert (
         problem.title
         == "stage `mel` failed: failed to reproduce 'mel': [Errno 2] No such file or directory: 'x'"
     )
 
 
-def test_no_log_ends_its_block_of_code_or_is_longer_than_a_comment_may_be():
-    log = comment.tail(["x" * 1000, "```", "</details>", "````", *(str(k) for k in range(20)), "", ""])
-    assert len(log) == 24 and log[0] == "x" * comment.WIDEST + " …" and log[-1] == "19"
-    assert comment.tail([str(k) for k in range(100)]) == [str(k) for k in range(100 - comment.TAIL, 100)]
-    shown = html(comment.comment([], head="a", base="b", problem=comment.Problem("p", "r", log)))
+def test_a_log_cannot_end_its_block_of_code_or_exceed_the_limit():
+    log = comment.shorten_log(["x" * 1000, "```", "</details>", "````", *(str(k) for k in range(20)), "", ""])
+    assert len(log) == 24 and log[0] == "x" * comment.MAX_LINE + " …" and log[-1] == "19"
+    assert comment.shorten_log([str(k) for k in range(100)]) == [
+        str(k) for k in range(100 - comment.LOG_LINES, 100)
+    ]
+    shown = html(comment.format_comment([], head="a", base="b", problem=comment.Problem("p", "r", log)))
     assert shown.count("<pre>") == 1 and "<p>19" not in shown and "\n19\n" in shown
-    huge = comment.comment([], head="a", base="b", sections={"What moved": "x" * 100_000})
+    huge = comment.format_comment([], head="a", base="b", sections={"Changed metrics": "x" * 100_000})
     assert len(huge) < 65_536 and huge.endswith("… cut here: it is too long\n")
 
 
-def test_the_table_puts_runs_together_and_the_reused_last():
-    found = [
+def test_the_table_groups_runs_and_lists_reused_stages_last():
+    stages = [
         comment.Stage("mel", "reused", 0.1),
         comment.Stage("train@0", "ran", 1.0),
         comment.Stage("split", "reused", 0.2),
@@ -137,7 +149,7 @@ def test_the_table_puts_runs_together_and_the_reused_last():
         comment.Stage("train@2", "ran", 2.0),
         comment.Stage("train@3", "reused", 0.0),
     ]
-    text = comment.comment(found, head="a", base="b")
+    text = comment.format_comment(stages, head="a", base="b")
     assert [line for line in text.splitlines() if line.startswith("| `")] == [
         "| `train` 0, 2 | ran | 3.0 |",
         "| `train` 1 | restored from the run-cache | 0.5 |",
@@ -147,73 +159,75 @@ def test_the_table_puts_runs_together_and_the_reused_last():
 
 
 def test_metrics_are_folded_and_counted():
-    rows = [f"| metrics/summary.json | uar_{k} | 0.1 | 0.2 | 0.1 |" for k in range(comment.ROWS + 3)]
+    rows = [f"| metrics/summary.json | uar_{k} | 0.1 | 0.2 | 0.1 |" for k in range(comment.MAX_ROWS + 3)]
     head = ["| Path | Metric | main | workspace | Change |", "|---|---|---|---|---|"]
-    text = comment.metrics("\n".join([*head, *rows, ""]))
+    text = comment.format_metrics("\n".join([*head, *rows, ""]))
     assert (
-        f"<summary>{comment.ROWS + 3} figures" in text
-        and text.count("| uar_") == comment.ROWS
+        f"<summary>{comment.MAX_ROWS + 3} figures" in text
+        and text.count("| uar_") == comment.MAX_ROWS
         and "… and 3 more" in text
     )
-    assert html(text).count("<tr>") == comment.ROWS + 1
-    few = [*head, *rows[: comment.SHORT]]
-    assert comment.metrics("\n".join(few)).splitlines() == few
-    assert comment.metrics("\n".join(head)) == "" == comment.metrics("")
+    assert html(text).count("<tr>") == comment.MAX_ROWS + 1
+    few = [*head, *rows[: comment.FOLDED_ROWS]]
+    assert comment.format_metrics("\n".join(few)).splitlines() == few
+    assert comment.format_metrics("\n".join(head)) == "" == comment.format_metrics("")
 
 
-def test_what_other_commands_write_is_not_for_the_stages_to_commit(tmp_path, monkeypatch):
+def test_files_of_other_commands_do_not_count_as_outputs_of_stages(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     subprocess.run(["git", "init", "--quiet"], check=True)
     for path in ("metrics/elsewhere_pascal.json", "plots/robustness.csv", "plots/roc.csv", "dvc.lock"):
         Path(path).parent.mkdir(exist_ok=True)
         Path(path).touch()
-    assert ci.not_committed() == ["dvc.lock", "plots/roc.csv"]
+    assert pipeline.list_uncommitted_outputs() == ["dvc.lock", "plots/roc.csv"]
 
 
-def test_remarks_on_the_remote():
-    assert comment.remarks("`s`", [], None) == []
-    assert comment.remarks("", [], None)[0].startswith("No DVC remote is set")
-    (note,) = comment.remarks("", [], None, ["private"])
+def test_notes_on_the_remote():
+    assert comment.list_remote_notes("`s`", [], None) == []
+    assert comment.list_remote_notes("", [], None)[0].startswith("No DVC remote is set")
+    (note,) = comment.list_remote_notes("", [], None, ["private"])
     assert note.startswith(
-        "No DVC remote is set of the name `private`, which outputs have: what ran had nothing"
+        "No DVC remote has the name `private`, which outputs have: the stages used only the cache"
     )
-    assert "nothing is pushed. To share it: `dvc remote add --force private URL`, or, " in note
-    assert note.endswith("if the data may be passed on, `download.remote: null`.")
-    assert "lacked a, b, c, d, e, f and 2 more," in comment.remarks("`s`", list("abcdefgh"), None)[0]
-    problem = comment.out_of_reach("`s` (s3://x)", 3, "no route")
-    assert problem.title == "the DVC remote `s` (s3://x) is out of reach, tried 3 x: no route"
-    assert comment.remarks("`s`", [], problem)[0].startswith(f"{problem.title}. Went on without it")
+    assert "nothing is fetched or pushed. To share it: `dvc remote add --force private URL`, or, " in note
+    assert note.endswith("if the data may be shared, `download.remote: null`.")
+    assert "lacks a, b, c, d, e, f and 2 more," in comment.list_remote_notes("`s`", list("abcdefgh"), None)[0]
+    problem = comment.report_unreachable("`s` (s3://x)", 3, "no route")
+    assert problem.title == "the DVC remote `s` (s3://x) cannot be reached, after 3 attempt(s): no route"
+    assert comment.list_remote_notes("`s`", [], problem)[0].startswith(
+        f"{problem.title}. Continued without it"
+    )
 
 
-def test_a_remote_without_an_address_is_none():
+def test_a_remote_without_an_address_counts_as_none():
     outs = [SimpleNamespace(remote="private", use_cache=True), SimpleNamespace(remote="x", use_cache=False)]
     config = {"core": {}, "remote": {}}
     repo = SimpleNamespace(index=SimpleNamespace(stages=[SimpleNamespace(outs=outs)]), config=config)
-    assert ci._remotes(repo) == ("", ["private"])
+    assert pipeline._describe_remotes(repo) == ("", ["private"])
     config["remote"]["private"] = {"url": "/dev/null/private-has-no-address-see-README"}
-    assert ci._remotes(repo) == ("", ["private"])
+    assert pipeline._describe_remotes(repo) == ("", ["private"])
     config["remote"]["private"]["url"] = "s3://a:b@c/d"
-    assert ci._remotes(repo) == ("`private` (s3://c/d)", [])
+    assert pipeline._describe_remotes(repo) == ("`private` (s3://c/d)", [])
     config["core"]["remote"] = "shared"
-    assert ci._remotes(repo) == ("", ["shared"])
+    assert pipeline._describe_remotes(repo) == ("", ["shared"])
 
 
-def test_what_needs_the_remote_is_tried_so_often_and_no_more(monkeypatch, capfd):
+def test_access_to_the_remote_is_tried_as_often_as_requested(monkeypatch, capfd):
     waits = []
-    monkeypatch.setattr(ci.time, "sleep", waits.append)
+    monkeypatch.setattr(pipeline.time, "sleep", waits.append)
 
     def down():
         raise OSError(f"no route {len(waits)}")
 
-    assert ci._tried(3, "`s`", down) == (None, comment.out_of_reach("`s`", 3, "no route 3"))
-    assert ci._tried(3, "`s`", lambda: 5) == (5, None)
+    assert pipeline._try(3, "`s`", down) == (None, comment.report_unreachable("`s`", 3, "no route 3"))
+    assert pipeline._try(3, "`s`", lambda: 5) == (5, None)
     assert waits == [0, 2, 4, 0]
-    done, said = ci._said("nix", tries=2)
-    assert not done and waits[4:] == [0, 2]
-    assert [line for _, line in said if "invalid choice" in line] == [
+    succeeded, lines = pipeline._run_dvc("nix", tries=2)
+    assert not succeeded and waits[4:] == [0, 2]
+    assert [line for _, line in lines if "invalid choice" in line] == [
         line for line in capfd.readouterr().err.splitlines() if "invalid choice" in line
     ]
-    assert sum("invalid choice" in line for _, line in said) == 2
+    assert sum("invalid choice" in line for _, line in lines) == 2
 
 
 HOSTILE = (
@@ -222,13 +236,17 @@ HOSTILE = (
 )
 
 
-def test_no_text_of_a_run_acts_in_the_comment():
+def test_no_text_of_a_run_has_an_effect_in_the_comment():
     stage = comment.Stage(f"s{HOSTILE}@{HOSTILE}", "ran", 1.0)
     table = f"| a `| {HOSTILE.splitlines()[0].replace(' |', '')} ` |\n|---|---|\n| b | c |"
-    verdict = ci._plain({"verdict": HOSTILE})["verdict"]
-    sections = {"A": comment.plots([HOSTILE], HOSTILE), "B": comment.metrics(table), "C": f"**{verdict}**"}
-    problem = comment.Problem(f"stage {comment.code(HOSTILE)} failed: {HOSTILE}", "r", [HOSTILE])
-    text = comment.comment(
+    verdict = pipeline._escape_all({"verdict": HOSTILE})["verdict"]
+    sections = {
+        "A": comment.format_plots([HOSTILE], HOSTILE),
+        "B": comment.format_metrics(table),
+        "C": f"**{verdict}**",
+    }
+    problem = comment.Problem(f"stage {comment.format_code(HOSTILE)} failed: {HOSTILE}", "r", [HOSTILE])
+    text = comment.format_comment(
         [stage], head=HOSTILE, base=HOSTILE, problem=problem, notes=[HOSTILE], sections=sections
     )
     shown = html(text)
@@ -249,8 +267,8 @@ def test_a_name_of_a_run_is_shown_unchanged():
         "a_b_ *x* \\",
         "`a` ``b` c`",
     ):
-        assert re.sub("</?code>", "`", html(comment.plain(text))).strip() in (f"<p>{text}</p>", text)
-    assert html(comment.code("a `` b` |")).strip() == "<p><code>a `` b` |</code></p>"
+        assert re.sub("</?code>", "`", html(comment.escape(text))).strip() in (f"<p>{text}</p>", text)
+    assert html(comment.format_code("a `` b` |")).strip() == "<p><code>a `` b` |</code></p>"
 
 
 WORKFLOWS = sorted((made.ROOT / ".github/workflows").glob("*.yml"))
@@ -259,7 +277,7 @@ WORKFLOWS = sorted((made.ROOT / ".github/workflows").glob("*.yml"))
 @pytest.mark.parametrize(
     "path, schema", [*((p, "github-workflows") for p in WORKFLOWS), (".gitlab-ci.yml", "gitlab-ci")]
 )
-def test_workflows_keep_to_their_schema(path, schema):
+def test_workflows_follow_their_schema(path, schema):
     checked = [
         sys.executable,
         "-m",
@@ -272,11 +290,11 @@ def test_workflows_keep_to_their_schema(path, schema):
     assert done.returncode == 0, done.stdout
 
 
-def test_actions_are_pinned_and_what_writes_runs_nothing_of_the_pull_request():
+def test_actions_are_pinned_and_the_job_that_can_write_runs_no_code_of_the_pull_request():
     texts = {path.name: path.read_text() for path in WORKFLOWS}
     for text in texts.values():
         used = re.findall(r"uses: (.+)", text)
-        assert used and all(re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", one) for one in used)
+        assert used and all(re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action) for action in used)
         assert "pull_request_target" not in text
     ours = yaml.safe_load(texts["ci.yml"])
     assert ours["permissions"] == {"contents": "read"}
@@ -324,7 +342,8 @@ const twice = async () => { for (const _ of [1, 2]) await post(github, context, 
 twice().then(() => console.log(JSON.stringify(seen)))
 """
 NODE = pytest.mark.skipif(
-    not shutil.which("node"), reason="no node here to run the step that posts the comment"
+    not shutil.which("node"),
+    reason="node is not installed, but is needed to run the step that posts the comment",
 )
 
 
@@ -350,16 +369,16 @@ def quoted(folder, text):
 
 
 @NODE
-def test_the_comment_is_made_once_and_then_updated(tmp_path):
+def test_the_comment_is_created_once_and_then_updated(tmp_path):
     people = [{"id": 1, "user": {"type": "User", "login": "a"}, "body": f"{comment.MARKER} quoted"}] * 101
     app = {
         "id": 3,
         "user": {"type": "Bot", "login": "other[bot]"},
         "body": f"{comment.MARKER} by another app",
     }
-    gone = {"id": 4, "user": None, "body": f"{comment.MARKER} by a deleted account"}
-    text = comment.comment([comment.Stage("mel", "ran", 1.0)], head="a", base="b")
-    done, _ = posted(tmp_path, text, [*people, app, gone])
+    deleted = {"id": 4, "user": None, "body": f"{comment.MARKER} by a deleted account"}
+    text = comment.format_comment([comment.Stage("mel", "ran", 1.0)], head="a", base="b")
+    done, _ = posted(tmp_path, text, [*people, app, deleted])
     assert [one[:2] for one in done] == [["create", 7], ["update", 2]]
     ours = {"id": 9, "user": {"type": "Bot", "login": "github-actions[bot]"}, "body": comment.MARKER}
     done, _ = posted(tmp_path, text, [*people, app, ours])
@@ -367,15 +386,18 @@ def test_the_comment_is_made_once_and_then_updated(tmp_path):
 
 
 @NODE
-def test_a_comment_is_headed_by_what_github_knows_and_shown_as_it_was_written(tmp_path):
+def test_a_comment_has_a_heading_by_github_and_the_text_unchanged(tmp_path):
     table = "| metric | B |\n| --- | --- |\n| uar | 0.5 |\n"
     log = ["error: <x> & @y in a[0](b) at http://z", "```", "/close"]
     problem = comment.Problem("stage `mel` failed: no disk", "See `murmur ci`.", log)
-    rows = "\n".join(f"| s | uar_{k} | 0.1 |" for k in range(comment.SHORT + 1))
-    sections = {"What moved": comment.metrics(f"| Path | Metric | a |\n|---|---|---|\n{rows}"), "More": table}
+    rows = "\n".join(f"| s | uar_{k} | 0.1 |" for k in range(comment.FOLDED_ROWS + 1))
+    sections = {
+        "Changed metrics": comment.format_metrics(f"| Path | Metric | a |\n|---|---|---|\n{rows}"),
+        "More": table,
+    }
     stages = [comment.Stage("mel", "failed", 1.0)]
     body, shown = quoted(
-        tmp_path, comment.comment(stages, head="a", base="b", problem=problem, sections=sections)
+        tmp_path, comment.format_comment(stages, head="a", base="b", problem=problem, sections=sections)
     )
     head, _, rest = body.partition("\n> ")
     assert head.startswith(f"{comment.MARKER}\n\n**Workflow run: failure** (abc, https://github.com/o/r/act")
@@ -414,7 +436,7 @@ ATTACKS = {
 
 @NODE
 @pytest.mark.parametrize("what", ATTACKS)
-def test_nothing_in_a_comment_from_a_fork_acts_or_stands_beside_the_heading(tmp_path, what):
+def test_no_text_from_a_fork_has_an_effect_or_changes_the_heading(tmp_path, what):
     attack = ATTACKS[what]
     attack = attack if isinstance(attack, bytes) else attack.encode()
     body, shown = quoted(tmp_path, comment.MARKER.encode() + b"\n\n" + attack)
@@ -423,17 +445,19 @@ def test_nothing_in_a_comment_from_a_fork_acts_or_stands_beside_the_heading(tmp_
     assert "**Workflow run: failure**" in head and "not a verdict of the maintainers" in head
     lines = re.split(r"[\n\r\u2028\u2029]", rest)
     assert all(line.startswith(">") for line in lines[1:])
-    mine = shown[shown.index("<blockquote>") :]
-    assert mine.index("</blockquote>") == len(mine.rstrip()) - len("</blockquote>")
-    assert not re.search(r"<(?:a|img|h1 |td|!--)[ >]|language-(?!\u200b)|[\x00\x07\u202a-\u202e\u2066]", mine)
-    assert not re.search(r"@\w|#\d|GH-\d|\$[^\u200b]|://|www\.", mine)
+    quote = shown[shown.index("<blockquote>") :]
+    assert quote.index("</blockquote>") == len(quote.rstrip()) - len("</blockquote>")
+    assert not re.search(
+        r"<(?:a|img|h1 |td|!--)[ >]|language-(?!\u200b)|[\x00\x07\u202a-\u202e\u2066]", quote
+    )
+    assert not re.search(r"@\w|#\d|GH-\d|\$[^\u200b]|://|www\.", quote)
 
 
 @NODE
 @pytest.mark.parametrize(
     "text", [None, b"", b"**Green**", b" " + comment.MARKER.encode(), comment.MARKER.encode() + b"x" * 10**6]
 )
-def test_what_murmur_ci_did_not_write_is_not_posted(tmp_path, text):
+def test_a_text_that_murmur_ci_did_not_write_is_not_posted(tmp_path, text):
     done, log = posted(tmp_path, text)
     assert done == [] and log.startswith("No comment: ")
 

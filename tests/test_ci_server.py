@@ -202,7 +202,7 @@ def test_a_docs_edit_runs_nothing_and_fetches_nothing(team):
     code, text, ran, _ = review(folder, "--base", "HEAD~1")
     assert (code, ran) == (0, [])
     assert text.startswith(f"{comment.MARKER}\n\n### Pipeline: 4 reused\n\n**Green**")
-    assert "Nothing: metrics and plots are those of HEAD~1." in text
+    assert "None: metrics and plots are those of HEAD~1." in text
     assert not (folder / "data").exists()
 
 
@@ -211,7 +211,7 @@ def test_an_evaluation_parameter_evaluates_and_what_came_out_must_be_committed(t
     code, text, ran, said = review(folder, "--base", "HEAD~1")
     assert (code, ran) == (1, ["evaluate"])
     assert table(text) == {"ran": "evaluate", "reused": "split; train 0, 1"}
-    assert "**Red: not committed as it came out here: dvc.lock, metrics/summary.json**" in text
+    assert "**Red: the outputs differ from the committed files: dvc.lock, metrics/summary.json**" in text
     assert "| metrics/summary.json | draws " in text and "No comparison: HEAD~1 (" in text
     assert "git add dvc.lock metrics plots" in text and "git add dvc.lock metrics plots" in said
 
@@ -248,7 +248,7 @@ def test_a_remote_that_is_down_is_red_after_as_many_tries_as_asked(team, s3):
     config.write_text(config.read_text().replace(s3, "http://127.0.0.1:9"))
     code, text, ran, _ = review(folder, "--tries", "2")
     assert (code, ran) == (1, [])
-    assert "**Red: the DVC remote `shared` (s3://team/dvc) is out of reach, tried 2 x: " in text
+    assert "**Red: the DVC remote `shared` (s3://team/dvc) cannot be reached, after 2 attempt(s): " in text
 
 
 def test_a_fork_without_keys_says_that_it_has_no_remote(team):
@@ -256,8 +256,8 @@ def test_a_fork_without_keys_says_that_it_has_no_remote(team):
     none = dict.fromkeys(KEYS, "")
     _, text, ran, _ = review(folder, "--optional-remote", **none)
     assert ran == ["split", "train@0", "train@1", "evaluate"]
-    assert "- the DVC remote `shared` (s3://team/dvc) is out of reach, tried 1 x: " in text
-    assert "Unable to locate credentials. Went on without it" in text
+    assert "- the DVC remote `shared` (s3://team/dvc) cannot be reached, after 1 attempt(s): " in text
+    assert "Unable to locate credentials. Continued without it" in text
 
 
 def test_what_was_committed_but_not_pushed_is_computed_and_named(team):
@@ -266,7 +266,7 @@ def test_what_was_committed_but_not_pushed_is_computed_and_named(team):
     commit(folder, push="forgot")
     code, text, ran, _ = review(clone(team, "fresh", "forgot"), "--push")
     assert (code, ran) == (0, ["train@0", "train@1"])
-    assert "lacked data/predictions/0, data/predictions/1, which dvc.lock names" in text
+    assert "lacks data/predictions/0, data/predictions/1, which dvc.lock names" in text
     assert review(clone(team, "later", "forgot"))[2] == []
 
 
@@ -296,11 +296,11 @@ def test_what_may_not_be_passed_on_goes_to_its_own_remote_only(team, tmp_path, s
     folder = changed(team, "own", {"remote": "private", "train": {"lr": 8}})
     before = stored(s3)
     code, text, _, _ = review(folder, "--push")
-    assert code == 1 and "- No DVC remote is set of the name `private`, which outputs have: " in text
-    assert "Red: not committed" in text and stored(s3) == before
+    assert code == 1 and "- No DVC remote has the name `private`, which outputs have: " in text
+    assert "Red: the outputs differ from the committed files" in text and stored(s3) == before
     commit(folder, push=None)
     code, text, ran, _ = review(folder, "--push")
-    assert (code, ran) == (0, []) and "nothing is pushed" in text and stored(s3) == before
+    assert (code, ran) == (0, []) and "nothing is fetched or pushed" in text and stored(s3) == before
     run(folder, "dvc", "remote", "add", "--local", "private", str(tmp_path / "private"))
     review(folder, "--push")
     stored_there = {p.parent.name + p.name for p in (tmp_path / "private").rglob("*") if p.is_file()}
@@ -327,7 +327,7 @@ def test_figures_written_by_hand_are_red_though_dvc_lock_agrees(team):
     commit(folder, push=None)
     code, text, ran, _ = review(folder, "--base", "HEAD~1")
     assert (code, ran) == (1, ["split", "evaluate"]), text
-    assert "**Red: not committed as it came out here: dvc.lock, metrics/summary.json**" in text
+    assert "**Red: the outputs differ from the committed files: dvc.lock, metrics/summary.json**" in text
     assert table(text)["reused"] == "train 0, 1"
 
 
@@ -369,8 +369,8 @@ def test_of_the_project_runs_what_reads_a_change_and_what_follows(project_review
     ran = PROJECT[name][2]
     assert table(text).get("ran") == ran, said
     if ran:
-        assert code == 1 and "**Red: not committed as it came out here: dvc.lock, metrics/" in text
-        assert "- `plots/" in text and "#### What moved" in text
-        assert re.search(r"#### Does it mean anything\?\n\n(\*\*|No comparison: )", text)
+        assert code == 1 and "**Red: the outputs differ from the committed files: dvc.lock, metrics/" in text
+        assert "- `plots/" in text and "#### Changed metrics" in text
+        assert re.search(r"#### Is the difference significant\?\n\n(\*\*|No comparison: )", text)
     else:
-        assert code == 0 and "Nothing: metrics and plots are those of HEAD~1" in text
+        assert code == 0 and "None: metrics and plots are those of HEAD~1" in text

@@ -1,4 +1,4 @@
-"""The report: every figure is the files', the page holds all it shows, and what is wrong is told."""
+"""The report: every figure is that of the files, the page needs no other file, and errors name the file."""
 
 import base64
 import hashlib
@@ -13,10 +13,11 @@ import pandas as pd
 import pytest
 
 from murmur import formatting
-from murmur.commands import cli
 from murmur.errors import MurmurError
 from murmur.evaluation import scores
-from murmur.reporting import cards, report, spectrograms
+from murmur.experiments.current import hash_experiment
+from murmur.reporting import descriptions, drawings, report, report_files, spectrograms
+from murmur.reporting.result_tables import WHY_UNDEFINED, name_column
 from murmur.tables.csv_reader import TEXT_COLUMNS
 from murmur.tables.csv_writer import write_csv
 from tests import made
@@ -38,7 +39,7 @@ FOLDS = pd.concat([RUNS.assign(fold=f, uar=RUNS["uar"] - f / 50) for f in (0, 1)
 BAND = pd.DataFrame({"x": np.linspace(0, 1, 11), "y": np.linspace(0.2, 1, 11)}).assign(low=0.1, high=1.0)
 
 
-def files():
+def make_tables():
     """path -> table, of a small experiment."""
     curves = [
         {"curve": c, "epoch": e, "mean": 1.0 - e / 9, "low": 0.4, "high": 1.1, "n_fits": 4}
@@ -68,9 +69,9 @@ def files():
     }
 
 
-def experiment(folder, details=DETAILS, **replaced):
+def write_experiment(folder, details=DETAILS, **replaced):
     """Write all files of an experiment; `replaced`: tables by the stem of their file."""
-    for path, table in files().items():
+    for path, table in make_tables().items():
         write_csv(replaced.get(Path(path).stem, table), folder / path)
     (folder / "metrics/details.json").write_text(json.dumps(details))
     for name in ("model_card", "data_card"):
@@ -80,12 +81,12 @@ def experiment(folder, details=DETAILS, **replaced):
     return folder
 
 
-def written(folder, *args, **kwargs):
-    experiment(folder, *args, **kwargs)
-    return again(folder)
+def write_page(folder, *args, **kwargs):
+    write_experiment(folder, *args, **kwargs)
+    return rewrite_page(folder)
 
 
-def again(folder):
+def rewrite_page(folder):
     report.write_report(folder, folder / "report.html")
     return (folder / "report.html").read_text(encoding="utf-8")
 
@@ -125,27 +126,27 @@ class Page(HTMLParser):
             rows[-1][-1] += (" " if rows[-1][-1] else "") + data
 
 
-def three(value):
+def format_expected(value):
     if isinstance(value, float):
         return "undefined" if np.isnan(value) else f"{value:.3f}"
     return str(value)
 
 
-def rows_of(table):
+def list_rows(table):
     """A table's cells as the page must show them."""
-    return [[three(value) for value in row] for row in table.itertuples(index=False)]
+    return [[format_expected(value) for value in row] for row in table.itertuples(index=False)]
 
 
 @pytest.fixture
-def undrawn(monkeypatch):
-    """Drawing takes a second, and only what is written is looked at."""
-    monkeypatch.setattr(report, "_svg", lambda draw, width=0: "data:image/svg+xml;base64,")
+def without_drawings(monkeypatch):
+    """Without the drawings, which take a second; for tests of the text."""
+    monkeypatch.setattr(drawings, "_to_svg", lambda draw, width=0: "data:image/svg+xml;base64,")
 
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
     folder = tmp_path_factory.mktemp("experiment")
-    return Page(written(folder))
+    return Page(write_page(folder))
 
 
 def test_runs_and_folds_are_those_of_the_files(page):
@@ -153,19 +154,19 @@ def test_runs_and_folds_are_those_of_the_files(page):
     for name, table, keys in (("Every run", RUNS, ["run"]), ("Every fold", FOLDS, ["run", "fold"])):
         at_level = table[table["level"] == "patient"].round(6)
         header, *rows = page.tables[name]
-        assert rows == rows_of(at_level[[*keys, "n_units", "n_persons", "n_no_answer", *shown]])
-        assert header[-len(shown) :] == [cards.label(n) for n in shown]
+        assert rows == list_rows(at_level[[*keys, "n_units", "n_persons", "n_no_answer", *shown]])
+        assert header[-len(shown) :] == [name_column(n) for n in shown]
 
 
-def test_headline_and_constant_answer_are_those_of_the_files(page):
+def test_headline_and_constant_prediction_are_those_of_the_files(page):
     always = DETAILS["baseline"]
     expected = [
         [
-            cards.label(n),
-            three(r["mean"]),
-            three(r["sd"]),
+            name_column(n),
+            format_expected(r["mean"]),
+            format_expected(r["sd"]),
             f"{r['low']:.3f}-{r['high']:.3f}",
-            three(always[n]),
+            format_expected(always[n]),
         ]
         for n, r in HEADLINE.items()
     ]
@@ -176,9 +177,9 @@ def test_headline_and_constant_answer_are_those_of_the_files(page):
 
 def test_the_other_tables_are_those_of_the_files(page):
     (audit,) = (rows for name, rows in page.tables.items() if name.startswith("What each test part shares"))
-    assert audit[1:] == rows_of(AUDIT)
+    assert audit[1:] == list_rows(AUDIT)
     (given,) = (
-        rows for name, rows in page.tables.items() if name.startswith("What each validation part gave")
+        rows for name, rows in page.tables.items() if name.startswith("Fitted on each validation part")
     )
     assert given[1] == ["0", "0", "patient", "1.234", "1.500", "1.000", "1.000"]
     assert page.tables["Operating points"][1:] == [
@@ -189,13 +190,13 @@ def test_the_other_tables_are_those_of_the_files(page):
         ["AV", "450", "449", *["0.651 (0.551-0.751)"] * 3],
         ["PV", "452", "451", *["0.689 (0.589-0.789)"] * 3],
     ]
-    assert page.tables["Each item"][1:] == rows_of(LEFT_OUT)
-    assert page.tables["What the rules left out"][1:] == [["segment", "too short", "2"]]
+    assert page.tables["Items left out"][1:] == list_rows(LEFT_OUT)
+    assert page.tables["Items left out, by reason"][1:] == [["segment", "too short", "2"]]
 
 
 def test_means_over_runs_are_those_of_the_files(page):
     expected = RUNS.groupby("level", sort=False)[["n_units", *HEADLINE]].mean().reset_index()
-    assert page.tables["Every level, mean over runs"][1:] == rows_of(expected.astype({"n_units": int}))
+    assert page.tables["Every level, mean over runs"][1:] == list_rows(expected.astype({"n_units": int}))
     recalls = RUNS.loc[RUNS["level"] == "patient", "recall_Unknown"]
     unknown = page.tables["Each class, by patient, mean over runs"][2]
     assert unknown[:3:2] == ["Unknown", f"{recalls.mean():.3f} (SD {recalls.std():.3f})"]
@@ -203,8 +204,8 @@ def test_means_over_runs_are_those_of_the_files(page):
     assert brier == ["Brier score", "0.420", "0.014"]
 
 
-def test_answers_are_counted_with_shares_and_no_answer(page):
-    (table,) = (rows for name, rows in page.tables.items() if name.startswith("Test answers"))
+def test_predictions_are_counted_with_shares_and_no_answer(page):
+    (table,) = (rows for name, rows in page.tables.items() if name.startswith("Predictions on"))
     assert table[0][1:] == [*CLASSES, "no answer"]
     assert table[1][1:] == ["1 0.333", "0 0.000", "2 0.667", "0 0.000"]
     assert table[2][1:] == ["0 0.000", "1 0.500", "0 0.000", "1 0.500"]
@@ -214,22 +215,22 @@ def test_answers_are_counted_with_shares_and_no_answer(page):
 @pytest.mark.parametrize(
     "names", [("0", "1"), ("True", "False"), ("1.0", "2.0"), ("nan", "None"), ("-1", "1e5")]
 )
-def test_classes_and_recordings_that_look_like_numbers_stay_what_they_are(tmp_path, undrawn, names):
+def test_names_that_look_like_numbers_are_unchanged(tmp_path, without_drawings, names):
     answers = pd.DataFrame({"actual": names * 2, "predicted": [*names, *names[::-1]]})
     runs = RUNS.assign(**{f"{k}_{c}": 0.5 for k in ("precision", "recall", "f1") for c in names})
     items = LEFT_OUT.assign(item=["0000", "0001"])
     counts = {name: {"recordings": 2, "patients": 2, "persons": 2} for name in names}
     details = changed({"data.classes": list(names), "data.positive": [names[1]], "data.counts": counts})
-    found = Page(written(tmp_path, details, confusion=answers, runs=runs, left_out=items))
-    (table,) = (rows for name, rows in found.tables.items() if name.startswith("Test answers"))
+    page = Page(write_page(tmp_path, details, confusion=answers, runs=runs, left_out=items))
+    (table,) = (rows for name, rows in page.tables.items() if name.startswith("Predictions on"))
     assert table[0][1:] == list(names)
     assert [row[1:] for row in table[1:]] == [["1 0.500", "1 0.500"]] * 2
-    assert [row[1] for row in found.tables["Each item"][1:]] == ["0000", "0001"]
+    assert [row[1] for row in page.tables["Items left out"][1:]] == ["0000", "0001"]
 
 
 @pytest.mark.parametrize("name", ["folds", "runs", "calibration", "audit", "subgroups", "score_per_fold"])
-def test_a_word_among_the_numbers_is_named(tmp_path, undrawn, name):
-    experiment(tmp_path)
+def test_a_word_among_the_numbers_is_named(tmp_path, without_drawings, name):
+    write_experiment(tmp_path)
     (path,) = tmp_path.glob(f"*/{name}.csv")
     head, first, *rest = path.read_text().splitlines()
     column = next(c for c in reversed(head.split(",")) if c not in TEXT_COLUMNS)
@@ -238,141 +239,145 @@ def test_a_word_among_the_numbers_is_named(tmp_path, undrawn, name):
     with pytest.raises(
         MurmurError, match=rf"{name}.csv: row 2, column {column}: 'high' is not a .*dvc repro"
     ):
-        again(tmp_path)
+        rewrite_page(tmp_path)
 
 
-def test_the_page_holds_all_it_shows(page, tmp_path):
+def test_the_page_needs_no_other_file(page, tmp_path):
     assert len(page.links) > 20
     for tag, name, value in page.links:
         assert tag in ("img", "a") and value.startswith("data:image/" if name == "src" else "#"), (tag, value)
-    text = written(tmp_path)
+    text = write_page(tmp_path)
     assert "<script" not in text and "@import" not in text and "url(" not in text
     drawn = [base64.b64decode(uri) for uri in re.findall(r'src="data:image/svg\+xml;base64,([^"]+)', text)]
     assert len(drawn) == 7, "ROC, precision and recall, reliability, scores, loss, UAR, learning rate"
     assert not any(tree.tag.endswith("image") for svg in drawn for tree in ElementTree.fromstring(svg).iter())
 
 
-def test_the_same_files_give_the_same_page_wherever_one_stands(tmp_path, monkeypatch):
-    first = written(tmp_path)
+def test_the_same_files_give_the_same_page_from_any_folder(tmp_path, monkeypatch):
+    first = write_page(tmp_path)
     monkeypatch.chdir(tmp_path / "plots")
-    assert again(tmp_path) == first
+    assert rewrite_page(tmp_path) == first
 
 
 @pytest.mark.parametrize(
     "path",
-    [*report.COLUMNS, "metrics/details.json", *report.CARDS, *report.PICTURES],
+    [*report_files.COLUMNS, "metrics/details.json", *report_files.CARDS, *report_files.IMAGES],
 )
-def test_a_missing_file_is_named_and_nothing_written(tmp_path, path, undrawn):
-    experiment(tmp_path)
+def test_a_missing_file_is_named_and_nothing_is_written(tmp_path, path, without_drawings):
+    write_experiment(tmp_path)
     (tmp_path / path).unlink()
     with pytest.raises(MurmurError, match=re.escape(path) + r": .*make it: dvc repro evaluate"):
-        again(tmp_path)
+        rewrite_page(tmp_path)
     assert not (tmp_path / "report.html").exists()
 
 
-def test_a_file_of_another_version_is_named(tmp_path, undrawn):
-    experiment(tmp_path, roc=BAND)
+def test_a_file_of_another_version_is_named(tmp_path, without_drawings):
+    write_experiment(tmp_path, roc=BAND)
     with pytest.raises(MurmurError, match=r"roc.csv: no column fpr, tpr; .*dvc repro evaluate"):
-        again(tmp_path)
+        rewrite_page(tmp_path)
     (tmp_path / "metrics/details.json").write_text('{"level": "patient"}')
     with pytest.raises(MurmurError, match=r"details.json: no rule, headline, .*dvc repro evaluate"):
-        again(tmp_path)
+        rewrite_page(tmp_path)
     for text in ("{", "[" * 100_000, "[]"):
         (tmp_path / "metrics/details.json").write_text(text)
         with pytest.raises(MurmurError, match=r"details.json: is not JSON .*dvc repro evaluate"):
-            again(tmp_path)
+            rewrite_page(tmp_path)
 
 
-def test_a_leak_stands_in_a_box_above_the_figures(tmp_path, undrawn):
+def test_a_leak_is_shown_in_a_box_above_the_figures(tmp_path, without_drawings):
     leaky = changed({"protocol.leaky": True, "protocol.shared_persons": 7, "protocol.flaws": "validate_on"})
-    text = written(tmp_path, leaky)
+    text = write_page(tmp_path, leaky)
     box = text.index('<div class="leaky"')
     assert (
         box < text.index("weighted accuracy") and "the test part selects the epoch" in text[box : box + 600]
     )
     assert "7 persons" in text[box : box + 600]
-    assert '<div class="leaky"' not in written(tmp_path)
+    assert '<div class="leaky"' not in write_page(tmp_path)
 
 
-def test_every_table_and_drawing_of_leaky_figures_is_marked(tmp_path, undrawn):
-    experiment(tmp_path, changed({"protocol.leaky": True, "protocol.flaws": "validate_on"}))
-    others(tmp_path, report.hash_experiment(tmp_path))
-    found = Page(again(tmp_path))
+def test_every_table_and_drawing_of_leaky_figures_is_marked(tmp_path, without_drawings):
+    write_experiment(tmp_path, changed({"protocol.leaky": True, "protocol.flaws": "validate_on"}))
+    write_other_results(tmp_path, hash_experiment(tmp_path))
+    page = Page(rewrite_page(tmp_path))
     facts = (
         "Classes",
-        "Rates at",
+        "Sampling rates",
         "What each test part",
-        "What the rules",
-        "Each item",
+        "Items left out",
         "Model card",
         "Data card",
     )
-    figures = [name for name in found.tables if not name.startswith(facts)]
+    figures = [name for name in page.tables if not name.startswith(facts)]
     assert len(figures) > 10 and all(name.startswith("LEAKY: ") for name in figures), figures
-    assert not [name for name in written(tmp_path).split("<") if name.startswith("caption>LEAKY")]
+    assert not [name for name in write_page(tmp_path).split("<") if name.startswith("caption>LEAKY")]
 
 
-def test_what_the_intervals_leave_out_stands_below_them(page):
+def test_the_limits_of_the_intervals_are_stated_below_them(page):
     assert page.text.count(formatting.INTERVAL_NOTE) == 3, "results, operating points, subgroups"
 
 
-def test_items_of_private_data_are_counted_and_not_named(tmp_path, undrawn):
+def test_items_of_private_data_are_counted_and_not_named(tmp_path, without_drawings):
     counted = pd.DataFrame({"stage": ["segment"], "reason": ["too short for a segment"], "n_items": [7]})
-    found = Page(written(tmp_path, left_out=counted))
-    assert found.tables["What the rules left out"][1:] == [["segment", "too short for a segment", "7"]]
-    assert "Each item" not in found.tables and cards.NOT_NAMED in found.text
+    page = Page(write_page(tmp_path, left_out=counted))
+    assert page.tables["Items left out, by reason"][1:] == [["segment", "too short for a segment", "7"]]
+    assert "Items left out" not in page.tables and descriptions.ITEMS_NOT_NAMED in page.text
 
 
-def test_a_class_named_like_a_formula_is_drawn_as_it_is(tmp_path):
+def test_a_class_name_with_a_formula_is_drawn_unchanged(tmp_path):
     details = changed({"baseline.answer": r"$\frac{a$"})
-    assert r"always $\frac{a$" in Page(written(tmp_path, details)).text
+    assert r"always $\frac{a$" in Page(write_page(tmp_path, details)).text
 
 
-def test_persons_there_that_are_unknown_are_told(tmp_path, undrawn):
-    experiment(tmp_path)
-    others(tmp_path, report.hash_experiment(tmp_path))
+def test_unknown_persons_of_external_data_are_stated(tmp_path, without_drawings):
+    write_experiment(tmp_path)
+    write_other_results(tmp_path, hash_experiment(tmp_path))
     path = tmp_path / "metrics/elsewhere_cinc2016.json"
-    there = json.loads(path.read_text())
-    there["data"]["unknown_persons"] = 40
-    path.write_text(json.dumps(there))
-    assert "40 patients (10 Present, 30 Absent) of at most 39 persons" in Page(again(tmp_path)).text
+    result = json.loads(path.read_text())
+    result["data"]["unknown_persons"] = 40
+    path.write_text(json.dumps(result))
+    assert "40 patients (10 Present, 30 Absent) of at most 39 persons" in Page(rewrite_page(tmp_path)).text
 
 
-def test_what_is_undefined_is_said_with_its_reason_and_never_zero(tmp_path):
+def test_undefined_figures_have_a_reason_and_are_never_zero(tmp_path):
     nothing = {"mean": None, "sd": None, "low": None, "high": None}
     runs = RUNS.assign(roc_auc=RUNS["roc_auc"].where(RUNS["run"] == 0))
     folds = FOLDS.assign(uar=FOLDS["uar"].where(FOLDS["fold"] == 0))
-    text = written(tmp_path, changed({"headline.roc_auc": nothing}), runs=runs, folds=folds)
-    found = Page(text)
-    assert found.tables["Headline figures by patient"][3] == ["ROC-AUC", *["undefined"] * 3, "0.500"]
-    uar = found.tables["Every fold"][0].index(cards.label("uar"))
-    assert [row[uar] for row in found.tables["Every fold"][1:]].count("undefined") == 2
-    assert found.tables["Every level, mean over runs"][1][-1] == "undefined"
-    assert text.count(cards.WHY_UNDEFINED) >= 4 and not re.search(r"\b(nan|None)\b", found.text)
+    text = write_page(tmp_path, changed({"headline.roc_auc": nothing}), runs=runs, folds=folds)
+    page = Page(text)
+    assert page.tables["Headline figures by patient"][3] == ["ROC-AUC", *["undefined"] * 3, "0.500"]
+    uar = page.tables["Every fold"][0].index(name_column("uar"))
+    assert [row[uar] for row in page.tables["Every fold"][1:]].count("undefined") == 2
+    assert page.tables["Every level, mean over runs"][1][-1] == "undefined"
+    assert text.count(WHY_UNDEFINED) >= 4 and not re.search(r"\b(nan|None)\b", page.text)
 
 
-def test_a_class_without_units_has_no_share(tmp_path, undrawn):
+def test_a_class_without_units_has_no_share(tmp_path, without_drawings):
     answers = pd.DataFrame({"actual": ["Present"], "predicted": ["Absent"]})
-    found = Page(written(tmp_path, confusion=answers))
-    (table,) = (rows for name, rows in found.tables.items() if name.startswith("Test answers"))
+    page = Page(write_page(tmp_path, confusion=answers))
+    (table,) = (rows for name, rows in page.tables.items() if name.startswith("Predictions on"))
     assert table[2][1:] == ["0 undefined"] * 3
 
 
-def test_one_run_one_fold_and_nothing_left_out(tmp_path):
-    one = {"runs": RUNS[RUNS["run"] == 0], "folds": FOLDS[:2], "left_out": LEFT_OUT[:0], "audit": AUDIT[:1]}
-    found = Page(written(tmp_path, subgroups=SUBGROUPS[:0], **one))
-    assert "Each item" not in found.tables and cards.NO_SUBGROUPS in found.text
-    assert found.tables["Each class, by patient, mean over runs"][1][1].endswith("(SD undefined)")
+def test_one_run_and_nothing_left_out_give_a_page(tmp_path):
+    tables = {
+        "runs": RUNS[RUNS["run"] == 0],
+        "folds": FOLDS[:2],
+        "left_out": LEFT_OUT[:0],
+        "audit": AUDIT[:1],
+    }
+    page = Page(write_page(tmp_path, subgroups=SUBGROUPS[:0], **tables))
+    assert "Items left out" not in page.tables and descriptions.NO_SUBGROUPS in page.text
+    assert page.tables["Each class, by patient, mean over runs"][1][1].endswith("(SD undefined)")
 
 
-def test_names_of_the_data_are_text_not_html(tmp_path, undrawn):
+def test_names_of_the_data_are_text_not_html(tmp_path, without_drawings):
     hostile = '<img src="http://x/y">'
-    text = written(tmp_path, changed({"data.dataset": hostile}), left_out=LEFT_OUT.assign(reason=hostile))
+    text = write_page(tmp_path, changed({"data.dataset": hostile}), left_out=LEFT_OUT.assign(reason=hostile))
     assert "http:" not in "".join(str(value) for *_, value in Page(text).links)
     assert "&lt;img" in text and "&lt;i&gt;2&lt;/i&gt;" in text, "nor is what stands in a card"
 
 
-def others(folder, experiment):
+def write_other_results(folder, experiment):
     """Robustness and figures on another data set, as other commands write them."""
     rows = [
         {"experiment": experiment, "disturbance": "noise", "value": v, "unit": "dB SNR", "metric": m}
@@ -381,7 +386,7 @@ def others(folder, experiment):
         for m in HEADLINE
     ]
     write_csv(pd.DataFrame(rows), folder / "plots/robustness.csv")
-    there = {
+    result = {
         **{"experiment": experiment, "level": "patient", "left_unasked": ["Unknown"], "seen_in_training": 5},
         "class_map": {"Abnormal": "Present", "Noise": None, "Absent": "Absent"},
         "headline": {"uar": HEADLINE["uar"] | {"mean": 0.4321}},
@@ -389,46 +394,38 @@ def others(folder, experiment):
         "baseline": {"answer": "Absent", "uar": 0.5},
         "data": {"units": 40, "persons": 39, "counts": {"Present": 10, "Absent": 30}},
     }
-    (folder / "metrics/elsewhere_cinc2016.json").write_text(json.dumps(there))
+    (folder / "metrics/elsewhere_cinc2016.json").write_text(json.dumps(result))
 
 
-def test_other_commands_files_of_this_experiment_are_shown(tmp_path):
-    experiment(tmp_path)
-    assert "Not examined" in again(tmp_path)
-    others(tmp_path, hashlib.sha256((tmp_path / "metrics/folds.csv").read_bytes()).hexdigest())
-    text = again(tmp_path)
-    found = Page(text)
-    assert found.tables["Figures here and on cinc2016"] == [
-        ["figure", "here", "there", "95 % interval", "always Absent"],
-        [cards.label("uar"), "0.876", "0.432", "0.676-0.840", "0.500"],
+def test_results_of_other_commands_are_shown(tmp_path):
+    write_experiment(tmp_path)
+    assert "Not evaluated" in rewrite_page(tmp_path)
+    write_other_results(tmp_path, hashlib.sha256((tmp_path / "metrics/folds.csv").read_bytes()).hexdigest())
+    text = rewrite_page(tmp_path)
+    page = Page(text)
+    assert page.tables["Figures on the own data and on cinc2016"] == [
+        ["figure", "own data", "external data", "95 % interval", "always Absent"],
+        [name_column("uar"), "0.876", "0.432", "0.676-0.840", "0.500"],
     ]
     for words in ("40 patients (10 Present, 30 Absent) of 39 persons", "Abnormal: Present; Noise: left out."):
-        assert words in found.text
-    assert "neither there nor here: Unknown" in found.text and "5 recordings" in found.text
-    table = found.tables["Scores on disturbed recordings"]
-    assert ["noise", "none", cards.label("uar"), "0.700", "0.600-0.800"] in table
-    assert ["noise", "20 dB SNR", cards.label("uar"), "0.700", "0.600-0.800"] in table
-    assert "disturbed: noise" in found.text and "Not examined" not in text
+        assert words in page.text
+    assert "so never predicted, in both columns: Unknown" in page.text and "5 recordings" in page.text
+    table = page.tables["Scores on disturbed recordings"]
+    assert ["noise", "none", name_column("uar"), "0.700", "0.600-0.800"] in table
+    assert ["noise", "20 dB SNR", name_column("uar"), "0.700", "0.600-0.800"] in table
+    assert "disturbed recordings: noise" in page.text and "Not evaluated" not in text
 
 
-def test_those_of_another_experiment_are_left_out_and_it_is_said(tmp_path, undrawn):
-    experiment(tmp_path)
-    others(tmp_path, "0" * 64)
-    text = again(tmp_path)
+def test_results_of_another_experiment_are_named_and_not_shown(tmp_path, without_drawings):
+    write_experiment(tmp_path)
+    write_other_results(tmp_path, "0" * 64)
+    text = rewrite_page(tmp_path)
     for path, command in (
         ("plots/robustness.csv", "murmur robustness"),
         ("metrics/elsewhere_cinc2016.json", "murmur evaluate-on cinc2016"),
     ):
         assert re.search(f"{re.escape(path)} is of another experiment .*{command}<", text)
-    assert "0.432" not in text and "disturbed: noise" not in text
-
-
-def test_the_command_writes_the_page(tmp_path, monkeypatch, capsys, undrawn):
-    experiment(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    cli.report(Path("out/mine.html"))
-    assert Path("out/mine.html").read_text().startswith("<!DOCTYPE html>")
-    assert "out/mine.html" in capsys.readouterr().out
+    assert "0.432" not in text and "disturbed recordings: noise" not in text
 
 
 def test_make_report_sets_up_first_and_git_ignores_the_page():
@@ -436,13 +433,13 @@ def test_make_report_sets_up_first_and_git_ignores_the_page():
     assert "/report.html" in (made.ROOT / ".gitignore").read_text().splitlines()
 
 
-def test_the_scores_of_every_task_have_a_place_in_dvc_plots():
+def test_the_plot_of_dvc_shows_the_metrics_of_every_task():
     template = json.loads((made.ROOT / ".dvc/plots/score_per_fold.json").read_text())
     assert {*scores.HEADLINE, *scores.LEADS, "accuracy"} == set(template["transform"][0]["fold"])
 
 
 @pytest.mark.parametrize("name", ["band", "reliability", "learning_curves", "score_per_fold"])
-def test_dvc_plots_uses_the_templates_and_they_take_its_data(name):
+def test_the_plot_templates_are_used_and_have_the_anchors_of_dvc(name):
     text = (made.ROOT / f".dvc/plots/{name}.json").read_text()
     assert json.loads(text)["data"] == {"values": "<DVC_METRIC_DATA>"} and "<DVC_METRIC_TITLE>" in text
     assert f"template: {name}\n" in (made.ROOT / "dvc.yaml").read_text()

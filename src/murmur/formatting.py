@@ -41,6 +41,11 @@ def format_interval(row: Mapping[str, float | None], *, undefined: str = "-") ->
     return "-".join(bounds) if all(bounds) else undefined
 
 
+def format_quantity(value: float, unit: str) -> str:
+    """Format a value with its unit, such as ``20 dB``; ``none`` where the value is NaN."""
+    return "none" if math.isnan(value) else f"{value:g} {unit}"
+
+
 def join_sorted(items: Iterable[Any]) -> str:
     """Join the sorted items with commas."""
     return ", ".join(str(item) for item in sorted(items))

@@ -1,41 +1,68 @@
-"""What continuous integration tells a reviewer: stages read from what `dvc repro` said, and the comment.
+"""The comment of continuous integration for a reviewer: stages parsed from the output of DVC, and problems.
 
-Nothing here runs anything: `murmur.ci` does. Neither posts anything: a step of the platform does.
+Nothing here runs a stage: `murmur.commands.pipeline` does. Nothing here posts the comment: a step of the
+platform does.
 """
 
 import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-MARKER = "<!-- murmur ci -->"  # the comment that has it is updated, so that there is one
-LONGEST = 60_000  # characters; GitHub takes 65,536
-TAIL, WIDEST = 30, 300  # lines of a failed stage's log, characters of each
-SHORT, ROWS = 15, 60  # rows of the metrics table: from when it is folded, and cut
-EVENTS = {
+MARKER = "<!-- murmur ci -->"  # a comment that begins with it is updated, so that there is only one
+MAX_COMMENT = 60_000  # characters; GitHub allows 65,536
+LOG_LINES, MAX_LINE = 30, 300  # lines of the log of a failed stage, and characters of each
+FOLDED_ROWS, MAX_ROWS = 15, 60  # a table of metrics with more rows is folded, or cut
+EVENTS = {  # by outcome, the most serious first
     "failed": re.compile(r"ERROR: failed to reproduce '(.+?)': .+"),
     "ran": re.compile(r"Running stage '(.+)':"),
     "restored": re.compile(r"Stage '(.+)' is cached - skipping run, checking out outputs"),
     "reused": re.compile(r"(?:Stage '(.+)' didn't change, skipping|Pulling data for stage: '(.+)')"),
 }
-MEANING = {
+OUTCOMES = {
     "failed": "failed",
     "ran": "ran",
     "restored": "restored from the run-cache",
     "reused": "reused",
 }
-Said = Sequence[tuple[float, str]]  # lines, each with when it came, in seconds
-ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+ESCAPE_SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")  # of a terminal
 # control characters, direction of writing
-UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-ACTS = re.compile(
+INVISIBLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+ACTIVE = re.compile(
     r"(?P<code>(?<!`)(?P<ticks>`+)(?!`).+?(?<!`)(?P=ticks)(?!`))"
     r"|(?P<markup>[\\`*\[\]<>&$]|~(?!\d[^~]*$)|(?<![^\W_])_|_(?![^\W_]))"
     r"|@|#(?=\d)|\bGH-|(?i:https?|ftp)(?=://)|(?i:\bwww)(?=\.)"  # a mention, an issue, an address
 )
 
 
+class OutputLine(NamedTuple):
+    """A line of the output of DVC.
+
+    Attributes
+    ----------
+    time : float
+        When it was written, s.
+    text : str
+        The line without its end.
+    """
+
+    time: float
+    text: str
+
+
 class Stage(NamedTuple):
-    """What became of a stage: a key of EVENTS, the seconds it took, the lines it wrote."""
+    """The outcome of a stage.
+
+    Attributes
+    ----------
+    name : str
+        Such as ``train@0``.
+    outcome : str
+        A key of `EVENTS`.
+    seconds : float
+        The time it took.
+    log : sequence of str
+        The lines that it wrote.
+    """
 
     name: str
     outcome: str
@@ -44,101 +71,136 @@ class Stage(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """Why a run is red: a sentence, what to do, the last lines of a log."""
+    """Why a run is red.
+
+    Attributes
+    ----------
+    title : str
+        The reason.
+    remedy : str
+        What to do.
+    log : sequence of str
+        The last lines of a log.
+    """
 
     title: str
     remedy: str
     log: Sequence[str] = ()
 
 
-def stages(said: Said, ended: float) -> list[Stage]:
-    """The stages in the order in which `dvc repro` came to them.
+def parse_stages(lines: Sequence[OutputLine], end: float) -> list[Stage]:
+    """Parse the output of `dvc repro`.
 
-    One that it came to again, in another try, has the seconds of all tries and the gravest outcome.
+    A stage that occurs in several attempts has the seconds of all of them and the most serious outcome.
 
     Parameters
     ----------
-    ended: when the last try did, by the same clock.
+    lines : sequence of OutputLine
+        The output.
+    end : float
+        When the last attempt ended, s, by the same clock.
+
+    Returns
+    -------
+    list of Stage
+        In the order of the output.
     """
-    lines = [(when, ESCAPE.sub("", line)) for when, line in said]
-    events = [(k, when, *event) for k, (when, line) in enumerate(lines) if (event := _event(line))]
-    if not events:
-        return []
-    ends = [(k, when) for k, when, *_ in events[1:]] + [(len(lines), ended)]
-    found: dict[str, Stage] = {}
-    for (k, when, outcome, name), (stop, until) in zip(events, ends, strict=True):
-        log = [line for _, line in lines[k + 1 : stop]] if outcome == "ran" else []
-        before = found.get(name, Stage(name, outcome, 0.0))
-        gravest = min(outcome, before.outcome, key=list(EVENTS).index)
-        found[name] = Stage(name, gravest, before.seconds + until - when, log or before.log)
-    return list(found.values())
+    texts = [ESCAPE_SEQUENCE.sub("", text) for _, text in lines]
+    events = [(k, *event) for k, text in enumerate(texts) if (event := _parse_event(text))]
+    starts = [*(k for k, *_ in events), len(lines)]
+    times = [*(lines[k][0] for k, *_ in events), end]
+    stages: dict[str, Stage] = {}
+    for n, (k, outcome, name) in enumerate(events):
+        log = texts[k + 1 : starts[n + 1]] if outcome == "ran" else []
+        before = stages.get(name, Stage(name, outcome, 0.0))
+        most_serious = min(outcome, before.outcome, key=list(EVENTS).index)
+        seconds = before.seconds + times[n + 1] - times[n]
+        stages[name] = Stage(name, most_serious, seconds, log or before.log)
+    return list(stages.values())
 
 
-def reason(said: Said) -> str:
-    """The last error that DVC named, without its `ERROR:`; else the last line that says anything."""
-    lines = [ESCAPE.sub("", line).strip() for _, line in said]
-    told = [line for line in lines if line and not line.startswith("Having any troubles?")]
-    errors = [line for line in told if line.startswith("ERROR: ")]
-    return (errors or told or ["no word"])[-1].removeprefix("ERROR: ")
+def _parse_event(line: str) -> tuple[str, str] | None:
+    """The outcome and the stage that a line reports."""
+    for outcome, pattern in EVENTS.items():
+        if match := pattern.fullmatch(line):
+            return outcome, next(name for name in match.groups() if name)
+    return None
 
 
-def is_final(said: Said) -> bool:
-    """Whether a stage's own command failed, so that another try would fail alike."""
-    return reason(said).startswith("failed to reproduce ") and ": failed to run: " in reason(said)
+def find_reason(lines: Sequence[OutputLine]) -> str:
+    """Find the last error that DVC printed, without ``ERROR:``; if there is none, the last line with text."""
+    texts = [ESCAPE_SEQUENCE.sub("", text).strip() for _, text in lines]
+    texts = [text for text in texts if text and not text.startswith("Having any troubles?")]
+    errors = [text for text in texts if text.startswith("ERROR: ")]
+    return (errors or texts or ["no output"])[-1].removeprefix("ERROR: ")
 
 
-def unreadable(why: str) -> Problem:
-    """Red: dvc.yaml, params.yaml or dvc.lock is not what DVC can read."""
-    remedy = "Mend what it names; of a conflict in dvc.lock take either side, then `murmur ci`."
-    return Problem(f"DVC cannot read the pipeline: {why}", remedy)
+def is_final(lines: Sequence[OutputLine]) -> bool:
+    """Whether the command of a stage failed, so that another attempt would fail too."""
+    reason = find_reason(lines)
+    return reason.startswith("failed to reproduce ") and ": failed to run: " in reason
 
 
-def linked(paths: Sequence[str]) -> Problem:
-    """Red: a folder or file that stages write is a symbolic link in git."""
-    remedy = "Nothing was run: a stage would replace what they lead to. Commit files and folders instead."
-    return Problem(f"symbolic links are committed: {_few(paths, 3)}", remedy)
+def report_unreadable(reason: str) -> Problem:
+    """The problem that DVC cannot read dvc.yaml, params.yaml or dvc.lock."""
+    remedy = "Fix the file that it names. For a conflict in dvc.lock take either side, then `murmur ci`."
+    return Problem(f"DVC cannot read the pipeline: {reason}", remedy)
 
 
-def out_of_reach(remotes: str, tries: int, why: str) -> Problem:
-    """Red: a remote cannot be read or written."""
-    remedy = "As far as is known nothing is wrong with the change: see to the remote, then run this again."
-    return Problem(f"the DVC remote {remotes} is out of reach, tried {tries} x: {why}", remedy)
+def report_links(paths: Sequence[str]) -> Problem:
+    """The problem that git has symbolic links where stages write."""
+    remedy = "No stage ran: it would replace the files that they point to. Commit files and folders instead."
+    return Problem(f"symbolic links are committed: {_join_names(paths, 3)}", remedy)
 
 
-def broken(found: Sequence[Stage], said: Said, *, private: bool = False) -> Problem:
-    """Red: a stage failed; of its log the last line is the reason, as errors and tracebacks have it.
+def report_unreachable(remotes: str, tries: int, reason: str) -> Problem:
+    """The problem that a remote cannot be read or written."""
+    remedy = "This is probably not a fault of the change: check the remote, then run this again."
+    return Problem(f"the DVC remote {remotes} cannot be reached, after {tries} attempt(s): {reason}", remedy)
 
-    private: the log may name recordings that may not be passed on, and is left out.
+
+def report_failed_stage(
+    stages: Sequence[Stage], lines: Sequence[OutputLine], *, private: bool = False
+) -> Problem:
+    """The problem that a stage failed.
+
+    Parameters
+    ----------
+    stages : sequence of Stage
+        All stages; the first failed one is reported.
+    lines : sequence of OutputLine
+        The output of DVC.
+    private : bool
+        Whether to leave out the log, which may name recordings that must not be shared.
     """
-    stage = next((s for s in found if s.outcome == "failed"), Stage("?", "failed", 0.0))
+    stage = next((s for s in stages if s.outcome == "failed"), Stage("?", "failed", 0.0))
+    title = f"stage {format_code(stage.name)} failed"
     if private:
-        why = "the data may not be passed on, and it may name recordings"
-        return Problem(
-            f"stage {code(stage.name)} failed", f"Its log is not here: {why}. `murmur ci` prints it."
-        )
-    log = tail(stage.log)
-    told = log[-1].removeprefix("error: ") if len(log) > 1 else reason(said)
-    remedy = "Its log ends as below. On your own machine: `murmur ci`."
-    return Problem(f"stage {code(stage.name)} failed: {told}", remedy, [*log, f"ERROR: {reason(said)}"])
+        remedy = "Its log is left out: the data must not be shared, and it may name recordings. `murmur ci` "
+        return Problem(title, f"{remedy}prints it.")
+    log, dvc_error = shorten_log(stage.log), find_reason(lines)
+    reason = log[-1].removeprefix("error: ") if len(log) > 1 else dvc_error
+    remedy = "The end of its log is below. On your own machine: `murmur ci`."
+    return Problem(f"{title}: {reason}", remedy, [*log, f"ERROR: {dvc_error}"])
 
 
-def not_committed(paths: Sequence[str]) -> Problem:
-    """Red: what the stages wrote is not what the commit has."""
+def report_uncommitted(paths: Sequence[str]) -> Problem:
+    """The problem that the outputs of stages differ from the committed files."""
     remedy = (
-        "On your own machine: `murmur ci`, `git add dvc.lock metrics plots`, commit, push. What someone "
-        "pushed with `dvc push --run-cache` is not computed again."
+        "On your own machine: `murmur ci`, `git add dvc.lock metrics plots`, commit, push. Results that were "
+        "pushed with `dvc push --run-cache` are not computed again."
     )
-    return Problem(f"not committed as it came out here: {_few(paths, 3)}", remedy)
+    return Problem(f"the outputs differ from the committed files: {_join_names(paths, 3)}", remedy)
 
 
-def in_short(found: Sequence[Stage]) -> str:
-    """Such as `2 ran, 1 restored, 6 reused`."""
-    counts = {outcome: sum(s.outcome == outcome for s in found) for outcome in EVENTS}
+def summarise_outcomes(stages: Sequence[Stage]) -> str:
+    """Summarise the outcomes, such as ``2 ran, 1 restored, 6 reused``."""
+    counts = {outcome: sum(s.outcome == outcome for s in stages) for outcome in EVENTS}
     return ", ".join(f"{n} {outcome}" for outcome, n in counts.items() if n) or "no stage"
 
 
-def comment(
-    found: Sequence[Stage],
+def format_comment(
+    stages: Sequence[Stage],
     *,
     head: str,
     base: str,
@@ -146,139 +208,156 @@ def comment(
     notes: Sequence[str] = (),
     sections: Mapping[str, str] | None = None,
 ) -> str:
-    """The comment for a pull request, as Markdown.
+    """Format the comment for a pull request as Markdown.
 
     Parameters
     ----------
-    head, base: what was run and what it is compared with, by name.
-    notes: remarks, a sentence each.
-    sections: Markdown by title, such as what moved; empty ones are left out.
+    stages : sequence of Stage
+        All stages.
+    head, base : str
+        The names of the commit that ran and of that to compare with.
+    problem : Problem, optional
+        Why the run is red; by default it is green.
+    notes : sequence of str
+        Notes, a sentence each.
+    sections : mapping of str to str, optional
+        Markdown by title, such as the changed metrics; empty ones are left out.
     """
-    verdict = f"Red: {plain(problem.title)}" if problem else "Green"
-    sides = f"({plain(head)}, against {plain(base)})"
-    parts = [MARKER, f"### Pipeline: {in_short(found)}", f"**{verdict}** {sides}"]
+    verdict = f"Red: {escape(problem.title)}" if problem else "Green"
+    commits = f"({escape(head)}, against {escape(base)})"
+    parts = [MARKER, f"### Pipeline: {summarise_outcomes(stages)}", f"**{verdict}** {commits}"]
     if problem:
         parts.append(problem.remedy)
-        parts += [_fenced(problem.log)] if problem.log else []
-    parts += ["\n".join(f"- {plain(note)}" for note in notes)] if notes else []
-    parts += [_table(found)] if found else []
+        parts += [_format_block(problem.log)] if problem.log else []
+    parts += ["\n".join(f"- {escape(note)}" for note in notes)] if notes else []
+    parts += [_tabulate_stages(stages)] if stages else []
     parts += [f"#### {title}\n\n{text}" for title, text in (sections or {}).items() if text]
-    text = UNSEEN.sub("", "\n\n".join(parts))
-    return (text if len(text) <= LONGEST else text[:LONGEST] + "\n\n… cut here: it is too long") + "\n"
+    text = INVISIBLE.sub("", "\n\n".join(parts))
+    return (
+        text if len(text) <= MAX_COMMENT else text[:MAX_COMMENT] + "\n\n… cut here: it is too long"
+    ) + "\n"
 
 
-def plain(text: str) -> str:
-    """Text of a run in one line, as Markdown that shows it and does nothing; its code spans stay.
+def escape(text: str) -> str:
+    """Join a text to one line, and escape it so that Markdown shows it unchanged; code spans stay.
 
-    No emphasis, HTML, link or image comes of it. A mention, an issue and an address get a zero-width space,
-    as a backslash does not help there.
+    Emphasis, HTML, links and images have no effect. Mentions, issues and addresses get a zero-width space,
+    because a backslash does not help there.
     """
-    return ACTS.sub(_inert, " ".join(text.split()))
+    return ACTIVE.sub(_escape_match, " ".join(text.split()))
 
 
-def _inert(match: re.Match[str]) -> str:
+def _escape_match(match: re.Match[str]) -> str:
     if match["code"]:
         return match[0]
     return f"\\{match[0]}" if match["markup"] else f"{match[0]}\u200b"
 
 
-def code(text: str) -> str:
-    """Text of a run in one line, as a code span that nothing in it can end."""
+def format_code(text: str) -> str:
+    """Join a text to one line, as a code span that nothing in the text can end."""
     line = " ".join(text.split())
     ticks = "`" * (max(map(len, re.findall("`+", line)), default=0) + 1)
     return f"{ticks} {line} {ticks}" if "`" in line else f"`{line}`"
 
 
-def metrics(md: str) -> str:
-    """The table of `dvc metrics diff --md`, folded if it is long; empty if nothing changed."""
+def format_metrics(diff: str) -> str:
+    """Format the table of `dvc metrics diff --md`, folded if it is long; empty if nothing changed."""
     lines = [
-        "|".join(ACTS.sub(_inert, cell) for cell in line.split("|"))
-        for line in md.splitlines()
+        "|".join(ACTIVE.sub(_escape_match, cell) for cell in line.split("|"))
+        for line in diff.splitlines()
         if line.startswith("|")
     ]
-    head, rows = lines[:2], lines[2:]
+    header, rows = lines[:2], lines[2:]
     if not rows:
         return ""
-    more = [f"\n… and {len(rows) - ROWS} more: `dvc metrics diff`"] if len(rows) > ROWS else []
-    table = "\n".join([*head, *rows[:ROWS], *more])
-    if len(rows) <= SHORT:
+    more = [f"\n… and {len(rows) - MAX_ROWS} more: `dvc metrics diff`"] if len(rows) > MAX_ROWS else []
+    table = "\n".join([*header, *rows[:MAX_ROWS], *more])
+    if len(rows) <= FOLDED_ROWS:
         return table
     return f"<details><summary>{len(rows)} figures of metrics/summary.json</summary>\n\n{table}\n\n</details>"
 
 
-def tail(log: Sequence[str]) -> list[str]:
-    """The last lines of a log, none too long, without empty ones at its end."""
+def shorten_log(log: Sequence[str]) -> list[str]:
+    """The last lines of a log, with long lines cut, and without empty lines at the end."""
     lines = "\n".join(log).rstrip().splitlines()
-    return [line if len(line) <= WIDEST else line[:WIDEST] + " …" for line in lines[-TAIL:]]
+    return [line if len(line) <= MAX_LINE else line[:MAX_LINE] + " …" for line in lines[-LOG_LINES:]]
 
 
-def remarks(
-    remotes: str, lacking: Sequence[str], problem: Problem | None, unknown: Sequence[str] = ()
+def list_remote_notes(
+    remotes: str, missing: Sequence[str], problem: Problem | None, without_address: Sequence[str] = ()
 ) -> list[str]:
-    """What a reader of the stages must know of the remote: that there is none, or what it does not have.
+    """List what a reviewer must know about the DVC remotes.
 
-    unknown: remotes that outputs name and DVC's configuration has no address of.
+    Parameters
+    ----------
+    remotes : str
+        The remotes in words; empty if there is none.
+    missing : sequence of str
+        Outputs of dvc.lock that the remotes lack.
+    problem : Problem or None
+        Why they cannot be reached.
+    without_address : sequence of str
+        Remotes that outputs name and for which the DVC configuration has no address.
     """
-    if unknown:
-        add = code(f"dvc remote add --force {unknown[0]} URL")
+    if without_address:
+        add = format_code(f"dvc remote add --force {without_address[0]} URL")
+        names = " and ".join(map(format_code, without_address))
         return [
-            f"No DVC remote is set of the name {' and '.join(map(code, unknown))}, which outputs have: what "
-            "ran had nothing but this machine's own cache, and stays there; nothing is pushed. To share it: "
-            f"{add}, or, if the data may be passed on, `download.remote: null`."
+            f"No DVC remote has the name {names}, which outputs have: the stages used only the cache of this "
+            f"machine; nothing is fetched or pushed. To share it: {add}, or, if the data may be shared, "
+            "`download.remote: null`."
         ]
     if problem:
-        return [f"{problem.title}. Went on without it: what ran had nothing but this machine's own cache."]
+        return [f"{problem.title}. Continued without it: the stages used only the cache of this machine."]
     if not remotes:
-        return ["No DVC remote is set: what ran had nothing but this machine's own cache, and stays there."]
-    if lacking:
+        return ["No DVC remote is set: the stages used only the cache of this machine; nothing is pushed."]
+    if missing:
         return [
-            f"The DVC remote {remotes} lacked {_few(lacking)}, which dvc.lock names: computed here, unless "
-            "this machine had it. Whoever has it: `dvc push --run-cache`."
+            f"The DVC remote {remotes} lacks {_join_names(missing)}, which dvc.lock names: computed here, "
+            "unless this machine had it. If you have it: `dvc push --run-cache`."
         ]
     return []
 
 
-def plots(paths: Sequence[str], base: str) -> str:
-    """The plots that changed, a line each, and how to look at them; empty if none did."""
-    lines = [f"- {code(path)}" for path in paths]
-    return "\n".join([*lines, "", f"To look at them: {code(f'dvc plots diff {base}')}"]) if lines else ""
+def format_plots(paths: Sequence[str], base: str) -> str:
+    """Format the plots that changed, one a line, and how to look at them; empty if none changed."""
+    lines = [f"- {format_code(path)}" for path in paths]
+    return (
+        "\n".join([*lines, "", f"To look at them: {format_code(f'dvc plots diff {base}')}"]) if lines else ""
+    )
 
 
-def _event(line: str) -> tuple[str, str] | None:
-    for outcome, pattern in EVENTS.items():
-        if match := pattern.fullmatch(line):
-            return outcome, next(name for name in match.groups() if name)
-    return None
-
-
-def _table(found: Sequence[Stage]) -> str:
-    """A row a stage that did anything, the runs of one stage together; the reused in one row."""
+def _tabulate_stages(stages: Sequence[Stage]) -> str:
+    """A row for each stage and outcome, with all its runs; the last row has all reused stages."""
     groups: dict[tuple[str, str], list[Stage]] = {}
-    for stage in found:
+    for stage in stages:
         name = "" if stage.outcome == "reused" else stage.name.partition("@")[0]
         groups.setdefault((stage.outcome, name), []).append(stage)
     rows = [
-        f"| {_names(group)} | {MEANING[outcome]} | {sum(s.seconds for s in group):.1f} |"
+        f"| {_format_names(group)} | {OUTCOMES[outcome]} | {sum(s.seconds for s in group):.1f} |"
         for (outcome, _), group in sorted(groups.items(), key=lambda item: item[0][0] == "reused")
     ]
     return "\n".join(["| stage | | seconds |", "| --- | --- | ---: |", *rows])
 
 
-def _names(group: Sequence[Stage]) -> str:
-    """Names, the runs of a stage together: `mel`, `train` 0, 1."""
+def _format_names(group: Sequence[Stage]) -> str:
+    """The names of stages, each with all its runs, such as `mel`; `train` 0, 1."""
     runs: dict[str, list[str]] = {}
     for stage in group:
         name, _, run = stage.name.partition("@")
         runs.setdefault(name, []).append(run)
-    found = (f"{code(name)} {plain(', '.join(filter(None, run)))}".rstrip() for name, run in runs.items())
-    return "; ".join(found).replace("|", "\\|")
+    names = (
+        f"{format_code(name)} {escape(', '.join(filter(None, run)))}".rstrip() for name, run in runs.items()
+    )
+    return "; ".join(names).replace("|", "\\|")
 
 
-def _few(names: Sequence[str], n: int = 6) -> str:
+def _join_names(names: Sequence[str], n: int = 6) -> str:
+    """The first `n` names, and the number of the others."""
     return ", ".join(names[:n]) + (f" and {len(names) - n} more" if len(names) > n else "")
 
 
-def _fenced(log: Sequence[str]) -> str:
+def _format_block(log: Sequence[str]) -> str:
     """A block of code that nothing in the log can end."""
     longest = max((len(ticks) for ticks in re.findall("`+", "\n".join(log))), default=0)
     fence = "`" * max(3, longest + 1)

@@ -18,26 +18,22 @@ from murmur.params.yaml_files import MAX_TEXT, parse_yaml, read_yaml
 from murmur.sections.experiment import Params
 
 FOLDER = Path("recipes")
-DEFAULT = "default"  # complete and with comments; the same bytes as the project's own params.yaml
+DEFAULT = "default"  # complete, with comments; the same bytes as the params.yaml of the project
 
 
 def names(folder: Path = FOLDER) -> list[str]:
-    """The names of all recipes in a folder, `default` first.
+    """List the names of all recipes, `default` first.
 
     Parameters
     ----------
     folder : pathlib.Path
-        The folder of the recipes; likewise for the other functions.
-
-    Returns
-    -------
-    list of str
+        The folder of the recipes, as for all functions of this module.
     """
     return sorted((path.stem for path in folder.glob("*.yaml")), key=lambda name: (name != DEFAULT, name))
 
 
 def head(name: str, folder: Path = FOLDER) -> str:
-    """The comment lines at the top of a recipe, each with its `#`.
+    """Read the comment lines at the top of a recipe, with their `#`.
 
     Raises
     ------
@@ -49,17 +45,19 @@ def head(name: str, folder: Path = FOLDER) -> str:
 
 
 def title(name: str, folder: Path = FOLDER) -> str:
-    """The first line of the head of a recipe."""
+    """Read the title of a recipe: the first comment line."""
     if name == DEFAULT:
         return "the parameters from which the recipes differ"
     return head(name, folder).partition("\n")[0].removeprefix("# ")
 
 
 def complete(name: str, folder: Path = FOLDER) -> str:
-    """The params.yaml of a recipe: the default with its comments, and the head and the values of the recipe.
+    """Make the complete params.yaml of a recipe.
 
-    An indented section of the default is merged key by key. Any other value is replaced as a whole, also a
-    mapping in braces such as `train.model`. Comments beside the keys of a recipe are not copied.
+    It has the first comment of the recipe, then the default with its comments and the values of the recipe.
+
+    An indented section of the default is merged key by key. Any other value is replaced as a whole; this
+    includes mappings in braces such as `train.model`. Comments beside the keys of a recipe are not copied.
 
     Parameters
     ----------
@@ -69,12 +67,12 @@ def complete(name: str, folder: Path = FOLDER) -> str:
     Returns
     -------
     str
-        For `default` the text of its file, unchanged.
+        The text; for `default` that of its file, unchanged.
 
     Raises
     ------
     MurmurError
-        Naming the file of the recipe, and the key that is unknown or has a wrong value.
+        If there is no such recipe, or naming its file and the key that is unknown or has a wrong value.
     """
     path = _path(name, folder)
     if name == DEFAULT:
@@ -88,7 +86,7 @@ def complete(name: str, folder: Path = FOLDER) -> str:
 
 
 def read(name: str, folder: Path = FOLDER) -> dict[str, Any]:
-    """All parameters of a recipe, as `read_yaml` reads them from its complete params.yaml.
+    """Read all parameters of a recipe: the default values, changed by the recipe.
 
     Raises
     ------
@@ -99,17 +97,17 @@ def read(name: str, folder: Path = FOLDER) -> dict[str, Any]:
 
 
 def is_recipe(path: Path, folder: Path = FOLDER) -> bool:
-    """Whether a file is, byte for byte, the complete params.yaml of some recipe."""
+    """Whether a file is, byte for byte, the complete params.yaml of any recipe."""
     content = path.read_bytes()
     for name in names(folder):
-        with suppress(MurmurError):  # a recipe with an error has no params.yaml
+        with suppress(MurmurError):  # a wrong recipe has no params.yaml
             if content.startswith(head(name, folder).encode()) and content == complete(name, folder).encode():
                 return True
     return False
 
 
 def differences(name: str, folder: Path = FOLDER) -> list[tuple[str, Any, Any]]:
-    """The parameters in which a recipe differs from the default, in the order of the default.
+    """List the parameters in which a recipe differs from the default, in the order of the default.
 
     Returns
     -------
@@ -125,7 +123,7 @@ def differences(name: str, folder: Path = FOLDER) -> list[tuple[str, Any, Any]]:
 
 
 def as_line(value: Any) -> str:
-    """A value as one line of YAML, such as `{order: 4, low: 25, high: 400}`."""
+    """Format a value as one line of YAML, such as `{order: 4, low: 25, high: 400}`."""
     yaml, stream = _yaml(), StringIO()
     yaml.default_flow_style = True
     yaml.dump(value, stream)
@@ -133,17 +131,18 @@ def as_line(value: Any) -> str:
 
 
 def put(content: dict[str, Any], key: str, value: Any, where: str) -> None:
-    """Change the value of a key in place; only in `class_map` may the key be new.
+    """Set the value of a key in place. Only `class_map` may get new keys.
 
     Parameters
     ----------
     content : dict
         All parameters.
     key : str
-        With dots, such as `train.lr`.
+        A dotted key, such as `train.lr`.
     value : object
+        Its new value.
     where : str
-        The start of the error message.
+        The beginning of the error message.
 
     Raises
     ------
@@ -151,26 +150,45 @@ def put(content: dict[str, Any], key: str, value: Any, where: str) -> None:
         If there is no such key.
     """
     *sections, last = key.split(".")
-    place: Any = content
-    for section in sections:
-        place = place.get(section) if isinstance(place, dict) else None
-    if not isinstance(place, dict) or (last not in place and sections != ["class_map"]):
+    section: Any = content
+    for name in sections:
+        section = section.get(name) if isinstance(section, dict) else None
+    if not isinstance(section, dict) or (last not in section and sections != ["class_map"]):
         raise MurmurError(f"{where}: the recipe has no such key")
-    place[last] = value
+    section[last] = value
 
 
-def as_published(content: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """A copy of all parameters, changed as the section `published` lists.
+def apply_setting(content: dict[str, Any], setting: str) -> None:
+    """Set a parameter in place as the option ``-S key=value`` requests.
+
+    Parameters
+    ----------
+    content : dict
+        All parameters.
+    setting : str
+        ``key=value``, with the value as YAML.
 
     Raises
     ------
     MurmurError
-        Starting with `where`, if `published` has an unknown key.
+        If there is no such key, or if the value is not YAML.
     """
-    flawed = deepcopy(dict(content))
+    key, _, value = setting.partition("=")
+    put(content, key, parse_yaml(value, f"-S {key}"), f"-S {key}")
+
+
+def as_published(content: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Copy all parameters and apply the changes that the section `published` lists.
+
+    Raises
+    ------
+    MurmurError
+        Beginning with `where`, if `published` has an unknown key.
+    """
+    published = deepcopy(dict(content))
     for key, value in content["published"].items():
-        put(flawed, key, value, f"{where}: published: {key}")
-    return flawed
+        put(published, key, value, f"{where}: published: {key}")
+    return published
 
 
 def _path(name: str, folder: Path) -> Path:
@@ -180,14 +198,14 @@ def _path(name: str, folder: Path) -> Path:
 
 
 class _Representer(RoundTripRepresenter):
-    """Writes None as `null`, where ruamel.yaml's own writes nothing."""
+    """Writes None as `null`; the default of ruamel.yaml is an empty value."""
 
 
 _Representer.add_representer(type(None), SafeRepresenter.represent_none)
 
 
 def _yaml() -> YAML:
-    """A reader and writer that keeps comments, alignment and the style of each value."""
+    """A YAML reader and writer that keeps comments, alignment and the style of each value."""
     yaml = YAML()
     yaml.Representer = _Representer
     yaml.preserve_quotes = True  # type: ignore[assignment]
@@ -196,7 +214,7 @@ def _yaml() -> YAML:
 
 
 def _load(path: Path) -> CommentedMap:
-    read_yaml(path)  # names the file and the line of what is not YAML
+    read_yaml(path)  # raises an error with the file and the line if it is not YAML
     return _yaml().load(path.read_text(encoding="utf-8"))
 
 
@@ -207,11 +225,13 @@ def _dump(content: CommentedMap) -> str:
 
 
 def _is_section(value: Any) -> bool:
-    return isinstance(value, CommentedMap) and value.fa.flow_style() is False  # None: empty braces
+    """Whether a value is an indented mapping, not one in braces (for empty braces flow_style is None)."""
+    return isinstance(value, CommentedMap) and value.fa.flow_style() is False
 
 
-def _merge(default: CommentedMap, own: Mapping[str, Any]) -> None:
-    for key, value in own.items():
+def _merge(default: CommentedMap, changes: Mapping[str, Any]) -> None:
+    """Change values of the default in place."""
+    for key, value in changes.items():
         if _is_section(default.get(key)) and isinstance(value, Mapping):
             _merge(default[key], value)
         else:
@@ -219,24 +239,27 @@ def _merge(default: CommentedMap, own: Mapping[str, Any]) -> None:
 
 
 def _without_comments(value: Any) -> Any:
-    """The value itself, without the comments and blank lines that ruamel.yaml keeps with it."""
+    """Remove in place the comments and blank lines that ruamel.yaml keeps with a value."""
     if hasattr(value, Comment.attrib):
         delattr(value, Comment.attrib)
-    for part in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        _without_comments(part)
+    if isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            _without_comments(part)
     return value
 
 
 def _check(content: dict[str, Any], where: str) -> None:
+    """Check the values of both protocols."""
     check(Params, content, where)
     check(Params, as_published(content, where), f"{where}: published")
 
 
 def _compare(
-    default: CommentedMap, own: Mapping[str, Any], prefix: str = ""
+    default: CommentedMap, values: Mapping[str, Any], prefix: str = ""
 ) -> Iterator[tuple[str, Any, Any]]:
+    """Each dotted key whose values differ, with both values."""
     for key, value in default.items():
         if _is_section(value):
-            yield from _compare(value, own[key], f"{prefix}{key}.")
-        elif own[key] != value:
-            yield prefix + key, _without_comments(value), own[key]
+            yield from _compare(value, values[key], f"{prefix}{key}.")
+        elif values[key] != value:
+            yield prefix + key, _without_comments(value), values[key]

@@ -257,7 +257,7 @@ def tabulate(table: pd.DataFrame, metric: str) -> Sequence[tuple[str, ...]]:
     """
     rows = [("disturbance", "value", metric, "95 % interval")]
     for row in table[table["metric"] == metric].to_dict("records"):
-        value = "none" if np.isnan(row["value"]) else f"{row['value']:g} {row['unit']}"
+        value = formatting.format_quantity(row["value"], row["unit"])
         mean, interval = formatting.format_figure(row["mean"]), formatting.format_interval(row)
         rows.append((row["disturbance"], value, mean, interval))
     return rows

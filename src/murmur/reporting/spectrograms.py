@@ -1,4 +1,4 @@
-"""Pictures of the data, for `dvc plots`; the same data give the same bytes."""
+"""Images of spectrograms; the same data give the same bytes."""
 
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -15,8 +15,9 @@ from PIL import Image
 
 from murmur.files import atomic_write
 
-COLOURS = colormaps["cividis"].resampled(24)  # safe for the colour-blind; few, so that a palette holds them
-TITLE = 34  # letters above a picture
+COLOURS = colormaps["cividis"].resampled(24)  # safe for the colour-blind; few, to fit into a palette
+TITLE = 34  # characters in a line above a spectrogram
+SHAPE = (2, 5)  # rows and columns of the drawing of errors
 
 
 def draw_gallery(
@@ -30,24 +31,34 @@ def draw_gallery(
     frequencies: np.ndarray,
     per_class: int = 3,
 ) -> None:
-    """Draw example spectrograms as a PNG, a row per class, from recordings spread over each class.
+    """Draw example spectrograms as a PNG, a row for each class, from recordings spread over the class.
 
-    Each picture is the middle segment of its recording, in its own range of brightness: compare shapes,
-    not loudness.
+    A spectrogram is that of the middle segment of its recording. Each has a colour scale of its own: the
+    drawing shows shapes, not loudness.
 
     Parameters
     ----------
-    mel: [segments, channels, mels, frames]; the first channel is drawn, or the colours of an image (uint8);
-        only what is drawn is read.
-    recording_ids, labels: [segments].
-    seconds: of a segment.
-    frequencies: [mels], centre of each band, Hz.
+    mel : ndarray, shape [segments, channels, mels, frames]
+        The first channel is drawn, or the colours of an image (uint8). Only the drawn segments are read.
+    recording_ids, labels : sequence of str, [segments]
+        The recording of each segment and its label.
+    classes : sequence of str
+        The classes to draw, in order.
+    path : path-like
+        The PNG file.
+    seconds : float
+        The length of a segment, s.
+    frequencies : ndarray, shape [mels]
+        The centre of each band, Hz.
+    per_class : int
+        The number of recordings of each class.
     """
-    figure, grid = _grid(len(classes), per_class)
-    examples = _examples(pd.DataFrame({"recording": recording_ids, "label": labels}), classes, per_class)
+    figure, grid = _make_grid(len(classes), per_class)
+    segments = pd.DataFrame({"recording": recording_ids, "label": labels})
+    examples = _choose_examples(segments, classes, per_class)
     for label, axes, rows in zip(classes, grid, examples, strict=True):
         titles = [f"{recording_ids[row]}: {label}" for row in rows]
-        _fill(axes, mel, rows, titles, seconds, frequencies)
+        _draw_all(axes, mel, rows, titles, seconds, frequencies)
     with atomic_write(path) as part:
         _save(figure, part)
 
@@ -60,55 +71,62 @@ def draw_errors(
     seconds: float,
     frequencies: np.ndarray,
 ) -> None:
-    """Draw the spectrograms of up to ten wrong answers as a PNG, five to a line; with none, a notice of it.
+    """Draw the spectrograms of up to ten wrong predictions as a PNG; if there is none, a text.
 
     Parameters
     ----------
-    mel: [n, channels, mels, frames], or [n, …] colours; the first ten are drawn, in their order; where there
-        are fewer, places stay empty.
-    seconds, frequencies: as in `gallery`.
-    titles: [n], one or more lines such as "0001_AV" and "Absent, said Present .93"; what is too long for its
-        picture is broken, not cut.
+    mel : ndarray, shape [n, channels, mels, frames]
+        As for `draw_gallery`; the first ten are drawn, in this order.
+    titles : sequence of str, [n]
+        One or more lines for each, such as ``0001_AV``. Long lines are wrapped, not cut.
+    path : path-like
+        The PNG file.
+    seconds, frequencies
+        As for `draw_gallery`.
     """
     if len(titles) == 0:
-        draw_notice("no wrong answer to show", path)
+        draw_notice("no wrong predictions", path)
         return
-    figure, grid = _grid(2, 5, height=2.2)
-    places, n = grid.ravel(), min(len(titles), grid.size)
+    rows, columns = SHAPE
+    figure, grid = _make_grid(rows, columns, height=2.2)
+    axes, n = grid.ravel(), min(len(titles), grid.size)
     wrapped = ["\n".join(textwrap.fill(line, TITLE) for line in title.splitlines()) for title in titles]
-    _fill(places, mel, range(n), wrapped[:n], seconds, frequencies)
-    for ax in places[max(0, n - 5) : n]:  # nothing stands below these
+    _draw_all(axes, mel, range(n), wrapped[:n], seconds, frequencies)
+    for ax in axes[max(0, n - columns) : n]:  # the lowest of each column
         ax.tick_params(labelbottom=True)
     with atomic_write(path) as part:
         _save(figure, part)
 
 
 def draw_notice(text: str, path: str | Path) -> None:
-    """Write a line of text as a PNG, in place of a picture that may not be shown."""
+    """Draw a line of text as a PNG, where no spectrogram can be shown."""
     figure = Figure(figsize=(6, 0.6), dpi=72)
     figure.text(0.5, 0.5, text, ha="center", va="center")
     with atomic_write(path) as part:
         _save(figure, part)
 
 
-def _examples(segments: pd.DataFrame, classes: Sequence[str], per_class: int) -> list[np.ndarray]:
-    """Rows of the segments to draw, for each class."""
-    recordings = segments.reset_index().groupby(["label", "recording"])["index"].agg(["min", "max"])
-    middle = recordings.sum(axis=1) // 2
-    rows = [middle[label].to_numpy() if label in middle else np.empty(0, int) for label in classes]
-    return [
-        r[np.unique(np.linspace(0, len(r) - 1, per_class).round().astype(int))] if len(r) else r for r in rows
-    ]
+def _choose_examples(segments: pd.DataFrame, classes: Sequence[str], per_class: int) -> list[np.ndarray]:
+    """For each class the row numbers of the segments to draw."""
+    numbers = segments.reset_index().groupby(["label", "recording"])["index"].agg(["min", "max"])
+    middle = numbers.sum(axis=1) // 2
+    examples = []
+    for label in classes:
+        rows = middle[label].to_numpy() if label in middle else np.empty(0, int)
+        chosen = np.linspace(0, len(rows) - 1, per_class).round().astype(int)
+        examples.append(rows[np.unique(chosen)] if len(rows) else rows)
+    return examples
 
 
-def _grid(lines: int, columns: int, height: float = 1.8) -> tuple[Figure, np.ndarray]:
-    figure = Figure(figsize=(2.7 * columns, height * lines + 0.4), dpi=72, layout="constrained")
+def _make_grid(rows: int, columns: int, height: float = 1.8) -> tuple[Figure, np.ndarray]:
+    """A figure with axes in rows and columns; `height` of a row in inches."""
+    figure = Figure(figsize=(2.7 * columns, height * rows + 0.4), dpi=72, layout="constrained")
     figure.supxlabel("time (s)")
     figure.supylabel("frequency (Hz)")
-    return figure, figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
+    return figure, figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
 
 
-def _fill(
+def _draw_all(
     axes: Iterable[Axes],
     mel: np.ndarray,
     rows: Iterable[int],
@@ -116,7 +134,7 @@ def _fill(
     seconds: float,
     frequencies: np.ndarray,
 ) -> None:
-    """A picture and its title in each place; what is left of the places stays empty."""
+    """Draw a spectrogram with its title on each axes; axes without one stay empty."""
     for ax, row, title in zip_longest(axes, rows, titles):
         if row is None:
             ax.axis("off")
@@ -126,26 +144,37 @@ def _fill(
 
 
 def _draw(ax: Axes, channels: np.ndarray, seconds: float, frequencies: np.ndarray) -> None:
+    """Draw a spectrogram or an image [channels, mels, frames]."""
     mels = len(frequencies)
-    picture = channels.transpose(1, 2, 0) if channels.dtype == np.uint8 else channels[0].astype(np.float32)
+    image = channels.transpose(1, 2, 0) if channels.dtype == np.uint8 else channels[0].astype(np.float32)
     extent = (0, seconds, -0.5, mels - 0.5)
-    ax.imshow(picture, origin="lower", aspect="auto", cmap=COLOURS, extent=extent)
+    ax.imshow(image, origin="lower", aspect="auto", cmap=COLOURS, extent=extent)
     ticks = np.linspace(0, mels - 1, min(5, mels)).round().astype(int)
     ax.set_yticks(ticks, [f"{frequencies[k]:.0f}" for k in ticks])
 
 
 def _save(figure: Figure, path: Path) -> None:
-    """With a palette: half the size of full colour."""
+    """Save with a palette: half the size of full colour."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
-    picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB").quantize(256)
-    picture.save(path, "PNG", optimize=True)
+    image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB").quantize(256)
+    image.save(path, "PNG", optimize=True)
 
 
 def export_images(
     images: np.ndarray, segment_ids: Sequence[str], labels: Sequence[str], folder: str | Path
 ) -> None:
-    """Write colour images [segments, 3, size, size] uint8 as folder/label/segment.png, low bands below."""
+    """Write colour images as PNG files, FOLDER/LABEL/SEGMENT.png, with low frequencies at the bottom.
+
+    Parameters
+    ----------
+    images : ndarray of uint8, shape [segments, 3, size, size]
+        With low frequencies first.
+    segment_ids, labels : sequence of str, [segments]
+        The names of the files and of their folders.
+    folder : path-like
+        The new folder.
+    """
     with atomic_write(folder) as part:
         part.mkdir()
         for image, segment_id, label in zip(images, segment_ids, labels, strict=True):

@@ -1,4 +1,4 @@
-"""murmur compare: what it reads from git, from a DVC experiment and the workspace, and what it prints."""
+"""murmur compare: reading from git, from a DVC experiment and from the workspace, and the output."""
 
 import json
 import os
@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from murmur.commands import cli
+from murmur.commands.cli import show_messages_on_stderr
+from murmur.commands.comparison import compare_revisions
 from murmur.errors import MurmurError
 from tests import made
-from tests.test_compare import UP, A, B, texts
+from tests.test_comparison import UP, A, B, texts
 
 
 def git(*arguments):
@@ -40,9 +41,9 @@ def experiment(name, base, *arguments, **changes):
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     """Two commits, in a folder of the repository: without metrics, then with A's; the workspace has B's."""
-    place = tmp_path / "a project"
-    place.mkdir()
-    monkeypatch.chdir(place)
+    folder = tmp_path / "a project"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
     Path("recipes").mkdir()
     Path("dvc.yaml").write_text("stages: {}\n")
     git("init", "--quiet", "..")
@@ -52,35 +53,36 @@ def project(tmp_path, monkeypatch):
     git("add", ".")
     git("commit", "--quiet", "-m", "A")
     write(B)
-    return place
+    return folder
 
 
-def compared(capsys, *arguments, **options):
-    cli.compare(*arguments, as_json=True, **options)
+def compare(capsys, *arguments, **options):
+    compare_revisions(*arguments, as_json=True, **options)
     return json.loads(capsys.readouterr().out)
 
 
 def test_head_against_the_workspace_by_default(project, capsys):
-    found = compared(capsys)
+    result = compare(capsys)
     head = git("rev-parse", "--short=7", "HEAD")
-    assert (found["a"]["name"], found["b"]["name"]) == (f"HEAD ({head})", "workspace")
-    assert found["metrics"]["uar"]["difference"] == pytest.approx(UP.mean())
-    assert compared(capsys, "workspace", "HEAD")["metrics"]["uar"]["difference"] == pytest.approx(-UP.mean())
-    assert found["level"] == "patient" and found["rope"] == 0.01
+    assert (result["a"]["name"], result["b"]["name"]) == (f"HEAD ({head})", "workspace")
+    assert result["metrics"]["uar"]["difference"] == pytest.approx(UP.mean())
+    assert compare(capsys, "workspace", "HEAD")["metrics"]["uar"]["difference"] == pytest.approx(-UP.mean())
+    assert result["level"] == "patient" and result["rope"] == 0.01
 
 
-def test_figures_of_an_earlier_params_yaml_are_told(project, capsys):
+def test_figures_of_an_earlier_params_yaml_give_a_note(project, capsys):
+    show_messages_on_stderr()
     Path("params.yaml").write_text("seed: 0\n")
-    ran = {
+    stages = {
         stage: {"params": {"params.yaml": {"seed": 0}}} for stage in ("download", "duplicates", "evaluate")
     }
-    Path("dvc.lock").write_text(json.dumps({"stages": ran}))
-    cli.compare()
+    Path("dvc.lock").write_text(json.dumps({"stages": stages}))
+    compare_revisions()
     assert capsys.readouterr().err == ""
     Path("params.yaml").write_text("seed: 1\n")
-    cli.compare()
-    assert "note: the figures in place are of an earlier run: params.yaml: seed" in capsys.readouterr().err
-    cli.compare("HEAD", "HEAD")
+    compare_revisions()
+    assert "note: the figures are of an earlier run: params.yaml: seed" in capsys.readouterr().err
+    compare_revisions("HEAD", "HEAD")
     assert capsys.readouterr().err == ""
 
 
@@ -89,24 +91,24 @@ def test_an_experiment_is_found_by_name_and_by_commit(project, capsys):
     commit = experiment("loud-hare", "HEAD", A + 0.1 + UP)
     experiment("loud-hart", "HEAD", A)
     git("update-ref", "refs/exps/exec/EXEC_HEAD", "HEAD")
-    by_name, by_commit = (compared(capsys, "HEAD", name) for name in ("loud-hare", commit[:9]))
+    by_name, by_commit = (compare(capsys, "HEAD", name) for name in ("loud-hare", commit[:9]))
     assert by_name["b"]["name"] == f"loud-hare ({commit[:7]})"
     assert by_name["metrics"] == by_commit["metrics"]
     assert by_name["metrics"]["uar"]["b"] == pytest.approx((A + 0.1 + UP).mean())
     with pytest.raises(
         MurmurError, match=r"hare: neither a git revision nor .*; .* here: loud-hare, loud-hart$"
     ):
-        cli.compare("hare")
+        compare_revisions("hare")
 
 
 def test_one_name_of_two_experiments_is_refused(project):
     git("checkout", "--quiet", ".")
     commits = [experiment("twin", base, np.full(10, k / 9)) for k, base in enumerate(("HEAD", "HEAD~1"))]
     with pytest.raises(MurmurError, match=f"twin: several have this name.*{min(commits)}, {max(commits)}"):
-        cli.compare("twin")
+        compare_revisions("twin")
 
 
-def test_what_dvc_saves_is_found(project, capsys):
+def test_a_saved_experiment_is_found(project, capsys):
     Path(".dvc").mkdir()
     Path(".dvc/config").write_text("[core]\n    analytics = false\n    check_update = false\n")
     git("add", ".dvc/config")
@@ -116,23 +118,23 @@ def test_what_dvc_saves_is_found(project, capsys):
     saved = [sys.executable, "-m", "dvc", "exp", "save", "--quiet", "--name", "kept"]
     subprocess.run(saved, check=True)
     git("checkout", "--quiet", ".")
-    found = compared(capsys, "workspace", "kept")
-    assert found["metrics"]["uar"]["difference"] == pytest.approx(UP.mean())
+    result = compare(capsys, "workspace", "kept")
+    assert result["metrics"]["uar"]["difference"] == pytest.approx(UP.mean())
 
 
-def test_what_is_not_there_is_told(project):
+def test_a_missing_revision_or_file_is_named(project):
     with pytest.raises(MurmurError, match=r"nix: neither a git revision nor a DVC experiment; .* here: none"):
-        cli.compare("HEAD", "nix")
+        compare_revisions("HEAD", "nix")
     old = r"HEAD~1 \(.{7}\): no metrics/folds.csv: run it with this version of murmur and commit metrics/"
     with pytest.raises(MurmurError, match=old):
-        cli.compare("HEAD~1")
+        compare_revisions("HEAD~1")
     Path("metrics/details.json").unlink()
     with pytest.raises(MurmurError, match=r"workspace: no metrics/details.json: make it with `dvc repro`"):
-        cli.compare()
+        compare_revisions()
 
 
-def test_tables_metrics_level_and_rope(project, capsys):
-    cli.compare(metric=["brier", "uar"], level="segment", rope=0.5, md=True)
+def test_the_options_choose_metrics_level_and_rope(project, capsys):
+    compare_revisions(metric=["brier", "uar"], level="segment", rope=0.5, md=True)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "**no difference: brier is the same in every fold**"
     rows = [line.split(" | ")[0] for line in lines if line.startswith("| ")]
@@ -140,11 +142,11 @@ def test_tables_metrics_level_and_rope(project, capsys):
     assert "- segment level, mean of 10 fold(s) of 2 run(s); worse, better: B by more than 0.5" in "".join(
         lines
     )
-    cli.compare()
-    assert capsys.readouterr().out.startswith("no difference can be claimed: uar differs by +0.022 [")
+    compare_revisions()
+    assert capsys.readouterr().out.startswith("no significant difference: uar differs by +0.022 [")
 
 
-def test_the_command_itself(project):
+def test_the_command_prints_json_or_one_line_of_error(project):
     def murmur(*arguments):
         environment = os.environ | {"PYTHONPATH": str(made.ROOT / "src")}
         command = [sys.executable, "-m", "murmur.commands.cli", "compare", *arguments]

@@ -1,4 +1,4 @@
-"""Two experiments: the tests against worked examples and by simulation, what is refused, what is said."""
+"""Comparison of two experiments: the tests against published examples and by simulation, errors, texts."""
 
 import io
 import json
@@ -44,17 +44,17 @@ def experiment(name, *arguments, **changes):
     return comparison.parse_experiment(name, texts(*arguments, **changes))
 
 
-def test_both_tests_give_the_figures_of_baycomp():
+def test_both_tests_agree_with_baycomp():
     """baycomp 1.0.3, CorrelatedTTest(A, B, rope=.01, runs=2): its correction is ours at ratio 1/(5 - 1)."""
-    got = comparison.paired_test(UP, 1 / 4)
+    got = comparison.compute_paired_tests(UP, 1 / 4)
     assert got["error"] ** 2 == pytest.approx(0.00021622222222222211)
     chances = (0.02876453962094553, 0.1889966474287076, 0.7822388129503469)
     assert [got[name] for name in ("below", "equivalent", "above")] == pytest.approx(chances)
 
 
-def test_the_corrected_test_worked_by_hand():
+def test_the_corrected_test_agrees_with_a_calculation_by_hand():
     """baycomp's own test of its statistics, (4, 2, 6) and (5, 7, 3): variance (16 + 16)/2 (1/3 + 1/2)."""
-    got = comparison.paired_test(np.array([1.0, 5.0, -3.0]), 1 / 2, rope=1.0)
+    got = comparison.compute_paired_tests(np.array([1.0, 5.0, -3.0]), 1 / 2, rope=1.0)
     assert got["difference"] == 1 and got["error"] == pytest.approx(np.sqrt(16 * (1 / 3 + 1 / 2)))
     t = 1 / np.sqrt(40 / 3)
     assert got["t"] == pytest.approx(t)
@@ -64,7 +64,7 @@ def test_the_corrected_test_worked_by_hand():
     assert got["above"] == pytest.approx(0.5), "the mean is the rope's end"
 
 
-def test_the_figures_of_scikit_learns_example():
+def test_the_corrected_test_agrees_with_the_example_of_scikit_learn():
     """plot_grid_search_stats: an SVC with rbf kernel against a linear one, t 0.750, one-sided p 0.227."""
     from sklearn.datasets import make_moons
     from sklearn.model_selection import RepeatedStratifiedKFold, cross_val_score
@@ -73,27 +73,27 @@ def test_the_figures_of_scikit_learns_example():
     x, y = make_moons(noise=0.352, random_state=1, n_samples=100)
     folds = RepeatedStratifiedKFold(n_splits=10, n_repeats=10, random_state=0)
     scores = [cross_val_score(SVC(kernel=k), x, y, cv=folds, scoring="roc_auc") for k in ("rbf", "linear")]
-    got = comparison.paired_test(scores[0] - scores[1], 10 / 90)
+    got = comparison.compute_paired_tests(scores[0] - scores[1], 10 / 90)
     assert (got["t"], got["p"] / 2) == pytest.approx((0.750, 0.227), abs=5e-4)
 
 
-def test_without_a_correction_it_is_the_paired_t_test():
-    got, expected = comparison.paired_test(UP, 0.0), stats.ttest_rel(B, A)
+def test_without_correction_it_equals_the_paired_t_test():
+    got, expected = comparison.compute_paired_tests(UP, 0.0), stats.ttest_rel(B, A)
     assert (got["t"], got["p"]) == pytest.approx((expected.statistic, expected.pvalue))
     assert (got["low"], got["high"]) == pytest.approx(tuple(expected.confidence_interval()))
 
 
-def test_many_comparisons_at_once():
+def test_many_comparisons_at_once_equal_single_ones():
     d = np.random.default_rng(0).normal(size=(3, 2, 8))
     d[1, 1] = 0.0
-    together = comparison.paired_test(d, 0.25)
+    together = comparison.compute_paired_tests(d, 0.25)
     for k in np.ndindex(3, 2):
-        alone = {name: float(value) for name, value in comparison.paired_test(d[k], 0.25).items()}
+        alone = {name: float(value) for name, value in comparison.compute_paired_tests(d[k], 0.25).items()}
         assert {name: float(value[k]) for name, value in together.items()} == pytest.approx(alone)
 
 
 @pytest.mark.parametrize("apart, p, equivalent", [(0.0, 1, 1), (0.1, None, None)])
-def test_differences_that_are_all_equal(apart, p, equivalent):
+def test_equal_differences_are_not_tested(apart, p, equivalent):
     b = (A + apart).round(6)
     row = comparison.compare_experiments(experiment("a"), experiment("b", b))["metrics"]["uar"]
     assert (row["p"], row["equivalent"]) == (p, equivalent)
@@ -101,12 +101,12 @@ def test_differences_that_are_all_equal(apart, p, equivalent):
     assert row["worse"] == row["better"] == (0 if p else None)
 
 
-def test_rounded_scores_are_no_spread():
+def test_differences_by_rounding_count_as_equal():
     a = np.round(np.arange(10) / 30, 6)
     b = np.round(np.arange(10) / 30 + 1 / 30, 6)
     assert len(set((b - a).round(6))) > 1
-    said = comparison.compare_experiments(experiment("a", a), experiment("b", b))["verdict"]
-    assert said == "no test: uar differs by +0.033 in every fold alike, so there is no spread to test it by"
+    verdict = comparison.compare_experiments(experiment("a", a), experiment("b", b))["verdict"]
+    assert verdict == "no test: uar differs by +0.033 in each fold; without any spread it cannot be tested"
 
 
 def test_the_ratio_comes_from_the_audit():
@@ -118,14 +118,14 @@ def test_the_ratio_comes_from_the_audit():
     assert comparison.compare_experiments(experiment("a"), few)["ratio"] == pytest.approx(
         (40 / 160 + 40 / 100) / 2
     )
-    expected = comparison.paired_test(UP, 40 / 160)
+    expected = comparison.compute_paired_tests(UP, 40 / 160)
     row = result["metrics"]["uar"]
     assert [row[name] for name in ("p", "low")] == pytest.approx([float(expected[k]) for k in ("p", "low")])
     assert (row["a"], row["b"]) == pytest.approx((A.mean(), B.mean()))
 
 
 @pytest.mark.parametrize("turned", [False, True])
-def test_better_is_lower_for_an_error(turned):
+def test_a_lower_error_is_better(turned):
     up, down = 0.5 + 0.1 + UP, 0.5 - 0.1 - UP
     a, b = experiment("a", 0.5 * A, 0.5), experiment("b", 0.5 * A, down if turned else up)
     result = comparison.compare_experiments(a, b, metrics=["brier"])
@@ -135,28 +135,28 @@ def test_better_is_lower_for_an_error(turned):
     assert "brier (lower is better)" in comparison.format_text(result)
 
 
-def test_verdicts():
-    def said(b):
+def test_the_verdict_describes_the_first_metric():
+    def get_verdict(b):
         return comparison.compare_experiments(experiment("a"), experiment("b", b))["verdict"]
 
-    assert said(A) == "no difference: uar is the same in every fold"
-    assert said(B).startswith("no difference can be claimed: uar differs by +0.022 [-0.011, +0.055], p 0.169")
-    assert said(A + 3 * UP + 0.1).startswith("B is better: uar differs by +0.166 [")
-    assert said(A - 3 * UP - 0.1).startswith("A is better: uar differs by -0.166 [")
-    near = said(A + UP / 50)
-    assert (
-        near.startswith("no difference can be claimed") and "within 0.01 with a probability of 1.00" in near
+    assert get_verdict(A) == "no difference: uar is the same in every fold"
+    assert get_verdict(B).startswith(
+        "no significant difference: uar differs by +0.022 [-0.011, +0.055], p 0.169"
     )
-    assert "within" not in said(B)
+    assert get_verdict(A + 3 * UP + 0.1).startswith("B is better: uar differs by +0.166 [")
+    assert get_verdict(A - 3 * UP - 0.1).startswith("A is better: uar differs by -0.166 [")
+    near = get_verdict(A + UP / 50)
+    assert near.startswith("no significant difference") and "within ±0.01 with a probability of 1.00" in near
+    assert "within" not in get_verdict(B)
 
 
 def test_undefined_folds_are_left_out_and_counted():
     a, b = A.copy(), B.copy()
     a[2], b[7], b[2] = np.nan, np.nan, np.nan
     result = comparison.compare_experiments(experiment("a", a), experiment("b", b))
-    row, kept = result["metrics"]["uar"], np.delete(UP, [2, 7])
+    row, remaining = result["metrics"]["uar"], np.delete(UP, [2, 7])
     assert (row["pairs"], row["undefined"]) == (8, 2)
-    assert row["p"] == pytest.approx(float(comparison.paired_test(kept, 0.25)["p"]))
+    assert row["p"] == pytest.approx(float(comparison.compute_paired_tests(remaining, 0.25)["p"]))
     assert row["a"] == pytest.approx(np.delete(A, [2, 7]).mean())
     assert "uar is undefined in 2 of 10 folds (a class is absent there): left out" in result["notes"]
     assert result["metrics"]["brier"]["undefined"] == 0
@@ -175,39 +175,39 @@ def test_too_few_defined_folds_are_no_test(defined, message):
 
 
 def test_one_hold_out_run_is_one_pair():
-    one, other = (experiment("x", uar, runs=[0], folds=1) for uar in (0.7, 0.75))
-    result = comparison.compare_experiments(one, other)
-    assert result["verdict"].startswith("no test: one pair of scores; uar differs by +0.050; more split.runs")
-    assert "| uar | 0.700 | 0.750 | +0.050 | - | - | - | - | - |" in comparison.format_markdown(result)
-    assert not any("one deal" in note for note in result["notes"])
-    assert comparison.compare_experiments(one, one)["metrics"]["uar"]["p"] is None, (
-        "equal, but still one pair"
+    a, b = (experiment("x", uar, runs=[0], folds=1) for uar in (0.7, 0.75))
+    result = comparison.compare_experiments(a, b)
+    assert result["verdict"].startswith(
+        "no test: one pair of scores; uar differs by +0.050; use more split.runs"
     )
+    assert "| uar | 0.700 | 0.750 | +0.050 | - | - | - | - | - |" in comparison.format_markdown(result)
+    assert not any("one run is" in note for note in result["notes"])
+    assert comparison.compare_experiments(a, a)["metrics"]["uar"]["p"] is None, "equal, but still one pair"
 
 
-def test_one_run_of_folds_is_tested_but_said_to_be_one_deal():
-    one, other = (experiment("x", uar[:5], runs=[3]) for uar in (A, B))
-    result = comparison.compare_experiments(one, other)
+def test_one_run_of_folds_is_tested_with_a_note():
+    a, b = (experiment("x", uar[:5], runs=[3]) for uar in (A, B))
+    result = comparison.compare_experiments(a, b)
     assert result["metrics"]["uar"]["pairs"] == 5 and result["metrics"]["uar"]["p"] is not None
-    assert any(note.startswith("one run is one deal of the folds") for note in result["notes"])
+    assert any(note.startswith("one run is one random split; more split.runs") for note in result["notes"])
     assert not any(
-        "one deal" in note
+        "one run is" in note
         for note in comparison.compare_experiments(experiment("a"), experiment("b"))["notes"]
     )
 
 
 def test_runs_with_one_test_part_count_once():
     runs = range(10)
-    one, other = (experiment("x", uar, runs=runs, folds=1, test=lambda r, f: "role") for uar in (A, B))
-    result = comparison.compare_experiments(one, other)
+    a, b = (experiment("x", uar, runs=runs, folds=1, test=lambda r, f: "role") for uar in (A, B))
+    result = comparison.compare_experiments(a, b)
     row = result["metrics"]["uar"]
     assert (row["pairs"], row["p"]) == (1, None) and row["difference"] == pytest.approx(UP.mean())
     assert result["notes"][0].startswith("10 folds have 1 different test part(s)")
 
 
 def test_only_common_runs_are_compared():
-    one, other = experiment("a", A, runs=(0, 1)), experiment("b", np.append(B, B), runs=(0, 1, 2, 3))
-    result = comparison.compare_experiments(one, other)
+    a, b = experiment("a", A, runs=(0, 1)), experiment("b", np.append(B, B), runs=(0, 1, 2, 3))
+    result = comparison.compare_experiments(a, b)
     assert result["runs"] == [0, 1] and result["metrics"]["uar"]["pairs"] == 10
     assert "only B has run 2, 3: compared is run 0, 1" in result["notes"]
 
@@ -224,23 +224,23 @@ def test_the_order_of_the_rows_does_not_matter():
     ) == comparison.compare_experiments(a, comparison.parse_experiment("b", given))
 
 
-def test_a_leaky_side_is_told_loudly():
+def test_a_leaky_side_is_marked():
     result = comparison.compare_experiments(
         experiment("a"), experiment("b", B, leaky=True, flaws="validate_on")
     )
     assert result["b"]["leaky"] and not result["a"]["leaky"]
-    told = "WARNING: B (b) is LEAKY (the test part selects the epoch)"
-    assert told in comparison.format_text(result) and told in comparison.format_markdown(result)
+    warning = "WARNING: B (b) is LEAKY (the test part selects the epoch)"
+    assert warning in comparison.format_text(result) and warning in comparison.format_markdown(result)
     assert any(
         line.split()[:4] == ["metric", "A", "B", "(LEAKY)"]
         for line in comparison.format_text(result).split("\n")
     )
     assert "| metric | A | B (LEAKY) |" in comparison.format_markdown(result)
-    found = comparison.compare_experiments(experiment("a", leaky=True), experiment("b", B))
-    assert "WARNING: A (a) is LEAKY (test and training parts share something" in found["notes"][0]
+    result = comparison.compare_experiments(experiment("a", leaky=True), experiment("b", B))
+    assert "WARNING: A (a) is LEAKY (test and training parts share something" in result["notes"][0]
 
 
-def test_levels():
+def test_both_sides_need_the_same_level():
     a, b = experiment("a", A), experiment("b", B, level="segment")
     with pytest.raises(
         MurmurError, match=r"of A \(a\) is of the patient level, that of B \(b\) of the segment"
@@ -268,7 +268,7 @@ def test_levels():
         ),
     ],
 )
-def test_what_cannot_be_compared_is_refused(changes, message):
+def test_experiments_on_other_data_or_splits_are_refused(changes, message):
     with pytest.raises(MurmurError, match=message):
         comparison.compare_experiments(experiment("a"), experiment("b", **changes))
 
@@ -311,7 +311,7 @@ def test_a_word_among_the_numbers_is_named():
         comparison.parse_experiment("HEAD", given)
 
 
-def test_tables_for_people():
+def test_the_tables_show_all_metrics():
     result = comparison.compare_experiments(
         experiment("HEAD", A), experiment("workspace", A + 3 * UP + 0.1), rope=0.02
     )
@@ -329,18 +329,18 @@ def test_tables_for_people():
     assert not alone["notes"]
 
 
-def test_false_alarms_are_few_where_there_is_no_difference():
-    d = simulation.differences(simulation.MAIN, 2000, seed=1)
+def test_the_corrected_test_has_few_false_alarms():
+    d = simulation.simulate_differences(simulation.MAIN, 2000, seed=1)
     assert d.shape == (2000, 50)
-    corrected, plain, _ = simulation.found(d, simulation.MAIN)
+    corrected, plain, _ = simulation.count_significant(d, simulation.MAIN)
     assert 0.02 <= corrected <= 0.06
     assert plain > 0.06, "the plain test must fail here, or this shows nothing"
     assert abs(d.mean()) < 3 * d.mean(1).std() / np.sqrt(2000), "the learners are not worth the same"
 
 
-def test_the_simulated_edge_is_what_it_is_said_to_be():
-    setting = simulation.MAIN._replace(alike=0.9)
-    d = simulation.differences(setting, 1000, seed=2, edge=0.03)
+def test_the_simulated_advantage_has_the_requested_size():
+    setting = simulation.MAIN._replace(correlation=0.9)
+    d = simulation.simulate_differences(setting, 1000, seed=2, advantage=0.03)
     assert d.mean() == pytest.approx(0.03, abs=3 * d.mean(1).std() / np.sqrt(1000))
-    assert simulation.power(0.0, 1.0, 49) == pytest.approx(0.05)
-    assert simulation.power(2.8, 1.0, 10**6) == pytest.approx(stats.norm.cdf(2.8 - 1.96), abs=1e-3)
+    assert simulation.compute_power(0.0, 1.0, 49) == pytest.approx(0.05)
+    assert simulation.compute_power(2.8, 1.0, 10**6) == pytest.approx(stats.norm.cdf(2.8 - 1.96), abs=1e-3)

@@ -1,0 +1,65 @@
+"""Commands for recipes: list them, use one, and compare its protocols."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from murmur import formatting
+from murmur.errors import MurmurError, escape_unprintable
+from murmur.experiments import project, recipes
+from murmur.files import write_text
+
+Name = Annotated[str, typer.Argument(help="a recipe, as `murmur recipes` lists them")]
+Settings = Annotated[
+    list[str], typer.Option("--set", "-S", help="key=value, for both runs", default_factory=list)
+]
+
+
+def list_recipes(
+    name: Annotated[str | None, typer.Argument(help="show how it differs from the default")] = None,
+) -> None:
+    """List the recipes, one line each; with NAME, show its description and what it changes in the default."""
+    if name is None:
+        for known in recipes.names():
+            print(escape_unprintable(f"{known:28} {recipes.title(known)}"))
+        return
+    rows = [(key, recipes.as_line(old), recipes.as_line(new)) for key, old, new in recipes.differences(name)]
+    table = formatting.format_table([("key", "default", name), *rows]) if rows else "This is the default."
+    print(escape_unprintable(f"{recipes.head(name)}\n{table}", lines=True))
+
+
+def use_recipe(name: Name) -> None:
+    """Write a recipe, or `default`, as params.yaml. Changes that are not committed are never overwritten."""
+    text, path = recipes.complete(name), Path("params.yaml")
+    if path.exists() and not recipes.is_recipe(path) and project.has_uncommitted_changes(path):
+        raise MurmurError(
+            "params.yaml has changes that are not committed: commit them, or drop them with "
+            "`git checkout params.yaml`, then try again"
+        )
+    write_text(path, text)
+    print(
+        f"params.yaml is now {name}: run it with `dvc exp run`; back to the committed one: "
+        "git checkout params.yaml; to the default: murmur use default"
+    )
+
+
+def compare_protocols(
+    name: Name, settings: Settings, md: Annotated[bool, typer.Option(help="as Markdown")] = False
+) -> None:
+    """Run a recipe under the honest and under the published protocol, on the same data, side by side.
+
+    Each runs in a temporary folder with the cache of the project: stages that ran before are reused.
+    """
+    from murmur.experiments import optimism
+
+    runs = optimism.run_protocols(name, settings)
+    rows = optimism.tabulate_gap(*runs)
+    if md:
+        print(formatting.format_markdown(rows))
+    else:
+        level = runs[0]["level"]
+        print(f"{level} level: mean over runs [95 % interval]; h.: honest, p.: as published")
+        print(formatting.format_table(rows))
+    for note in (*optimism.list_leaks(*runs), formatting.INTERVAL_NOTE):
+        print("\n" * md + note)

@@ -1,0 +1,145 @@
+"""Reading the files of which the report is made."""
+
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from murmur.errors import MurmurError
+from murmur.experiments.current import DETAILS_FILE, FOLDS_FILE, hash_experiment
+from murmur.tables.csv_reader import TEXT_COLUMNS, parse_csv
+
+COLUMNS = {  # of each table the columns that it must have
+    "metrics/audit.csv": ("run", "fold", "n_train", "n_validation", "n_test", "test_sha256"),
+    FOLDS_FILE: ("run", "fold", "level", "n_units", "n_persons", "n_no_answer"),
+    "metrics/runs.csv": ("run", "level", "n_units", "n_persons", "n_no_answer"),
+    "metrics/subgroups.csv": (
+        *("group", "value", "level", "n_units", "n_persons", "metric", "mean", "low", "high"),
+    ),
+    "metrics/operating_points.csv": ("chosen_on", "figure", "mean", "sd", "low", "high"),
+    "metrics/calibration.csv": ("run", "fold", "level", "temperature"),
+    "metrics/left_out.csv": ("stage", "reason"),
+    "plots/confusion.csv": ("actual", "predicted"),
+    "plots/roc.csv": ("fpr", "tpr", "low", "high"),
+    "plots/precision_recall.csv": ("recall", "precision", "low", "high"),
+    "plots/reliability.csv": ("kind", "confidence", "accuracy", "n"),
+    "plots/learning_curves.csv": ("curve", "epoch", "mean", "low", "high", "n_fits"),
+    "plots/score_per_fold.csv": ("run", "fold"),
+}
+KEYS = (
+    *("level", "rule", "headline", "baseline", "no_answer", "data", "protocol", "scored", "resampled"),
+    "parts",
+)
+IMAGES = ("plots/errors.png", "plots/gallery.png")
+CARDS = ("metrics/model_card.md", "metrics/data_card.md")
+ROBUSTNESS = "plots/robustness.csv"
+ROBUSTNESS_COLUMNS = ("disturbance", "value", "unit", "metric", "mean", "low", "high")
+EVALUATE = "dvc repro evaluate"
+
+
+@dataclass(frozen=True)
+class OtherResults:
+    """Results that other commands than `dvc repro` wrote.
+
+    Attributes
+    ----------
+    external : dict of str to dict
+        metrics/elsewhere_DATASET.json of this experiment, by data set.
+    robustness : DataFrame or None
+        plots/robustness.csv, if it is of this experiment.
+    outdated : dict of str to str
+        For each file of another experiment the command that makes it again.
+    """
+
+    external: dict[str, dict[str, Any]]
+    robustness: pd.DataFrame | None
+    outdated: dict[str, str]
+
+
+def read_details(folder: Path) -> dict[str, Any]:
+    """Read metrics/details.json.
+
+    Raises
+    ------
+    MurmurError
+        If it is missing, is not JSON or lacks a key.
+    """
+    details = _read_json(folder / DETAILS_FILE)
+    if missing := [key for key in KEYS if key not in details]:
+        raise MurmurError(f"{folder / DETAILS_FILE}: no {', '.join(missing)}; make it again: {EVALUATE}")
+    return details
+
+
+def read_tables(folder: Path) -> dict[str, pd.DataFrame]:
+    """Read all tables of `COLUMNS`, by path.
+
+    Raises
+    ------
+    MurmurError
+        Naming the file that is missing, or the column or cell that is wrong.
+    """
+    return {path: _read_csv(folder / path, columns) for path, columns in COLUMNS.items()}
+
+
+def read_other_results(folder: Path) -> OtherResults:
+    """Read the results of `murmur evaluate-on` and `murmur robustness`, if there are any."""
+    experiment = hash_experiment(folder)
+    external, robustness, outdated = {}, None, {}
+    for path in sorted(folder.glob("metrics/elsewhere_*.json")):
+        result, dataset = _read_json(path), path.stem.removeprefix("elsewhere_")
+        if result.get("experiment") == experiment:
+            external[dataset] = result
+        else:
+            outdated[path.relative_to(folder).as_posix()] = f"murmur evaluate-on {dataset}"
+    if (folder / ROBUSTNESS).exists():
+        text_columns = TEXT_COLUMNS - {"value"}
+        table = _read_csv(folder / ROBUSTNESS, ROBUSTNESS_COLUMNS, text_columns, "murmur robustness")
+        if "experiment" in table and (table["experiment"] == experiment).all():
+            robustness = table
+        else:
+            outdated[ROBUSTNESS] = "murmur robustness"
+    return OtherResults(external, robustness, outdated)
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read a file that the stage evaluate writes.
+
+    Raises
+    ------
+    MurmurError
+        If it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise MurmurError(f"{path}: cannot be read; make it: {EVALUATE}") from error
+
+
+def read_text(path: Path) -> str:
+    """As `read_bytes`, decoded as UTF-8."""
+    try:
+        return read_bytes(path).decode()
+    except UnicodeDecodeError as error:
+        raise MurmurError(f"{path}: is not UTF-8 ({error}); make it again: {EVALUATE}") from error
+
+
+def _read_csv(
+    path: Path,
+    columns: Sequence[str],
+    text_columns: Collection[str] = TEXT_COLUMNS,
+    command: str = EVALUATE,
+) -> pd.DataFrame:
+    return parse_csv(read_text(path), path, columns, words=text_columns, again=command)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(read_text(path))
+        if not isinstance(content, dict):
+            raise ValueError(f"found {type(content).__name__}, not an object")
+    except (ValueError, RecursionError) as error:
+        raise MurmurError(f"{path}: is not JSON ({error}); make it again: {EVALUATE}") from error
+    return content
