@@ -6,10 +6,10 @@ import torch
 from torch import nn
 
 from murmur.errors import MurmurError
-from murmur.models._construction import build
 from murmur.sections.train import Model
 from murmur.training import classifier
 from murmur.training.classifier import Classifier, Inputs, predict_logits
+from murmur.training.network import build
 from tests.made import train_options
 
 TRAIN = np.array([0, 2, 3, 5, 8])

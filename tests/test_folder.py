@@ -90,7 +90,7 @@ def test_blank_rows_are_skipped_but_counted_in_row_numbers(tmp_path):
     "text, words",
     [
         ("file,label\na.wav,ill\n", r"no column path; .*\(it is 'file, label'\)"),
-        ("path;label\na.wav;ill\n", "no column path, label; .* commas between .*'path;label'"),
+        ("path;label\na.wav;ill\n", "no column path, label; .* separated by commas: .*'path;label'"),
         ("path,label,lable\na.wav,ill,x\n", "unknown column lable; the columns are path, label, patient_id"),
         ("path,label,label\na.wav,ill,x\n", "the column label occurs twice; keep one"),
         ("path,label,label \na.wav,ill,x\n", "the column label occurs twice; keep one"),

@@ -19,12 +19,14 @@ ROOT_MODULES = (
     "formatting",
     "leaks",
     "devices",
+    "circor_weights",
 )
-FOLDERS = (  # a folder may import those before it; sections and tables may not import each other
+FOLDERS = (  # a folder may import those before it
     ("params",),
-    ("sections", "tables"),
+    ("tables",),
     *(
         ("models",),
+        ("sections",),
         ("datasets",),
         ("recordings",),
         ("features",),

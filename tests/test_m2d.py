@@ -9,8 +9,8 @@ import torch.nn.functional as F
 
 from murmur.errors import MurmurError
 from murmur.models import m2d
-from murmur.models._construction import build
 from murmur.sections.train import Model
+from murmur.training.network import build
 from tests import made
 
 FOLDERS = {

@@ -15,12 +15,12 @@ from torch import nn
 
 from murmur.errors import MurmurError
 from murmur.models import backbone, vgg16
-from murmur.models._construction import build, freeze
 from murmur.models._weights import download_weights
 from murmur.models.conv_blocks import Gate
 from murmur.params.validation import check
 from murmur.sections.experiment import Params
 from murmur.sections.train import Model
+from murmur.training.network import build, freeze
 from tests import made
 
 PUBLISHED = {

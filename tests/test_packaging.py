@@ -79,6 +79,11 @@ def test_the_lock_has_each_declared_package_in_an_allowed_version():
             assert pin.operator == "==" and pin.version in requirement.specifier, f"{requirement}: make lock"
 
 
+def without_python_variables() -> dict[str, str]:
+    """The environment without variables such as PYTHONPATH, by which pip would find the project itself."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = tmp_path_factory.mktemp("source")  # the build leaves files beside its input
@@ -97,7 +102,8 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("environment")
     venv.create(folder, symlinks=True)
     pip = [sys.executable, "-m", "pip", "--python", folder]
-    subprocess.run([*pip, "install", "--no-deps", "--no-index", wheel], check=True, capture_output=True)
+    command = [*pip, "install", "--no-deps", "--no-index", wheel]
+    subprocess.run(command, env=without_python_variables(), check=True, capture_output=True)
     (packages,) = folder.glob("lib/python*/site-packages")
     paths = {sysconfig.get_path(name) for name in ("purelib", "platlib")}
     # Python reads no .pth files there, such as that of an editable murmur
@@ -106,12 +112,11 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(environment: Path, folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    variables = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     program, *arguments = command
     return subprocess.run(
         [environment / "bin" / program, *arguments],
         cwd=folder,
-        env=variables,
+        env=without_python_variables(),
         check=False,
         capture_output=True,
         text=True,

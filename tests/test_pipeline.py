@@ -429,7 +429,6 @@ EDITS = {
     "generalisation": set(),
     "models": set(),
     "models/__init__": {"check", "embed", "train"},
-    "models/_construction": {"train"},
     "models/_requirements": {"check"},
     "models/_weights": {"embed", "train"},
     "models/cnn": {"train"},

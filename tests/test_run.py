@@ -234,7 +234,7 @@ def test_a_library_needs_download_once_before_the_fits(example, tmp_path, monkey
     _, segments, folds = example
     fits, downloads = [], []
     monkeypatch.setattr(
-        "murmur.models._construction.build", lambda model, **shape: downloads.append((len(fits), model.name))
+        "murmur.training.network.build", lambda model, **shape: downloads.append((len(fits), model.name))
     )
     model = {"name": "vgg16", "weights": weights}
     options = OPTIONS.model_validate(OPTIONS.model_dump() | {"model": model})

@@ -19,12 +19,12 @@ from murmur.evaluation.levels import Level, number_units
 from murmur.features import store
 from murmur.features.chain import PreparedRecordings
 from murmur.models import needs_download
-from murmur.models._construction import build
 from murmur.models._weights import check_keys, read_weights
 from murmur.sections.evaluate import Evaluate
 from murmur.sections.train import Train
 from murmur.tables.recordings import Card
 from murmur.training.classifier import Classifier, Inputs, predict_logits
+from murmur.training.network import build
 from murmur.training.run import Run, prepare_run
 
 AGAIN = "make them with train.keep_weights: best and `dvc repro`"

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from murmur.errors import MurmurError
-from murmur.models._construction import freeze
 from murmur.sections.train import Train
 from murmur.training.losses import average_heads
+from murmur.training.network import freeze
 
 MAX_UNITS, MAX_VALUES = 512, 2**22  # units and numbers of a batch without gradients; more need much memory
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and standard deviation of red, green and blue

@@ -13,11 +13,11 @@ from torch import nn
 
 from murmur.devices import check_precision, choose_device
 from murmur.errors import MurmurError
-from murmur.models._construction import build
 from murmur.sections.train import Train
 from murmur.training.augmentation import augment_spectrograms, draw_mixup
 from murmur.training.classifier import Classifier, Inputs, predict_logits
 from murmur.training.losses import Loss, compute_class_weights
+from murmur.training.network import build
 from murmur.training.optimizers import EVERY_EPOCH, make_optimizer, make_scheduler
 
 

@@ -213,7 +213,7 @@ def fit_run(run: Run, weights: Path) -> tuple[pd.DataFrame, pd.DataFrame, Traini
 
 def _download_weights(model: Model) -> None:
     """Build the network once, so that its library downloads the weights before the worker processes start."""
-    from murmur.models._construction import build
+    from murmur.training.network import build
 
     build(model, classes=2, channels=3, mels=224, frames=224)
 
