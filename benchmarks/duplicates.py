@@ -140,7 +140,7 @@ def write_recordings(raw: Path, n: int, seconds: float) -> tuple[pd.DataFrame, d
             sf.write(raw / f"{k}_copy.wav", *kind(x, rng), subtype="PCM_16")
             copies[frozenset((f"{k}.wav", f"{k}_copy.wav"))] = kind
     names = sorted(path.name for path in raw.glob("*.wav"))
-    facts = pd.DataFrame(audio.inspect(raw / name) for name in names)
+    facts = pd.DataFrame(audio.inspect_file(raw / name) for name in names)
     return facts.assign(recording_id=names, path=names), copies
 
 

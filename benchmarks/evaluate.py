@@ -29,16 +29,16 @@ from murmur.evaluation import scores
 from murmur.evaluation.aggregation import compute_levels
 from murmur.evaluation.levels import Level, number_units
 from murmur.evaluation.results import evaluate_predictions
-from murmur.evaluation.summary import summarise
+from murmur.evaluation.summary import format_summary
 from murmur.splits.folds import make_folds
 from murmur.tables import parquet
-from murmur.tables.predictions import TrainingNote, predictions_schema
-from murmur.tables.recordings import Card
+from murmur.tables.predictions import TrainingInfo, make_predictions_schema
+from murmur.tables.recordings import DatasetCard
 
 CLASSES = ("Present", "Unknown", "Absent")
 PATIENTS, SITES, SEGMENTS = 2500, ("AV", "MV", "PV", "TV"), 25  # segments of a recording
-CARD = Card("simulated", "murmur", CLASSES, ("Present",), (), persons="simulated", licence="none")
-SCHEMA = predictions_schema(CLASSES)
+CARD = DatasetCard("simulated", "murmur", CLASSES, ("Present",), (), persons="simulated", licence="none")
+SCHEMA = make_predictions_schema(CLASSES)
 SLOW_DRAWS = 3  # by scikit-learn
 SEED = 0
 
@@ -71,7 +71,7 @@ def main(draws: int = 2000, profile: Annotated[bool, typer.Option("--profile")] 
     units = number_units(recordings, segments, CLASSES)
     levels, _ = compute_levels(predictions, folds, units, CARD, options)
     compare_intervals(levels[options.level], draws)
-    print(summarise(results.details))
+    print(format_summary(results.details))
     if profiler:
         pstats.Stats(profiler).sort_stats("tottime").print_stats(30)
 
@@ -156,7 +156,7 @@ def simulate_histories(folds: dict[int, pd.DataFrame]) -> dict[int, pd.DataFrame
     return {run: pd.DataFrame(epochs) for run in folds}
 
 
-NOTE = TrainingNote("cpu", "float32", {"torch": "2"})
+NOTE = TrainingInfo("cpu", "float32", {"torch": "2"})
 AUDIT = pd.DataFrame({"run": [0], "fold": 0, "shared_persons": 0})
 NO_DUPLICATES = pd.DataFrame({"recording_id": [], "twin_id": []}, dtype=str)
 

@@ -139,7 +139,7 @@ def describe(raw: Path) -> pd.DataFrame:
     paths = sorted(path.relative_to(raw).as_posix() for path in raw.rglob("*.wav"))
     if not paths:
         sys.exit(f"error: {raw}: no WAV files")
-    facts = pd.DataFrame(audio.inspect(raw / path) for path in paths)
+    facts = pd.DataFrame(audio.inspect_file(raw / path) for path in paths)
     names = {"patient_id": paths, "person_id": paths, "recording_id": paths, "path": paths}
     unused = dict.fromkeys(("site", "label", "patient_label", "source"), "")
     optional = dict.fromkeys(("role", "sex", "age_group", "quality"))

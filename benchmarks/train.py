@@ -67,7 +67,7 @@ def seconds_per_image(train: Callable[..., None], x: np.ndarray, y: np.ndarray, 
 
 
 def main() -> None:
-    recipe = recipes.read("pascal_vgg16")["train"]
+    recipe = recipes.read_recipe("pascal_vgg16")["train"]
     recipe["model"]["weights"] = "none"
     precision = sys.argv[1] if len(sys.argv) > 1 else "float32"
     options = Train(**recipe | {"epochs": 1, "device": "cpu", "precision": precision})

@@ -14,8 +14,8 @@ from murmur.sections.train import Model
 
 def main() -> None:
     p = experiment.load()
-    _check_known("dataset", p.dataset, datasets.names())
-    _check_known("train.model.name", p.train.model.name, models.names())
+    _check_known("dataset", p.dataset, datasets.list_names())
+    _check_known("train.model.name", p.train.model.name, models.list_names())
     if p.clean.bandpass:
         bandpass.design_bandpass(p.clean.sample_rate, p.clean.bandpass)
     for name in p.embed.models:

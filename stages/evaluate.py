@@ -8,7 +8,7 @@ from murmur.evaluation.inputs import read_inputs
 from murmur.evaluation.output import write_results
 from murmur.evaluation.protocol import describe_protocol, describe_selection, have_validation
 from murmur.evaluation.results import evaluate_predictions
-from murmur.evaluation.summary import summarise
+from murmur.evaluation.summary import format_summary
 from murmur.files import write_text
 from murmur.reporting import cards
 from murmur.reporting.illustrations import draw_illustrations
@@ -32,9 +32,9 @@ def main() -> None:
     left_out = tables.left_out if card.shareable else count_by_reason(tables.left_out)
     write_csv(left_out, "metrics/left_out.csv")
     scores = (results.tables[name] for name in ("subgroups", "operating_points", "runs"))
-    write_text("metrics/model_card.md", cards.model_card(results.details, p, *scores))
-    write_text("metrics/data_card.md", cards.data_card(results.details, audit, left_out))
-    print(summarise(results.details))
+    write_text("metrics/model_card.md", cards.format_model_card(results.details, p, *scores))
+    write_text("metrics/data_card.md", cards.format_data_card(results.details, audit, left_out))
+    print(format_summary(results.details))
 
 
 if __name__ == "__main__":

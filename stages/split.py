@@ -12,14 +12,14 @@ from murmur.tables.csv_writer import write_csv
 from murmur.tables.duplicates import DUPLICATES
 from murmur.tables.folds import FOLDS
 from murmur.tables.groups import GROUPS
-from murmur.tables.recordings import RECORDINGS, read_card
+from murmur.tables.recordings import RECORDINGS, read_dataset_card
 from murmur.tables.segments import SEGMENTS
 
 
 def main() -> None:
     p = params.load("split", "seed")
     recordings = parquet.read("data/recordings.parquet", RECORDINGS)
-    card = read_card("data/recordings.parquet")
+    card = read_dataset_card("data/recordings.parquet")
     duplicates = parquet.read("data/duplicates.parquet", DUPLICATES)
     segments = parquet.read("data/segments.parquet", SEGMENTS)
     runs = make_folds(recordings, segments, duplicates, p.split, p.seed)

@@ -9,8 +9,8 @@ from murmur.files import atomic_write
 from murmur.tables import parquet
 from murmur.tables.csv_writer import write_csv
 from murmur.tables.folds import FOLDS
-from murmur.tables.predictions import predictions_schema
-from murmur.tables.recordings import RECORDINGS, check_recordings, read_card
+from murmur.tables.predictions import make_predictions_schema
+from murmur.tables.recordings import RECORDINGS, check_recordings, read_dataset_card
 from murmur.tables.segments import SEGMENTS
 from murmur.training.run import fit_run, prepare_run
 
@@ -19,7 +19,7 @@ def main() -> None:
     p = params.load("train", "seed")
     name = f"run_{int(sys.argv[-1])}"
     recordings = parquet.read("data/recordings.parquet", RECORDINGS)
-    card = read_card("data/recordings.parquet")
+    card = read_dataset_card("data/recordings.parquet")
     segments = parquet.read("data/segments.parquet", SEGMENTS)
     folds = parquet.read(f"data/folds/{name}.parquet", FOLDS)
     for table, path in ((segments, "data/segments.parquet"), (folds, f"data/folds/{name}.parquet")):
@@ -28,7 +28,7 @@ def main() -> None:
     run = prepare_run(recordings, segments, folds, card, features, p.train, p.seed)
     with atomic_write(f"models/{name}.murmur_weights") as weights:
         predictions, history, note = fit_run(run, weights)
-        schema = predictions_schema(card.classes)
+        schema = make_predictions_schema(card.classes)
         parquet.write(predictions, f"data/predictions/{name}.murmur_predictions.parquet", schema, note)
         write_csv(history, f"data/history/{name}.murmur_history.csv")
 

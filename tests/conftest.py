@@ -8,7 +8,7 @@ from murmur import logs
 @pytest.fixture(autouse=True)
 def _log_messages_on_the_console() -> None:
     """Log messages are printed, as in a stage."""
-    logs.show()
+    logs.show_messages()
 
 
 @pytest.fixture(params=[1, 2, 3])

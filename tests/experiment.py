@@ -6,12 +6,12 @@ import pandas as pd
 from murmur.evaluation.aggregation import compute_levels
 from murmur.evaluation.levels import Level, number_units
 from murmur.sections.evaluate import Evaluate
-from murmur.tables.predictions import TrainingNote
-from murmur.tables.recordings import Card
+from murmur.tables.predictions import TrainingInfo
+from murmur.tables.recordings import DatasetCard
 from tests.made import changed
 
 CLASSES = ("Present", "Unknown", "Absent")
-CARD = Card("made", "murmur", CLASSES, ("Present",), weights=(), persons="made up", licence="none")
+CARD = DatasetCard("made", "murmur", CLASSES, ("Present",), weights=(), persons="made up", licence="none")
 COLUMNS = ["p_Present", "p_Unknown", "p_Absent"]
 RUNS, FOLDS = (0, 3), 3
 
@@ -43,8 +43,8 @@ def experiment(patients=24, linked=2, seed=7):
         "options": options(),
         "seed": 5,
         "notes": [
-            TrainingNote("cpu", "float32", {"torch": "2"}),
-            TrainingNote("cuda", "float32", {"torch": "2"}),
+            TrainingInfo("cpu", "float32", {"torch": "2"}),
+            TrainingInfo("cuda", "float32", {"torch": "2"}),
         ],
         "audit": pd.DataFrame({"run": RUNS, "fold": 0, "shared_persons": [0, 2]}),
         "protocol": {"group_by": "person"},
@@ -144,5 +144,7 @@ def two_classes(made):
         run: t.assign(p_Absent=t["p_Absent"] + t["p_Unknown"]).drop(columns="p_Unknown")
         for run, t in made["predictions"].items()
     }
-    card = Card("made", "murmur", ("Present", "Absent"), ("Present",), (), persons="made up", licence="none")
+    card = DatasetCard(
+        "made", "murmur", ("Present", "Absent"), ("Present",), (), persons="made up", licence="none"
+    )
     return made | {"recordings": recordings, "predictions": predictions, "card": card}

@@ -102,7 +102,7 @@ def folder(root, rows=OWN, **style):
 def changed(changes, recipe=None):
     """The project's params.yaml, or all parameters of a recipe, with some dotted keys changed."""
     if recipe:
-        return put(recipes.read(recipe, ROOT / "recipes"), changes)
+        return put(recipes.read_recipe(recipe, ROOT / "recipes"), changes)
     return put(yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8")), changes)
 
 

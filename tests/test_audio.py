@@ -32,13 +32,13 @@ X = made.noise()
     ],
 )
 def test_samples_and_hash_do_not_depend_on_the_file_format(tmp_path, name, options):
-    plain = audio.inspect(made.audio(tmp_path / "plain.wav", X, subtype="PCM_16"))
+    plain = audio.inspect_file(made.audio(tmp_path / "plain.wav", X, subtype="PCM_16"))
     path = made.audio(tmp_path / name, X, **options)
     samples, rate = audio.load(path)
     assert samples.dtype == np.float32 and rate == made.RATE
     np.testing.assert_array_equal(samples, X)
-    assert audio.inspect(path) == plain
-    assert audio.inspect(made.audio(tmp_path / "b.wav", X[::-1])).audio_sha256 != plain.audio_sha256
+    assert audio.inspect_file(path) == plain
+    assert audio.inspect_file(made.audio(tmp_path / "b.wav", X[::-1])).audio_sha256 != plain.audio_sha256
 
 
 @pytest.mark.parametrize("options", [{"subtype": "PCM_16"}, {"subtype": "FLOAT"}, {"subtype": "PCM_24"}])
@@ -48,15 +48,17 @@ def test_channels_are_averaged_and_the_rate_is_returned(tmp_path, options):
     samples, rate = audio.load(path)
     assert rate == 44100 and samples.dtype == np.float32
     np.testing.assert_allclose(samples, (X + other) / 2, atol=1e-7)
-    twice = audio.inspect(made.audio(tmp_path / "twice.wav", np.stack([X, X], axis=1), **options))
-    assert twice == audio.inspect(made.audio(tmp_path / "once.wav", X))
+    twice = audio.inspect_file(made.audio(tmp_path / "twice.wav", np.stack([X, X], axis=1), **options))
+    assert twice == audio.inspect_file(made.audio(tmp_path / "once.wav", X))
 
 
 def test_eight_bits_are_read(tmp_path):
     coarse = np.round(X * 128).clip(-128, 127) / np.float32(128)
     path = made.audio(tmp_path / "a.wav", coarse, subtype="PCM_U8")
     np.testing.assert_array_equal(audio.load(path)[0], coarse)
-    assert audio.inspect(path) == audio.inspect(made.audio(tmp_path / "b.wav", coarse, subtype="PCM_16"))
+    assert audio.inspect_file(path) == audio.inspect_file(
+        made.audio(tmp_path / "b.wav", coarse, subtype="PCM_16")
+    )
 
 
 def riff(*chunks):
@@ -140,7 +142,7 @@ def flac_of_unknown_length(path):
 def test_a_bad_file_is_named_with_the_reason(tmp_path, make, words):
     make(tmp_path / "a.wav")
     with pytest.raises(MurmurError, match=rf"^{tmp_path}/a\.wav: .*({words})"):
-        audio.inspect(tmp_path / "a.wav")
+        audio.inspect_file(tmp_path / "a.wav")
 
 
 OTHER_KINDS = [
@@ -401,7 +403,7 @@ def test_a_flipped_bit_in_a_header_is_refused_or_does_not_change_the_samples(tmp
 
 
 def described(path, **changes):
-    facts = audio.inspect(path)._replace(**changes)
+    facts = audio.inspect_file(path)._replace(**changes)
     return SimpleNamespace(path=path.name, **facts._asdict())
 
 

@@ -26,7 +26,7 @@ def write_recordings(data, seconds=(7.0, 3.2, 0.4)):
     """Recordings r0, r1, … of these lengths in data/raw, and their table."""
     names = [f"r{k}" for k in range(len(seconds))]
     paths = [made.audio(data / f"raw/{name}.wav", seconds=n) for name, n in zip(names, seconds, strict=True)]
-    facts = pd.DataFrame(audio.inspect(path) for path in paths)
+    facts = pd.DataFrame(audio.inspect_file(path) for path in paths)
     ids = dict.fromkeys(("recording_id", "patient_id", "person_id"), names)
     texts = {
         "site": "AV",

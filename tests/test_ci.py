@@ -13,7 +13,7 @@ import yaml
 from markdown_it import MarkdownIt
 
 from murmur.commands import comment, pipeline
-from murmur.params.yaml_files import as_yaml
+from murmur.params.yaml_files import format_yaml
 from tests import made
 
 # The output of DVC 3.67.
@@ -109,7 +109,7 @@ def test_the_log_is_left_out_for_private_data(tmp_path, monkeypatch):
         *(("circor", {}, False), ("nonesuch", {}, False)),
     ]:
         content = {"dataset": dataset, "download": {dataset: section}}
-        Path("params.yaml").write_text(as_yaml(content))
+        Path("params.yaml").write_text(format_yaml(content))
         assert pipeline._is_private() == private, dataset
 
 

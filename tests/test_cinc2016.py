@@ -260,10 +260,10 @@ def test_persons_and_licence_are_described():
 
 def test_unknown_persons_are_counted(import_cinc2016, tmp_path):
     _, card, _ = import_cinc2016()
-    assert card.leak_free and card.persons.startswith("the subject") and "(set a, e)" in card.persons
+    assert card.names_all_persons and card.persons.startswith("the subject") and "(set a, e)" in card.persons
     (tmp_path / "cinc2016" / APPENDIX).unlink()
     recordings, card, left_out = import_cinc2016()
-    assert card.unknown_persons == len(recordings) == 8 and not card.leak_free
+    assert card.unknown_persons == len(recordings) == 8 and not card.names_all_persons
     assert (
         summarise_recordings(recordings, card, left_out)[0]
         == "8 recordings, all of unknown persons; 0 left out"

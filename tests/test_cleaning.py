@@ -30,7 +30,7 @@ def write_recordings(tmp_path, sounds):
     for name, (samples, rate) in sounds.items():
         made.audio(tmp_path / "raw" / f"{name}.wav", samples, rate, subtype="FLOAT")
     paths = [f"{name}.wav" for name in sounds]
-    facts = pd.DataFrame(audio.describe(*audio.load(tmp_path / "raw" / path)) for path in paths)
+    facts = pd.DataFrame(audio.compute_facts(*audio.load(tmp_path / "raw" / path)) for path in paths)
     return facts.assign(recording_id=list(sounds), path=paths)
 
 

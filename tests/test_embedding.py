@@ -43,7 +43,7 @@ def test_row_k_is_the_embedding_of_segment_k(tmp_path, weights, pool, time, dtyp
     features = write_spectrograms(tmp_path / "mel.npy", dtype=dtype)
     found = run(features, weights, tmp_path / "embedding.npy", pool=pool)
     assert found.shape == (SEGMENTS, 1, 960, time) and found.dtype == np.float32
-    encoder = m2d.load(weights).eval()
+    encoder = m2d.load_encoder(weights).eval()
     for row, x in zip(found, store.read_array(features), strict=True):
         with torch.no_grad():
             expected = encoder(torch.tensor(x[None]).float())[0].numpy()

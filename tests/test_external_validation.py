@@ -16,14 +16,14 @@ from murmur.sections.download import Download
 from murmur.sections.duplicates import Duplicates
 from murmur.sections.evaluate import Evaluate
 from murmur.sections.train import Augment
-from murmur.tables.recordings import Card
+from murmur.tables.recordings import DatasetCard
 from murmur.training.run import fit_run, prepare_run
 from tests import made
 from tests.made import SITES
 
 CLASSES = ("Present", "Unknown", "Absent")
-CARD = Card("made", "murmur", CLASSES, ("Present",), (5, 3, 1), "ids", "none")
-TWO = Card("made", "murmur", ("Present", "Absent"), ("Present",), (5, 1), "ids", "none")
+CARD = DatasetCard("made", "murmur", CLASSES, ("Present",), (5, 3, 1), "ids", "none")
+TWO = DatasetCard("made", "murmur", ("Present", "Absent"), ("Present",), (5, 1), "ids", "none")
 EVALUATE = made.changed({"evaluate.level": "recording", "evaluate.draws": 20})["evaluate"]
 pytestmark = pytest.mark.usefixtures("threads_as_before")
 
@@ -138,7 +138,7 @@ def test_every_model_predicts_all_external_recordings_and_scores_are_their_mean(
     models, prepared, _, _ = trained
     external = prepare(tmp_path / "external", n=5, seed=1, classes=("Present", "Absent"), sha="other")
     got = external_validation.evaluate_external(models, prepared.recordings, external, TWO)
-    folds = external_validation.test_in_every_fold(external.recordings, models.weights)
+    folds = external_validation.make_test_folds(external.recordings, models.weights)
     predictions = trained_models.predict(models, external, folds, TWO)[7]
     assert len(predictions) == 2 * 20 and set(predictions["fold"]) == {0, 1}
     predictions["recording_id"] = predictions["unit_id"].str.split("@").str[0]
@@ -233,7 +233,7 @@ def test_persons_known_by_id_or_by_near_identical_audio_are_left_out(tmp_path):
     for name, gain in (("development", 1.0), ("external", 0.3)):
         made.audio(tmp_path / name / "a.wav", sound * gain)
         made.audio(tmp_path / name / "b.wav", made.noise(20000, seed=len(name)))
-        rows = [(k, f"{k}.wav", *audio.inspect(tmp_path / name / f"{k}.wav")) for k in "ab"]
+        rows = [(k, f"{k}.wav", *audio.inspect_file(tmp_path / name / f"{k}.wav")) for k in "ab"]
         recordings.append(pd.DataFrame(rows, columns=["recording_id", "path", *audio.AudioFacts._fields]))
     options = Duplicates(**made.changed({})["duplicates"])
     raws = tmp_path / "external", tmp_path / "development"
@@ -343,7 +343,7 @@ def test_a_patient_model_needs_the_sites_of_its_training(trained, tmp_path):
         external.recordings.assign(site="unspecified"), external.segments, external.features
     )
     with pytest.raises(MurmurError, match="no recording was made at AV, PV"):
-        folds = external_validation.test_in_every_fold(external.recordings, models.weights)
+        folds = external_validation.make_test_folds(external.recordings, models.weights)
         trained_models.predict(TrainedModels(**{**vars(models), "train": sites}), other_sites, folds, CARD)
 
 
@@ -358,7 +358,7 @@ def test_the_table_has_development_and_external_data_side_by_side():
             "left_out": {"has no label": 4},
         },
     }
-    rows, remarks = external_validation.summarise(result)
+    rows, remarks = external_validation.format_comparison(result)
     assert rows == [
         ("patient level", "development data", "external data", "SD", "95 % interval", "always Absent"),
         ("uar", "0.900", "0.800", "-", "0.700-0.900", "0.500"),
@@ -374,7 +374,7 @@ def test_the_table_has_development_and_external_data_side_by_side():
     assert remarks[-1] == f"{external_validation.INTERVAL} {formatting.INTERVAL_NOTE}"
     result |= {"leak": "LEAKY: x.", "seen": []}
     result["data"] |= {"unknown_persons": 3}
-    _, remarks = external_validation.summarise(result)
+    _, remarks = external_validation.format_comparison(result)
     assert remarks[:2] == ["LEAKY: x.", "3 units (1 Present, 2 Absent) of at most 2 persons, 5 models"]
     assert "the persons of 3 external recordings are unknown: some may be in the experiment too" in remarks
     assert (

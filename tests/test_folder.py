@@ -360,7 +360,7 @@ def test_unknown_persons_are_counted(tmp_path):
     assert card.unknown_persons == 4 and "each recording counts as a person" in card.persons
     rows = [values | {"patient_id": str(k)} for k, values in enumerate(made.OWN)]
     _, card, _ = download(made.folder(tmp_path / "own", rows), tmp_path / "out")
-    assert card.leak_free and card.persons == "each patient_id of recordings.csv is a person"
+    assert card.names_all_persons and card.persons == "each patient_id of recordings.csv is a person"
 
 
 def test_a_name_that_is_not_utf8_is_listed(tmp_path):

@@ -23,7 +23,7 @@ from murmur.errors import MurmurError
 from murmur.experiments import current, external_evaluation
 from murmur.experiments import project as dvc_project
 from murmur.generalisation import external_validation, trained_models
-from murmur.tables.recordings import Card, read_card
+from murmur.tables.recordings import DatasetCard, read_dataset_card
 from tests import made
 
 TINY = {
@@ -150,7 +150,7 @@ def test_a_copy_with_another_gain_is_left_out(project, tmp_path):
 )
 def test_ids_are_comparable_within_a_data_set(dataset, own_dataset, unknown, same):
     external, internal = (
-        Card(name, "murmur", ("a", "b"), ("a",), (), "", "", unknown_persons=n)
+        DatasetCard(name, "murmur", ("a", "b"), ("a",), (), "", "", unknown_persons=n)
         for name, n in ((dataset, unknown), (own_dataset, 0))
     )
     assert external_evaluation.are_ids_comparable(external, internal) == same
@@ -347,9 +347,9 @@ def test_robustness_of_a_leaky_experiment_is_marked(leaky, capfd):
 
 
 def test_evaluate_on_marks_a_leaky_experiment_and_writes_no_private_names(leaky, monkeypatch, capfd):
-    read = read_card
+    read = read_dataset_card
     monkeypatch.setattr(
-        "murmur.tables.recordings.read_card", lambda path: replace(read(path), shareable=False)
+        "murmur.tables.recordings.read_dataset_card", lambda path: replace(read(path), shareable=False)
     )
     commands.evaluate_on("synthetic", [], ["download.synthetic.patients=30"], md=True)
     out, text = capfd.readouterr().out, Path("metrics/elsewhere_synthetic.json").read_text()

@@ -28,7 +28,7 @@ def checkpoints(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def encoders(checkpoints):
-    return {kind: m2d.load(path).eval() for kind, path in checkpoints.items()}
+    return {kind: m2d.load_encoder(path).eval() for kind, path in checkpoints.items()}
 
 
 def spectrograms(frames, batch=2, mels=80):
@@ -105,7 +105,7 @@ def transformer(x, state, width):
 @torch.no_grad()
 def test_the_encoder_computes_what_the_published_code_computes(checkpoints, encoders, kind, frames, steps):
     x = spectrograms(frames)
-    sizes = m2d.sizes(FOLDERS[kind])
+    sizes = m2d.parse_sizes(FOLDERS[kind])
     encoded = encoders[kind](x)
     assert encoded.shape == (2, steps, 192 * 80 // sizes.patch[0])
     expected = reference_encoder(checkpoints[kind], x, sizes.patch, sizes.input[1])
@@ -116,7 +116,7 @@ def test_the_encoder_computes_what_the_published_code_computes(checkpoints, enco
 @torch.no_grad()
 def test_a_patch_changes_only_its_own_part_of_the_output(checkpoints, band, step):
     """Without attention a token depends on its own patch only; bands are adjacent within a time step."""
-    encoder = m2d.load(checkpoints["square"])
+    encoder = m2d.load_encoder(checkpoints["square"])
     for block in encoder.blocks:
         block.attn.proj.weight.zero_()
     x = spectrograms(150, batch=1)
@@ -129,7 +129,7 @@ def test_a_patch_changes_only_its_own_part_of_the_output(checkpoints, band, step
 def test_the_standardisation_is_that_of_the_checkpoint(tmp_path, encoders):
     """(x + 7.1) / 4.2 if the checkpoint has no statistics."""
     stats = torch.tensor([-10.5, 4.4])
-    other = m2d.load(made.m2d_checkpoint(tmp_path, norm_stats=stats))
+    other = m2d.load_encoder(made.m2d_checkpoint(tmp_path, norm_stats=stats))
     x = torch.randn(1, 1, 80, 64)
     torch.testing.assert_close(other(x * 4.4 - 10.5), encoders["square"](x * 4.2 - 7.1), rtol=1e-3, atol=1e-4)
 
@@ -140,7 +140,7 @@ def test_the_standardisation_is_that_of_the_checkpoint(tmp_path, encoders):
     ids=str,
 )
 def test_every_official_file_layout_gives_the_same_encoder(tmp_path, encoders, layout):
-    other = m2d.load(made.m2d_checkpoint(tmp_path, **layout)).state_dict()
+    other = m2d.load_encoder(made.m2d_checkpoint(tmp_path, **layout)).state_dict()
     state = encoders["square"].state_dict()
     assert list(state) == list(other)
     assert all(torch.equal(state[key], other[key]) for key in state)
@@ -149,7 +149,7 @@ def test_every_official_file_layout_gives_the_same_encoder(tmp_path, encoders, l
 def test_vit_base_has_the_published_number_of_parameters_and_output_shapes():
     """85.4 million parameters, and the output shapes of the official README for 10 s and for 900 frames."""
     with torch.device("meta"):
-        encoder = m2d.Encoder(m2d.sizes(m2d.OFFICIAL))
+        encoder = m2d.Encoder(m2d.parse_sizes(m2d.OFFICIAL))
         assert encoder(torch.zeros(3, 1, 80, 1001)).shape == (3, 63, 3840)
         assert encoder(torch.zeros(10, 1, 80, 900)).shape == (10, 57, 3840)
     assert encoder.dims == 3840
@@ -171,7 +171,7 @@ def test_vit_base_has_the_published_number_of_parameters_and_output_shapes():
     ],
 )
 def test_the_sizes_are_read_from_the_folder_name(name, expected):
-    assert m2d.sizes(name) == expected
+    assert m2d.parse_sizes(name) == expected
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_a_folder_name_without_sizes_is_an_error(name):
     with pytest.raises(
         MurmurError, match="the name of this folder must contain the sizes of the model, like m2d_vit_base"
     ):
-        m2d.sizes(name)
+        m2d.parse_sizes(name)
 
 
 def test_the_error_for_a_missing_file_describes_the_download(tmp_path):
@@ -194,7 +194,7 @@ def test_the_error_for_a_missing_file_describes_the_download(tmp_path):
         r"releases of https://github\.com/nttcslab/m2d, unpack it as data/weights/m2d_vit_base.*-300\.pth and"
     )
     with pytest.raises(MurmurError, match=message):
-        m2d.load(tmp_path / "checkpoint.pth")
+        m2d.load_encoder(tmp_path / "checkpoint.pth")
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ def test_the_error_for_a_missing_file_describes_the_download(tmp_path):
 def test_weights_of_another_architecture_are_refused_with_the_first_key(tmp_path, changes, message):
     path = made.m2d_checkpoint(tmp_path, **changes)
     with pytest.raises(MurmurError, match=rf"checkpoint-300\.pth.*another architecture: {message}"):
-        m2d.load(path)
+        m2d.load_encoder(path)
 
 
 def test_a_folder_name_with_other_sizes_is_refused(tmp_path, checkpoints):
@@ -218,7 +218,7 @@ def test_a_folder_name_with_other_sizes_is_refused(tmp_path, checkpoints):
     path.parent.mkdir()
     path.hardlink_to(checkpoints["square"])
     with pytest.raises(MurmurError, match=r"pos_embed is \(1, 21, 192\), not \(1, 191, 192\)"):
-        m2d.load(path)
+        m2d.load_encoder(path)
 
 
 @pytest.mark.parametrize("value", [[["x"]], argparse.Namespace(a=1), 1.0], ids=str)
@@ -227,7 +227,7 @@ def test_a_value_that_is_not_a_tensor_is_named(tmp_path, value):
     path.parent.mkdir()
     torch.save({"model": {"cls_token": value}}, path)
     with pytest.raises(MurmurError, match=r"checkpoint-300\.pth: cls_token is no tensor"):
-        m2d.load(path)
+        m2d.load_encoder(path)
 
 
 class Malicious:
@@ -245,7 +245,7 @@ def test_a_damaged_file_is_named(tmp_path, checkpoints, content):
     padded = checkpoints["square"].read_bytes()
     path.write_bytes(padded[: len(padded) // 2] if content == "half" else content)
     with pytest.raises(MurmurError, match=r"checkpoint-300\.pth: cannot be read"):
-        m2d.load(path)
+        m2d.load_encoder(path)
 
 
 def test_code_in_a_checkpoint_is_not_executed(tmp_path):
@@ -253,7 +253,7 @@ def test_code_in_a_checkpoint_is_not_executed(tmp_path):
     path.parent.mkdir()
     torch.save({"model": Malicious(str(tmp_path / "made"))}, path)
     with pytest.raises(MurmurError, match="cannot be read"):
-        m2d.load(path)
+        m2d.load_encoder(path)
     assert not (tmp_path / "made").exists()
 
 
@@ -262,7 +262,7 @@ def test_a_file_without_a_state_dict_is_named(tmp_path):
     path.parent.mkdir()
     torch.save([torch.ones(3)], path)
     with pytest.raises(MurmurError, match="expected a state dict, found list"):
-        m2d.load(path)
+        m2d.load_encoder(path)
 
 
 def test_all_parameters_but_the_position_embedding_have_a_gradient(checkpoints):

@@ -202,7 +202,7 @@ CIRCOR = Path(os.environ.get("MURMUR_DATA", "nowhere"), "circor", "training_data
 def test_the_spectrograms_of_a_real_recording_are_those_of_librosa(tmp_path):
     """From the WAV file to the spectrograms: clean, segment, mel."""
     path = min(CIRCOR.glob("*.wav"))
-    table = pd.DataFrame([audio.inspect(path)]).assign(recording_id="r", path=path.name)
+    table = pd.DataFrame([audio.inspect_file(path)]).assign(recording_id="r", path=path.name)
     band = Bandpass(order=4, low=25, high=800)
     options = Clean(sample_rate=2000, denoise=None, bandpass=band, normalise="peak")
     signals = clean_recordings(table, CIRCOR, options, tmp_path / "signals.npy")

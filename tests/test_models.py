@@ -17,7 +17,7 @@ from murmur.errors import MurmurError
 from murmur.models import backbone, vgg16
 from murmur.models._weights import download_weights
 from murmur.models.conv_blocks import Gate
-from murmur.params.validation import check
+from murmur.params.validation import validate
 from murmur.sections.experiment import Params
 from murmur.sections.train import Model
 from murmur.training.network import build, freeze
@@ -65,7 +65,7 @@ def make(name, *, classes=3, channels=1, mels=32, frames=40, **options):
 
 
 def recipe(name):
-    return check(Params, made.changed({}, name), where=name)
+    return validate(Params, made.changed({}, name), where=name)
 
 
 def shape(p):

@@ -10,7 +10,7 @@ from dvc.utils.serialize import _yaml, dumps_yaml
 from murmur import params
 from murmur.errors import MurmurError
 from murmur.params import validation
-from murmur.params.yaml_files import as_yaml, parse_yaml, read_yaml
+from murmur.params.yaml_files import format_yaml, parse_yaml, read_yaml
 from murmur.sections.experiment import Params
 from murmur.sections.split import EXAMPLE_SPLIT
 from tests import made
@@ -27,7 +27,7 @@ def sections(content, prefix=""):
 
 
 def check(**changes):
-    return validation.check(Params, made.changed(changes), where="params.yaml")
+    return validation.validate(Params, made.changed(changes), where="params.yaml")
 
 
 def test_the_params_yaml_of_the_project_is_valid():
@@ -58,7 +58,7 @@ def test_a_missing_key_is_named_at_every_level(section):
     missing = next(key for key in mapping if key not in DATA_SETS)
     del mapping[missing]
     with pytest.raises(MurmurError, match=rf"^params\.yaml: key {section}{missing} is missing$"):
-        validation.check(Params, content, where="params.yaml")
+        validation.validate(Params, content, where="params.yaml")
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ def test_all_errors_are_reported_at_once():
     content = made.changed({"mel.n_mel": 3, "seed": -1, "split.folds": 0})
     del content["mel"]["n_mels"]
     with pytest.raises(MurmurError) as caught:
-        validation.check(Params, content, where="params.yaml")
+        validation.validate(Params, content, where="params.yaml")
     assert [
         one.split()[:3]
         for one in str(caught.value).removeprefix("params.yaml: ").split("; ")
@@ -294,9 +294,9 @@ def test_parameters_that_do_not_fit_m2d_are_refused(changes, words):
 def test_a_split_file_that_no_stage_reads_is_refused():
     content = made.changed({"split.file": "mine.csv"})
     with pytest.raises(MurmurError, match=r"split\.file mine\.csv is read only with split.method: file"):
-        validation.check(Params, content, "params.yaml")
+        validation.validate(Params, content, "params.yaml")
     content = made.changed({"split.file": "mine.csv", "split.method": "file"})
-    assert validation.check(Params, content, "params.yaml").split.file == "mine.csv"
+    assert validation.validate(Params, content, "params.yaml").split.file == "mine.csv"
     assert made.changed({})["split"]["file"] == EXAMPLE_SPLIT
 
 
@@ -424,7 +424,7 @@ def test_values_are_read_back_the_same_by_murmur_and_by_dvc():
         "true",
     ]
     content = {"texts": texts, **dict.fromkeys(texts, 1), "numbers": [4e-5, 1e300, 10, True, None, 0.1 + 0.2]}
-    for written in (as_yaml(content), dumps_yaml(content)):
+    for written in (format_yaml(content), dumps_yaml(content)):
         for read in (parse_yaml(written, "x"), _yaml.parse_yaml(written, "x")):
             assert read == content and [*map(type, read["numbers"])] == [*map(type, content["numbers"])]
 
@@ -450,7 +450,7 @@ def test_invalid_or_ambiguous_yaml_is_refused_in_one_line(tmp_path, text, messag
 
 def test_yaml_that_refers_to_itself_is_refused():
     with pytest.raises(MurmurError, match=r"seed.*: (holds more than 10000 values|longer than)"):
-        validation.check(Params, parse_yaml("seed: &a [*a, *a]", "x"), "params.yaml")
+        validation.validate(Params, parse_yaml("seed: &a [*a, *a]", "x"), "params.yaml")
 
 
 def test_the_folder_of_the_project_is_refused_as_a_folder_of_recordings(monkeypatch):

@@ -227,7 +227,7 @@ def test_a_patients_label_comes_from_recordings_whose_files_exist(tmp_path, monk
     recordings, card, left_out = made.download(
         "pascal", tmp_path / "out", class_map=dropped | {"extrastole": None}, **keys
     )
-    assert len(recordings) == 3 and card.leak_free and "set A" not in card.persons and len(left_out) == 1
+    assert len(recordings) == 3 and card.names_all_persons and "set A" not in card.persons and len(left_out) == 1
 
 
 def test_a_patients_label_does_not_come_from_a_damaged_recording(tmp_path, monkeypatch):

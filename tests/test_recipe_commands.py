@@ -12,7 +12,7 @@ from murmur import params
 from murmur.commands import recipes as commands
 from murmur.errors import MurmurError
 from murmur.experiments import optimism, recipes
-from murmur.params.yaml_files import as_yaml, parse_yaml
+from murmur.params.yaml_files import format_yaml, parse_yaml
 from tests import made
 
 CLASSES = ("Present", "Unknown", "Absent")
@@ -53,7 +53,7 @@ def test_recipes_are_listed_with_a_line_each(project, capsys):
 def test_the_differences_of_a_recipe_are_shown_below_its_head(project, capsys):
     commands.list_recipes("circor_bilstm")
     head, _, table = capsys.readouterr().out.partition("\n\n")
-    assert head == recipes.head("circor_bilstm").strip()
+    assert head == recipes.read_head("circor_bilstm").strip()
     rows = [re.split(r"  +", line) for line in table.splitlines()]
     assert rows[:2] == [["key", "default", "circor_bilstm"], ["dataset", "synthetic", "circor"]]
     assert ["clean.bandpass", "{order: 4, low: 25, high: 800}", "null"] in rows
@@ -63,7 +63,7 @@ def test_the_differences_of_a_recipe_are_shown_below_its_head(project, capsys):
         "{name: bilstm, width: 256, layers: 2, dropout: 0.5}",
     ] in rows
     assert rows[-1] == ["published", "{}", "{split.group_by: segment, split.on_leak: warn}"]
-    assert [row[0] for row in rows[1:]] == [key for key, _, _ in recipes.differences("circor_bilstm")]
+    assert [row[0] for row in rows[1:]] == [key for key, _, _ in recipes.list_differences("circor_bilstm")]
     commands.list_recipes("default")
     assert capsys.readouterr().out.endswith("\n\nThis is the default.\n")
 
@@ -71,7 +71,7 @@ def test_the_differences_of_a_recipe_are_shown_below_its_head(project, capsys):
 def test_use_writes_a_recipe_and_then_another(project, capsys):
     for name in ("circor_cnn", "circor_bilstm", "default"):
         commands.use_recipe(name)
-        assert Path("params.yaml").read_bytes() == recipes.complete(name).encode()
+        assert Path("params.yaml").read_bytes() == recipes.complete_params(name).encode()
         params.load("train")
     assert Path("params.yaml").read_bytes() == (made.ROOT / "params.yaml").read_bytes()
     assert "git checkout params.yaml; to the default: murmur use default" in capsys.readouterr().out
@@ -86,7 +86,7 @@ def test_use_default_goes_back_after_a_recipe_or_a_change_was_committed(project)
 
 
 def test_a_recipe_with_an_error_is_refused_and_does_not_affect_others(project):
-    head = recipes.head("circor_cnn")
+    head = recipes.read_head("circor_cnn")
     Path("recipes/broken.yaml").write_text(head + "sed: 1\n")
     commands.use_recipe("circor_bilstm")
     commands.use_recipe("circor_cnn")
@@ -209,7 +209,9 @@ def test_a_setting_is_read_as_dvc_reads_it_and_reaches_the_stages_unchanged(
 ):
     written = []
     monkeypatch.setattr(
-        optimism, "_run_pipeline", lambda content, title: written.append(as_yaml(content)) or make_details()
+        optimism,
+        "_run_pipeline",
+        lambda content, title: written.append(format_yaml(content)) or make_details(),
     )
     commands.compare_protocols("circor_cnn", [setting], md=False)
     key = setting.partition("=")[0]

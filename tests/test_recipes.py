@@ -21,7 +21,7 @@ from tests import made
 
 pytestmark = pytest.mark.usefixtures("threads_as_before")
 FOLDER = made.ROOT / "recipes"
-RECIPES = recipes.names(FOLDER)[1:]  # without the default
+RECIPES = recipes.list_names(FOLDER)[1:]  # without the default
 NAMED = {
     *("circor_cnn", "circor_resnet18", "circor_resnet34", "circor_resnet34_multiwindow", "circor_attention"),
     *("circor_bilstm", "bmd_hs_cnn", "pascal_vgg16", "cinc2016_cnn", "cinc2016_cnn_light"),
@@ -103,13 +103,13 @@ def list_stages(content):
 
 def test_there_is_a_recipe_for_each_published_system():
     assert set(RECIPES) == NAMED
-    assert recipes.names(FOLDER)[0] == "default"
+    assert recipes.list_names(FOLDER)[0] == "default"
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_is_complete_and_passes_the_schema(name, tmp_path):
     path = tmp_path / "params.yaml"
-    path.write_text(recipes.complete(name, FOLDER))
+    path.write_text(recipes.complete_params(name, FOLDER))
     content, default = (yaml.safe_load(p.read_text()) for p in (path, made.ROOT / "params.yaml"))
     params.load("train", path=path)
     assert list(content) == list(default)
@@ -123,13 +123,13 @@ def test_a_recipe_is_complete_and_passes_the_schema(name, tmp_path):
 
 def test_the_default_is_the_params_yaml_of_the_project():
     assert (FOLDER / "default.yaml").read_bytes() == (made.ROOT / "params.yaml").read_bytes()
-    assert recipes.complete("default", FOLDER).encode() == (FOLDER / "default.yaml").read_bytes()
-    assert recipes.differences("default", FOLDER) == []
+    assert recipes.complete_params("default", FOLDER).encode() == (FOLDER / "default.yaml").read_bytes()
+    assert recipes.list_differences("default", FOLDER) == []
 
 
 def is_minimal(name, folder):
     """Whether a recipe has exactly the keys that differ from the default, in the order of the default."""
-    expected = [key for key, _, _ in recipes.differences(name, folder)]
+    expected = [key for key, _, _ in recipes.list_differences(name, folder)]
 
     def keys(content, prefix=""):
         for key, value in content.items():
@@ -196,7 +196,7 @@ VALUES = {
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_characteristic_values_of_a_recipe(name):
-    content = recipes.read(name, FOLDER)
+    content = recipes.read_recipe(name, FOLDER)
     for key, expected in VALUES[name].items():
         value = content
         for part in key.split("."):
@@ -206,14 +206,14 @@ def test_characteristic_values_of_a_recipe(name):
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_the_params_yaml_of_a_recipe_has_its_head_and_all_comments_of_the_default(name):
-    text, default = (recipes.complete(n, FOLDER) for n in (name, "default"))
-    head = recipes.head(name, FOLDER)
+    text, default = (recipes.complete_params(n, FOLDER) for n in (name, "default"))
+    head = recipes.read_head(name, FOLDER)
     assert text.startswith(f"{head}\n# Every parameter") and len(head.splitlines()) > 3
     comments = [line.partition("#")[2] for line in default.splitlines()]
     assert [line.partition("#")[2] for line in text.removeprefix(head).splitlines() if "#" in line] == [
         comment for comment in comments if comment
     ]
-    changed = {key.rpartition(".")[2] for key, _, _ in recipes.differences(name, FOLDER)}
+    changed = {key.rpartition(".")[2] for key, _, _ in recipes.list_differences(name, FOLDER)}
     replaced = set(default.splitlines()) - set(text.splitlines())
     assert {line.partition(":")[0].strip() for line in replaced} == changed
     assert "  models: []                # [m2d]" in text or name == "circor_m2d_transformer"
@@ -225,7 +225,7 @@ def test_comments_and_blank_lines_in_a_recipe_are_not_copied(own):
     text = (
         "# Mine\n\ntrain:\n  lr: 0.00002  # low\n\n  model:  # wide\n    name: cnn\n    width: 9  # why\n\n\n"
     )
-    written = recipes.complete("own", own(text + "evaluate:\n  # fewer\n  draws: 3\n"))
+    written = recipes.complete_params("own", own(text + "evaluate:\n  # fewer\n  draws: 3\n"))
     assert written.startswith("# Mine\n\n# Every parameter")
     assert "\n  lr: 0.00002\n" in written and "    width: 9\n  freeze: 0   " in written
     assert not {"# low", "# wide", "# why", "# fewer"} & {line.strip() for line in written.splitlines()}
@@ -236,7 +236,9 @@ def test_a_new_value_of_the_default_reaches_every_recipe(own):
     folder = own("seed: 3\n")
     default = folder / "default.yaml"
     default.write_text(default.read_text().replace("  draws: 1000 ", "  draws: 1001 "))
-    assert {recipes.read(name, folder)["evaluate"]["draws"] for name in recipes.names(folder)} == {1001}
+    assert {
+        recipes.read_recipe(name, folder)["evaluate"]["draws"] for name in recipes.list_names(folder)
+    } == {1001}
 
 
 @pytest.mark.parametrize(
@@ -262,7 +264,7 @@ def test_a_new_value_of_the_default_reaches_every_recipe(own):
 )
 def test_an_error_in_a_recipe_names_its_file_and_the_key_in_one_line(own, text, message):
     folder = own(f"# Mine\n\n{text}")
-    for function in (recipes.complete, recipes.read, recipes.differences):
+    for function in (recipes.complete_params, recipes.read_recipe, recipes.list_differences):
         with pytest.raises(MurmurError) as error:
             function("own", folder)
         assert str(error.value).startswith(f"{folder}/own.yaml: ") and message in str(error.value)

@@ -10,7 +10,7 @@ import pytest
 from murmur import models
 from murmur.errors import MurmurError
 from murmur.models._requirements import REQUIREMENTS
-from murmur.params.validation import check
+from murmur.params.validation import validate
 from murmur.sections.experiment import Params
 from tests import made
 
@@ -25,7 +25,7 @@ def test_the_weights_file_is_the_default_of_the_model(name):
 def test_each_required_value_is_checked_for_a_trained_model(name):
     required = REQUIREMENTS[name].features | REQUIREMENTS[name].training
     valid = required | {"train.model": {"name": name}}
-    check(Params, made.changed(valid), "params.yaml")
+    validate(Params, made.changed(valid), "params.yaml")
     default = made.changed({})
     for key, value in required.items():
         section, _, field = key.partition(".")
@@ -33,12 +33,12 @@ def test_each_required_value_is_checked_for_a_trained_model(name):
             with pytest.raises(
                 MurmurError, match=f"model {name} needs {key} .*{REQUIREMENTS[name].reason[:20]}"
             ):
-                check(Params, made.changed(valid | {key: default[section][field]}), "params.yaml")
+                validate(Params, made.changed(valid | {key: default[section][field]}), "params.yaml")
 
 
 def test_the_training_of_an_embedding_needs_only_the_features():
     changes = REQUIREMENTS["m2d"].features | {"embed.models": ["m2d"], "train.features": "embedding"}
-    assert check(Params, made.changed(changes), "params.yaml").train.standardise == "band"
+    assert validate(Params, made.changed(changes), "params.yaml").train.standardise == "band"
 
 
 @pytest.mark.parametrize(("weights", "expected"), [("imagenet", True), ("none", False), ("my.pth", False)])

@@ -15,15 +15,15 @@ from murmur.evaluation.levels import NO_ANSWER
 from murmur.evaluation.operating_points import score_operating_points
 from murmur.evaluation.protocol import describe_protocol, describe_selection, have_validation
 from murmur.evaluation.results import evaluate_predictions
-from murmur.evaluation.summary import summarise
-from murmur.params.validation import check
+from murmur.evaluation.summary import format_summary
+from murmur.params.validation import validate
 from murmur.recordings.classes import check_class_names
 from murmur.reporting import spectrograms
 from murmur.sections.experiment import Params
 from murmur.tables.csv_reader import read_csv
 from murmur.tables.left_out import count_by_reason
 from murmur.tables.levels import LEVELS
-from murmur.tables.predictions import predictions_schema
+from murmur.tables.predictions import make_predictions_schema
 from tests.experiment import (
     CARD,
     CLASSES,
@@ -115,9 +115,9 @@ def test_units_without_a_usable_segment_are_counted_at_every_level(made, change,
         assert after["n_units"].tolist() == before["n_units"].tolist()
     none = results.tables["runs"].groupby("level")["n_no_answer"].first().to_dict()
     assert none == {"segment": 0, "recording": len(names) + 1, "patient": 1}
-    text = summarise(results.details)
+    text = format_summary(results.details)
     assert f"without a usable segment, {words}: {{'recording': {len(names) + 1}, 'patient': 1}}" in text
-    assert "usable segment" not in summarise(whole.details)
+    assert "usable segment" not in format_summary(whole.details)
 
 
 def without_unknown_in_fold_0(made):
@@ -142,7 +142,7 @@ def test_a_class_absent_from_a_test_part_is_undefined_and_reported(made, tmp_pat
     assert results.details["absent"] == {"Unknown": 2}
     assert (
         "2 folds have no Unknown in their test part: metrics that need it are undefined (-), not 0"
-        in summarise(results.details)
+        in format_summary(results.details)
     )
     run = results.tables["runs"].query("level == 'patient'").iloc[0]
     assert run["recall_Unknown"] == rows.loc[1, "recall_Unknown"], "of the pooled units, not a mean of folds"
@@ -158,7 +158,7 @@ def test_a_class_absent_from_a_test_part_is_undefined_and_reported(made, tmp_pat
 
 def test_absent_classes_are_not_mentioned_where_all_are_present():
     results = evaluate_predictions(**experiment(patients=60) | {"options": options(draws=0)})
-    assert results.details["absent"] == {} and "undefined" not in summarise(results.details)
+    assert results.details["absent"] == {} and "undefined" not in format_summary(results.details)
 
 
 def test_one_run_has_no_sd(made):
@@ -166,14 +166,14 @@ def test_one_run_has_no_sd(made):
     made["predictions"] = {0: made["predictions"][0]}
     details = evaluate_predictions(**made).details
     assert all(np.isnan(row["sd"]) for row in details["headline"].values())
-    line = next(line for line in summarise(details).splitlines() if " uar " in line)
+    line = next(line for line in format_summary(details).splitlines() if " uar " in line)
     uar = details["headline"]["uar"]
     assert line.split() == ["uar", f"{uar['mean']:.3f}", "-", f"{uar['low']:.3f}-{uar['high']:.3f}", "0.333"]
 
 
 def test_without_draws_there_is_no_interval(made):
     details = evaluate_predictions(**made | {"options": options(draws=0)}).details
-    line = next(line for line in summarise(details).splitlines() if " uar " in line)
+    line = next(line for line in format_summary(details).splitlines() if " uar " in line)
     assert line.split()[3] == "-" and line.split()[2] != "-"
 
 
@@ -204,7 +204,7 @@ def test_details(made):
         "sensitivity": 0.9,
         "prevalence": 0.1,
     }
-    assert "always Present" in summarise(details)
+    assert "always Present" in format_summary(details)
 
 
 def test_details_describe_the_data(made):
@@ -284,7 +284,7 @@ def test_leaky_by_the_protocol_or_by_the_audit(made, protocol, shared, leaky):
     ],
 )
 def test_the_protocol_names_its_flaws_whatever_the_audit_finds(made, changes, leaky, flaws):
-    checked = check(Params, changed(changes), where="params.yaml")
+    checked = validate(Params, changed(changes), where="params.yaml")
     protocol = describe_protocol(checked.split, checked.segment, CARD, folds=5)
     assert (protocol["leaky"], protocol["flaws"], protocol["folds"]) == (leaky, flaws, 5)
     assert protocol["validate_on"] == checked.split.validate_on and protocol["person"] == "made up"
@@ -307,7 +307,7 @@ def renamed(made, names):
 def test_a_class_with_the_name_of_a_column_is_refused(made):
     one = renamed(made | {"options": options(draws=0)}, ("Qx", "Qy", "Qz"))
     found = evaluate_predictions(**one).tables | dict(enumerate(predict_tables(one)[1].values()))
-    columns = {c for table in found.values() for c in table} | {*predictions_schema(["Qx"]).names}
+    columns = {c for table in found.values() for c in table} | {*make_predictions_schema(["Qx"]).names}
     for classes in (CLASSES, ("Abnormal", "Normal")):
         columns |= set(metrics.compute_count_metrics(np.zeros((len(classes),) * 2), classes, classes[:1]))
     prefixes = {c.removesuffix("Qx") for c in columns if c.endswith("Qx")}
@@ -379,7 +379,7 @@ def test_the_interval_resamples_groups_of_persons_who_share_audio(made):
     groups = made["recordings"]["group"].nunique()
     assert merged.details["resampled"] == {"groups": groups, "persons": 22}
     assert set(merged.tables["runs"]["n_persons"]) == {22}
-    assert f"resamples {groups} groups of 22 persons" in summarise(merged.details)
+    assert f"resamples {groups} groups of 22 persons" in format_summary(merged.details)
     lead, one = (next(iter(d["headline"].values())) for d in (merged.details, alone))
     assert lead["mean"] == one["mean"] and (lead["low"], lead["high"]) != (one["low"], one["high"])
 
@@ -387,13 +387,13 @@ def test_the_interval_resamples_groups_of_persons_who_share_audio(made):
 def test_unknown_persons_are_a_flaw_and_counted(made):
     n = len(made["recordings"])
     card = replace(CARD, unknown_persons=n)
-    checked = check(Params, changed({}), where="params.yaml")
+    checked = validate(Params, changed({}), where="params.yaml")
     protocol = describe_protocol(checked.split, checked.segment, card, folds=3)
     nothing = made["audit"].assign(shared_persons=0)
     made |= {"card": card, "audit": nothing, "protocol": protocol, "options": options(draws=5)}
     results = evaluate_predictions(**made)
     assert results.summary["leaky"] is True and results.details["protocol"]["flaws"] == "data set"
-    first, *_, last = summarise(results.details).splitlines()
+    first, *_, last = format_summary(results.details).splitlines()
     assert first == f"LEAKY, the figures may be too optimistic: {leaks.describe_unknown_persons(n, n)}."
     assert f"the persons of {n} of {n} recordings are unknown: no split of these data can be" in first
     assert "resamples at most 22 persons" in last and formatting.INTERVAL_NOTE in last
@@ -401,15 +401,15 @@ def test_unknown_persons_are_a_flaw_and_counted(made):
 
 def test_only_a_table_of_leaky_figures_begins_with_a_warning(made):
     made["options"] = options(draws=5)
-    leaky = summarise(evaluate_predictions(**made).details)
+    leaky = format_summary(evaluate_predictions(**made).details)
     assert leaky.startswith("LEAKY, the figures may be too optimistic: the worst fold shares 2 persons.\n")
     made["audit"] = made["audit"].assign(shared_persons=0)
-    assert "LEAKY" not in summarise(evaluate_predictions(**made).details)
+    assert "LEAKY" not in format_summary(evaluate_predictions(**made).details)
 
 
 @pytest.mark.parametrize(("given", "flaws"), [(True, "none"), (False, "validate_on")])
 def test_the_validation_part_of_a_published_split_has_priority_over_validate_on(given, flaws):
-    checked = check(Params, changed({"split.validate_on": "test"}), where="params.yaml")
+    checked = validate(Params, changed({"split.validate_on": "test"}), where="params.yaml")
     found = describe_protocol(checked.split, checked.segment, CARD, 1, has_validation=given)
     assert found["flaws"] == flaws and found["leaky"] is not given
 
@@ -426,7 +426,7 @@ def test_the_validation_part_of_a_published_split_has_priority_over_validate_on(
     ],
 )
 def test_selection_and_stopping_are_described(changes, stops):
-    train = check(Params, changed(changes), where="params.yaml").train
+    train = validate(Params, changed(changes), where="params.yaml").train
     assert describe_selection(train) == {"select_on": "loss", "stops": stops}
 
 

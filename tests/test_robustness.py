@@ -21,7 +21,7 @@ def sine(hz, seconds=2.0):
 
 
 def described(raw, ids, paths):
-    facts = pd.DataFrame(audio.describe(*audio.load(raw / path)) for path in paths)
+    facts = pd.DataFrame(audio.compute_facts(*audio.load(raw / path)) for path in paths)
     return facts.assign(recording_id=ids, path=paths)
 
 
@@ -153,7 +153,7 @@ def test_a_table_of_one_metric_begins_with_the_undisturbed_point():
     table = pd.DataFrame(
         {**rows, "mean": [0.75, 0.1, 0.5], "low": [0.7, 0, np.nan], "high": [0.8, 0, np.nan]}
     )
-    assert robustness.tabulate(table, "uar") == [
+    assert robustness.make_rows(table, "uar") == [
         ("disturbance", "value", "uar", "95 % interval"),
         ("gain", "none", "0.750", "0.700-0.800"),
         ("gain", "-40 dB", "0.500", "-"),

@@ -14,15 +14,15 @@ from safetensors.numpy import load_file
 
 from murmur.errors import MurmurError
 from murmur.tables import parquet
-from murmur.tables.predictions import predictions_schema
-from murmur.tables.recordings import Card
+from murmur.tables.predictions import make_predictions_schema
+from murmur.tables.recordings import DatasetCard
 from murmur.training import fit, processes
 from murmur.training import run as training_run
 from murmur.training.fit import Fit
 from murmur.training.run import fit_run, prepare_run
 from tests.made import SITES, train_options
 
-CARD = Card("made", "murmur", ("Present", "Absent"), ("Present",), (), "ids", "none")
+CARD = DatasetCard("made", "murmur", ("Present", "Absent"), ("Present",), (), "ids", "none")
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1] / "src")}
 OPTIONS = train_options(epochs=2, batch_size=8, keep_weights="best")
 pytestmark = pytest.mark.usefixtures("threads_as_before")
@@ -198,7 +198,7 @@ def test_a_model_with_sites_predicts_patients(by_patient, tmp_path, monkeypatch)
     np.save(tmp_path / "mel.npy", np.random.default_rng(0).normal(size=(48, 1, 16, 16)).astype("float32"))
     monkeypatch.setenv("MURMUR_WORKERS", "1")
     predictions, history, note = fit_run(run, tmp_path / "weights")
-    parquet.write(predictions, tmp_path / "p.parquet", predictions_schema(CARD.classes), note)
+    parquet.write(predictions, tmp_path / "p.parquet", make_predictions_schema(CARD.classes), note)
     assert set(predictions["level"]) == {"patient"} and len(history) == 4
     assert predictions.query("role == 'test'")["unit_id"].tolist() == ["p3", "p4", "p0", "p1", "p5"]
     assert np.isfinite(predictions[["p_Present", "p_Absent"]]).all(axis=None)
@@ -248,7 +248,7 @@ def test_the_bytes_do_not_depend_on_the_number_of_workers(example, tmp_path, mon
     for n in (1, 2):
         monkeypatch.setenv("MURMUR_WORKERS", str(n))
         predictions, history, note = fit_run(run, tmp_path / f"weights{n}")
-        parquet.write(predictions, tmp_path / f"{n}.parquet", predictions_schema(CARD.classes), note)
+        parquet.write(predictions, tmp_path / f"{n}.parquet", make_predictions_schema(CARD.classes), note)
         weights = sorted((tmp_path / f"weights{n}").iterdir())
         found[n] = [
             (tmp_path / f"{n}.parquet").read_bytes(),

@@ -10,7 +10,7 @@ from murmur.evaluation.levels import Units
 from murmur.evaluation.operating_points import score_operating_points
 from murmur.evaluation.subgroups import score_subgroups
 from murmur.tables.levels import LEVELS
-from murmur.tables.recordings import Card
+from murmur.tables.recordings import DatasetCard
 from tests.experiment import (
     CARD,
     CLASSES,
@@ -23,7 +23,7 @@ from tests.experiment import (
     without_segments,
 )
 
-TWO = Card("made", "murmur", ("ill", "well"), ("ill",), (), persons="made up", licence="none")
+TWO = DatasetCard("made", "murmur", ("ill", "well"), ("ill",), (), persons="made up", licence="none")
 
 
 @pytest.fixture
@@ -433,7 +433,9 @@ def test_a_unit_without_segments_is_predicted_neither_positive_nor_negative():
 
 
 def test_positive_classes_are_counted_together():
-    card = Card("made", "murmur", CLASSES, ("Present", "Unknown"), (), persons="made up", licence="none")
+    card = DatasetCard(
+        "made", "murmur", CLASSES, ("Present", "Unknown"), (), persons="made up", licence="none"
+    )
     rows = table([[0.3, 0.3, 0.4], [0.1, 0.2, 0.7], [0.2, 0.1, 0.7]], card=card)
     got = points(rows, units([0, 1, 2]), [(0, 0, 0.5)], card=card)["mean"]
     assert (got["validation", "sensitivity"], got["validation", "specificity"]) == (0.5, 1)

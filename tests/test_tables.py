@@ -15,13 +15,13 @@ from murmur.tables.csv_reader import read_csv
 from murmur.tables.csv_writer import write_csv
 from murmur.tables.folds import FOLDS
 from murmur.tables.left_out import LEFT_OUT
-from murmur.tables.predictions import TrainingNote, predictions_schema, read_note
-from murmur.tables.recordings import Card, check_recordings, read_card
+from murmur.tables.predictions import TrainingInfo, make_predictions_schema, read_training_info
+from murmur.tables.recordings import DatasetCard, check_recordings, read_dataset_card
 from murmur.tables.signals import SIGNALS
 
 FRAME = pd.DataFrame({"recording_id": ["a", "b"], "offset": [0, 5], "n_samples": [5, 7]})
-CARD = Card("circor", "murmur", ("Present", "Absent"), ("Present",), (5.0, 1.0), "persons", "ODC-By")
-NOTE = TrainingNote("cpu", "float32", {"torch": "2"})
+CARD = DatasetCard("circor", "murmur", ("Present", "Absent"), ("Present",), (5.0, 1.0), "persons", "ODC-By")
+NOTE = TrainingInfo("cpu", "float32", {"torch": "2"})
 
 
 @pytest.fixture
@@ -48,14 +48,14 @@ def test_null_values_and_predictions_are_read_as_they_were_written(path):
     )
     parquet.write(folds.assign(segment_id=[None, "b@0"]), path, FOLDS)
     assert list(parquet.read(path, FOLDS)["segment_id"].fillna("-")) == ["-", "b@0"]
-    schema = predictions_schema(["x", "y"])
+    schema = make_predictions_schema(["x", "y"])
     scores = folds[["run", "fold", "role"]].assign(level="patient", unit_id=["a", "b"])
     scores = scores.assign(p_x=np.float32([0.25, 0.1]), p_y=np.float32([0.75, 0.9]))
     parquet.write(scores, path, schema, NOTE)
     pd.testing.assert_frame_equal(parquet.read(path, schema), scores, check_dtype=False)
     assert parquet.read(path, schema)["p_y"].dtype == np.float32
     with pytest.raises(MurmurError, match=r"p_x \(float\), p_z \(float\)|p_y \(float\), p_z \(float\)"):
-        parquet.read(path, predictions_schema(["x", "z"]))
+        parquet.read(path, make_predictions_schema(["x", "z"]))
 
 
 @pytest.mark.parametrize(
@@ -102,12 +102,14 @@ def test_a_table_that_does_not_match_its_schema_is_not_read(path):
 
 def test_card_and_note_are_in_the_metadata_of_a_table(path):
     parquet.write(FRAME, path, SIGNALS, CARD)
-    assert read_card(path) == CARD
-    assert all(type(getattr(read_card(path), f.name)) is type(getattr(CARD, f.name)) for f in fields(CARD))
+    assert read_dataset_card(path) == CARD
+    assert all(
+        type(getattr(read_dataset_card(path), f.name)) is type(getattr(CARD, f.name)) for f in fields(CARD)
+    )
     parquet.write(FRAME, path, SIGNALS, NOTE)
-    assert read_note(path) == NOTE
+    assert read_training_info(path) == NOTE
     parquet.write(FRAME, path, SIGNALS)
-    for read_one in (read_card, read_note):
+    for read_one in (read_dataset_card, read_training_info):
         with pytest.raises(MurmurError, match=rf"^{path}: no note in its metadata; run the stage"):
             read_one(path)
 
@@ -296,7 +298,7 @@ def test_rows_that_no_stage_can_have_written_are_refused(path, frame, message):
 def test_metadata_of_another_version_are_refused(path, note):
     parquet.write(FRAME, path, SIGNALS)
     pq.write_table(pq.read_table(path).replace_schema_metadata({"murmur": note}), path)
-    for read_one in (read_card, read_note):
+    for read_one in (read_dataset_card, read_training_info):
         with pytest.raises(
             MurmurError, match=r"signals.parquet: the note in its metadata is of another version"
         ):

@@ -83,13 +83,13 @@ def test_the_smallest_quota_of_the_control_groups_counts(tmp_path, membership, f
     for name, text in files.items():
         (tmp_path / "groups" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "groups" / name).write_text(text + "\n")
-    assert workers.cpu_quota(tmp_path / "cgroup", tmp_path / "groups") == cpus
-    assert workers.cpu_quota(tmp_path / "none", tmp_path) == math.inf
+    assert workers.read_cpu_quota(tmp_path / "cgroup", tmp_path / "groups") == cpus
+    assert workers.read_cpu_quota(tmp_path / "none", tmp_path) == math.inf
 
 
 @pytest.mark.parametrize("quota, n", [(math.inf, 4), (2.9, 2), (0.1, 1), (64.0, 4)])
 def test_there_are_as_many_workers_as_affinity_and_quota_allow(monkeypatch, quota, n):
     monkeypatch.delenv("MURMUR_WORKERS", raising=False)
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(4)))
-    monkeypatch.setattr(workers, "cpu_quota", lambda: quota)
+    monkeypatch.setattr(workers, "read_cpu_quota", lambda: quota)
     assert workers.count_workers() == n

@@ -24,7 +24,7 @@ REMEDIES = {
     errno.EMFILE: "raise the number of open files (ulimit -n), or set MURMUR_WORKERS to fewer workers",
 }
 # errors of the computer, which no other file would avoid
-LOCAL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE}
+MACHINE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE}
 MEMORY = "the memory is not enough ({}); set MURMUR_WORKERS to fewer workers, or a smaller batch or data set"
 
 
@@ -61,7 +61,7 @@ def run_stage(main: Callable[[], object]) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    logs.show()
+    logs.show_messages()
     try:
         try:
             main()

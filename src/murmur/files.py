@@ -35,10 +35,10 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
         try:
             yield part
             if part.is_dir():
-                remove(path)
+                remove_path(path)
             part.replace(path)
         finally:
-            remove(part)
+            remove_path(part)
 
 
 def _check_is_ordinary(path: Path) -> None:
@@ -54,7 +54,7 @@ def _remove_unfinished(path: Path) -> None:
     for part in path.parent.glob(f"{glob.escape(path.name)}.*.part"):
         pid = part.name.removesuffix(".part").rpartition(".")[2]
         if pid.isdecimal() and (int(pid) == os.getpid() or not _is_running(int(pid))):
-            remove(part)
+            remove_path(part)
 
 
 def _is_running(pid: int) -> bool:
@@ -73,7 +73,7 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
         part.write_text(text, encoding="utf-8", newline="\n")
 
 
-def remove(path: Path) -> None:
+def remove_path(path: Path) -> None:
     """Delete a file or a folder, if it exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)

@@ -14,12 +14,14 @@ from pathlib import Path
 import pandas as pd
 
 from murmur.errors import MurmurError
-from murmur.spelling import folded, tidied
+from murmur.spelling import normalise_name, remove_invisible
 
 LONGEST = 1000  # characters of a cell
 SPREADSHEET_ERRORS = re.compile(r"#([^\W_¡¿]|[¡¿/])+[!?]|#N/?[ADV]|#N/DISP|#GETTING_DATA", re.IGNORECASE)
 ROUNDED = re.compile(r"[+-]?\d([.,]\d+)?E\+\d{2,}", re.IGNORECASE)  # how a spreadsheet shows a long number
-FORMULA = re.compile(r"=.|[@+-].*(\w\(|\|)")  # what a spreadsheet would run when it opens a CSV file
+SPREADSHEET_FORMULA = re.compile(
+    r"=.|[@+-].*(\w\(|\|)"
+)  # what a spreadsheet would run when it opens a CSV file
 UNKNOWN = {"-", "--", ".", "?", "n/a", "na", "n.a.", "none", "null", "unknown"}
 OTHER_FORMATS = {  # by the first bytes of the file
     b"\xff\xfe": "it is UTF-16, not UTF-8",
@@ -29,7 +31,7 @@ OTHER_FORMATS = {  # by the first bytes of the file
 }
 
 
-def read(
+def read_table(
     path: Path,
     columns: Sequence[str],
     *,
@@ -40,7 +42,7 @@ def read(
     """Read a CSV file in UTF-8 as text.
 
     Invisible characters are removed, so that cells that look the same are the same; see
-    `murmur.spelling.tidied`. Rows without any text are left out.
+    `murmur.spelling.remove_invisible`. Rows without any text are left out.
 
     Parameters
     ----------
@@ -79,7 +81,7 @@ def read(
     if not rows:
         raise MurmurError(f"{path}: has no rows; {remedy}")
     table = _build_table(names, rows)
-    check_filled(path, table, columns[0])
+    check_not_empty(path, table, columns[0])
     return table
 
 
@@ -87,7 +89,7 @@ def _parse(path: Path, remedy: str) -> list[list[str]]:
     """Parse a CSV file to a list of cells for each row."""
     lines = csv.reader(io.StringIO(_read_text(path, remedy), newline=""), skipinitialspace=True, strict=True)
     try:
-        return [[tidied(cell) for cell in line] for line in lines]
+        return [[remove_invisible(cell) for cell in line] for line in lines]
     except csv.Error as error:
         raise MurmurError(f"{path}: cannot be read (line {lines.line_num}: {error}); {remedy}") from error
 
@@ -96,7 +98,7 @@ def _read_text(path: Path, remedy: str) -> str:
     try:
         content = path.read_bytes()
     except OSError as error:
-        deeper = place_found(path) if isinstance(error, FileNotFoundError) else ""
+        deeper = describe_location(path) if isinstance(error, FileNotFoundError) else ""
         raise MurmurError(f"{path}: cannot be read ({error.strerror}){deeper}; {remedy}") from error
     for start, reason in OTHER_FORMATS.items():
         if content.startswith(start):
@@ -143,7 +145,7 @@ def _find_error(cell: str) -> str:
     """Return what is wrong with a cell, or an empty text."""
     if SPREADSHEET_ERRORS.fullmatch(cell):
         return f"is {cell}, a spreadsheet's error; write the value"
-    if FORMULA.match(cell):
+    if SPREADSHEET_FORMULA.match(cell):
         return f"is {cell[:80]!r}, a spreadsheet's formula; change it"
     if len(cell) > LONGEST:
         return f"has {len(cell)} characters ({cell[:20]}…), more than {LONGEST}; shorten it"
@@ -182,7 +184,7 @@ def check_rows(path: Path, wrong: pd.Series, words: str) -> None:
         raise MurmurError(f"{path}: row {wrong.idxmax()}: {words}")
 
 
-def check_filled(path: Path, table: pd.DataFrame, *columns: str) -> None:
+def check_not_empty(path: Path, table: pd.DataFrame, *columns: str) -> None:
     """Check that these columns have no empty cell.
 
     Raises
@@ -228,7 +230,7 @@ def check_spelling(path: Path, *columns: pd.Series) -> None:
     first: dict[str, tuple[str, int]] = {}
     for column in columns:
         for row, name in column.dropna().drop_duplicates().items():
-            known, known_row = first.setdefault(folded(name), (name, row))
+            known, known_row = first.setdefault(normalise_name(name), (name, row))
             if known != name:
                 raise MurmurError(
                     f"{path}: row {row}: {column.name} {name!r} differs from {known!r} of row {known_row} "
@@ -246,17 +248,17 @@ def check_known(path: Path, ids: pd.Series, known: Iterable[str]) -> None:
         Naming the file, the row and both spellings.
     """
     known = {*known}
-    spellings = {folded(name): name for name in known}
-    similar = ~ids.isin(known) & ids.notna() & ids.fillna("").map(folded).isin(spellings)
+    spellings = {normalise_name(name): name for name in known}
+    similar = ~ids.isin(known) & ids.notna() & ids.fillna("").map(normalise_name).isin(spellings)
     name = _first(ids, similar)
-    expected = spellings.get(folded(name), "")
+    expected = spellings.get(normalise_name(name), "")
     message = (
         f"{ids.name} {name!r} is {expected!r} in the data set{_codes(name, expected)}; use this spelling"
     )
     check_rows(path, similar, message)
 
 
-def place_found(path: Path) -> str:
+def describe_location(path: Path) -> str:
     """Explain where a missing file or folder is, if it is one or two folders deeper; else an empty text."""
     name = glob.escape(path.name)
     found = [p for depth in ("*", "*/*") for p in sorted(path.parent.glob(f"{depth}/{name}"))]

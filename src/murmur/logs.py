@@ -22,7 +22,7 @@ class Console(logging.Handler):
         print(f"{kind}: {record.getMessage()}", file=getattr(sys, self.stream))
 
 
-def show(stream: Literal["stdout", "stderr"] = "stdout") -> None:
+def show_messages(stream: Literal["stdout", "stderr"] = "stdout") -> None:
     """Print the log messages of the library, from now on, to `stream`."""
     logger = logging.getLogger("murmur")
     logger.setLevel(logging.INFO)

@@ -9,7 +9,7 @@ LOOKALIKES = str.maketrans(  # letters that look like Latin ones; the dot that l
 )
 
 
-def tidied(text: str) -> str:
+def remove_invisible(text: str) -> str:
     """Remove invisible characters from a text, and join runs of white space to one space.
 
     These are white space at its ends, and characters of no width. Letters get Unicode's normal form C.
@@ -20,13 +20,13 @@ def tidied(text: str) -> str:
     return " ".join(text.split()).strip(JOINERS)
 
 
-def folded(text: str) -> str:
+def normalise_name(text: str) -> str:
     """Reduce a name to a form that is the same for all its spellings.
 
     P1, p-01, `P_1.` and P1 with a Cyrillic letter that looks like P have the same form, and so have 7, 007
     and 7.0; 1-1 and 11 have different ones.
     """
-    text = tidied(text).strip("'\"") or text
+    text = remove_invisible(text).strip("'\"") or text
     text = unicodedata.normalize("NFKC", text).casefold().translate(LOOKALIKES)
     text = "".join(c for c in text if c not in JOINERS)
     text = re.sub(r"\d", lambda digit: str(unicodedata.decimal(digit[0])), text)

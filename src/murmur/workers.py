@@ -34,13 +34,15 @@ def count_workers() -> int:
     value = os.environ.get("MURMUR_WORKERS")
     if value is None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return max(1, int(min(cores, cpu_quota())))
+        return max(1, int(min(cores, read_cpu_quota())))
     if not re.fullmatch("0*[1-9][0-9]{0,2}", value):
         raise MurmurError(f"MURMUR_WORKERS: expected a number of workers from 1 to 999, found {value[:40]!r}")
     return int(value)
 
 
-def cpu_quota(membership: Path = Path("/proc/self/cgroup"), mount: Path = Path("/sys/fs/cgroup")) -> float:
+def read_cpu_quota(
+    membership: Path = Path("/proc/self/cgroup"), mount: Path = Path("/sys/fs/cgroup")
+) -> float:
     """Return the number of CPUs that the control groups of this process (a container, say) allow.
 
     Parameters

@@ -40,7 +40,7 @@ def prepare() -> None:
 
 def show_messages_on_stderr() -> None:
     """Print log messages and progress on standard error, so that standard output has only the result."""
-    logs.show("stderr")
+    logs.show_messages("stderr")
     rich.reconfigure(stderr=True)
 
 

@@ -53,7 +53,7 @@ def evaluate_on(
     if as_json:
         print(text, end="")
         return
-    rows, remarks = external_validation.summarise(result)
+    rows, remarks = external_validation.format_comparison(result)
     print(formatting.format_markdown(rows) if md else formatting.format_table(rows))
     print("\n".join(["", *(f"- {remark}" for remark in remarks)] if md else remarks))
 
@@ -87,7 +87,7 @@ def evaluate_disturbed(
     if as_json:
         print(table.to_json(orient="records", indent=2, double_precision=6))
         return
-    rows = robustness.tabulate(table, first_metric)
+    rows = robustness.make_rows(table, first_metric)
     if mark := leaks.mark_leak(current.read_details()):
         print(mark + "\n" * md)
     print(formatting.format_markdown(rows) if md else formatting.format_table(rows))

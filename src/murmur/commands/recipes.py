@@ -21,17 +21,20 @@ def list_recipes(
 ) -> None:
     """List the recipes, one line each; with NAME, show its description and what it changes in the default."""
     if name is None:
-        for known in recipes.names():
-            print(escape_unprintable(f"{known:28} {recipes.title(known)}"))
+        for known in recipes.list_names():
+            print(escape_unprintable(f"{known:28} {recipes.read_title(known)}"))
         return
-    rows = [(key, recipes.as_line(old), recipes.as_line(new)) for key, old, new in recipes.differences(name)]
+    rows = [
+        (key, recipes.format_value(old), recipes.format_value(new))
+        for key, old, new in recipes.list_differences(name)
+    ]
     table = formatting.format_table([("key", "default", name), *rows]) if rows else "This is the default."
-    print(escape_unprintable(f"{recipes.head(name)}\n{table}", lines=True))
+    print(escape_unprintable(f"{recipes.read_head(name)}\n{table}", lines=True))
 
 
 def use_recipe(name: Name) -> None:
     """Write a recipe, or `default`, as params.yaml. Changes that are not committed are never overwritten."""
-    text, path = recipes.complete(name), Path("params.yaml")
+    text, path = recipes.complete_params(name), Path("params.yaml")
     if path.exists() and not recipes.is_recipe(path) and project.has_uncommitted_changes(path):
         raise MurmurError(
             "params.yaml has changes that are not committed: commit them, or drop them with "

@@ -40,7 +40,7 @@ class Task(NamedTuple):
     weights: tuple[float, ...] = ()
 
 
-MURMUR = Task(
+MURMUR_TASK = Task(
     tuple(CIRCOR_WEIGHTS),
     ("Present",),
     tuple(CIRCOR_WEIGHTS[name] * CIRCOR_PATIENTS[name] for name in CIRCOR_WEIGHTS),
@@ -81,7 +81,7 @@ class Reading:
     severity: tuple[str, ...] = ()
 
 
-def worst_labels(table: pd.DataFrame, severity: tuple[str, ...]) -> pd.Series:
+def find_worst_labels(table: pd.DataFrame, severity: tuple[str, ...]) -> pd.Series:
     """Return for each recording the most severe label of its patient's recordings.
 
     Parameters
@@ -100,7 +100,7 @@ def worst_labels(table: pd.DataFrame, severity: tuple[str, ...]) -> pd.Series:
     return rank.map(dict(enumerate(severity)))
 
 
-def names() -> list[str]:
+def list_names() -> list[str]:
     """List the names of the data sets."""
     return sorted(path.stem for path in Path(__file__).parent.glob("[!_]*.py"))
 
@@ -113,8 +113,8 @@ def load_reader(name: str) -> ModuleType:
     MurmurError
         If there is no such data set.
     """
-    if name not in names():
-        raise MurmurError(f"dataset: no data set {name!r}; there are {', '.join(names())}")
+    if name not in list_names():
+        raise MurmurError(f"dataset: no data set {name!r}; there are {', '.join(list_names())}")
     return importlib.import_module(f"murmur.datasets.{name}")
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from murmur.errors import LOCAL, MurmurError
+from murmur.errors import MACHINE_ERRORS, MurmurError
 from murmur.files import atomic_write
 
 MAX_MEMBERS = 100_000
@@ -43,7 +43,7 @@ def unzip(archive: Path, folder: Path) -> None:
                 if member.filename:
                     pack.extract(member, part)
     except (OSError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        if getattr(error, "errno", None) in LOCAL:  # a problem of this computer, not of the archive
+        if getattr(error, "errno", None) in MACHINE_ERRORS:  # a problem of this computer, not of the archive
             raise
         raise MurmurError(f"{archive}: cannot be unpacked ({error}); delete it, fetch it again") from error
 

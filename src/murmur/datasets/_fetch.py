@@ -16,7 +16,7 @@ from urllib3.exceptions import HTTPError
 
 from murmur import workers
 from murmur.datasets._archives import is_inside
-from murmur.errors import LOCAL, MurmurError, add_path
+from murmur.errors import MACHINE_ERRORS, MurmurError, add_path
 
 TIMEOUT = 60  # s without a byte from the server, and s that a file may take beyond its size / MIN_SPEED
 MIN_SPEED = 10_000  # bytes/s
@@ -58,7 +58,9 @@ def fetch(address: str, files: dict[str, str | None], folder: Path) -> None:
         try:
             store.fetch(name, downloader=partial(_download, has_checksum=files[name] is not None))
         except (OSError, ValueError) as error:  # the errors of requests are OSErrors
-            if getattr(error, "errno", None) in LOCAL:  # a problem of this computer, not of the server
+            if (
+                getattr(error, "errno", None) in MACHINE_ERRORS
+            ):  # a problem of this computer, not of the server
                 raise
             raise MurmurError(f"{address}{name}: {error}; {RETRY}") from error
 

@@ -64,7 +64,7 @@ def read(root: Path, options: Options, task: str) -> Reading:
     """
     path = root / "train.csv"
     columns = [f"recording_{k}" for k in range(1, 9)]
-    patients = input_csv.read(path, ["patient_id", *DISEASES, "N", *columns])
+    patients = input_csv.read_table(path, ["patient_id", *DISEASES, "N", *columns])
     input_csv.check_rows(path, patients["patient_id"].duplicated(), "the patient is in two rows; keep one")
     input_csv.check_ids(path, patients["patient_id"])
     patients["label"] = _compute_labels(patients, path)
@@ -117,7 +117,7 @@ def _read_metadata(path: Path, patients: pd.Series) -> pd.DataFrame:
     """Read patient_id, sex and age_group of those `patients` for whom they are known."""
     if not path.is_file():
         return pd.DataFrame(columns=["patient_id", "sex", "age_group"], dtype=object)
-    table = input_csv.read(path, ["patient_id", "Age", "Gender"])
+    table = input_csv.read_table(path, ["patient_id", "Age", "Gender"])
     input_csv.check_rows(path, table["patient_id"].duplicated(), "the patient is in two rows; keep one")
     input_csv.check_known(path, table["patient_id"], patients)
     known = table["Gender"].isna() | table["Gender"].isin(SEXES)

@@ -145,7 +145,7 @@ def _read_set(root: Path, name: str) -> pd.DataFrame:
     folder = root / f"training-{name}"
     if not folder.is_dir():
         raise MurmurError(
-            f"{folder}: no such folder{input_csv.place_found(folder)}; add it or remove {name} from "
+            f"{folder}: no such folder{input_csv.describe_location(folder)}; add it or remove {name} from "
             "download.cinc2016.sets"
         )
     table = _read_labels(folder / "REFERENCE.csv", name)
@@ -156,7 +156,7 @@ def _read_set(root: Path, name: str) -> pd.DataFrame:
 
 def _read_labels(path: Path, name: str, *more: str) -> pd.DataFrame:
     """Read recording_id, label and, as text, the columns `more` of a CSV without a header."""
-    table = input_csv.read(path, ["recording_id", "value", *more], header=False)
+    table = input_csv.read_table(path, ["recording_id", "value", *more], header=False)
     invalid = ~table["recording_id"].str.fullmatch(rf"{name}\d+")
     input_csv.check_rows(path, invalid, f"the name is not {name} and a number; fetch the set's own table")
     input_csv.check_rows(path, table["recording_id"].duplicated(), "the recording is in two rows; keep one")
@@ -190,7 +190,7 @@ def _read_persons(root: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
     columns = ["Challenge record name", "Original record name", "# Raw record"]
-    table = input_csv.read(path, columns, only=True).fillna("")
+    table = input_csv.read_table(path, columns, only=True).fillna("")
     persons = pd.Series(
         [_parse_person(*row) for row in table.itertuples(index=False)], table.index, dtype=object
     )

@@ -8,12 +8,12 @@ import pandas as pd
 from pydantic import BaseModel
 
 from murmur import input_csv
-from murmur.datasets import MURMUR, Reading, Task, _checksums, _fetch, _locations
+from murmur.datasets import MURMUR_TASK, Reading, Task, _checksums, _fetch, _locations
 from murmur.errors import MurmurError
 
 ADDRESS = "https://physionet.org/files/circor-heart-sound/1.0.3/"
 TASKS = {
-    "murmur": MURMUR,
+    "murmur": MURMUR_TASK,
     "outcome": Task(("Abnormal", "Normal"), ("Abnormal",)),
 }
 COLUMNS = {"murmur": "Murmur", "outcome": "Outcome"}
@@ -100,11 +100,11 @@ def read(root: Path, options: Options, task: str) -> Reading:
 
 def _read_patients(root: Path) -> pd.DataFrame:
     path = root / "training_data.csv"
-    table = input_csv.read(path, ["Patient ID"]).rename(columns={"Recording locations:": "Locations"})
+    table = input_csv.read_table(path, ["Patient ID"]).rename(columns={"Recording locations:": "Locations"})
     required = ["Locations", "Age", "Sex", "Murmur", "Murmur locations", "Additional ID"]
     if missing := [column for column in required if column not in table]:
         raise MurmurError(f"{path}: no column {', '.join(missing)}; fetch the data set's own table")
-    input_csv.check_filled(path, table, "Locations")
+    input_csv.check_not_empty(path, table, "Locations")
     for column in ("Locations", "Murmur locations"):
         invalid = table[column].notna() & ~table[column].str.fullmatch(rf"{SITE}(\+{SITE})*").eq(True)
         allowed = "AV, PV, TV, MV or Phc, joined by +"

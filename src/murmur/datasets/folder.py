@@ -93,9 +93,9 @@ def read(root: Path, options: Options, task: str) -> Reading:
         person with two sexes.
     """
     path = root / options.csv
-    table = input_csv.read(path, ["path", "label"], remedy=REMEDY)
+    table = input_csv.read_table(path, ["path", "label"], remedy=REMEDY)
     table = _select_columns(table, path)
-    input_csv.check_filled(path, table, "label")
+    input_csv.check_not_empty(path, table, "label")
     _check_paths(table, path)
     table["path"] = _match_files(root, table["path"], path)
     _check_unique(table, path)
@@ -181,7 +181,7 @@ def _match_files(root: Path, names: pd.Series, path: Path) -> list[str]:
     files: dict[str, list[str]] = {}
     for file in sorted(root.rglob("*")):
         name = file.relative_to(root).as_posix()
-        files.setdefault(spelling.tidied(name), []).append(name)
+        files.setdefault(spelling.remove_invisible(name), []).append(name)
     is_ambiguous = names.map(lambda name: len(files.get(name, [])) > 1)
     first = next(iter(names[is_ambiguous]), "")
     input_csv.check_rows(

@@ -9,7 +9,7 @@ import pandas as pd
 from pydantic import BaseModel, Field
 
 from murmur import input_csv
-from murmur.datasets import Reading, Task, _locations, worst_labels
+from murmur.datasets import Reading, Task, _locations, find_worst_labels
 from murmur.errors import MurmurError
 
 PAGE = "http://www.peterjbentley.com/heartchallenge/ or kaggle.com/datasets/kinguistics/heartbeat-sounds"
@@ -99,7 +99,7 @@ def read(root: Path, options: Options, task: str) -> Reading:
 def _compute_patient_labels(table: pd.DataFrame, root: Path) -> pd.Series:
     """Return the patient's label for each recording, from the recordings whose files exist."""
     exists = pd.Series([isfile(root / path) for path in table["path"]], table.index)
-    return worst_labels(table[exists], SEVERITY).reindex(table.index).fillna(table["label"])
+    return find_worst_labels(table[exists], SEVERITY).reindex(table.index).fillna(table["label"])
 
 
 def _read_set(root: Path, name: str) -> pd.DataFrame:
@@ -107,10 +107,10 @@ def _read_set(root: Path, name: str) -> pd.DataFrame:
     path, folder = root / f"set_{name}.csv", root / f"set_{name}"
     if not folder.is_dir():
         raise MurmurError(
-            f"{folder}: no such folder{input_csv.place_found(folder)}; add it or remove {name} from "
+            f"{folder}: no such folder{input_csv.describe_location(folder)}; add it or remove {name} from "
             "download.pascal.sets"
         )
-    table = input_csv.read(path, ["fname", "label"])
+    table = input_csv.read_table(path, ["fname", "label"])
     keys = pd.Series([_parse_name(Path(fname).stem) for fname in table["fname"]], table.index)
     _check_rows(path, table["label"], keys, name)
     files = {_parse_name(file.stem): file.name for file in sorted(folder.glob("*.wav"))}

@@ -18,11 +18,11 @@ from numpy.random import Generator
 from pydantic import BaseModel, Field
 
 from murmur import input_csv
-from murmur.datasets import MURMUR, Reading, Task
+from murmur.datasets import MURMUR_TASK, Reading, Task
 from murmur.errors import MurmurError
 
 TASKS = {
-    "murmur": MURMUR,
+    "murmur": MURMUR_TASK,
     "disease": Task(("N", "AS", "AR", "MS", "MR"), ("AS", "AR", "MS", "MR")),
 }
 PERSONS = "person_id is the simulated person; about one in fifteen was recorded under two patient ids."
@@ -181,7 +181,7 @@ def read(root: Path, options: Options, task: str) -> Reading:
     if not path.is_file():
         raise MurmurError(f"{path}: not found; run the download stage again")
     columns = ["recording_id", "path", "patient_id", "person_id", "site", "sex", "age_group"]
-    frame = input_csv.read(path, [*columns, task], remedy="run the download stage again")
+    frame = input_csv.read_table(path, [*columns, task], remedy="run the download stage again")
     return Reading(frame[columns].assign(label=frame[task], patient_label=frame[task], role=None))
 
 

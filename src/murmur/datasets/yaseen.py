@@ -127,5 +127,5 @@ def _explain_absence(root: Path, name: str) -> str:
         )
     if source := _find_source(root, name):
         return f"{source}: holds no files like New_{name}_001.wav; get it from {PAGE}, {remedy}"
-    found = input_csv.place_found(root / name)
+    found = input_csv.describe_location(root / name)
     return f"{root / name}: no such folder{found}; get it from {PAGE}, {remedy}. Expected: {LAYOUT}"

@@ -11,7 +11,7 @@ from murmur.evaluation import calibration, rules, thresholds
 from murmur.evaluation.levels import Level, Units, class_without_segments, find_positions, sum_positive
 from murmur.sections.evaluate import Evaluate
 from murmur.tables.levels import LEVELS
-from murmur.tables.recordings import Card
+from murmur.tables.recordings import DatasetCard
 
 KEYS = ["run", "fold", "test", "unit"]
 Tables = Mapping[int, pd.DataFrame]
@@ -21,7 +21,7 @@ def compute_levels(
     predictions: Tables,
     folds: Tables,
     units: Mapping[str, Units],
-    card: Card,
+    card: DatasetCard,
     options: Evaluate,
     fitted: pd.DataFrame | None = None,
 ) -> tuple[dict[str, Level], pd.DataFrame]:
@@ -122,7 +122,7 @@ def _add_units_without_segments(
     return keys.merge(table, how="outer", on=KEYS)[table.columns]
 
 
-def _fit(table: pd.DataFrame, units: Units, card: Card, options: Evaluate, level: str) -> pd.DataFrame:
+def _fit(table: pd.DataFrame, units: Units, card: DatasetCard, options: Evaluate, level: str) -> pd.DataFrame:
     """Temperature, threshold and class weights of each fold, from its validation part alone."""
     columns, rows = [f"p_{c}" for c in card.classes], []
     for (run, fold), part in table.groupby(["run", "fold"]):
@@ -156,7 +156,9 @@ def _predict(table: pd.DataFrame, fitted: pd.DataFrame, classes: Sequence[str]) 
     return table.join(pd.DataFrame(q, columns=[f"q_{c}" for c in classes], index=table.index))
 
 
-def _any_present(table: pd.DataFrame, recordings: pd.DataFrame, units: Units, card: Card) -> np.ndarray:
+def _any_present(
+    table: pd.DataFrame, recordings: pd.DataFrame, units: Units, card: DatasetCard
+) -> np.ndarray:
     """The class [n] of each patient in `table` from the predicted classes of its recordings."""
     pairs = zip(
         (table["run"], table["fold"], table["test"], table["unit"]),
@@ -169,13 +171,13 @@ def _any_present(table: pd.DataFrame, recordings: pd.DataFrame, units: Units, ca
     return chosen[member[:n]]
 
 
-def _order_positive_first(card: Card) -> list[int]:
+def _order_positive_first(card: DatasetCard) -> list[int]:
     """The numbers of the classes, the positive ones first; last the number for no class."""
     positive = [k for k, c in enumerate(card.classes) if c in card.positive]
     return [*positive, *(k for k in range(len(card.classes)) if k not in positive), len(card.classes)]
 
 
-def _level(name: str, table: pd.DataFrame, units: Units, card: Card) -> Level:
+def _level(name: str, table: pd.DataFrame, units: Units, card: DatasetCard) -> Level:
     """The test rows of a table."""
     table = table[table["test"]]
     keys = {key: table[key].to_numpy() for key in ("run", "fold", "unit", "predicted")}
@@ -183,7 +185,9 @@ def _level(name: str, table: pd.DataFrame, units: Units, card: Card) -> Level:
     return Level(name, units, card.classes, card.positive, **keys, probabilities=p, calibrated=q)
 
 
-def predict_without_segments(folds: Tables, units: Mapping[str, Units], card: Card, name: str) -> Level:
+def predict_without_segments(
+    folds: Tables, units: Mapping[str, Units], card: DatasetCard, name: str
+) -> Level:
     """Return the level `name` of test parts in which no recording has a usable segment.
 
     Parameters

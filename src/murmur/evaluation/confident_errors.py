@@ -9,7 +9,7 @@ import pandas as pd
 from murmur.evaluation.levels import Level, Units
 
 
-class Mistake(NamedTuple):
+class ConfidentError(NamedTuple):
     """A recording, or a patient, that is assigned a wrong class.
 
     Attributes
@@ -33,7 +33,7 @@ class Mistake(NamedTuple):
 
 def find_confident_errors(
     levels: Mapping[str, Level], units: Mapping[str, Units], n: int = 10
-) -> list[Mistake]:
+) -> list[ConfidentError]:
     """Find the n errors with the highest probability: recordings, or patients if the models predict those.
 
     Parameters
@@ -66,7 +66,7 @@ def find_confident_errors(
             segment = int(segment_p.loc[segment_p.index.isin(segments), predicted[k]].idxmax())
         recording_id = str(units["recording"].names[units["segment"].parent[segment]])
         classes = level.classes[truth[k]], level.classes[predicted[k]]
-        errors.append(Mistake(segment, recording_id, *classes, float(highest[k])))
+        errors.append(ConfidentError(segment, recording_id, *classes, float(highest[k])))
     return errors
 
 

@@ -10,12 +10,12 @@ import pandas as pd
 
 from murmur import formatting
 from murmur.evaluation.levels import Level
-from murmur.tables.predictions import TrainingNote
-from murmur.tables.recordings import Card
+from murmur.tables.predictions import TrainingInfo
+from murmur.tables.recordings import DatasetCard
 
 
 def describe_data(
-    recordings: pd.DataFrame, segments: pd.DataFrame, patient_facts: pd.DataFrame, card: Card
+    recordings: pd.DataFrame, segments: pd.DataFrame, patient_facts: pd.DataFrame, card: DatasetCard
 ) -> dict[str, Any]:
     """Describe the data set: sizes, classes, hours, sites, persons, licence, and a hash of audio and labels.
 
@@ -129,7 +129,7 @@ def count_resampled(level: Level) -> dict[str, int]:
     return {"groups": len(np.unique(level.group)), "persons": len(np.unique(level.person))}
 
 
-def describe_training(notes: Sequence[TrainingNote]) -> dict[str, Any]:
+def describe_training(notes: Sequence[TrainingInfo]) -> dict[str, Any]:
     """Return device, precision and versions of the training; all that occur, if runs differ."""
     versions = {
         name: formatting.join_sorted({note.versions[name] for note in notes}) for name in notes[0].versions

@@ -12,8 +12,8 @@ from murmur.tables.csv_reader import read_csv
 from murmur.tables.folds import FOLDS
 from murmur.tables.groups import GROUPS
 from murmur.tables.left_out import LEFT_OUT
-from murmur.tables.predictions import TrainingNote, predictions_schema, read_note
-from murmur.tables.recordings import RECORDINGS, Card, read_card
+from murmur.tables.predictions import TrainingInfo, make_predictions_schema, read_training_info
+from murmur.tables.recordings import RECORDINGS, DatasetCard, read_dataset_card
 from murmur.tables.segments import SEGMENTS
 
 AUDIT = (
@@ -46,12 +46,12 @@ class Inputs:
     """
 
     recordings: pd.DataFrame
-    card: Card
+    card: DatasetCard
     segments: pd.DataFrame
     folds: dict[int, pd.DataFrame]
     predictions: dict[int, pd.DataFrame]
     histories: dict[int, pd.DataFrame]
-    notes: list[TrainingNote]
+    notes: list[TrainingInfo]
     audit: pd.DataFrame
     left_out: pd.DataFrame
 
@@ -71,14 +71,14 @@ def read_inputs(data: Path, metrics: Path, runs: Sequence[int]) -> Inputs:
     MurmurError
         Naming a file that is missing or not as its stage writes it.
     """
-    card = read_card(data / "recordings.parquet")
+    card = read_dataset_card(data / "recordings.parquet")
     recordings = parquet.read(data / "recordings.parquet", RECORDINGS)
     groups = parquet.read(data / "groups.parquet", GROUPS)
     predictions = find_run_files(data / "predictions", runs, ".murmur_predictions.parquet")
     histories = find_run_files(data / "history", runs, ".murmur_history.csv")
     remove_other_runs(data / "predictions", predictions.values())
     remove_other_runs(data / "history", histories.values())
-    schema = predictions_schema(card.classes)
+    schema = make_predictions_schema(card.classes)
     left_out = [
         parquet.read(data / f"left_out/{stage}.parquet", LEFT_OUT) for stage in ("download", "segment")
     ]
@@ -89,7 +89,7 @@ def read_inputs(data: Path, metrics: Path, runs: Sequence[int]) -> Inputs:
         folds={run: parquet.read(data / f"folds/run_{run}.parquet", FOLDS) for run in runs},
         predictions={run: parquet.read(path, schema) for run, path in predictions.items()},
         histories={run: read_csv(path, HISTORY, may_be_empty=False) for run, path in histories.items()},
-        notes=[read_note(path) for path in predictions.values()],
+        notes=[read_training_info(path) for path in predictions.values()],
         audit=read_csv(metrics / "audit.csv", AUDIT, may_be_empty=False),
         left_out=pd.concat(left_out),
     )

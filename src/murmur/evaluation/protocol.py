@@ -8,11 +8,11 @@ import pandas as pd
 from murmur.sections.segment import Segment
 from murmur.sections.split import Split
 from murmur.sections.train import Train
-from murmur.tables.recordings import Card
+from murmur.tables.recordings import DatasetCard
 
 
 def describe_protocol(
-    split: Split, segment: Segment, card: Card, folds: int, has_validation: bool = False
+    split: Split, segment: Segment, card: DatasetCard, folds: int, has_validation: bool = False
 ) -> dict[str, Any]:
     """Describe how the recordings were split, and whether the protocol is leaky.
 
@@ -37,7 +37,7 @@ def describe_protocol(
     """
     flaws = {
         "validate_on": split.validate_on == "test" and not has_validation,
-        "data set": not card.leak_free,
+        "data set": not card.names_all_persons,
         "first_of": bool(segment.first and segment.first_of),
     }
     return {

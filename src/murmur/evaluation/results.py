@@ -13,7 +13,7 @@ import pandas as pd
 from murmur.errors import MurmurError
 from murmur.evaluation import curves, description, scores
 from murmur.evaluation.aggregation import compute_levels
-from murmur.evaluation.confident_errors import Mistake, find_confident_errors
+from murmur.evaluation.confident_errors import ConfidentError, find_confident_errors
 from murmur.evaluation.levels import Level, number_units
 from murmur.evaluation.operating_points import score_operating_points
 from murmur.evaluation.prediction_checks import check_predictions
@@ -21,8 +21,8 @@ from murmur.evaluation.protocol import count_parts, describe_leaks
 from murmur.evaluation.subgroups import score_subgroups
 from murmur.evaluation.summary import select_summary
 from murmur.sections.evaluate import Evaluate
-from murmur.tables.predictions import TrainingNote
-from murmur.tables.recordings import Card
+from murmur.tables.predictions import TrainingInfo
+from murmur.tables.recordings import DatasetCard
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,12 @@ class Results:
     details: dict[str, Any]
     tables: dict[str, pd.DataFrame]
     plots: dict[str, pd.DataFrame]
-    mistakes: list[Mistake]
+    mistakes: list[ConfidentError]
 
 
 def evaluate_predictions(
     recordings: pd.DataFrame,
-    card: Card,
+    card: DatasetCard,
     segments: pd.DataFrame,
     folds: Mapping[int, pd.DataFrame],
     predictions: Mapping[int, pd.DataFrame],
@@ -58,7 +58,7 @@ def evaluate_predictions(
     *,
     options: Evaluate,
     seed: int,
-    notes: Sequence[TrainingNote],
+    notes: Sequence[TrainingInfo],
     audit: pd.DataFrame,
     protocol: Mapping[str, Any],
     left_out: int,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from murmur import formatting
 from murmur.errors import MurmurError
-from murmur.files import remove
+from murmur.files import remove_path
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ def remove_other_runs(folder: str | Path, listed: Iterable[Path]) -> None:
     pattern = re.compile(r"run_\d+(\.murmur_\w+)?\.(parquet|csv)")  # these names and earlier ones
     others = {path for path in Path(folder).glob("run_*") if pattern.fullmatch(path.name)} - {*listed}
     for path in others:
-        remove(path)
+        remove_path(path)
     if others:
         logger.info(
             f"{folder}: {len(others)} files of no run in split.runs are removed; DVC's cache keeps them"

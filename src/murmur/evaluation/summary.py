@@ -17,7 +17,7 @@ def select_summary(details: Mapping[str, Any]) -> dict[str, Any]:
     return {lead: means[lead], **interval, **others, "leaky": details["protocol"]["leaky"]}
 
 
-def summarise(details: Mapping[str, Any]) -> str:
+def format_summary(details: Mapping[str, Any]) -> str:
     """Format the headline metrics as a table of text, each beside that of the best constant prediction.
 
     Parameters

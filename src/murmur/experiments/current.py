@@ -20,7 +20,6 @@ if TYPE_CHECKING:  # these import torch
 
     from murmur.features.chain import PreparedRecordings
     from murmur.generalisation.trained_models import TrainedModels
-    from murmur.tables.recordings import Card
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +42,7 @@ class CurrentExperiment:
     ----------
     params : namespace
         The sections `SECTIONS` of params.yaml.
-    card : Card
+    card : DatasetCard
         The facts about its data set.
     models : TrainedModels
         The model of each fold of the chosen runs.
@@ -54,7 +53,7 @@ class CurrentExperiment:
     """
 
     params: SimpleNamespace
-    card: "Card"
+    card: "DatasetCard"
     models: "TrainedModels"
     data: "PreparedRecordings"
     folds: "dict[int, pd.DataFrame]"
@@ -77,7 +76,7 @@ def load_experiment(runs: Sequence[int] | None = None) -> CurrentExperiment:
     from murmur.tables import parquet
     from murmur.tables.csv_reader import read_csv
     from murmur.tables.folds import FOLDS
-    from murmur.tables.recordings import read_card
+    from murmur.tables.recordings import read_dataset_card
 
     p = params.load(*SECTIONS)
     chosen = sorted({*(runs or p.split.runs)})
@@ -85,7 +84,7 @@ def load_experiment(runs: Sequence[int] | None = None) -> CurrentExperiment:
     check_params_unchanged(["download", "clean", "segment", *list_feature_stages(p), *trainings, "evaluate"])
     fitted = read_csv("metrics/calibration.csv", ["run", "fold"], may_be_empty=False)
     weights = trained_models.find_weights(Path("models"), fitted, chosen)
-    card = read_card("data/recordings.parquet")
+    card = read_dataset_card("data/recordings.parquet")
     return CurrentExperiment(
         params=p,
         card=card,

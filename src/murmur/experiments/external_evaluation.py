@@ -19,13 +19,12 @@ from murmur.experiments.current import (
     load_experiment,
     read_details,
 )
-from murmur.params.validation import check
+from murmur.params.validation import validate
 from murmur.params.yaml_files import read_yaml
 from murmur.sections.download import Download
 
 if TYPE_CHECKING:  # these import torch
     from murmur.features.chain import PreparedRecordings
-    from murmur.tables.recordings import Card
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +61,7 @@ def evaluate_on_dataset(
 
     experiment, details = load_experiment(), read_details()
     content = make_params(dataset, settings)
-    section = check(Download, content["download"], "params.yaml: download")
+    section = validate(Download, content["download"], "params.yaml: download")
     task, labels = external_validation.list_labels(dataset, task, experiment.params.task, section)
     class_map = external_validation.map_labels(labels, experiment.card.classes, _parse_mappings(mappings))
     card = external_validation.restrict_classes(experiment.card, class_map.values())
@@ -88,16 +87,16 @@ def _prepare(
     return project.reproduce(content, dataset, list_feature_stages(experiment.params)[-1])
 
 
-def _evaluate(experiment: CurrentExperiment, card: "Card", folder: Path) -> dict[str, Any]:
+def _evaluate(experiment: CurrentExperiment, card: "DatasetCard", folder: Path) -> dict[str, Any]:
     """The figures on the recordings that were prepared in a folder, and what was left out."""
     from murmur.features.chain import read_prepared
     from murmur.generalisation import external_validation
     from murmur.tables import parquet
     from murmur.tables.left_out import LEFT_OUT, classify_reasons
-    from murmur.tables.recordings import read_card
+    from murmur.tables.recordings import read_dataset_card
 
     external = read_prepared(folder / "data", experiment.params.train.features)
-    external_card = read_card(folder / "data/recordings.parquet")
+    external_card = read_dataset_card(folder / "data/recordings.parquet")
     excluded = _find_known_persons(experiment, external, external_card, folder)
     result = external_validation.evaluate_external(
         experiment.models, experiment.data.recordings, external, card, excluded
@@ -111,7 +110,7 @@ def _evaluate(experiment: CurrentExperiment, card: "Card", folder: Path) -> dict
 
 
 def _find_known_persons(
-    experiment: CurrentExperiment, external: "PreparedRecordings", external_card: "Card", folder: Path
+    experiment: CurrentExperiment, external: "PreparedRecordings", external_card: "DatasetCard", folder: Path
 ) -> set[str]:
     """The external recordings with the audio, or the person's id, of a recording in the experiment."""
     from murmur.generalisation import external_validation
@@ -130,13 +129,13 @@ def _find_known_persons(
     return known | same_ids
 
 
-def are_ids_comparable(external: "Card", internal: "Card") -> bool:
+def are_ids_comparable(external: "DatasetCard", internal: "DatasetCard") -> bool:
     """Whether the same id means the same person in two data sets.
 
     This holds within a data set, except for simulated persons and for folders in which the id is a file name.
     """
     has_file_names = "folder" in (external.dataset, internal.dataset) and not (
-        external.leak_free and internal.leak_free
+        external.names_all_persons and internal.names_all_persons
     )
     return external.dataset == internal.dataset != "synthetic" and not has_file_names
 

@@ -36,12 +36,12 @@ def run_protocols(name: str, settings: Sequence[str]) -> list[dict[str, Any]]:
     MurmurError
         If the recipe or a setting is wrong, or if the recipe has no published protocol.
     """
-    content = recipes.read(name)
+    content = recipes.read_recipe(name)
     for setting in settings:
         recipes.apply_setting(content, setting)
     if not content.get("published"):
         raise MurmurError(f"recipe {name} names no published protocol to compare with")
-    published = recipes.as_published(content, f"recipe {name}")
+    published = recipes.apply_published(content, f"recipe {name}")
     return [
         _run_pipeline(parameters, f"{name}, {protocol}")
         for parameters, protocol in zip((content, published), PROTOCOLS, strict=True)

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from murmur import params
 from murmur.errors import MurmurError
-from murmur.params.yaml_files import as_yaml
+from murmur.params.yaml_files import format_yaml
 
 FIRST_COMMIT = "git init && git add --all && git commit -m 'First commit'"
 DVC_CONFIG = """\
@@ -175,7 +175,7 @@ def reproduce(content: Mapping[str, Any], what: str, *targets: str) -> Iterator[
     with tempfile.TemporaryDirectory(prefix="murmur-") as name:
         folder = Path(name)
         _copy_project(folder)
-        (folder / "params.yaml").write_text(as_yaml(dict(content)), encoding="utf-8")
+        (folder / "params.yaml").write_text(format_yaml(dict(content)), encoding="utf-8")
         params.load("seed", path=folder / "params.yaml")  # checks all values
         run_dvc(folder, "init", "--no-scm", "--quiet")
         (folder / ".dvc/config").write_text(DVC_CONFIG.format(find_cache()), encoding="utf-8")

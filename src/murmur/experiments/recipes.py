@@ -13,7 +13,7 @@ from ruamel.yaml.comments import Comment, CommentedMap
 from ruamel.yaml.representer import RoundTripRepresenter, SafeRepresenter
 
 from murmur.errors import MurmurError
-from murmur.params.validation import check
+from murmur.params.validation import validate
 from murmur.params.yaml_files import MAX_TEXT, parse_yaml, read_yaml
 from murmur.sections.experiment import Params
 
@@ -21,7 +21,7 @@ FOLDER = Path("recipes")
 DEFAULT = "default"  # complete, with comments; the same bytes as the params.yaml of the project
 
 
-def names(folder: Path = FOLDER) -> list[str]:
+def list_names(folder: Path = FOLDER) -> list[str]:
     """List the names of all recipes, `default` first.
 
     Parameters
@@ -32,7 +32,7 @@ def names(folder: Path = FOLDER) -> list[str]:
     return sorted((path.stem for path in folder.glob("*.yaml")), key=lambda name: (name != DEFAULT, name))
 
 
-def head(name: str, folder: Path = FOLDER) -> str:
+def read_head(name: str, folder: Path = FOLDER) -> str:
     """Read the comment lines at the top of a recipe, with their `#`.
 
     Raises
@@ -44,14 +44,14 @@ def head(name: str, folder: Path = FOLDER) -> str:
     return "".join(takewhile(lambda line: line.startswith("#"), text.splitlines(keepends=True)))
 
 
-def title(name: str, folder: Path = FOLDER) -> str:
+def read_title(name: str, folder: Path = FOLDER) -> str:
     """Read the title of a recipe: the first comment line."""
     if name == DEFAULT:
         return "the parameters from which the recipes differ"
-    return head(name, folder).partition("\n")[0].removeprefix("# ")
+    return read_head(name, folder).partition("\n")[0].removeprefix("# ")
 
 
-def complete(name: str, folder: Path = FOLDER) -> str:
+def complete_params(name: str, folder: Path = FOLDER) -> str:
     """Make the complete params.yaml of a recipe.
 
     It has the first comment of the recipe, then the default with its comments and the values of the recipe.
@@ -80,12 +80,12 @@ def complete(name: str, folder: Path = FOLDER) -> str:
     else:
         content = _load(_path(DEFAULT, folder))
         _merge(content, _load(path))
-        text = f"{head(name, folder)}\n{_dump(content)}"
+        text = f"{read_head(name, folder)}\n{_dump(content)}"
     _check(parse_yaml(text, str(path)), str(path))
     return text
 
 
-def read(name: str, folder: Path = FOLDER) -> dict[str, Any]:
+def read_recipe(name: str, folder: Path = FOLDER) -> dict[str, Any]:
     """Read all parameters of a recipe: the default values, changed by the recipe.
 
     Raises
@@ -93,20 +93,23 @@ def read(name: str, folder: Path = FOLDER) -> dict[str, Any]:
     MurmurError
         As for `complete`.
     """
-    return parse_yaml(complete(name, folder), f"{folder / name}.yaml")
+    return parse_yaml(complete_params(name, folder), f"{folder / name}.yaml")
 
 
 def is_recipe(path: Path, folder: Path = FOLDER) -> bool:
     """Whether a file is, byte for byte, the complete params.yaml of any recipe."""
     content = path.read_bytes()
-    for name in names(folder):
+    for name in list_names(folder):
         with suppress(MurmurError):  # a wrong recipe has no params.yaml
-            if content.startswith(head(name, folder).encode()) and content == complete(name, folder).encode():
+            if (
+                content.startswith(read_head(name, folder).encode())
+                and content == complete_params(name, folder).encode()
+            ):
                 return True
     return False
 
 
-def differences(name: str, folder: Path = FOLDER) -> list[tuple[str, Any, Any]]:
+def list_differences(name: str, folder: Path = FOLDER) -> list[tuple[str, Any, Any]]:
     """List the parameters in which a recipe differs from the default, in the order of the default.
 
     Returns
@@ -119,10 +122,10 @@ def differences(name: str, folder: Path = FOLDER) -> list[tuple[str, Any, Any]]:
     MurmurError
         As for `complete`.
     """
-    return list(_compare(_load(_path(DEFAULT, folder)), read(name, folder)))
+    return list(_compare(_load(_path(DEFAULT, folder)), read_recipe(name, folder)))
 
 
-def as_line(value: Any) -> str:
+def format_value(value: Any) -> str:
     """Format a value as one line of YAML, such as `{order: 4, low: 25, high: 400}`."""
     yaml, stream = _yaml(), StringIO()
     yaml.default_flow_style = True
@@ -130,7 +133,7 @@ def as_line(value: Any) -> str:
     return stream.getvalue().removesuffix("...\n").strip()
 
 
-def put(content: dict[str, Any], key: str, value: Any, where: str) -> None:
+def set_value(content: dict[str, Any], key: str, value: Any, where: str) -> None:
     """Set the value of a key in place. Only `class_map` may get new keys.
 
     Parameters
@@ -174,10 +177,10 @@ def apply_setting(content: dict[str, Any], setting: str) -> None:
         If there is no such key, or if the value is not YAML.
     """
     key, _, value = setting.partition("=")
-    put(content, key, parse_yaml(value, f"-S {key}"), f"-S {key}")
+    set_value(content, key, parse_yaml(value, f"-S {key}"), f"-S {key}")
 
 
-def as_published(content: Mapping[str, Any], where: str) -> dict[str, Any]:
+def apply_published(content: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Copy all parameters and apply the changes that the section `published` lists.
 
     Raises
@@ -187,12 +190,12 @@ def as_published(content: Mapping[str, Any], where: str) -> dict[str, Any]:
     """
     published = deepcopy(dict(content))
     for key, value in content["published"].items():
-        put(published, key, value, f"{where}: published: {key}")
+        set_value(published, key, value, f"{where}: published: {key}")
     return published
 
 
 def _path(name: str, folder: Path) -> Path:
-    if name not in (known := names(folder)):
+    if name not in (known := list_names(folder)):
         raise MurmurError(f"no recipe {name!r}; there are {', '.join(known)}")
     return folder / f"{name}.yaml"
 
@@ -250,8 +253,8 @@ def _without_comments(value: Any) -> Any:
 
 def _check(content: dict[str, Any], where: str) -> None:
     """Check the values of both protocols."""
-    check(Params, content, where)
-    check(Params, as_published(content, where), f"{where}: published")
+    validate(Params, content, where)
+    validate(Params, apply_published(content, where), f"{where}: published")
 
 
 def _compare(

@@ -67,7 +67,7 @@ def compute_embeddings(features: Path, weights: Path, out: Path, *, pool: str, d
         each other.
     """
     chosen = choose_device(device, "embed.device")
-    encoder = m2d.load(weights).to(chosen).eval()
+    encoder = m2d.load_encoder(weights).to(chosen).eval()
     spectrograms = store.read_array(features)
 
     def encode_batch(first: int) -> np.ndarray:

@@ -13,11 +13,11 @@ from murmur.datasets import load_reader
 from murmur.errors import MurmurError
 from murmur.features.chain import PreparedRecordings
 from murmur.generalisation.trained_models import Folds, TrainedModels, Weights, score_models
-from murmur.params.validation import check
+from murmur.params.validation import validate
 from murmur.recordings import duplicates
 from murmur.sections.download import Download
 from murmur.sections.duplicates import Duplicates
-from murmur.tables.recordings import Card
+from murmur.tables.recordings import DatasetCard
 
 INTERVAL = (
     "The 95 % interval resamples the persons of the external data. Persons who are in both data sets are "
@@ -61,7 +61,7 @@ def list_labels(
         return task, tasks[task].classes
     task = task or default_task
     content = (section.model_extra or {}).get(dataset, {})
-    options = check(reader.Options, content, f"params.yaml: download.{dataset}")
+    options = validate(reader.Options, content, f"params.yaml: download.{dataset}")
     with tempfile.TemporaryDirectory(prefix="murmur-") as empty:
         table = reader.read(reader.fetch(options, Path(empty), None), options, task).recordings
     return task, tuple(sorted({*table["label"], *table["patient_label"]}))
@@ -104,7 +104,7 @@ def map_labels(
     return {label: given.get(label, label) for label in labels}
 
 
-def restrict_classes(card: Card, present: Iterable[str | None]) -> Card:
+def restrict_classes(card: DatasetCard, present: Iterable[str | None]) -> DatasetCard:
     """Return the card of the experiment with only those of its classes that are present.
 
     Parameters
@@ -138,7 +138,7 @@ def find_same_ids(external: pd.DataFrame, development: pd.DataFrame) -> set[str]
     Parameters
     ----------
     external, development : DataFrame
-        As `murmur.tables.recordings`; ids are compared without regard to spelling (`spelling.folded`).
+        As `murmur.tables.recordings`; ids are compared without regard to spelling (`spelling.normalise_name`).
 
     Returns
     -------
@@ -146,7 +146,9 @@ def find_same_ids(external: pd.DataFrame, development: pd.DataFrame) -> set[str]
         Recording ids.
     """
     person, patient = (
-        external[column].map(spelling.folded).isin(set(development[column].map(spelling.folded)))
+        external[column]
+        .map(spelling.normalise_name)
+        .isin(set(development[column].map(spelling.normalise_name)))
         for column in ("person_id", "patient_id")
     )
     return {*external.loc[person | patient, "recording_id"]}
@@ -215,7 +217,7 @@ def exclude_known_persons(
     return external[~is_known], external[is_known]
 
 
-def test_in_every_fold(recordings: pd.DataFrame, weights: Weights) -> dict[int, pd.DataFrame]:
+def make_test_folds(recordings: pd.DataFrame, weights: Weights) -> dict[int, pd.DataFrame]:
     """Return folds, by run, in which every recording is tested by the model of every fold."""
     tested = recordings[["recording_id"]].assign(role="test", segment_id=None)
     keys = pd.DataFrame(list(weights), columns=["run", "fold"])
@@ -226,7 +228,7 @@ def evaluate_external(
     models: TrainedModels,
     development: pd.DataFrame,
     external: PreparedRecordings,
-    card: Card,
+    card: DatasetCard,
     same: Collection[str] = (),
 ) -> dict[str, Any]:
     """Score the models on external recordings, without the persons of the development data.
@@ -252,7 +254,7 @@ def evaluate_external(
     """
     unknown, known = exclude_known_persons(external.recordings, development, same)
     restrict_classes(card, {*unknown["label"], *unknown["patient_label"]})
-    result = score_models(models, external, test_in_every_fold(unknown, models.weights), card)
+    result = score_models(models, external, make_test_folds(unknown, models.weights), card)
     data = {"recordings": len(unknown), "patients": unknown["patient_id"].nunique()}
     data |= {name: result.pop(name) for name in ("persons", "units", "no_answer", "counts")}
     return {
@@ -266,7 +268,7 @@ def evaluate_external(
 
 
 def evaluate_internal(
-    models: TrainedModels, development: PreparedRecordings, folds: Folds, card: Card
+    models: TrainedModels, development: PreparedRecordings, folds: Folds, card: DatasetCard
 ) -> dict[str, Any]:
     """Score the models on their own test parts, restricted to the classes of `card`.
 
@@ -278,7 +280,7 @@ def evaluate_internal(
     return score_models(models, development, restricted, card)
 
 
-def summarise(result: Mapping[str, Any]) -> tuple[Sequence[tuple[str, ...]], list[str]]:
+def format_comparison(result: Mapping[str, Any]) -> tuple[Sequence[tuple[str, ...]], list[str]]:
     """Return the rows of a table of the metrics on development and external data, and remarks.
 
     Parameters

@@ -24,7 +24,7 @@ from murmur.features.chain import compute_features
 from murmur.generalisation.trained_models import Folds, TrainedModels, score_models
 from murmur.recordings import audio
 from murmur.tables import parquet
-from murmur.tables.recordings import RECORDINGS, Card
+from murmur.tables.recordings import RECORDINGS, DatasetCard
 
 ORDER = 4  # of the low-pass filter, which is applied forwards and backwards
 FULL_SCALE = 2**15  # in steps of 16 bits
@@ -163,7 +163,7 @@ def write_disturbed(
         wav = BytesIO()  # libsndfile does not report why it cannot write a file, for example to a full disk
         soundfile.write(wav, changed, rate, format="WAV", subtype="FLOAT")
         (out / name).write_bytes(wav.getvalue())
-        return audio.describe(changed, rate)
+        return audio.compute_facts(changed, rate)
 
     paths = [f"{k}.wav" for k in range(len(recordings))]
     jobs = zip(recordings.itertuples(index=False), paths, strict=True)
@@ -176,7 +176,7 @@ def evaluate_robustness(
     recordings: pd.DataFrame,
     raw: Path,
     folds: Folds,
-    card: Card,
+    card: DatasetCard,
     p: SimpleNamespace,
     kinds: Iterable[str],
 ) -> pd.DataFrame:
@@ -240,7 +240,7 @@ def _without_notes() -> Iterator[None]:
         logger.setLevel(before)
 
 
-def tabulate(table: pd.DataFrame, metric: str) -> Sequence[tuple[str, ...]]:
+def make_rows(table: pd.DataFrame, metric: str) -> Sequence[tuple[str, ...]]:
     """Return the rows of a table for the terminal: disturbance, value, mean and interval of one metric.
 
     Parameters

@@ -22,7 +22,7 @@ from murmur.models import needs_download
 from murmur.models._weights import check_keys, read_weights
 from murmur.sections.evaluate import Evaluate
 from murmur.sections.train import Train
-from murmur.tables.recordings import Card
+from murmur.tables.recordings import DatasetCard
 from murmur.training.classifier import Classifier, Inputs, predict_logits
 from murmur.training.network import build
 from murmur.training.run import Run, prepare_run
@@ -94,7 +94,7 @@ def find_weights(folder: Path, fitted: pd.DataFrame, chosen: Iterable[int]) -> d
 
 
 def predict(
-    models: TrainedModels, prepared: PreparedRecordings, folds: Folds, card: Card
+    models: TrainedModels, prepared: PreparedRecordings, folds: Folds, card: DatasetCard
 ) -> dict[int, pd.DataFrame]:
     """Predict the test units of each fold with the model of the fold.
 
@@ -138,7 +138,9 @@ def predict(
     return {run: predictions[predictions["run"] == run] for run in folds}
 
 
-def _predict_fold(job: tuple[Run, int], x: torch.Tensor, models: TrainedModels, card: Card) -> pd.DataFrame:
+def _predict_fold(
+    job: tuple[Run, int], x: torch.Tensor, models: TrainedModels, card: DatasetCard
+) -> pd.DataFrame:
     """The predictions of a fold's model for the fold's test units; `x` [segments, …] is of all segments."""
     run, fold = job
     units = np.flatnonzero(run.roles[fold] == "test")
@@ -173,7 +175,7 @@ def _load(path: Path, x: torch.Tensor, models: TrainedModels) -> Classifier:
 
 
 def score_models(
-    models: TrainedModels, prepared: PreparedRecordings, folds: Folds, card: Card
+    models: TrainedModels, prepared: PreparedRecordings, folds: Folds, card: DatasetCard
 ) -> dict[str, Any]:
     """Score the predictions of the models for the test rows of `folds`.
 
@@ -205,7 +207,9 @@ def score_models(
     }
 
 
-def _predict_level(models: TrainedModels, prepared: PreparedRecordings, folds: Folds, card: Card) -> Level:
+def _predict_level(
+    models: TrainedModels, prepared: PreparedRecordings, folds: Folds, card: DatasetCard
+) -> Level:
     """The predictions at the headline's level."""
     name = models.evaluate.level
     folds = {run: table[table["role"] == "test"] for run, table in folds.items()}

@@ -16,7 +16,7 @@ from typing import Any
 from murmur.errors import MurmurError
 
 
-def names() -> list[str]:
+def list_names() -> list[str]:
     """Return the names of the networks: the modules of this package without a leading underscore."""
     return sorted(path.stem for path in Path(__file__).parent.glob("[!_]*.py"))
 
@@ -38,8 +38,8 @@ def load_module(name: str) -> ModuleType:
     MurmurError
         If there is no network of this name.
     """
-    if name not in names():
-        raise MurmurError(f"train.model.name: no model {name!r}; there are {', '.join(names())}")
+    if name not in list_names():
+        raise MurmurError(f"train.model.name: no model {name!r}; there are {', '.join(list_names())}")
     return importlib.import_module(f"murmur.models.{name}")
 
 

@@ -52,7 +52,7 @@ def build(*, classes: int, channels: int, mels: int, frames: int, weights: str =
     MurmurError
         If the checkpoint cannot be used, or expects spectrograms of another shape.
     """
-    encoder = load(Path(weights))
+    encoder = load_encoder(Path(weights))
     encoder.check(channels, mels)
     return nn.Sequential(encoder, MeanOverTime(), nn.Linear(encoder.dims, classes))
 
@@ -164,7 +164,7 @@ class Encoder(nn.Module):
             )
 
 
-def load(weights: Path) -> Encoder:
+def load_encoder(weights: Path) -> Encoder:
     """Load the encoder of an official checkpoint.
 
     Parameters
@@ -186,7 +186,7 @@ def load(weights: Path) -> Encoder:
             f"{weights}: no such file; download {OFFICIAL}.zip or another from the releases of "
             f"https://github.com/nttcslab/m2d, unpack it as {DEFAULT} and name that path"
         )
-    shape = sizes(weights.parent.name)
+    shape = parse_sizes(weights.parent.name)
     with torch.device("meta"):
         encoder = Encoder(shape)
     state = _select_encoder(_read_checkpoint(weights), weights)
@@ -195,7 +195,7 @@ def load(weights: Path) -> Encoder:
     return encoder
 
 
-def sizes(folder: str) -> Sizes:
+def parse_sizes(folder: str) -> Sizes:
     """Read the sizes of an encoder from the name of its folder.
 
     Parameters

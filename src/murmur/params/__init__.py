@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import create_model
 
 from murmur.params.types import Section
-from murmur.params.validation import check
+from murmur.params.validation import validate
 from murmur.params.yaml_files import read_yaml
 
 # The types in murmur.sections of the keys that are single values; a section `name` has the type `name.Name`.
@@ -49,11 +49,11 @@ def load(*keys: str, path: str | Path = "params.yaml") -> SimpleNamespace:
     """
     content = read_yaml(path)
     if find_spec("murmur.sections.experiment"):
-        import_module("murmur.sections.experiment").validate(content, path)
+        import_module("murmur.sections.experiment").validate_params(content, path)
     names = dict.fromkeys(key.partition(".")[0] for key in keys)
     fields: Any = {name: (_find_type(name), ...) for name in names}
     model = create_model("Keys", __base__=Section, **fields)
-    params = check(model, {name: content[name] for name in names if name in content}, where=str(path))
+    params = validate(model, {name: content[name] for name in names if name in content}, where=str(path))
     return SimpleNamespace(**{key.split(".")[-1]: attrgetter(key)(params) for key in keys})
 
 

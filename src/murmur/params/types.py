@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 MAX_NUMBER = 10**12
 
 
-def real(
+def real_number(
     *, gt: float | None = None, ge: float | None = None, lt: float | None = None, le: float | None = None
 ) -> Any:
     """Return the pydantic field of a number within limits; text and booleans are refused.
@@ -23,7 +23,7 @@ def real(
     return Field(strict=True, gt=gt, ge=ge, lt=lt, le=le)
 
 
-def whole(low: int, high: int) -> Any:
+def whole_number(low: int, high: int) -> Any:
     """Return the pydantic field of an integer from `low` to `high`."""
     return Field(strict=True, ge=low, le=high)
 
@@ -53,13 +53,13 @@ def _check_split_file(path: str) -> str:
     return _check_dependency(path)
 
 
-Positive = Annotated[float, real(gt=0, le=MAX_NUMBER)]
-Share = Annotated[float, real(gt=0, lt=1)]
-Probability = Annotated[float, real(ge=0, le=1)]
-Seconds = Annotated[float, real(gt=0, le=3600)]
-Hertz = Annotated[float, real(gt=0, le=1_000_000)]
-Samples = Annotated[int, whole(1, 2**20)]
-Run = Annotated[int, whole(0, 2**31 - 1)]
+Positive = Annotated[float, real_number(gt=0, le=MAX_NUMBER)]
+Fraction = Annotated[float, real_number(gt=0, lt=1)]
+Probability = Annotated[float, real_number(ge=0, le=1)]
+Seconds = Annotated[float, real_number(gt=0, le=3600)]
+Hertz = Annotated[float, real_number(gt=0, le=1_000_000)]
+Samples = Annotated[int, whole_number(1, 2**20)]
+Run = Annotated[int, whole_number(0, 2**31 - 1)]
 Boolean = Annotated[bool, Field(strict=True)]
 Name = Annotated[str, AfterValidator(_check_name)]
 FilePath = Annotated[str, AfterValidator(_check_path)]

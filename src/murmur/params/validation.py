@@ -15,7 +15,7 @@ MAX_VALUES = 10_000  # in the complete file
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def check(model: type[Model], content: dict[str, Any], where: str) -> Model:
+def validate(model: type[Model], content: dict[str, Any], where: str) -> Model:
     """Validate `content` and convert it to `model`.
 
     Parameters

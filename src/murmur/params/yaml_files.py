@@ -53,7 +53,7 @@ def parse_yaml(text: str, where: str) -> Any:
         raise MurmurError(f"{where}: cannot be read as YAML: {line}{first}") from error
 
 
-def as_yaml(content: Any) -> str:
+def format_yaml(content: Any) -> str:
     """Format values as YAML that `parse_yaml` and DVC read back as the same values."""
     yaml, stream = YAML(typ="safe"), StringIO()
     yaml.default_flow_style = False

@@ -101,7 +101,7 @@ def load_recording(raw: Path, recording: Any) -> tuple[np.ndarray, int]:
     path = raw / recording.path
     samples, rate = load(path)
     expected = AudioFacts(*(getattr(recording, name) for name in AudioFacts._fields))
-    actual = describe(samples, rate)
+    actual = compute_facts(samples, rate)
     if actual != expected:
         raise MurmurError(
             f"{path}: not the recording that the table describes: the table has {_format_facts(expected)}, "
@@ -111,7 +111,7 @@ def load_recording(raw: Path, recording: Any) -> tuple[np.ndarray, int]:
     return samples, rate
 
 
-def describe(samples: np.ndarray, rate: int) -> AudioFacts:
+def compute_facts(samples: np.ndarray, rate: int) -> AudioFacts:
     """Compute the properties of samples.
 
     Parameters
@@ -130,7 +130,7 @@ def describe(samples: np.ndarray, rate: int) -> AudioFacts:
     return AudioFacts(rate, len(samples), hashlib.sha256(content).hexdigest())
 
 
-def inspect(path: str | Path) -> AudioFacts:
+def inspect_file(path: str | Path) -> AudioFacts:
     """Read a file once and compute the properties of its audio.
 
     Parameters
@@ -154,7 +154,7 @@ def inspect(path: str | Path) -> AudioFacts:
         raise MurmurError(f"{path}: sample {position} is not a finite number; replace the file")
     if samples.max() == samples.min():
         raise MurmurError(f"{path}: silent: all {len(samples)} samples are {samples[0]:g}; replace the file")
-    return describe(samples, rate)
+    return compute_facts(samples, rate)
 
 
 def _format_facts(facts: AudioFacts) -> str:

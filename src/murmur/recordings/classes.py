@@ -107,7 +107,7 @@ def _find_fault(name: str, folded: str) -> str:
         return "has a space at an end or a character that cannot be printed"
     if name.startswith(("/", "\\")) or {".", ".."} & {*re.split(r"[/\\]", name)}:
         return "would be a path to another folder"
-    if input_csv.FORMULA.match(name):
+    if input_csv.SPREADSHEET_FORMULA.match(name):
         return "begins like a formula of a spreadsheet"
     if re.search(r"<[/!]", name):
         return "would end the script in the page that `dvc plots` writes"

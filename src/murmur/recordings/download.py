@@ -10,15 +10,15 @@ import pandas as pd
 from pydantic import BaseModel
 
 from murmur import input_csv, workers
-from murmur.datasets import Reading, Task, _checksums, load_reader, worst_labels
+from murmur.datasets import Reading, Task, _checksums, find_worst_labels, load_reader
 from murmur.errors import MurmurError, escape_unprintable
-from murmur.params.validation import check
+from murmur.params.validation import validate
 from murmur.recordings import audio
 from murmur.recordings.classes import check_remaining_classes, map_classes
 from murmur.recordings.licences import check_remote
 from murmur.recordings.missing_files import drop_missing_files, find_unnamed_files, list_audio_files
 from murmur.sections.download import Download
-from murmur.tables.recordings import RECORDINGS, Card
+from murmur.tables.recordings import RECORDINGS, DatasetCard
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ def import_recordings(
     positive: list[str] | None,
     download: Download,
     raw: Path,
-) -> tuple[pd.DataFrame, Card, pd.DataFrame]:
+) -> tuple[pd.DataFrame, DatasetCard, pd.DataFrame]:
     """Copy a data set's recordings into a folder and describe them in a table.
 
     Every recording is decoded completely, so that damaged files are found before any training.
@@ -72,7 +72,7 @@ def import_recordings(
         reading, root, reader.TASKS.get(task), class_map, positive, download
     )
     _copy_recordings(table["path"], root, raw)
-    card = Card(
+    card = DatasetCard(
         dataset=dataset,
         task=task,
         classes=mapped.classes,
@@ -90,7 +90,7 @@ def _read_options(reader: ModuleType, dataset: str, section: Download) -> BaseMo
     values = (section.model_extra or {}).get(dataset)
     if values is None:
         raise MurmurError(f"params.yaml: key download.{dataset} is missing: the options of this data set")
-    return check(reader.Options, values, f"params.yaml: download.{dataset}")
+    return validate(reader.Options, values, f"params.yaml: download.{dataset}")
 
 
 def _log_unused_folder(dataset: str, section: Download) -> None:
@@ -122,7 +122,7 @@ def _select_recordings(
     table, damaged = _inspect_recordings(table, root, reading.checksums, download.on_bad)
     if reading.severity and damaged:
         remaining = reading.recordings.set_index("recording_id").loc[table["recording_id"]]
-        labels = worst_labels(remaining, reading.severity)
+        labels = find_worst_labels(remaining, reading.severity)
         table["patient_label"] = [class_map.get(label, label) for label in labels]
     left_out = [*reading.left_out, *unnamed, *beyond_limit, *unwanted, *missing, *damaged]
     check_remaining_classes(table, mapped.classes, left_out)
@@ -145,7 +145,7 @@ def _inspect_recordings(
     def inspect(path: str) -> audio.AudioFacts | MurmurError:
         try:
             _checksums.verify(root, [path], checksums)
-            return audio.inspect(root / path)
+            return audio.inspect_file(root / path)
         except MurmurError as error:
             return error
 
@@ -196,4 +196,4 @@ def _tabulate_left_out(left_out: LeftOut) -> pd.DataFrame:
 
 def _make_safe(item: str) -> str:
     """Return an item without control characters, changed if a spreadsheet would read it as a formula."""
-    return "./" * bool(input_csv.FORMULA.match(item)) + escape_unprintable(item)
+    return "./" * bool(input_csv.SPREADSHEET_FORMULA.match(item)) + escape_unprintable(item)

@@ -4,14 +4,14 @@ import logging
 
 import pandas as pd
 
-from murmur.tables.recordings import Card
+from murmur.tables.recordings import DatasetCard
 
 logger = logging.getLogger(__name__)
 
 MIN_ADVANTAGE = 0.05  # of unweighted average recall over chance
 
 
-def summarise_recordings(recordings: pd.DataFrame, card: Card, left_out: pd.DataFrame) -> list[str]:
+def summarise_recordings(recordings: pd.DataFrame, card: DatasetCard, left_out: pd.DataFrame) -> list[str]:
     """Summarise what was imported and what was left out, with reasons.
 
     Parameters

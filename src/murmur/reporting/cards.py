@@ -13,14 +13,14 @@ from typing import Any
 import pandas as pd
 
 from murmur import formatting, leaks
-from murmur.params.yaml_files import as_yaml
+from murmur.params.yaml_files import format_yaml
 from murmur.reporting import descriptions, result_tables
 from murmur.reporting.descriptions import NO_SUBGROUPS, NOT_FOR_DIAGNOSIS
 from murmur.reporting.limits import COLLECTION, describe_limits, list_limits_of_data
 from murmur.reporting.result_tables import Table
 
 
-def model_card(
+def format_model_card(
     details: Mapping[str, Any],
     params: SimpleNamespace,
     subgroup_table: pd.DataFrame,
@@ -79,7 +79,7 @@ def _format_results(
     return {title: "\n\n".join(paragraphs) for title, paragraphs in sections.items()}
 
 
-def data_card(details: Mapping[str, Any], audit: pd.DataFrame, left_out_table: pd.DataFrame) -> str:
+def format_data_card(details: Mapping[str, Any], audit: pd.DataFrame, left_out_table: pd.DataFrame) -> str:
     """Write the data card.
 
     Parameters
@@ -145,7 +145,7 @@ def _tabulate_model(details: Mapping[str, Any], params: SimpleNamespace) -> Tabl
 def _format_parameters(params: SimpleNamespace) -> str:
     sections = ("clean", "segment", "mel", "split", "train")
     values = {name: getattr(params, name).model_dump(mode="json") for name in sections}
-    return f"```yaml\n{as_yaml(values)}```"
+    return f"```yaml\n{format_yaml(values)}```"
 
 
 def _format_options(values: Mapping[str, Any]) -> str:

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from murmur.evaluation.confident_errors import ConfidentError
 from murmur.evaluation.inputs import Inputs
-from murmur.evaluation.results import Mistake
 from murmur.features import mel_scale, store
 from murmur.reporting import spectrograms
 from murmur.sections.mel import Mel
@@ -13,7 +13,12 @@ from murmur.sections.segment import Segment
 
 
 def draw_illustrations(
-    tables: Inputs, mistakes: Sequence[Mistake], mel: Mel, segment: Segment, spectra: Path, folder: Path
+    tables: Inputs,
+    mistakes: Sequence[ConfidentError],
+    mel: Mel,
+    segment: Segment,
+    spectra: Path,
+    folder: Path,
 ) -> None:
     """Draw gallery.png and errors.png; data that may not be shared get a line of text instead.
 
@@ -21,7 +26,7 @@ def draw_illustrations(
     ----------
     tables : Inputs
         The tables of recordings and segments, and the description of the data set.
-    mistakes : sequence of Mistake
+    mistakes : sequence of ConfidentError
         The wrong predictions to draw.
     mel, segment : Mel, Segment
         The sections `mel` and `segment` of params.yaml.

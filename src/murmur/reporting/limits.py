@@ -4,12 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from murmur import leaks
-from murmur.reporting.descriptions import (
-    NOT_FOR_DIAGNOSIS,
-    capitalise,
-    describe_audit,
-    describe_empty_unit,
-)
+from murmur.reporting.descriptions import NOT_FOR_DIAGNOSIS, capitalise, describe_audit, describe_empty_unit
 from murmur.reporting.result_tables import UNDEFINED, format_interval, name_column
 
 FEW = 30  # persons in a class; with fewer, its figures are uncertain

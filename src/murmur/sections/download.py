@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_validator
 
-from murmur.params.types import Folder, Name, whole
+from murmur.params.types import Folder, Name, whole_number
 
 _FOLDER = TypeAdapter(Folder)
 
@@ -18,7 +18,7 @@ class Download(BaseModel):
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
-    limit: Annotated[int, whole(1, 10**9)] | None
+    limit: Annotated[int, whole_number(1, 10**9)] | None
     on_bad: Literal["error", "leave_out"]
     remote: Name | None
 

@@ -1,10 +1,10 @@
 """Section `duplicates` of params.yaml."""
 
-from murmur.params.types import Seconds, Section, Share
+from murmur.params.types import Fraction, Seconds, Section
 
 
 class Duplicates(Section):
     """Section `duplicates`."""
 
-    correlation: Share
+    correlation: Fraction
     overlap: Seconds

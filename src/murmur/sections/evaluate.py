@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from murmur.params.types import Section, Share, whole
+from murmur.params.types import Fraction, Section, whole_number
 
 
 class Evaluate(Section):
@@ -11,6 +11,6 @@ class Evaluate(Section):
     level: Literal["segment", "recording", "patient"]
     rule: Literal["mean_probability", "mean_logit", "maximum", "any_present"]
     thresholds: Literal["accuracy", "uar", "weighted_accuracy", "weighted_accuracy_official"] | None
-    sensitivity: Share
-    prevalence: Share
-    draws: Annotated[int, whole(0, 100_000)]
+    sensitivity: Fraction
+    prevalence: Fraction
+    draws: Annotated[int, whole_number(0, 100_000)]

@@ -8,7 +8,7 @@ from pydantic import model_validator
 
 from murmur.models._requirements import REQUIREMENTS
 from murmur.params.types import Section
-from murmur.params.validation import check
+from murmur.params.validation import validate
 from murmur.params.yaml_files import read_yaml
 from murmur.sections.clean import Clean
 from murmur.sections.data import ClassMap, Dataset, Positive, Task
@@ -124,9 +124,9 @@ def load(path: str | Path = "params.yaml") -> Params:
     MurmurError
         Naming the file, the key and what is wrong with it.
     """
-    return validate(read_yaml(path), path)
+    return validate_params(read_yaml(path), path)
 
 
-def validate(content: dict[str, Any], path: str | Path) -> Params:
+def validate_params(content: dict[str, Any], path: str | Path) -> Params:
     """Validate the content of a file; `path` is its name in error messages."""
-    return check(Params, content, where=str(path))
+    return validate(Params, content, where=str(path))

@@ -4,29 +4,29 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from murmur.params.types import Hertz, Positive, Samples, Section, real, whole
+from murmur.params.types import Hertz, Positive, Samples, Section, real_number, whole_number
 
 
 class Image(Section):
     """A square colour image of the spectrogram; `size` is in pixels."""
 
-    size: Annotated[int, whole(1, 4096)]
+    size: Annotated[int, whole_number(1, 4096)]
     colours: Literal["grey", "viridis", "magma"]
 
 
 class Mel(Section):
     """Section `mel`."""
 
-    n_mels: Annotated[int, whole(1, 4096)]
+    n_mels: Annotated[int, whole_number(1, 4096)]
     n_fft: Samples
     win_length: Samples | Annotated[list[Samples], Field(min_length=1, max_length=16)]
     hop_length: Samples | Annotated[list[Samples], Field(min_length=1, max_length=16)]
-    f_min: Annotated[float, real(ge=0, le=1_000_000)]
+    f_min: Annotated[float, real_number(ge=0, le=1_000_000)]
     f_max: Hertz
     edges: Literal["zeros", "reflect"]
     scale: Literal["db", "ln", "ln_plus"]
     reference: Literal["max"] | Positive
-    top_db: Annotated[float, real(gt=0, le=1000)] | None
+    top_db: Annotated[float, real_number(gt=0, le=1000)] | None
     fill: Literal["floor", "max"]
     normalise: Literal["none", "minmax"]
     image: Image | None

@@ -2,6 +2,6 @@
 
 from typing import Annotated
 
-from murmur.params.types import whole
+from murmur.params.types import whole_number
 
-Seed = Annotated[int, whole(0, 2**32 - 1)]
+Seed = Annotated[int, whole_number(0, 2**32 - 1)]

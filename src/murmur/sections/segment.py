@@ -2,16 +2,16 @@
 
 from typing import Annotated, Literal
 
-from murmur.params.types import Boolean, Seconds, Section, real, whole
+from murmur.params.types import Boolean, Seconds, Section, real_number, whole_number
 
 
 class Segment(Section):
     """Section `segment`."""
 
     length: Seconds
-    overlap: Annotated[float, real(ge=0, lt=1)]
+    overlap: Annotated[float, real_number(ge=0, lt=1)]
     short: Literal["drop", "pad", "wrap"]
-    min_length: Annotated[float, real(ge=0, le=3600)]
-    first: Annotated[int, whole(1, 10**6)] | None
+    min_length: Annotated[float, real_number(ge=0, le=3600)]
+    first: Annotated[int, whole_number(1, 10**6)] | None
     first_of: list[str]
     mirror: Boolean

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from murmur.params.types import Boolean, Run, Section, Share, SplitFile, whole
+from murmur.params.types import Boolean, Fraction, Run, Section, SplitFile, whole_number
 
 EXAMPLE_SPLIT = "data/splits/synthetic.csv"  # with other methods: DVC always needs a file to depend on
 
@@ -15,9 +15,9 @@ class Split(Section):
     method: Literal["kfold", "holdout", "role", "file"]
     file: SplitFile
     runs: Annotated[list[Run], Field(min_length=1, max_length=1000)]
-    folds: Annotated[int, whole(2, 1000)]
-    test: Share
-    validation: Share
+    folds: Annotated[int, whole_number(2, 1000)]
+    test: Fraction
+    validation: Fraction
     group_by: Literal["person", "patient", "recording", "segment"]
     merge_near_duplicates: Boolean
     on_leak: Literal["error", "warn"]

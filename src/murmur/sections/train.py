@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from murmur.params.types import Boolean, Name, Probability, Section, Share, real, whole
+from murmur.params.types import Boolean, Fraction, Name, Probability, Section, real_number, whole_number
 
 
 class Model(BaseModel):
@@ -28,14 +28,14 @@ class Augment(Section):
     """Random changes of the training examples."""
 
     chance: Probability
-    time_masks: Annotated[int, whole(0, 1000)]
+    time_masks: Annotated[int, whole_number(0, 1000)]
     time_mask: Probability
-    frequency_masks: Annotated[int, whole(0, 1000)]
+    frequency_masks: Annotated[int, whole_number(0, 1000)]
     frequency_mask: Probability
     roll: Probability
-    amplitude: Annotated[float, real(ge=0, lt=1)]
+    amplitude: Annotated[float, real_number(ge=0, lt=1)]
     flip: Probability
-    mixup: Annotated[float, real(ge=0, le=1000)]
+    mixup: Annotated[float, real_number(ge=0, le=1000)]
 
 
 class Train(Section):
@@ -43,26 +43,26 @@ class Train(Section):
 
     features: Literal["mel", "embedding"]
     model: Model
-    freeze: Annotated[int, whole(0, 10_000)]
+    freeze: Annotated[int, whole_number(0, 10_000)]
     standardise: Literal["band", "imagenet", "none"]
     device: Literal["auto", "cpu", "cuda", "mps"]
     precision: Literal["float32", "bfloat16"]
-    epochs: Annotated[int, whole(1, 1_000_000)]
-    batch_size: Annotated[int, whole(1, 2**20)]
+    epochs: Annotated[int, whole_number(1, 1_000_000)]
+    batch_size: Annotated[int, whole_number(1, 2**20)]
     optimizer: Literal["adam", "adamw"]
-    lr: Annotated[float, real(gt=0, le=100)]
-    weight_decay: Annotated[float, real(ge=0, le=100)]
+    lr: Annotated[float, real_number(gt=0, le=100)]
+    weight_decay: Annotated[float, real_number(ge=0, le=100)]
     schedule: Literal["none", "cosine", "step", "plateau", "onecycle"]
-    schedule_epochs: Annotated[int, whole(1, 1_000_000)] | None
-    schedule_factor: Share
-    clip: Annotated[float, real(gt=0, le=10**6)] | None
+    schedule_epochs: Annotated[int, whole_number(1, 1_000_000)] | None
+    schedule_factor: Fraction
+    clip: Annotated[float, real_number(gt=0, le=10**6)] | None
     loss: Literal["cross_entropy", "focal"]
-    focal_gamma: Annotated[float, real(ge=0, le=100)]
+    focal_gamma: Annotated[float, real_number(ge=0, le=100)]
     balance: Literal["none", "loss", "metric", "sampler"]
-    class_weights: dict[str, Annotated[float, real(gt=0, le=10**6)]] | None
-    label_smoothing: Annotated[float, real(ge=0, lt=1)]
-    distillation: Annotated[float, real(ge=0, lt=1)]
-    patience: Annotated[int, whole(1, 1_000_000)] | None
+    class_weights: dict[str, Annotated[float, real_number(gt=0, le=10**6)]] | None
+    label_smoothing: Annotated[float, real_number(ge=0, lt=1)]
+    distillation: Annotated[float, real_number(ge=0, lt=1)]
+    patience: Annotated[int, whole_number(1, 1_000_000)] | None
     stop_accuracy: Probability | None
     stop_one_class: Boolean
     select_on: Literal["loss", "uar", "accuracy"]

@@ -97,7 +97,7 @@ def check_audit(
     method : str
         `split.method`; the error message's advice depends on it.
     unknown_persons : int
-        Number of recordings whose person the data set does not identify (see `Card`).
+        Number of recordings whose person the data set does not identify (see `DatasetCard`).
 
     Returns
     -------

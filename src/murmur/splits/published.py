@@ -43,7 +43,7 @@ def read_published_split(path: str | Path, recordings: pd.DataFrame, runs: Itera
         id has two roles in a fold; a run is missing; a fold has no training or no test part.
     """
     path = Path(path)
-    table = input_csv.read(path, ["run", "role"], remedy=COLUMNS)
+    table = input_csv.read_table(path, ["run", "role"], remedy=COLUMNS)
     keys = [column for column in ("recording_id", "patient_id") if column in table]
     if not keys:
         raise MurmurError(f"{path}: no column patient_id or recording_id; {COLUMNS}")
@@ -59,7 +59,7 @@ def read_published_split(path: str | Path, recordings: pd.DataFrame, runs: Itera
 def _check_table(path: Path, table: pd.DataFrame, key: str, recordings: pd.DataFrame) -> pd.DataFrame:
     """Check every row; return the table with the column fold and with numbers of runs and folds."""
     table = table if "fold" in table else table.assign(fold="0")
-    input_csv.check_filled(path, table, key)
+    input_csv.check_not_empty(path, table, key)
     input_csv.check_known(path, table[key], recordings[key])
     for column in ("run", "fold"):
         is_wrong = ~table[column].astype(str).str.fullmatch(r"\d{1,9}")

@@ -2,9 +2,9 @@
 
 import pyarrow as pa
 
-from murmur.tables.parquet import schema, text
+from murmur.tables.parquet import declare_schema, text
 
-DUPLICATES = schema(
+DUPLICATES = declare_schema(
     {
         "recording_id": text,
         "twin_id": text,  # the other recording of the pair

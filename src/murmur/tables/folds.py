@@ -1,10 +1,10 @@
 """The role of each recording or segment in each fold."""
 
-from murmur.tables.parquet import schema, text, whole
+from murmur.tables.parquet import declare_schema, integer, text
 
 ROLES = ("train", "validation", "test")
-FOLDS = schema(
-    {"run": whole, "fold": whole, "recording_id": text, "role": text},
+FOLDS = declare_schema(
+    {"run": integer, "fold": integer, "recording_id": text, "role": text},
     {"segment_id": text},  # null: all segments of the recording
     key="run fold recording_id segment_id",
 )

@@ -4,9 +4,9 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from murmur.tables.parquet import schema, text
+from murmur.tables.parquet import declare_schema, text
 
-LEFT_OUT = schema({"stage": text, "item": text, "reason": text})
+LEFT_OUT = declare_schema({"stage": text, "item": text, "reason": text})
 REASONS = (  # kinds of reasons, without the name of an item
     "too short for a segment",
     "segments after the first",

@@ -13,11 +13,11 @@ import pyarrow.parquet as pq
 from murmur.errors import MurmurError
 from murmur.files import atomic_write
 
-text, whole = pa.string(), pa.int64()
+text, integer = pa.string(), pa.int64()
 Metadata = TypeVar("Metadata")
 
 
-def schema(
+def declare_schema(
     required: dict[str, pa.DataType], nullable: dict[str, pa.DataType] | None = None, key: str = ""
 ) -> pa.Schema:
     """Declare the schema of a table.
@@ -104,7 +104,7 @@ def _check_rows(frame: pd.DataFrame, schema: pa.Schema, path: str | Path) -> Non
 
 
 def _find_negative(frame: pd.DataFrame, schema: pa.Schema) -> str:
-    for name in (field.name for field in schema if field.type == whole):
+    for name in (field.name for field in schema if field.type == integer):
         negative = (frame[name] < 0).to_numpy()
         if negative.any():
             return f"column {name} is below 0 in row {negative.argmax()}"

@@ -6,20 +6,22 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from murmur.tables.parquet import read_metadata, schema, text, whole
+from murmur.tables.parquet import declare_schema, integer, read_metadata, text
 
 
-def predictions_schema(classes: Sequence[str]) -> pa.Schema:
+def make_predictions_schema(classes: Sequence[str]) -> pa.Schema:
     """Return the schema of a table of predictions.
 
     The columns are run, fold, role, level, unit_id, and the probability ``p_<class>`` of each class.
     """
-    fields = {"run": whole, "fold": whole, "role": text, "level": text, "unit_id": text}
-    return schema(fields | {f"p_{name}": pa.float32() for name in classes}, key="run fold level unit_id")
+    fields = {"run": integer, "fold": integer, "role": text, "level": text, "unit_id": text}
+    return declare_schema(
+        fields | {f"p_{name}": pa.float32() for name in classes}, key="run fold level unit_id"
+    )
 
 
 @dataclass(frozen=True)
-class TrainingNote:
+class TrainingInfo:
     """How a run was trained; it is in the metadata of the table of its predictions.
 
     Attributes
@@ -37,6 +39,6 @@ class TrainingNote:
     versions: dict[str, str]
 
 
-def read_note(path: str | Path) -> TrainingNote:
+def read_training_info(path: str | Path) -> TrainingInfo:
     """Read how a run was trained from the table of its predictions."""
-    return read_metadata(path, TrainingNote)
+    return read_metadata(path, TrainingInfo)

@@ -6,9 +6,9 @@ from pathlib import Path
 import pandas as pd
 
 from murmur.errors import MurmurError
-from murmur.tables.parquet import read_metadata, schema, text, whole
+from murmur.tables.parquet import declare_schema, integer, read_metadata, text
 
-RECORDINGS = schema(
+RECORDINGS = declare_schema(
     {
         "recording_id": text,
         "path": text,  # relative to data/raw
@@ -17,8 +17,8 @@ RECORDINGS = schema(
         "site": text,  # of the body
         "label": text,  # the class of this recording
         "patient_label": text,
-        "sample_rate": whole,  # Hz, of the original file
-        "n_samples": whole,  # at that rate, one channel
+        "sample_rate": integer,  # Hz, of the original file
+        "n_samples": integer,  # at that rate, one channel
         "audio_sha256": text,  # of the samples, the same for every file format
         "source": text,
     },
@@ -28,7 +28,7 @@ RECORDINGS = schema(
 
 
 @dataclass(frozen=True)
-class Card:
+class DatasetCard:
     """The description of a data set; it is in the metadata of the table of recordings.
 
     Attributes
@@ -64,7 +64,7 @@ class Card:
     unknown_persons: int = 0
 
     @property
-    def leak_free(self) -> bool:
+    def names_all_persons(self) -> bool:
         """Whether it can be shown that no person is in both training and test part of a split."""
         return self.unknown_persons == 0
 
@@ -90,6 +90,6 @@ def check_recordings(frame: pd.DataFrame, known: pd.DataFrame, path: str | Path,
         raise MurmurError(f"{path}: recording {name} is not in {other}; they are of two runs: dvc repro")
 
 
-def read_card(path: str | Path) -> Card:
+def read_dataset_card(path: str | Path) -> DatasetCard:
     """Read the description of the data set from the table of recordings."""
-    return read_metadata(path, Card)
+    return read_metadata(path, DatasetCard)

@@ -17,8 +17,8 @@ from murmur.errors import MurmurError, add_path
 from murmur.models import needs_download
 from murmur.sections.train import Model, Train
 from murmur.tables.folds import ROLES
-from murmur.tables.predictions import TrainingNote
-from murmur.tables.recordings import Card
+from murmur.tables.predictions import TrainingInfo
+from murmur.tables.recordings import DatasetCard
 from murmur.training.bags import check_patients_undivided, make_bags
 from murmur.training.processes import map_processes
 
@@ -93,7 +93,7 @@ def prepare_run(
     recordings: pd.DataFrame,
     segments: pd.DataFrame,
     folds: pd.DataFrame,
-    card: Card,
+    card: DatasetCard,
     features: Path,
     options: Train,
     seed: int,
@@ -171,7 +171,7 @@ def _check_validation(folds: pd.DataFrame, roles: dict[int, np.ndarray]) -> None
             )
 
 
-def fit_run(run: Run, weights: Path) -> tuple[pd.DataFrame, pd.DataFrame, TrainingNote]:
+def fit_run(run: Run, weights: Path) -> tuple[pd.DataFrame, pd.DataFrame, TrainingInfo]:
     """Train every fold of a run.
 
     Each worker process trains a fold with one thread, so that the results do not depend on the number of
@@ -207,7 +207,7 @@ def fit_run(run: Run, weights: Path) -> tuple[pd.DataFrame, pd.DataFrame, Traini
     predictions = [_tabulate_predictions(run, fold, results[fold].probabilities) for fold in folds]
     history = pd.concat([results[fold].history for fold in folds], ignore_index=True)
     versions = {name: version(name) for name in PACKAGES}
-    note = TrainingNote(results[folds[0]].device, run.options.precision, versions)
+    note = TrainingInfo(results[folds[0]].device, run.options.precision, versions)
     return pd.concat(predictions), history, note
 
 
@@ -297,7 +297,7 @@ def _write_weights(weights: dict[str, Any], path: Path) -> None:
 
 
 def _tabulate_predictions(run: Run, fold: int, probabilities: np.ndarray) -> pd.DataFrame:
-    """Return the predictions of a fold as a table with the columns of `predictions_schema`."""
+    """Return the predictions of a fold as a table with the columns of `make_predictions_schema`."""
     role = run.roles[fold]
     units = _predicted_units(role)
     columns: dict[str, Any] = {"run": run.run, "fold": fold, "role": role[units], "level": run.level}
