@@ -93,8 +93,12 @@ def simulate_recordings() -> tuple[pd.DataFrame, pd.DataFrame]:
         person_id=patient,
         label=recordings["patient_label"],
         site=SITES * PATIENTS,
-        **{"source": "simulated", "quality": None, "role": None, "audio_sha256": [f"{k}" for k in range(n)]},
-        **{"sample_rate": 4000, "n_samples": 80_000},
+        source="simulated",
+        quality=None,
+        role=None,
+        audio_sha256=[f"{k}" for k in range(n)],
+        sample_rate=4000,
+        n_samples=80_000,
     )
     recording = recordings["recording_id"].repeat(SEGMENTS).reset_index(drop=True)
     names = recording + "@" + pd.Series(np.tile(np.arange(SEGMENTS) * 3200, n)).astype(str)

@@ -7,10 +7,10 @@ import json
 import sys
 from pathlib import Path
 
-import matplotlib
+import matplotlib as mpl
 import pandas as pd
 
-matplotlib.use("svg")
+mpl.use("svg")
 import matplotlib.pyplot as plt
 
 ROOT = Path(__file__).parents[1]
@@ -54,12 +54,16 @@ def draw_pipeline() -> str:
     shapes.append(_box(12, 356, 394, "metrics, plots", "each figure with its interval", ("#ffffff", GREY)))
     return "\n".join(
         [
-            '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 862 460"'
-            ' font-family="Helvetica, Arial, sans-serif">',
+            (
+                '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 862 460"'
+                ' font-family="Helvetica, Arial, sans-serif">'
+            ),
             '<rect width="862" height="460" fill="#ffffff"/>',
-            '<marker id="tip" viewBox="0 0 10 10" refX="6" refY="5" markerWidth="5" markerHeight="5"'
-            ' orient="auto">'
-            f'<path d="M0 0 L10 5 L0 10 z" fill="{GREY}"/></marker>',
+            (
+                '<marker id="tip" viewBox="0 0 10 10" refX="6" refY="5" markerWidth="5" markerHeight="5"'
+                ' orient="auto">'
+                f'<path d="M0 0 L10 5 L0 10 z" fill="{GREY}"/></marker>'
+            ),
             *shapes,
             "</svg>\n",
         ]
@@ -79,12 +83,18 @@ def _box(
     middle = x + width / 2
     return "\n".join(
         [
-            f'<rect x="{x}" y="{y}" width="{width}" height="{HEIGHT}" rx="10" fill="{fill}" stroke="{line}"'
-            f' stroke-width="3" {style}/>',
-            f'<text x="{middle}" y="{y + 41}" text-anchor="middle" font-size="27" font-weight="bold"'
-            f' fill="{line}">{name}</text>',
-            f'<text x="{middle}" y="{y + 73}" text-anchor="middle" font-size="23"'
-            f' fill="#1f2328">{text}</text>',
+            (
+                f'<rect x="{x}" y="{y}" width="{width}" height="{HEIGHT}" rx="10" fill="{fill}" '
+                f'stroke="{line}" stroke-width="3" {style}/>'
+            ),
+            (
+                f'<text x="{middle}" y="{y + 41}" text-anchor="middle" font-size="27" font-weight="bold"'
+                f' fill="{line}">{name}</text>'
+            ),
+            (
+                f'<text x="{middle}" y="{y + 73}" text-anchor="middle" font-size="23"'
+                f' fill="#1f2328">{text}</text>'
+            ),
         ]
     )
 

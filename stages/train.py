@@ -1,4 +1,4 @@
-"""Train the models of all folds of one run: stages/train.py --run RUN"""
+"""Train the models of all folds of one run: stages/train.py --run RUN."""
 
 import sys
 from pathlib import Path

@@ -46,7 +46,7 @@ def split(recordings, seed=0, segments=None, duplicates=NO_PAIRS, **options):
 
 
 def collect_by_role(folds, recordings, column="person_id"):
-    """fold -> role -> the set of values of a column."""
+    """Fold -> role -> the set of values of a column."""
     known = folds[["fold", "recording_id", "role"]].merge(
         recordings[["recording_id", column]], on="recording_id"
     )

@@ -126,8 +126,12 @@ def download(dataset, out, *, options=(), limit=None, on_bad="error", remote="pr
 
 
 SITES = {  # the smallest model that predicts patients
-    **{"name": "site_transformer", "sites": ["AV", "PV"], "width": 8, "layers": 1, "attention_heads": 1},
-    **{"feedforward": 8},
+    "name": "site_transformer",
+    "sites": ["AV", "PV"],
+    "width": 8,
+    "layers": 1,
+    "attention_heads": 1,
+    "feedforward": 8,
 }
 
 

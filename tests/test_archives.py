@@ -35,7 +35,7 @@ TOO_MUCH = r"1 files of 1000000 bytes are more than such an archive may hold"
 
 
 @pytest.mark.parametrize(
-    "make, words",
+    ("make", "words"),
     [
         (lambda p: archive(p, [("../a", b"")]), r"\.\./a leads out of the folder"),
         (lambda p: archive(p, [("/a", b"")]), "/a leads out of the folder"),

@@ -16,7 +16,7 @@ X = made.noise()
 
 
 @pytest.mark.parametrize(
-    "name, options",
+    ("name", "options"),
     [
         ("a.wav", {"subtype": "PCM_16"}),
         ("a.wav", {"subtype": "PCM_24"}),
@@ -123,7 +123,7 @@ def flac_of_unknown_length(path):
 
 
 @pytest.mark.parametrize(
-    "make, words",
+    ("make", "words"),
     [
         (lambda p: p.write_bytes(b""), "not readable as audio"),
         (lambda p: p.write_text("path,label\n" * 50), "not readable as audio"),
@@ -177,14 +177,16 @@ def test_a_flac_that_would_need_too_much_memory_is_refused(tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.mp3", "a.raw"])
-@pytest.mark.parametrize("content, kind", OTHER_KINDS)
+@pytest.mark.parametrize(("content", "kind"), OTHER_KINDS)
 def test_another_kind_is_recognised_by_its_content_not_by_its_name(tmp_path, content, kind, name):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(MurmurError, match=rf"/{name}: not readable as audio[^\n]*{kind}[^\n]*; [^\n]*$"):
         audio.load(tmp_path / name)
 
 
-@pytest.mark.parametrize("kind, options", [("w64", {}), ("aiff", {}), ("au", {}), ("caf", {}), ("ogg", {})])
+@pytest.mark.parametrize(
+    ("kind", "options"), [("w64", {}), ("aiff", {}), ("au", {}), ("caf", {}), ("ogg", {})]
+)
 def test_complete_files_of_other_kinds_are_refused(tmp_path, kind, options):
     path = made.audio(tmp_path / f"a.{kind}", X)
     with pytest.raises(MurmurError, match=r"not readable as audio: an? .*; convert it, for example `ffmpeg"):
@@ -200,7 +202,7 @@ GUID = b"\x16\0\x10\0\x04\0\0\0\x01\0\0\0\0\0\x10\0\x80\0\0\xaa\0\x38\x9b\x71"
 
 
 @pytest.mark.parametrize(
-    "form, words",
+    ("form", "words"),
     [
         (fmt(channels=2), "2 channels of 16 bits contradict its block align of 2 bytes"),
         (fmt(channels=0), "it has 0 channels"),
@@ -290,7 +292,7 @@ def test_a_wav_of_unknown_or_slightly_wrong_length_is_read_to_the_end(tmp_path, 
 
 
 @pytest.mark.parametrize(
-    "content, words",
+    ("content", "words"),
     [
         (with_sizes(4036, 800), "damaged: its header states 800 bytes of samples, the file has 4000"),
         (with_sizes(836, 800), "damaged: its header states 800 bytes of samples, the file has 4000"),
@@ -352,7 +354,7 @@ def flac_with_header(path, total=None, rate=None, md5=None):
 
 
 @pytest.mark.parametrize(
-    "changes, words",
+    ("changes", "words"),
     [
         ({"total": 1000}, "damaged: its samples are not those of the MD5 in its header; replace"),
         ({"total": 3000}, "; (replace|fetch) the file"),
@@ -414,7 +416,7 @@ def test_a_recording_that_the_table_describes_is_read(tmp_path):
     assert rate == made.RATE
 
 
-@pytest.mark.parametrize("samples, rate", [(X[:1500], made.RATE), (X, 2000), (X * 0.5, made.RATE)])
+@pytest.mark.parametrize(("samples", "rate"), [(X[:1500], made.RATE), (X, 2000), (X * 0.5, made.RATE)])
 def test_a_recording_that_differs_from_the_table_is_refused(tmp_path, samples, rate):
     row = described(made.audio(tmp_path / "a.wav", X))
     made.audio(tmp_path / "a.wav", samples, rate)

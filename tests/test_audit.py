@@ -10,7 +10,7 @@ from tests.cohort import NO_PAIRS, collect_by_role, make_pair, make_recordings, 
 
 
 @pytest.mark.parametrize(
-    "group_by, expected",
+    ("group_by", "expected"),
     [
         ("person", []),
         ("patient", ["persons"]),

@@ -46,7 +46,7 @@ def test_a_patient_has_eight_recordings(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "flags, label",
+    ("flags", "label"),
     [
         ({"AS": "1", "MS": "1"}, "MD"),
         (dict.fromkeys(("AS", "AR", "MR", "MS"), "1"), "MD"),
@@ -79,7 +79,7 @@ def test_a_file_with_digits_after_its_name_is_found(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "rows, words",
+    ("rows", "words"),
     [
         ([bmd_patient("1"), bmd_patient("2", AS="1")], "row 3: both N and a disease are 1; correct"),
         ([bmd_patient("1"), bmd_patient("2", N="0")], "row 3: neither N nor a disease is 1"),
@@ -126,7 +126,7 @@ def test_a_patient_without_recordings_is_named_and_an_empty_cell_is_skipped(tmp_
 
 
 @pytest.mark.parametrize(
-    "row, words",
+    ("row", "words"),
     [
         (("patient_001", "35", "X"), "row 3: Gender is not M or F"),
         (("patient_001", "old", "F"), "row 3: Age is not a number of years"),

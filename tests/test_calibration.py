@@ -17,7 +17,7 @@ def simulated(T, classes=3, n=20_000, seed=0):
     return y, softmax(T * logits, axis=1)
 
 
-@pytest.mark.parametrize("T, classes", [(0.5, 2), (1, 3), (2.5, 2), (2.5, 4)])
+@pytest.mark.parametrize(("T", "classes"), [(0.5, 2), (1, 3), (2.5, 2), (2.5, 4)])
 def test_the_temperature_is_recovered(T, classes):
     y, p = simulated(T, classes)
     assert calibration.fit_temperature(y, p) == pytest.approx(T, rel=0.04)

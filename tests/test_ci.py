@@ -275,7 +275,7 @@ WORKFLOWS = sorted((made.ROOT / ".github/workflows").glob("*.yml"))
 
 
 @pytest.mark.parametrize(
-    "path, schema", [*((p, "github-workflows") for p in WORKFLOWS), (".gitlab-ci.yml", "gitlab-ci")]
+    ("path", "schema"), [*((p, "github-workflows") for p in WORKFLOWS), (".gitlab-ci.yml", "gitlab-ci")]
 )
 def test_workflows_follow_their_schema(path, schema):
     checked = [
@@ -357,7 +357,10 @@ def posted(folder, text, comments=()):
     done = subprocess.run(
         ["node", "-e", POSTED],
         input=json.dumps([steps[1]["with"]["script"], list(comments)]),
-        **{"cwd": folder, "capture_output": True, "text": True, "check": True},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     return json.loads(done.stdout), done.stderr
 
@@ -407,7 +410,7 @@ def test_a_comment_has_a_heading_by_github_and_the_text_unchanged(tmp_path):
     assert seen.count("<table>") == 3 and seen.count("<details>") == seen.count("</details>") == 1
     assert "<strong>Red: stage <code>mel</code> failed: no disk</strong>" in seen
     assert "<code>error: &lt;x&gt; &amp; @y in a[0](b) at http://z\n```\n/close" in seen.replace(
-        '<code class="language-​text">', "<code>"
+        '<code class="language-\u200btext">', "<code>"
     ).replace('<code class="language-text">', "<code>")
 
 

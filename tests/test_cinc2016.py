@@ -98,7 +98,7 @@ def test_the_quality_comes_from_the_flags(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "text, words",
+    ("text", "words"),
     [
         ("a0001,1,1\na0002,-1,2\n", r"row 2: the flag is not 1 \(good\) or 0 \(poor\)"),
         ("a0001,1,-1\n", "row 1: the flag is not 1"),
@@ -128,7 +128,7 @@ def test_the_quality_is_written_to_the_table(import_cinc2016, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text, words",
+    ("text", "words"),
     [
         ("a0001,1\na0002,0\n", r"row 2: the value is not 1 \(abnormal\) or -1 \(normal\)"),
         ("a0001,1\na0002\n", "row 2: the value is not 1"),

@@ -57,7 +57,7 @@ def test_nan_is_a_missing_value(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "links, persons",
+    ("links", "persons"),
     [
         ({"85119": "49821", "49821": "85119"}, {"85119": "49821", "49821": "49821"}),
         ({"85119": "49821", "49821": "nan"}, {"85119": "49821", "49821": "49821"}),
@@ -77,7 +77,7 @@ def test_linked_ids_are_one_person(tmp_path, links, persons):
 
 
 @pytest.mark.parametrize(
-    "option, murmur_sites, labels",
+    ("option", "murmur_sites", "labels"),
     [
         ("patient", "AV", ["Present", "Present"]),
         ("site", "AV", ["Present", "Absent"]),
@@ -106,7 +106,7 @@ def test_the_outcome_is_read(tree, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "rows, words",
+    ("rows", "words"),
     [
         ([patient("1"), patient("2"), patient("1")], "row 4: the patient is in two rows; keep one"),
         ([patient("1"), patient("2", Murmur="present")], "patient 2: Murmur is 'present', expected one of"),
@@ -133,7 +133,7 @@ def test_bad_rows_are_named(tmp_path, rows, words):
 
 
 @pytest.mark.parametrize(
-    "content, words", [(None, "cannot be read"), (b"", "cannot be read"), (b"\xff\xfe,", "cannot be")]
+    ("content", "words"), [(None, "cannot be read"), (b"", "cannot be read"), (b"\xff\xfe,", "cannot be")]
 )
 def test_an_unreadable_or_empty_table_is_named(tmp_path, content, words):
     if content is not None:
@@ -205,7 +205,7 @@ def test_the_limit_keeps_the_first_patients(import_circor):
 
 
 @pytest.mark.parametrize(
-    "class_map, positive, classes, expected, labels",
+    ("class_map", "positive", "classes", "expected", "labels"),
     [
         ({}, ["Unknown", "Present"], "Present Unknown Absent", "Unknown Present", "Present Absent Unknown"),
         ({"Unknown": "Present"}, None, "Present Absent", "Present", "Present Absent Present"),
@@ -233,7 +233,7 @@ def test_the_reason_names_the_class_that_was_left_out(import_circor):
 
 
 @pytest.mark.parametrize(
-    "keys, words",
+    ("keys", "words"),
     [
         (
             {"class_map": {"present": None}},

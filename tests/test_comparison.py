@@ -45,7 +45,7 @@ def experiment(name, *arguments, **changes):
 
 
 def test_both_tests_agree_with_baycomp():
-    """baycomp 1.0.3, CorrelatedTTest(A, B, rope=.01, runs=2): its correction is ours at ratio 1/(5 - 1)."""
+    """Baycomp 1.0.3, CorrelatedTTest(A, B, rope=.01, runs=2): its correction is ours at ratio 1/(5 - 1)."""
     got = comparison.compute_paired_tests(UP, 1 / 4)
     assert got["error"] ** 2 == pytest.approx(0.00021622222222222211)
     chances = (0.02876453962094553, 0.1889966474287076, 0.7822388129503469)
@@ -53,7 +53,7 @@ def test_both_tests_agree_with_baycomp():
 
 
 def test_the_corrected_test_agrees_with_a_calculation_by_hand():
-    """baycomp's own test of its statistics, (4, 2, 6) and (5, 7, 3): variance (16 + 16)/2 (1/3 + 1/2)."""
+    """Baycomp's own test of its statistics, (4, 2, 6) and (5, 7, 3): variance (16 + 16)/2 (1/3 + 1/2)."""
     got = comparison.compute_paired_tests(np.array([1.0, 5.0, -3.0]), 1 / 2, rope=1.0)
     assert got["difference"] == 1 and got["error"] == pytest.approx(np.sqrt(16 * (1 / 3 + 1 / 2)))
     t = 1 / np.sqrt(40 / 3)
@@ -92,7 +92,7 @@ def test_many_comparisons_at_once_equal_single_ones():
         assert {name: float(value[k]) for name, value in together.items()} == pytest.approx(alone)
 
 
-@pytest.mark.parametrize("apart, p, equivalent", [(0.0, 1, 1), (0.1, None, None)])
+@pytest.mark.parametrize(("apart", "p", "equivalent"), [(0.0, 1, 1), (0.1, None, None)])
 def test_equal_differences_are_not_tested(apart, p, equivalent):
     b = (A + apart).round(6)
     row = comparison.compare_experiments(experiment("a"), experiment("b", b))["metrics"]["uar"]
@@ -163,7 +163,7 @@ def test_undefined_folds_are_left_out_and_counted():
 
 
 @pytest.mark.parametrize(
-    "defined, message", [(1, "no test: one pair of scores; uar differs by +0.030"), (0, "no")]
+    ("defined", "message"), [(1, "no test: one pair of scores; uar differs by +0.030"), (0, "no")]
 )
 def test_too_few_defined_folds_are_no_test(defined, message):
     b = np.where(np.arange(10) < defined, B, np.nan)
@@ -254,7 +254,7 @@ def test_both_sides_need_the_same_level():
 
 
 @pytest.mark.parametrize(
-    "changes, message",
+    ("changes", "message"),
     [
         (
             {"sha256": "d2"},
@@ -286,7 +286,7 @@ def test_an_unknown_metric_is_refused():
 
 
 @pytest.mark.parametrize(
-    "path, change, message",
+    ("path", "change", "message"),
     [
         (comparison.AUDIT, ("test_sha256", "other"), "test_sha256"),
         (comparison.AUDIT, ("\n1,4,", "\n9,4,"), "audit.csv lacks run 1, fold 4"),

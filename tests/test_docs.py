@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import pytest
 import yaml
@@ -113,7 +113,7 @@ def test_the_words_are_plain(page):
 
 def test_the_picture_and_the_readme_show_the_figures_of_the_committed_run():
     details = json.loads((ROOT / "metrics/details.json").read_text())
-    picture = ElementTree.parse(ROOT / "docs/images/result.svg")
+    picture = ET.parse(ROOT / "docs/images/result.svg")
     (shown,) = picture.iter("{http://purl.org/dc/elements/1.1/}description")
     assert json.loads(shown.text) == details["headline"], "draw it again: make docs"
     first = next(iter(details["headline"].values()))
@@ -128,7 +128,7 @@ def test_the_pictures_are_what_their_program_draws(tmp_path):
     assert (tmp_path / "pipeline.svg").read_text() == committed, "draw it again: make docs"
     assert (tmp_path / "result.svg").stat().st_size > 10_000
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-    texts = {text.text for text in ElementTree.fromstring(committed).iter("{http://www.w3.org/2000/svg}text")}
+    texts = {text.text for text in ET.fromstring(committed).iter("{http://www.w3.org/2000/svg}text")}
     assert set(stages) - {"check"} <= texts
 
 

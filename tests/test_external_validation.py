@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("threads_as_before")
 
 
 def prepare(folder, n=12, seed=0, classes=CLASSES, sha="sha"):
-    """n patients with recordings at AV and PV of two segments each, one class after the other."""
+    """N patients with recordings at AV and PV of two segments each, one class after the other."""
     ids = [f"{k}_{site}" for k in range(n) for site in ("AV", "PV")]
     patient = [i.split("_")[0] for i in ids]
     recordings = pd.DataFrame({"recording_id": ids, "patient_id": patient, "person_id": patient})
@@ -148,7 +148,11 @@ def test_every_model_predicts_all_external_recordings_and_scores_are_their_mean(
     of_models = pd.Series(right, p.index).groupby("fold").mean()
     assert got["headline"]["accuracy"]["mean"] == pytest.approx(of_models.mean())
     assert got["data"] == {
-        **{"recordings": 10, "patients": 5, "persons": 5, "units": 10, "no_answer": 0},
+        "recordings": 10,
+        "patients": 5,
+        "persons": 5,
+        "units": 10,
+        "no_answer": 0,
         "counts": {"Present": 6, "Absent": 4},
     }
     assert (got["left_unasked"], got["seen_in_training"], got["models"]) == (["Unknown"], 0, 2)
@@ -350,11 +354,19 @@ def test_a_patient_model_needs_the_sites_of_its_training(trained, tmp_path):
 def test_the_table_has_development_and_external_data_side_by_side():
     row = {"mean": 0.8, "sd": None, "low": 0.7, "high": 0.9}
     result = {
-        **{"level": "patient", "headline": {"uar": row, "f1": row | {"low": None, "high": None}}},
-        **{"here": {"uar": {"mean": 0.9}}, "baseline": {"answer": "Absent", "uar": 0.5, "f1": np.nan}},
-        **{"left_unasked": ["Unknown"], "models": 5, "seen_in_training": 6, "seen": list("abcdef")},
+        "level": "patient",
+        "headline": {"uar": row, "f1": row | {"low": None, "high": None}},
+        "here": {"uar": {"mean": 0.9}},
+        "baseline": {"answer": "Absent", "uar": 0.5, "f1": np.nan},
+        "left_unasked": ["Unknown"],
+        "models": 5,
+        "seen_in_training": 6,
+        "seen": list("abcdef"),
         "data": {
-            **{"units": 3, "persons": 2, "no_answer": 1, "counts": {"Present": 1, "Absent": 2}},
+            "units": 3,
+            "persons": 2,
+            "no_answer": 1,
+            "counts": {"Present": 1, "Absent": 2},
             "left_out": {"has no label": 4},
         },
     }

@@ -127,7 +127,7 @@ def test_all_broken_recordings_are_named_at_once(project):
 
 
 @pytest.mark.parametrize(
-    "samples, options, expected",
+    ("samples", "options", "expected"),
     [
         (np.stack([made.noise()] * 2, 1), {}, (4000, 2000)),
         (np.round(made.noise() * 100) / 128, {"subtype": "PCM_U8"}, (4000, 2000)),
@@ -154,7 +154,7 @@ def test_unusual_recordings_are_accepted(project, samples, options, expected):
 
 
 @pytest.mark.parametrize(
-    "changes, message",
+    ("changes", "message"),
     [
         ({"download.folder.path": "ow"}, "download.folder.path: no folder ow; name the folder"),
         ({"download.folder.csv": "table.csv"}, r"own/table\.csv: cannot be read .*; save it as CSV"),
@@ -180,7 +180,7 @@ def test_an_invalid_key_is_refused(project, changes, message):
 
 
 @pytest.mark.parametrize(
-    "damage, message",
+    ("damage", "message"),
     [
         (
             lambda p: (p / "own/3.wav").unlink(),
@@ -206,7 +206,7 @@ def test_an_invalid_folder_is_refused(project, damage, message):
 
 
 @pytest.mark.parametrize(
-    "patients, damaged, changes, message",
+    ("patients", "damaged", "changes", "message"),
     [
         ([made.PATIENTS[0]] * 2, None, {}, r"data\.csv: row 3: the patient is in two rows; keep one"),
         ([made.patient("7", murmur="Maybe")], None, {}, "patient 7: Murmur is 'Maybe', expected .*; correct"),
@@ -241,7 +241,7 @@ def test_recordings_may_be_missing_in_murmur_data(project):
 
 
 @pytest.mark.parametrize(
-    "changes, message",
+    ("changes", "message"),
     [
         ({"split.folds": 5}, "split: class ill has only 4 groups, and 5 are needed; fewer split.folds"),
         ({"split.method": "role"}, "split.method role: recording 0 has no role; give all train or test"),
@@ -264,7 +264,7 @@ ROLES = [f"{k},0,{'test' if k < 4 else 'train'}" for k in range(8)]
 
 
 @pytest.mark.parametrize(
-    "rows, message",
+    ("rows", "message"),
     [
         (
             [*ROLES, "9,0,train"],
@@ -337,7 +337,7 @@ def test_a_recording_that_is_replaced_between_two_stages_is_refused(project, sta
 
 
 @pytest.mark.parametrize(
-    "changes, message",
+    ("changes", "message"),
     [
         ({"segment.first_of": ["il"]}, "segment.first_of: no recording is labelled il; there are ill, well"),
         ({"segment.first_off": []}, "params.yaml: unknown key segment.first_off; known here: .*first_of"),
@@ -381,8 +381,10 @@ def test_an_invalid_option_of_the_training_is_refused_before_the_first_epoch(pro
         ({"train.features": "embedding"}, "train.features embedding: embed.models names none"),
         (
             {
-                **{"train.features": "embedding", "embed.models": ["m2d"]},
-                **{"mel.scale": "ln_plus", "mel.edges": "reflect"},
+                "train.features": "embedding",
+                "embed.models": ["m2d"],
+                "mel.scale": "ln_plus",
+                "mel.edges": "reflect",
             },
             r"data/embedding: cannot be read .*dvc repro",
         ),
@@ -431,7 +433,7 @@ def interrupt():
 
 
 @pytest.mark.parametrize(
-    "main, message",
+    ("main", "message"),
     [
         (read_missing_file, "nowhere/x: No such file or directory"),
         (fill_disk, "data/mel.npy: No space left on device; free some space there, then run it again"),
@@ -474,7 +476,7 @@ def test_a_character_that_the_output_cannot_encode_is_escaped(encoding):
 
 
 @pytest.mark.parametrize(
-    "redirected, status", [("| true; exit ${PIPESTATUS[0]}", 1), (">/dev/full", 1), (">&-", 0)]
+    ("redirected", "status"), [("| true; exit ${PIPESTATUS[0]}", 1), (">/dev/full", 1), (">&-", 0)]
 )
 def test_an_output_that_cannot_be_written_gives_no_traceback(redirected, status):
     environment = os.environ | {"PYTHONPATH": str(made.ROOT / "src")}

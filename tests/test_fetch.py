@@ -117,7 +117,7 @@ def test_an_interrupted_download_continues(server, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "wrong, words", [("sum", "does not match"), ("short", "IncompleteRead|Connection broken")]
+    ("wrong", "words"), [("sum", "does not match"), ("short", "IncompleteRead|Connection broken")]
 )
 def test_a_file_that_does_not_match_is_not_kept(server, tmp_path, wrong, words):
     name = {"sum": "a.bin", "short": "short.bin"}[wrong]
@@ -140,7 +140,7 @@ def test_a_server_that_does_not_run_is_reported_within_seconds(server, tmp_path)
 
 
 @pytest.mark.parametrize(
-    "name, words",
+    ("name", "words"),
     [
         ("silent", "no answer within 0.2 s"),
         ("headers", "no answer within 0.2 s"),
@@ -218,7 +218,7 @@ def test_circor_is_fetched_patient_by_patient(published, server, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "damage, words",
+    ("damage", "words"),
     [
         (lambda tree: (tree / "training_data/1003_MV.wav").unlink(), r"/training_data/1003_MV\.wav: 404"),
         (lambda tree: made.cut(tree / "training_data/1003_MV.wav"), r"/1003_MV\.wav: .*does not match"),

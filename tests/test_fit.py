@@ -295,8 +295,13 @@ def test_the_history_has_the_focal_loss_with_class_weights(data):
 
 
 TRANSFORMER = {
-    **{"name": "site_transformer", "sites": ["AV", "PV"], "width": 16, "layers": 1, "attention_heads": 2},
-    **{"feedforward": 16, "dropout": 0.1},
+    "name": "site_transformer",
+    "sites": ["AV", "PV"],
+    "width": 16,
+    "layers": 1,
+    "attention_heads": 2,
+    "feedforward": 16,
+    "dropout": 0.1,
 }
 
 

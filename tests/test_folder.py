@@ -87,7 +87,7 @@ def test_blank_rows_are_skipped_but_counted_in_row_numbers(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text, words",
+    ("text", "words"),
     [
         ("file,label\na.wav,ill\n", r"no column path; .*\(it is 'file, label'\)"),
         ("path;label\na.wav;ill\n", "no column path, label; .* separated by commas: .*'path;label'"),
@@ -191,7 +191,7 @@ def write_column(root, column, *values, **more):
     "spelling", ["p1 ", " p1", "p1\u00a0", "\u200bp1", "\ufeffp1", "p1\t", "\u3000p1\u2009"]
 )
 def test_white_space_around_a_value_is_ignored(tmp_path, column, spelling):
-    table = read(write_column(tmp_path, column, "p1", spelling, **{"patient_label": "x"}))
+    table = read(write_column(tmp_path, column, "p1", spelling, patient_label="x"))
     assert list(table[column]) == ["p1", "p1"]
 
 
@@ -201,7 +201,7 @@ def test_inner_white_space_and_accents_are_normalised(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "first, second",
+    ("first", "second"),
     [
         *[("p1", "P1"), ("1", "1.0"), ("7", "007"), ("12", "12."), ("p 1", "p1"), ("Stra\u00dfe", "STRASSE")],
         *[
@@ -285,7 +285,7 @@ def test_an_empty_column_of_ids_is_ignored(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content, words",
+    ("content", "words"),
     [
         ("path,label\na.wav,ill\n".encode("utf-16"), "UTF-16"),
         (b"PK\x03\x04", "a ZIP archive or a workbook"),

@@ -15,7 +15,7 @@ def are_equal(folds, others):
     return folds.sort_values(order, ignore_index=True).equals(others.sort_values(order, ignore_index=True))
 
 
-@pytest.mark.parametrize("method, folds", [("kfold", 5), ("kfold", 2), ("holdout", 1)])
+@pytest.mark.parametrize(("method", "folds"), [("kfold", 5), ("kfold", 2), ("holdout", 1)])
 def test_a_person_is_in_one_part_of_a_fold_only(method, folds):
     table = make_recordings()
     found = split(table, method=method, folds=max(folds, 2), test=0.25, validation=0.25)
@@ -158,7 +158,7 @@ def make_two_of_each_class():
 
 
 @pytest.mark.parametrize(
-    "table, options, words",
+    ("table", "options", "words"),
     [
         (
             make_with_few_unknown(4),

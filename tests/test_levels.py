@@ -149,7 +149,7 @@ def of_patient(made, patient):
 
 
 @pytest.mark.parametrize("rule", [*MEANS, "any_present"])
-@pytest.mark.parametrize("change, answer", [(lambda made: made, 1), (two_classes, 2)])
+@pytest.mark.parametrize(("change", "answer"), [(lambda made: made, 1), (two_classes, 2)])
 def test_without_a_usable_segment_unknown_or_no_class_is_predicted(made, rule, change, answer):
     removed = of_patient(made, "p4")
     made = without_segments(change(made), *removed) | {"options": options(rule=rule)}

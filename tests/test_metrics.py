@@ -106,7 +106,7 @@ def test_many_confusion_matrices_at_once(some_missing):
     assert all(np.isnan(v[4, 0]) for v in together.values()), "the fifth group has no unit"
 
 
-@pytest.mark.parametrize("truth, here", [((114, 23, 135), 0.736), ((179, 68, 695), 0.499)])
+@pytest.mark.parametrize(("truth", "here"), [((114, 23, 135), 0.736), ((179, 68, 695), 0.499)])
 def test_the_scores_of_always_predicting_present(truth, here):
     y = np.repeat([0, 1, 2], truth)
     got = figures(y, np.zeros_like(y))
@@ -137,7 +137,7 @@ def test_weighted_accuracy_at_another_mix():
 
 # By the arithmetic of physionetchallenges/evaluation-2022; CirCor has 456 Abnormal and 486 Normal patients
 @pytest.mark.parametrize(
-    "counts, cost",
+    ("counts", "cost"),
     [
         ([[456, 0], [486, 0]], 10 + (25 + 397 - 1718 + 11296) + 10_000 * 456 / 942),
         ([[0, 456], [0, 486]], 10 + 25 + 50_000 * 456 / 942),
@@ -238,7 +238,7 @@ def test_areas_and_brier_score_equal_scikit_learns(predictions):
     assert exact["roc_auc"] == pytest.approx(sk.roc_auc_score(y, p, multi_class="ovr"))
 
 
-@pytest.mark.parametrize("positive, column", [("yes", 0), ("no", 1)])
+@pytest.mark.parametrize(("positive", "column"), [("yes", 0), ("no", 1)])
 def test_with_two_classes_the_areas_are_of_the_positive_class(predictions, positive, column):
     y, p = predictions[0] % 2, predictions[1][:, :2] / predictions[1][:, :2].sum(1, keepdims=True)
     got = metrics.compute_probability_metrics(y, p, ("yes", "no"), (positive,))

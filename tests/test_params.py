@@ -62,7 +62,7 @@ def test_a_missing_key_is_named_at_every_level(section):
 
 
 @pytest.mark.parametrize(
-    "key, value, message",
+    ("key", "value", "message"),
     [
         ("seed", -1, "seed: .*greater than or equal to 0 .it is -1"),
         ("class_map", {"Unknown": 3}, "class_map.Unknown: .*valid string"),
@@ -186,8 +186,10 @@ def test_an_invalid_value_is_refused_with_its_key_and_the_reason(key, value, mes
         {"mel.image": {"size": 1, "colours": "viridis"}, "mel.win_length": [128], "mel.hop_length": [64]},
         {"clean.denoise": {"n_fft": 64, "time_smooth_ms": 10, "frequency_smooth_hz": 500}},
         {
-            **{"train.features": "embedding", "embed.models": ["m2d"]},
-            **{"mel.scale": "ln_plus", "mel.edges": "reflect"},
+            "train.features": "embedding",
+            "embed.models": ["m2d"],
+            "mel.scale": "ln_plus",
+            "mel.edges": "reflect",
         },
         {"train.schedule": "step", "train.schedule_epochs": 1, "train.class_weights": {"any": 0.1}},
         {"train.batch_size": 1, "train.balance": "sampler"},
@@ -220,7 +222,7 @@ def test_each_window_of_a_spectrogram_is_a_channel():
     assert check(**several).mel.windows == [(50, 20), (100, 40)]
 
 
-@pytest.mark.parametrize("sites, level", [({}, "segment"), ({"sites": ["AV"]}, "patient")])
+@pytest.mark.parametrize(("sites", "level"), [({}, "segment"), ({"sites": ["AV"]}, "patient")])
 def test_a_model_with_sites_predicts_patients(sites, level):
     model = check(**{"train.model": {"name": "any", "width": 3} | sites}).train.model
     assert model.level == level and model.options == {"width": 3} | sites
@@ -244,7 +246,7 @@ def test_all_errors_are_reported_at_once():
 
 
 @pytest.mark.parametrize(
-    "content, message",
+    ("content", "message"),
     [
         (None, "cannot be read as YAML: .*No such file"),
         (b"mel:\n  n_mels: [1, 2\nseed: 0\n", r"cannot be read as YAML: [\s\S]*line 3"),

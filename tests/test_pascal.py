@@ -105,7 +105,7 @@ def test_recordings_with_one_id_and_different_labels_have_their_own_files(tmp_pa
 
 
 @pytest.mark.parametrize(
-    "labels, patient",
+    ("labels", "patient"),
     [
         (("normal", "murmur"), "murmur"),
         (("artifact", "normal"), "normal"),
@@ -120,7 +120,7 @@ def test_a_patient_has_the_most_severe_label_of_its_recordings(tmp_path, labels,
 
 
 @pytest.mark.parametrize(
-    "row, words",
+    ("row", "words"),
     [
         (("normal__101_13_A", "Normal"), r"set_b\.csv: row 3: the label is not one of artifact, normal"),
         (("normal", "normal"), r"set_b\.csv: row 3: fname does not end in a recording's id"),
@@ -187,7 +187,7 @@ def test_a_part_of_the_data_set_is_imported(tmp_path, monkeypatch):
 
 @real
 @pytest.mark.parametrize(
-    "task, sets, labels, persons, existing, left_out",
+    ("task", "sets", "labels", "persons", "existing", "left_out"),
     [
         ("murmur", ["a"], {"murmur": 34, "normal": 31}, 0, 65, 767),
         ("murmur", ["b"], {"normal": 320, "murmur": 95}, 160, 415, 324),
@@ -227,7 +227,9 @@ def test_a_patients_label_comes_from_recordings_whose_files_exist(tmp_path, monk
     recordings, card, left_out = made.download(
         "pascal", tmp_path / "out", class_map=dropped | {"extrastole": None}, **keys
     )
-    assert len(recordings) == 3 and card.names_all_persons and "set A" not in card.persons and len(left_out) == 1
+    assert (
+        len(recordings) == 3 and card.names_all_persons and "set A" not in card.persons and len(left_out) == 1
+    )
 
 
 def test_a_patients_label_does_not_come_from_a_damaged_recording(tmp_path, monkeypatch):

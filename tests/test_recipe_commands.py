@@ -17,8 +17,13 @@ from tests import made
 
 CLASSES = ("Present", "Unknown", "Absent")
 PROTOCOL = {
-    **{"group_by": "person", "validate_on": "validation", "flaws": "none"},
-    **{"shared_persons": 0, "shared_recordings": 0, "shared_near": 0, "leaky": False},
+    "group_by": "person",
+    "validate_on": "validation",
+    "flaws": "none",
+    "shared_persons": 0,
+    "shared_recordings": 0,
+    "shared_near": 0,
+    "leaky": False,
 }
 
 

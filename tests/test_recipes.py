@@ -49,8 +49,10 @@ ABLATIONS = {
     "one head": {"train.model.heads": 1},
     "late fusion": {"train.model.late_fusion": True},
     "own convolutions": {
-        **{"embed.models": [], "train.features": "mel"},
-        **{"train.model.trunk": "cnn", "train.standardise": "band"},
+        "embed.models": [],
+        "train.features": "mel",
+        "train.model.trunk": "cnn",
+        "train.standardise": "band",
     },
 }
 

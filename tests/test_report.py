@@ -6,7 +6,7 @@ import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import numpy as np
 import pandas as pd
@@ -40,7 +40,7 @@ BAND = pd.DataFrame({"x": np.linspace(0, 1, 11), "y": np.linspace(0.2, 1, 11)}).
 
 
 def make_tables():
-    """path -> table, of a small experiment."""
+    """Path -> table, of a small experiment."""
     curves = [
         {"curve": c, "epoch": e, "mean": 1.0 - e / 9, "low": 0.4, "high": 1.1, "n_fits": 4}
         for c in ("train loss", "validation loss", "validation UAR", "learning rate")
@@ -250,7 +250,7 @@ def test_the_page_needs_no_other_file(page, tmp_path):
     assert "<script" not in text and "@import" not in text and "url(" not in text
     drawn = [base64.b64decode(uri) for uri in re.findall(r'src="data:image/svg\+xml;base64,([^"]+)', text)]
     assert len(drawn) == 7, "ROC, precision and recall, reliability, scores, loss, UAR, learning rate"
-    assert not any(tree.tag.endswith("image") for svg in drawn for tree in ElementTree.fromstring(svg).iter())
+    assert not any(tree.tag.endswith("image") for svg in drawn for tree in ET.fromstring(svg).iter())
 
 
 def test_the_same_files_give_the_same_page_from_any_folder(tmp_path, monkeypatch):
@@ -387,7 +387,10 @@ def write_other_results(folder, experiment):
     ]
     write_csv(pd.DataFrame(rows), folder / "plots/robustness.csv")
     result = {
-        **{"experiment": experiment, "level": "patient", "left_unasked": ["Unknown"], "seen_in_training": 5},
+        "experiment": experiment,
+        "level": "patient",
+        "left_unasked": ["Unknown"],
+        "seen_in_training": 5,
         "class_map": {"Abnormal": "Present", "Noise": None, "Absent": "Absent"},
         "headline": {"uar": HEADLINE["uar"] | {"mean": 0.4321}},
         "here": {"uar": {"mean": 0.8765}},

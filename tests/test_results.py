@@ -101,7 +101,7 @@ def test_predictions_that_do_not_fit_the_folds_are_refused(made):
 
 
 @pytest.mark.parametrize(
-    "change, words", [(lambda made: made, "predicted as Unknown"), (two_classes, "counted as wrong")]
+    ("change", "words"), [(lambda made: made, "predicted as Unknown"), (two_classes, "counted as wrong")]
 )
 def test_units_without_a_usable_segment_are_counted_at_every_level(made, change, words):
     whole = evaluate_predictions(**change(made))
@@ -259,7 +259,7 @@ def test_the_score_of_the_2016_challenge_is_first_where_quality_is_known(made):
 
 
 @pytest.mark.parametrize(
-    "protocol, shared, leaky", [({}, 0, False), ({}, 1, True), ({"leaky": True}, 0, True)]
+    ("protocol", "shared", "leaky"), [({}, 0, False), ({}, 1, True), ({"leaky": True}, 0, True)]
 )
 def test_leaky_by_the_protocol_or_by_the_audit(made, protocol, shared, leaky):
     audit = made["audit"].assign(shared_persons=shared)
@@ -270,7 +270,7 @@ def test_leaky_by_the_protocol_or_by_the_audit(made, protocol, shared, leaky):
 
 
 @pytest.mark.parametrize(
-    "changes, leaky, flaws",
+    ("changes", "leaky", "flaws"),
     [
         ({}, False, "none"),
         ({"split.validate_on": "test"}, True, "validate_on"),
@@ -434,7 +434,11 @@ def test_scored_units_and_parts_are_counted(made):
     made["options"] = options(draws=5)
     whole = evaluate_predictions(**made).details
     assert whole["scored"] == {
-        **{"units": 24, "of": 24, "least_runs": 2, "most_runs": 2, "in_parts": False},
+        "units": 24,
+        "of": 24,
+        "least_runs": 2,
+        "most_runs": 2,
+        "in_parts": False,
         "lowest_level": "segment",
     }
     assert whole["parts"] == {"folds": 6, "without_validation": 0, "test_parts": 6}

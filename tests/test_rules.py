@@ -17,7 +17,7 @@ RULES = {
 
 
 @pytest.mark.parametrize(
-    "rule, expected",
+    ("rule", "expected"),
     [
         ("mean_probability", [[0.7, 0.3], [0.2, 0.8]]),
         ("any_present", [[0.7, 0.3], [0.2, 0.8]]),
@@ -59,7 +59,7 @@ NONE_OF_THREE, NONE_OF_TWO = 3, 2
 
 
 @pytest.mark.parametrize(
-    "parts, order, expected",
+    ("parts", "order", "expected"),
     [
         ([ABSENT, UNKNOWN, PRESENT], (0, 1, 2, 3), PRESENT),
         ([ABSENT, UNKNOWN, ABSENT], (0, 1, 2, 3), UNKNOWN),

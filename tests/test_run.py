@@ -290,7 +290,7 @@ def test_workers_exit_when_their_parent_is_killed():
     pytest.fail("the worker outlived its parent")
 
 
-@pytest.mark.parametrize("folder, method", [("/tmp", "forkserver"), ("/tmp/" + "x" * 90, "spawn")])
+@pytest.mark.parametrize(("folder", "method"), [("/tmp", "forkserver"), ("/tmp/" + "x" * 90, "spawn")])
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems always use spawn")
 def test_a_long_tmpdir_changes_the_start_method(monkeypatch, folder, method):
     monkeypatch.setattr("tempfile.tempdir", folder)

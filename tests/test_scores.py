@@ -160,7 +160,7 @@ def test_each_run_has_its_modified_accuracy():
 
 
 @pytest.mark.parametrize(
-    "columns, lead",
+    ("columns", "lead"),
     [
         ({"weighted_accuracy_official": [0.5, 0.6]}, ["weighted_accuracy_official"]),
         ({"weighted_accuracy_official": [0.5, np.nan]}, ["accuracy"]),

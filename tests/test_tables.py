@@ -59,7 +59,7 @@ def test_null_values_and_predictions_are_read_as_they_were_written(path):
 
 
 @pytest.mark.parametrize(
-    "frame, message",
+    ("frame", "message"),
     [
         (FRAME.drop(columns="offset"), "column offset is missing"),
         (FRAME.assign(extra=1), "unknown column extra; known are recording_id, offset, n_samples"),
@@ -281,7 +281,7 @@ def test_the_error_for_a_name_that_is_too_long_shortens_it(tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    "frame, message",
+    ("frame", "message"),
     [
         (FRAME[:0], "it has no row"),
         (FRAME.assign(recording_id="a"), "row 1 has the recording_id of another row"),

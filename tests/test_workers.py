@@ -59,7 +59,7 @@ def test_a_wrong_number_of_workers_is_refused(monkeypatch, value):
 
 
 @pytest.mark.parametrize(
-    "membership, files, cpus",
+    ("membership", "files", "cpus"),
     [
         ("0::/", {"cpu.max": "max 100000"}, math.inf),
         ("0::/", {"cpu.max": "250000 100000"}, 2.5),
@@ -87,7 +87,7 @@ def test_the_smallest_quota_of_the_control_groups_counts(tmp_path, membership, f
     assert workers.read_cpu_quota(tmp_path / "none", tmp_path) == math.inf
 
 
-@pytest.mark.parametrize("quota, n", [(math.inf, 4), (2.9, 2), (0.1, 1), (64.0, 4)])
+@pytest.mark.parametrize(("quota", "n"), [(math.inf, 4), (2.9, 2), (0.1, 1), (64.0, 4)])
 def test_there_are_as_many_workers_as_affinity_and_quota_allow(monkeypatch, quota, n):
     monkeypatch.delenv("MURMUR_WORKERS", raising=False)
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(4)))

@@ -18,6 +18,7 @@ class Console(logging.Handler):
         self.stream = stream
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Print a message."""
         kind = "note" if record.levelno < logging.WARNING else "warning"
         print(f"{kind}: {record.getMessage()}", file=getattr(sys, self.stream))
 

@@ -303,9 +303,11 @@ def list_remote_notes(
         add = format_code(f"dvc remote add --force {without_address[0]} URL")
         names = " and ".join(map(format_code, without_address))
         return [
-            f"No DVC remote has the name {names}, which outputs have: the stages used only the cache of this "
-            f"machine; nothing is fetched or pushed. To share it: {add}, or, if the data may be shared, "
-            "`download.remote: null`."
+            (
+                f"No DVC remote has the name {names}, which outputs have: the stages used only the cache of "
+                f"this machine; nothing is fetched or pushed. To share it: {add}, or, if the data may be shared, "
+                "`download.remote: null`."
+            )
         ]
     if problem:
         return [f"{problem.title}. Continued without it: the stages used only the cache of this machine."]
@@ -313,8 +315,10 @@ def list_remote_notes(
         return ["No DVC remote is set: the stages used only the cache of this machine; nothing is pushed."]
     if missing:
         return [
-            f"The DVC remote {remotes} lacks {_join_names(missing)}, which dvc.lock names: computed here, "
-            "unless this machine had it. If you have it: `dvc push --run-cache`."
+            (
+                f"The DVC remote {remotes} lacks {_join_names(missing)}, which dvc.lock names: computed "
+                "here, unless this machine had it. If you have it: `dvc push --run-cache`."
+            )
         ]
     return []
 

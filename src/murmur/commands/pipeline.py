@@ -234,7 +234,7 @@ def _try(
         time.sleep(2**k if k else 0)
         try:
             return call(*arguments, **options), None
-        except Exception as error:  # each kind of remote has its own
+        except Exception as error:  # noqa: BLE001  # each kind of remote has its own
             reason = str(error)
     return None, comment.report_unreachable(remotes, tries, reason)
 

@@ -1,4 +1,6 @@
-"""Readers of data sets, one module each. A reader has
+"""Readers of data sets, one module each.
+
+A reader has
 
 - `Options`: a pydantic model of its section `download.<name>` in params.yaml;
 - `TASKS`: {name: `Task`}; empty where the labels in the data are the classes;

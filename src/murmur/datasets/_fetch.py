@@ -121,7 +121,7 @@ def _limit_time(seconds: float, work: Callable[[], T]) -> T:
     def run() -> None:
         try:
             result.set_result(work())
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  # raised in the thread that waits
             result.set_exception(error)
 
     threading.Thread(target=run, daemon=True).start()

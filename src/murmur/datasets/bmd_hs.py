@@ -22,7 +22,7 @@ RECORDING_NAME = r"[A-Z]+_\d+_(?:sup|sit)_(Aor|Pul|Tri|Mit)"
 
 
 class Options(BaseModel, extra="forbid"):
-    """This data set has no options."""
+    """No options."""
 
 
 def fetch(options: Options, folder: Path, limit: int | None) -> Path:

@@ -25,7 +25,7 @@ MAY_BE_PASSED_ON = False
 
 
 class Options(BaseModel, extra="forbid"):
-    """This data set has no options."""
+    """No options."""
 
 
 def fetch(options: Options, folder: Path, limit: int | None) -> Path:

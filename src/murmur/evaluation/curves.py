@@ -61,10 +61,9 @@ def compute_precision_recall(level: Level) -> pd.DataFrame:
 def _iterate_folds(level: Level) -> Iterable[tuple[np.ndarray, np.ndarray]]:
     """Truth and score of the units with probabilities, for each fold with positive and other units."""
     is_positive, score, present = level.is_positive, level.positive_probability, level.has_probabilities
-    for rows in (
-        pd.DataFrame({"run": level.run, "fold": level.fold}).groupby(["run", "fold"]).indices.values()
-    ):
-        rows = rows[present[rows]]
+    folds = pd.DataFrame({"run": level.run, "fold": level.fold}).groupby(["run", "fold"]).indices
+    for indices in folds.values():
+        rows = indices[present[indices]]
         if 0 < is_positive[rows].sum() < len(rows):
             yield is_positive[rows], score[rows]
 

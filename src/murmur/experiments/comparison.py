@@ -365,8 +365,10 @@ def _list_table_notes(table: Mapping[str, Mapping[str, Any]], n_folds: int) -> I
 def _describe_sides(result: Mapping[str, Any]) -> list[str]:
     return [
         f"A: {result['a']['name']}   B: {result['b']['name']}",
-        f"{result['level']} level, mean of {result['folds']} fold(s) of {len(result['runs'])} run(s); worse, "
-        f"better: B by more than {result['rope']:g}, equivalent: within it",
+        (
+            f"{result['level']} level, mean of {result['folds']} fold(s) of {len(result['runs'])} run(s); "
+            f"worse, better: B by more than {result['rope']:g}, equivalent: within it"
+        ),
     ]
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # these import torch
 
     from murmur.features.chain import PreparedRecordings
     from murmur.generalisation.trained_models import TrainedModels
+    from murmur.tables.recordings import DatasetCard
 
 logger = logging.getLogger(__name__)
 

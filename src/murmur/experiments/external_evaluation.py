@@ -25,6 +25,7 @@ from murmur.sections.download import Download
 
 if TYPE_CHECKING:  # these import torch
     from murmur.features.chain import PreparedRecordings
+    from murmur.tables.recordings import DatasetCard
 
 logger = logging.getLogger(__name__)
 

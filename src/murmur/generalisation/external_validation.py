@@ -138,7 +138,7 @@ def find_same_ids(external: pd.DataFrame, development: pd.DataFrame) -> set[str]
     Parameters
     ----------
     external, development : DataFrame
-        As `murmur.tables.recordings`; ids are compared without regard to spelling (`spelling.normalise_name`).
+        As `murmur.tables.recordings`; ids are compared by `spelling.normalise_name`.
 
     Returns
     -------

@@ -2,7 +2,8 @@
 
 import socket
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -201,7 +202,7 @@ def check_keys(
     weights: Mapping[str, torch.Tensor],
     expected: Mapping[str, torch.Tensor],
     path: Any,
-    may_lack: Set[str] = frozenset(),
+    may_lack: AbstractSet[str] = frozenset(),
 ) -> None:
     """Check that weights have the names, shapes and number types that a network expects.
 

@@ -124,7 +124,7 @@ def find_pairs(recordings: pd.DataFrame, raw: Path, options: Duplicates) -> pd.D
         table.itertuples(index=False),
         "computing fingerprints",
     )
-    pairs = {pair: (1.0, 0.0, True) for pair in _find_identical(table["audio_sha256"])}
+    pairs = dict.fromkeys(_find_identical(table["audio_sha256"]), (1.0, 0.0, True))
     for i, j, correlation, lag in _search(fingerprints, options):
         pairs.setdefault((i, j), (correlation, lag, False))
     ids = table["recording_id"]

@@ -71,8 +71,10 @@ def describe_protocol(details: Mapping[str, Any]) -> list[str]:
         f"Definition of a person: {details['protocol']['person']}",
         f"{_describe_selection(details)} {_describe_scored_units(details)}",
         _describe_rule(details),
-        "Means and SD are over runs; the 95 % interval resamples "
-        f"{formatting.describe_resampling(details)} (bootstrap).",
+        (
+            "Means and SD are over runs; the 95 % interval resamples "
+            f"{formatting.describe_resampling(details)} (bootstrap)."
+        ),
     ]
 
 

@@ -13,13 +13,31 @@ from murmur.recordings.containers.checks import CONVERT, check_rate, damaged
 
 MAX_CHANNELS = 64
 CODINGS = {  # format tag: name
-    **{0x01: "PCM", 0x03: "floats", 0x06: "A-law", 0x07: "mu-law"},
-    **{0x02: "ADPCM", 0x11: "IMA ADPCM", 0x31: "GSM 6.10", 0x50: "MPEG", 0x55: "MP3", 0xFF: "AAC"},
-    **{0x160: "WMA", 0x161: "WMA", 0x1610: "AAC", 0x674F: "Vorbis", 0xF1AC: "FLAC"},
+    0x01: "PCM",
+    0x03: "floats",
+    0x06: "A-law",
+    0x07: "mu-law",
+    0x02: "ADPCM",
+    0x11: "IMA ADPCM",
+    0x31: "GSM 6.10",
+    0x50: "MPEG",
+    0x55: "MP3",
+    0xFF: "AAC",
+    0x160: "WMA",
+    0x161: "WMA",
+    0x1610: "AAC",
+    0x674F: "Vorbis",
+    0xF1AC: "FLAC",
 }
 SUBTYPES = {  # (format tag, bits per sample): libsndfile's name
-    **{(1, 8): "PCM_U8", (1, 16): "PCM_16", (1, 24): "PCM_24", (1, 32): "PCM_32"},
-    **{(3, 32): "FLOAT", (3, 64): "DOUBLE", (6, 8): "ALAW", (7, 8): "ULAW"},
+    (1, 8): "PCM_U8",
+    (1, 16): "PCM_16",
+    (1, 24): "PCM_24",
+    (1, 32): "PCM_32",
+    (3, 32): "FLOAT",
+    (3, 64): "DOUBLE",
+    (6, 8): "ALAW",
+    (7, 8): "ULAW",
 }
 EXTENSIBLE, SUBFORMAT = 0xFFFE, bytes.fromhex("000000001000800000aa00389b71")
 # Sizes that programs write before they know the length: Python and GStreamer, SoX, arecord, Oboe, ffmpeg.
