@@ -226,7 +226,10 @@ def test_an_exception_without_a_message_is_named_by_its_class(monkeypatch):
         def forward(self, x):
             raise AssertionError
 
-    monkeypatch.setattr(backbone, "build", Failing)
+    def build(*, classes, channels, mels, frames):
+        return Failing()
+
+    monkeypatch.setattr(backbone, "build", build)
     with pytest.raises(MurmurError, match=r"spectrogram of 32 x 40 .*: AssertionError; give"):
         make("backbone")
 

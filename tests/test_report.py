@@ -374,7 +374,7 @@ def test_names_of_the_data_are_text_not_html(tmp_path, without_drawings):
     hostile = '<img src="http://x/y">'
     text = write_page(tmp_path, changed({"data.dataset": hostile}), left_out=LEFT_OUT.assign(reason=hostile))
     assert "http:" not in "".join(str(value) for *_, value in Page(text).links)
-    assert "&lt;img" in text and "&lt;i&gt;2&lt;/i&gt;" in text, "nor is what stands in a card"
+    assert "&lt;img" in text and "&lt;i&gt;2&lt;/i&gt;" in text, "nor is the text of a card"
 
 
 def write_other_results(folder, experiment):

@@ -305,8 +305,8 @@ def list_remote_notes(
         return [
             (
                 f"No DVC remote has the name {names}, which outputs have: the stages used only the cache of "
-                f"this machine; nothing is fetched or pushed. To share it: {add}, or, if the data may be shared, "
-                "`download.remote: null`."
+                f"this machine; nothing is fetched or pushed. To share it: {add}, or, if the data may be "
+                "shared, `download.remote: null`."
             )
         ]
     if problem:

@@ -37,7 +37,7 @@ def compute_levels(
         By run, as `murmur.tables.predictions` and `murmur.tables.folds`.
     units : dict of str to Units
         By level.
-    card : Card
+    card : DatasetCard
         Its classes and positive classes are used.
     options : Evaluate
         `rule` pools; `thresholds` is the metric that the class weights maximise on validation;

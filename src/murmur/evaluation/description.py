@@ -25,7 +25,7 @@ def describe_data(
         As in `murmur.tables`.
     patient_facts : DataFrame
         `Units.facts` of the patients.
-    card : Card
+    card : DatasetCard
         Of the data set.
     """
     hashed = ["recording_id", "audio_sha256", "label", "patient_label"]

@@ -31,13 +31,13 @@ class Inputs:
     ----------
     recordings : DataFrame
         The table of recordings, with the group that the bootstrap resamples.
-    card : Card
+    card : DatasetCard
         The description of the data set.
     segments : DataFrame
         The table of segments.
     folds, predictions, histories : dict of int to DataFrame
         The tables of each run.
-    notes : list of TrainingNote
+    notes : list of TrainingInfo
         How each run was trained.
     audit : DataFrame
         What training and test parts of each fold share.

@@ -23,7 +23,7 @@ def describe_protocol(
     ----------
     split, segment : Split, Segment
         Sections of params.yaml.
-    card : Card
+    card : DatasetCard
         Of the data set.
     folds : int
         The number of folds of a run.

@@ -79,7 +79,7 @@ def evaluate_predictions(
         `level` is that of the headline metrics and of the plots.
     seed : int
         Of the bootstrap.
-    notes : sequence of TrainingNote
+    notes : sequence of TrainingInfo
         Of the runs.
     audit : DataFrame
         A row for each fold; the columns shared_… count what training and test part have in common.

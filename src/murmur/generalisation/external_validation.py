@@ -109,7 +109,7 @@ def restrict_classes(card: DatasetCard, present: Iterable[str | None]) -> Datase
 
     Parameters
     ----------
-    card : Card
+    card : DatasetCard
         Of the experiment.
     present : iterable of str or None
         The classes of the external data.
@@ -241,7 +241,7 @@ def evaluate_external(
         The recordings of the experiment.
     external : PreparedRecordings
         The external recordings, labelled with classes of the models.
-    card : Card
+    card : DatasetCard
         Of the experiment, with the classes of the external data (`restrict_classes`).
     same : collection of str
         As in `exclude_known_persons`.

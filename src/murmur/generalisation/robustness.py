@@ -192,7 +192,7 @@ def evaluate_robustness(
         The table and the folder of the experiment's recordings.
     folds : dict of int to DataFrame
         By run; only their test rows count.
-    card : Card
+    card : DatasetCard
         Of the experiment.
     p : namespace
         As in `features.chain.compute_features`.

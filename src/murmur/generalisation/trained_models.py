@@ -109,7 +109,7 @@ def predict(
         The recordings with features as in training.
     folds : dict of int to DataFrame
         By run; only their test rows count.
-    card : Card
+    card : DatasetCard
         With the classes to choose from, some or all of the models'.
 
     Returns

@@ -49,7 +49,7 @@ def import_recordings(
     -------
     recordings : DataFrame
         As `tables.RECORDINGS`.
-    card : Card
+    card : DatasetCard
         The description of the data set.
     left_out : DataFrame
         As `tables.LEFT_OUT`.

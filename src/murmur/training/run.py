@@ -108,7 +108,7 @@ def prepare_run(
         The tables of all recordings and segments.
     folds : pd.DataFrame
         The role of each recording or segment in each fold of the run.
-    card : Card
+    card : DatasetCard
         Facts of the data set: the classes and their weights.
     features : Path
         File of the features, one row for each row of `segments`.
