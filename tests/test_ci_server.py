@@ -288,9 +288,7 @@ def test_a_conflict_in_dvc_lock_is_solved_by_taking_either_side(team):
     assert (code, ran) == (1, []) and "**Red: DVC cannot read the pipeline: " in text
     run(bob, "git", "checkout", "--ours", "dvc.lock", "metrics", "plots")
     code, text, ran, _ = review(bob)
-    assert ran == ["evaluate"], (
-        text
-    )  # the two changes together, which no one had run; the trainings are ann's
+    assert ran == ["evaluate"], text  # both changes together; the trainings are those of ann
     assert table(text)["restored from the run-cache"] == "train 0, 1"
 
 

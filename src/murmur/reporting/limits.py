@@ -71,7 +71,7 @@ def list_limits_of_data(data: Mapping[str, Any]) -> Iterable[str]:
     yield from _list_sample_rates(data["sample_rates"])
     for key, name in (("sites", "auscultation site"), ("source", "source")):
         if len(values := _list_stated(data[key])) == 1:
-            yield f"One {name} only, {values[0]}: the figures do not apply to others."
+            yield f"One {name} only, {values[0]}: others were not tested."
     for key, name in (("sites", "auscultation sites"), ("sex", "sex"), ("age_group", "age groups")):
         if not _list_stated(data[key]):
             yield f"Not stated: {name}; whether the figures are equal for all groups is unknown."
