@@ -211,7 +211,7 @@ def _yaml() -> YAML:
     """A YAML reader and writer that keeps comments, alignment and the style of each value."""
     yaml = YAML()
     yaml.Representer = _Representer
-    yaml.preserve_quotes = True  # type: ignore[assignment]
+    yaml.preserve_quotes = True
     yaml.width = MAX_TEXT
     return yaml
 

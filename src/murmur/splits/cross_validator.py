@@ -36,7 +36,7 @@ class StratifiedGroups(BaseCrossValidator):
         """Return the number of folds."""
         return self.n_splits
 
-    def split(self, X: object, y: np.ndarray, groups: np.ndarray) -> Iterator[Indices]:  # type: ignore[override]
+    def split(self, X: object, y: np.ndarray, groups: np.ndarray) -> Iterator[Indices]:
         """Yield the training part and the test part of each fold.
 
         Parameters
