@@ -26,7 +26,7 @@ import soundfile as sf
 import soxr
 import typer
 
-from murmur import params, workers
+from murmur import sections, workers
 from murmur.datasets import _checksums, synthetic
 from murmur.recordings import audio, duplicates
 from murmur.sections.duplicates import Duplicates
@@ -104,7 +104,7 @@ def main(
     seconds: Annotated[float, typer.Option(min=2)] = 20,
 ) -> None:
     """Add copies and search; print time, memory, recall by kind, false positives and the plain method."""
-    options = params.load("duplicates").duplicates
+    options = sections.load("duplicates").duplicates
     with tempfile.TemporaryDirectory() as name:
         raw = Path(name)
         table, copies = write_recordings(raw, recordings, seconds)

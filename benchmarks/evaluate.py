@@ -24,7 +24,7 @@ import sklearn.metrics as sk
 import typer
 from scipy.special import softmax
 
-from murmur import params
+from murmur import sections
 from murmur.evaluation import scores
 from murmur.evaluation.aggregation import compute_levels
 from murmur.evaluation.levels import Level, number_units
@@ -45,7 +45,7 @@ SEED = 0
 
 def main(draws: int = 2000, profile: Annotated[bool, typer.Option("--profile")] = False) -> None:
     """Measure the evaluation of simulated predictions; --profile lists the most expensive functions."""
-    p = params.load("evaluate", "split")
+    p = sections.load("evaluate", "split")
     options = p.evaluate.model_copy(update={"draws": draws})
     p.split = p.split.model_copy(update={"method": "kfold", "runs": list(range(10)), "folds": 5})
     recordings, segments = simulate_recordings()

@@ -24,7 +24,7 @@ import typer
 from scipy.signal import butter, sosfiltfilt
 from threadpoolctl import threadpool_limits
 
-from murmur import params, workers
+from murmur import sections, workers
 from murmur.datasets import synthetic
 from murmur.features import store
 from murmur.features.chain import compute_features
@@ -41,7 +41,7 @@ def main(
     repeats: Annotated[int, typer.Option(min=1)] = 3,
 ) -> None:
     """Time the pipeline and plain code on the WAV files of FOLDER, and compare their spectrograms."""
-    p = params.load("clean", "segment", "mel", "train")
+    p = sections.load("clean", "segment", "mel", "train")
     p.clean = p.clean.model_copy(update={"denoise": None})  # not in the plain code
     p.mel = p.mel.model_copy(update={"format": "npy", "image": None, "normalise": "none", "edges": "zeros"})
     p.train = p.train.model_copy(update={"features": "mel"})

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from murmur import params
+from murmur import sections
 from murmur.errors import run_stage
 from murmur.features import cleaning
 
 
 def main() -> None:
-    p = params.load("clean")
+    p = sections.load("clean")
     signals = cleaning.write_signals(Path("data"), p.clean)
     print(f"{signals['n_samples'].sum() / p.clean.sample_rate / 3600:.2f} h at {p.clean.sample_rate} Hz")
 

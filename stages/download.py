@@ -1,6 +1,6 @@
 """Import the data set's recordings into data/raw and describe them in one table."""
 
-from murmur import params
+from murmur import sections
 from murmur.errors import run_stage
 from murmur.files import atomic_write
 from murmur.recordings.download import import_recordings
@@ -11,7 +11,7 @@ from murmur.tables.recordings import RECORDINGS
 
 
 def main() -> None:
-    p = params.load("dataset", "task", "class_map", "positive", "download")
+    p = sections.load("dataset", "task", "class_map", "positive", "download")
     with atomic_write("data/raw") as raw:
         recordings, card, left_out = import_recordings(**vars(p), raw=raw)
         parquet.write(recordings, "data/recordings.parquet", RECORDINGS, card)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from murmur import params
+from murmur import sections
 from murmur.errors import run_stage
 from murmur.recordings.duplicates import find_pairs
 from murmur.tables import parquet
@@ -11,7 +11,7 @@ from murmur.tables.recordings import RECORDINGS
 
 
 def main() -> None:
-    p = params.load("duplicates")
+    p = sections.load("duplicates")
     recordings = parquet.read("data/recordings.parquet", RECORDINGS)
     pairs = find_pairs(recordings, Path("data/raw"), p.duplicates)
     parquet.write(pairs, "data/duplicates.parquet", DUPLICATES)

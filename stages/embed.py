@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from murmur import params
+from murmur import sections
 from murmur.errors import run_stage
 from murmur.features import embedding
 
 
 def main() -> None:
-    embedding.write_embeddings(Path("data"), params.load("embed").embed)
+    embedding.write_embeddings(Path("data"), sections.load("embed").embed)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from murmur import params
+from murmur import sections
 from murmur.errors import run_stage
 from murmur.evaluation.inputs import read_inputs
 from murmur.evaluation.output import write_results
@@ -17,7 +17,7 @@ from murmur.tables.left_out import count_by_reason
 
 
 def main() -> None:
-    p = params.load("evaluate", "clean", "segment", "mel", "split", "train", "seed")
+    p = sections.load("evaluate", "clean", "segment", "mel", "split", "train", "seed")
     tables = read_inputs(Path("data"), Path("metrics"), p.split.runs)
     card, audit, n_folds = tables.card, tables.audit, tables.audit["fold"].nunique()
     protocol = describe_protocol(p.split, p.segment, card, n_folds, have_validation(tables.folds))

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from murmur import params
+from murmur import sections
 from murmur.errors import run_stage
 from murmur.features import mel
 
 
 def main() -> None:
-    p = params.load("mel", "clean.sample_rate", "segment.length", "segment.short")
+    p = sections.load("mel", "clean.sample_rate", "segment.length", "segment.short")
     wrap = p.short == "wrap"
     mel.write_spectrograms(Path("data"), p.mel, rate=p.sample_rate, seconds=p.length, wrap=wrap)
 

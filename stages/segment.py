@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from murmur import params
+from murmur import sections
 from murmur.errors import run_stage
 from murmur.features import segmentation
 
 
 def main() -> None:
-    p = params.load("segment", "clean.sample_rate")
+    p = sections.load("segment", "clean.sample_rate")
     segments, left_out = segmentation.write_segments(Path("data"), p.segment, rate=p.sample_rate)
     print(f"{len(segments)} segments; {len(left_out)} pieces left out")
 

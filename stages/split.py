@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from murmur import params
+from murmur import sections
 from murmur.errors import run_stage
 from murmur.files import atomic_write
 from murmur.splits.audit import audit_folds, check_audit
@@ -17,7 +17,7 @@ from murmur.tables.segments import SEGMENTS
 
 
 def main() -> None:
-    p = params.load("split", "seed")
+    p = sections.load("split", "seed")
     recordings = parquet.read("data/recordings.parquet", RECORDINGS)
     card = read_dataset_card("data/recordings.parquet")
     duplicates = parquet.read("data/duplicates.parquet", DUPLICATES)

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from murmur import params
+from murmur import sections
 from murmur.errors import run_stage
 from murmur.files import atomic_write
 from murmur.tables import parquet
@@ -16,7 +16,7 @@ from murmur.training.run import fit_run, prepare_run
 
 
 def main() -> None:
-    p = params.load("train", "seed")
+    p = sections.load("train", "seed")
     name = f"run_{int(sys.argv[-1])}"
     recordings = parquet.read("data/recordings.parquet", RECORDINGS)
     card = read_dataset_card("data/recordings.parquet")

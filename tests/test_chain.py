@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from murmur import params
+from murmur import sections
 from murmur.errors import MurmurError
 from murmur.features import chain, store
 from murmur.recordings import audio
@@ -43,7 +43,7 @@ def write_recordings(data, seconds=(7.0, 3.2, 0.4)):
 def write_params(folder, changes):
     """Write params.yaml; return the sections that the chain uses."""
     (folder / "params.yaml").write_text(yaml.safe_dump(made.changed(changes)))
-    return params.load("clean", "segment", "mel", "embed", "train")
+    return sections.load("clean", "segment", "mel", "embed", "train")
 
 
 def read_files(folder):
@@ -94,7 +94,7 @@ def change_segment(p, **changes):
 
 def test_recordings_that_are_all_too_short_have_no_segments_and_no_array(tmp_path):
     write_recordings(tmp_path, seconds=(0.4, 0.3))
-    p = change_segment(params.load("clean", "segment", "mel", "train"), length=2, short="drop")
+    p = change_segment(sections.load("clean", "segment", "mel", "train"), length=2, short="drop")
     prepared = chain.compute_features(tmp_path, p)
     assert prepared.recordings["recording_id"].tolist() == ["r0", "r1"]
     assert prepared.segments.empty and not prepared.features.exists()
@@ -102,7 +102,7 @@ def test_recordings_that_are_all_too_short_have_no_segments_and_no_array(tmp_pat
 
 def test_any_other_error_of_the_segmentation_is_not_hidden(tmp_path):
     write_recordings(tmp_path)
-    p = params.load("clean", "segment", "mel", "train")
+    p = sections.load("clean", "segment", "mel", "train")
     with pytest.raises(MurmurError, match=r"segment\.first_of: no recording is labelled well"):
         chain.compute_features(tmp_path, change_segment(p, first=1, first_of=["well"]))
     (tmp_path / "raw/r1.wav").unlink()

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from dvc.utils.serialize import _yaml, dumps_yaml
 
-from murmur import params
+from murmur import sections
 from murmur.errors import MurmurError
 from murmur.params import validation
 from murmur.params.yaml_files import format_yaml, parse_yaml, read_yaml
@@ -18,12 +18,12 @@ from tests import made
 DATA_SETS = [key for key, value in made.changed({})["download"].items() if isinstance(value, dict)]
 
 
-def sections(content, prefix=""):
+def list_sections(content, prefix=""):
     """The dotted key of every mapping of params.yaml whose keys are fixed."""
     yield prefix
     for key, value in content.items():
         if isinstance(value, dict) and key not in ("class_map", "model", "published", *DATA_SETS):
-            yield from sections(value, f"{prefix}{key}.")
+            yield from list_sections(value, f"{prefix}{key}.")
 
 
 def check(**changes):
@@ -31,7 +31,7 @@ def check(**changes):
 
 
 def test_the_params_yaml_of_the_project_is_valid():
-    loaded = params.load(
+    loaded = sections.load(
         "dataset", "clean.bandpass", "segment.length", "split", path=made.ROOT / "params.yaml"
     )
     assert set(vars(loaded)) == {"dataset", "bandpass", "length", "split"}
@@ -43,13 +43,13 @@ def test_the_params_yaml_of_the_project_is_valid():
     )
 
 
-@pytest.mark.parametrize("section", list(sections(made.changed({}))))
+@pytest.mark.parametrize("section", list(list_sections(made.changed({}))))
 def test_a_misspelt_key_is_named_at_every_level(section):
     with pytest.raises(MurmurError, match=rf"^params\.yaml: unknown key {section}wrogn; known .*\w+, \w+"):
         check(**{f"{section}wrogn": 1})
 
 
-@pytest.mark.parametrize("section", list(sections(made.changed({}))))
+@pytest.mark.parametrize("section", list(list_sections(made.changed({}))))
 def test_a_missing_key_is_named_at_every_level(section):
     content = made.changed({})
     mapping = content
@@ -116,7 +116,7 @@ def test_a_missing_key_is_named_at_every_level(section):
         ("mel.fill", "min", "mel.fill: .*'floor' or 'max'"),
         ("mel.image", {"size": 224, "colours": "jet"}, "mel.image.colours: .*'grey', 'viridis' or 'magma'"),
         ("mel.image", {"size": 0, "colours": "grey"}, "mel.image.size: .*greater than or equal to 1"),
-        ("embed.models", ["beats"], "embed.models.0: .*'m2d'"),
+        ("embed.models", ["beats"], "embed.models: no pretrained model 'beats'; there are m2d"),
         ("embed.models", ["m2d", "m2d"], "embed.models: .*at most 1"),
         ("embed.pool", "max", "embed.pool: .*'mean' or 'none'"),
         ("mel.reference", "mean", "mel.reference: .*'max'.*; mel.reference: .*number"),
@@ -261,17 +261,17 @@ def test_a_file_that_is_not_a_yaml_mapping_is_refused(tmp_path, content, message
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(MurmurError, match=f"^{path}: {message}"):
-        params.load("seed", path=path)
+        sections.load("seed", path=path)
 
 
 def test_an_error_in_one_section_stops_all_stages(tmp_path):
     path = tmp_path / "params.yaml"
     path.write_text(yaml.safe_dump(made.changed({"train.epoch": 3})))
     with pytest.raises(MurmurError, match=r"unknown key train\.epoch; known here: .*epochs"):
-        params.load("segment", path=path)
+        sections.load("segment", path=path)
     path.write_text(yaml.safe_dump(made.changed({}) | {True: 1}))
     with pytest.raises(MurmurError, match="it is True"):
-        params.load("segment", path=path)
+        sections.load("segment", path=path)
 
 
 @pytest.mark.parametrize(

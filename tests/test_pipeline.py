@@ -252,7 +252,7 @@ def test_a_stage_loads_the_parameters_that_dvc_yaml_declares(stage):
     declared = set(found.get("do", found)["params"])
     declared = {"download" if name.startswith("download.") else name for name in declared}
     tree = ast.parse((ROOT / "stages" / f"{stage}.py").read_text())
-    calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and ast.unparse(n.func) == "params.load"]
+    calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and ast.unparse(n.func) == "sections.load"]
     loaded = {arg.value for call in calls for arg in call.args if isinstance(arg, ast.Constant)}
     assert loaded == declared
 
@@ -452,6 +452,7 @@ EDITS = {
     "reporting/limits": {"evaluate"},
     "reporting/result_tables": {"evaluate"},
     "reporting/spectrograms": {"evaluate"},
+    "sections/__init__": EVERY,
     "sections/clean": {"check", "clean", "segment", "mel", "evaluate"},
     "sections/data": {"check", "download"},
     "sections/download": {"check", "download"},

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from murmur import params
+from murmur import sections
 from murmur.commands import recipes as commands
 from murmur.errors import MurmurError
 from murmur.experiments import optimism, recipes
@@ -77,7 +77,7 @@ def test_use_writes_a_recipe_and_then_another(project, capsys):
     for name in ("circor_cnn", "circor_bilstm", "default"):
         commands.use_recipe(name)
         assert Path("params.yaml").read_bytes() == recipes.complete_params(name).encode()
-        params.load("train")
+        sections.load("train")
     assert Path("params.yaml").read_bytes() == (made.ROOT / "params.yaml").read_bytes()
     assert "git checkout params.yaml; to the default: murmur use default" in capsys.readouterr().out
 

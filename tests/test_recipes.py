@@ -13,7 +13,7 @@ import yaml
 from PIL import Image
 from safetensors.torch import load_file
 
-from murmur import params
+from murmur import sections
 from murmur.errors import MurmurError
 from murmur.experiments import recipes
 from murmur.params.yaml_files import read_yaml
@@ -113,7 +113,7 @@ def test_a_recipe_is_complete_and_passes_the_schema(name, tmp_path):
     path = tmp_path / "params.yaml"
     path.write_text(recipes.complete_params(name, FOLDER))
     content, default = (yaml.safe_load(p.read_text()) for p in (path, made.ROOT / "params.yaml"))
-    params.load("train", path=path)
+    sections.load("train", path=path)
     assert list(content) == list(default)
     for section, keys in default.items():
         if isinstance(keys, dict) and section not in ("class_map", "published"):

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from murmur import params
+from murmur import sections
 from murmur.datasets import yaseen
 from murmur.errors import MurmurError
 from murmur.evaluation.protocol import describe_protocol
@@ -132,7 +132,7 @@ def test_it_needs_a_private_remote_and_is_not_fetched(import_yaseen, tmp_path):
 def test_a_split_of_it_is_always_marked_as_leaky(import_yaseen):
     card = import_yaseen()[1]
     assert not card.names_all_persons and not card.shareable
-    split, segment = params.load("split", "segment", path=made.ROOT / "params.yaml").__dict__.values()
+    split, segment = sections.load("split", "segment", path=made.ROOT / "params.yaml").__dict__.values()
     found = describe_protocol(split, segment, card, folds=5)
     assert found["leaky"] and found["flaws"] == "data set"
 

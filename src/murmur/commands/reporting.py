@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from murmur import params
+from murmur import sections
 from murmur.errors import MurmurError
 from murmur.experiments.current import warn_if_params_changed
 
@@ -32,7 +32,7 @@ def export_images(folder: Annotated[Path, typer.Argument(help="an empty or new f
     from murmur.tables.recordings import RECORDINGS
     from murmur.tables.segments import SEGMENTS
 
-    p = params.load("mel")
+    p = sections.load("mel")
     if p.mel.image is None:
         raise MurmurError("mel.image is null: there are no images; set it to {size: 224, colours: magma}")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

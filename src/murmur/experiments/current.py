@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from murmur import params
+from murmur import sections
 from murmur.errors import MurmurError
 from murmur.params.yaml_files import read_yaml
 
@@ -79,7 +79,7 @@ def load_experiment(runs: Sequence[int] | None = None) -> CurrentExperiment:
     from murmur.tables.folds import FOLDS
     from murmur.tables.recordings import read_dataset_card
 
-    p = params.load(*SECTIONS)
+    p = sections.load(*SECTIONS)
     chosen = sorted({*(runs or p.split.runs)})
     trainings = [f"train@{run}" for run in chosen]
     check_params_unchanged(["download", "clean", "segment", *list_feature_stages(p), *trainings, "evaluate"])

@@ -12,7 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
-from murmur import params
+from murmur import sections
 from murmur.errors import MurmurError
 from murmur.params.yaml_files import format_yaml
 
@@ -176,7 +176,7 @@ def reproduce(content: Mapping[str, Any], what: str, *targets: str) -> Iterator[
         folder = Path(name)
         _copy_project(folder)
         (folder / "params.yaml").write_text(format_yaml(dict(content)), encoding="utf-8")
-        params.load("seed", path=folder / "params.yaml")  # checks all values
+        sections.load("seed", path=folder / "params.yaml")  # checks all values
         run_dvc(folder, "init", "--no-scm", "--quiet")
         (folder / ".dvc/config").write_text(DVC_CONFIG.format(find_cache()), encoding="utf-8")
         Console(stderr=True).rule(what)

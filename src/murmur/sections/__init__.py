@@ -1,4 +1,63 @@
-"""The sections of params.yaml, one module each, so that an edit re-runs only the stages that use the section.
+"""The sections of params.yaml, one module each: an edit re-runs only the stages that read the section."""
 
-The comments in params.yaml explain the meaning and the units of the values.
-"""
+from importlib import import_module
+from importlib.util import find_spec
+from operator import attrgetter
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from pydantic import create_model
+
+from murmur.params.types import Section
+from murmur.params.validation import validate
+from murmur.params.yaml_files import read_yaml
+
+# The types of the keys that are single values; a section `name` has the type `name.Name`.
+TYPES = {
+    "dataset": "data.Dataset",
+    "task": "data.Task",
+    "class_map": "data.ClassMap",
+    "positive": "data.Positive",
+    "seed": "seed.Seed",
+}
+
+
+def load(*keys: str, path: str | Path = "params.yaml") -> SimpleNamespace:
+    """Read the values of params.yaml that a stage uses.
+
+    The complete file is validated if murmur.sections.experiment exists. No stage depends on it in dvc.yaml:
+    it can refuse a value, but it cannot change what the stage writes.
+
+    Parameters
+    ----------
+    *keys : str
+        Names of sections and values: the result of ``load("mel", "clean.sample_rate")`` has the attributes
+        `mel` and `sample_rate`.
+    path : path-like
+        The file.
+
+    Returns
+    -------
+    SimpleNamespace
+        With an attribute for each key, named by its last part.
+
+    Raises
+    ------
+    MurmurError
+        Naming the file, the key and what is wrong with it.
+    """
+    content = read_yaml(path)
+    if find_spec("murmur.sections.experiment"):
+        import_module("murmur.sections.experiment").validate_params(content, path)
+    names = dict.fromkeys(key.partition(".")[0] for key in keys)
+    fields: Any = {name: (_find_type(name), ...) for name in names}
+    model = create_model("Keys", __base__=Section, **fields)
+    params = validate(model, {name: content[name] for name in names if name in content}, where=str(path))
+    return SimpleNamespace(**{key.split(".")[-1]: attrgetter(key)(params) for key in keys})
+
+
+def _find_type(name: str) -> Any:
+    """Import the type of a top-level key of params.yaml."""
+    module, _, kind = TYPES.get(name, f"{name}.{name.capitalize()}").partition(".")
+    return getattr(import_module(f"murmur.sections.{module}"), kind)

@@ -65,9 +65,16 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _check_models(self) -> "Params":
+        if unknown := sorted(set(self.embed.models) - set(REQUIREMENTS)):
+            raise ValueError(
+                f"embed.models: no pretrained model {unknown[0]!r}; there are {', '.join(REQUIREMENTS)}"
+            )
         self._check_model_requirements()
         if self.train.features == "embedding" and not self.embed.models:
-            raise ValueError("train.features embedding: embed.models names none to make it; set it to [m2d]")
+            raise ValueError(
+                "train.features embedding: embed.models names none that computes it; set it to "
+                f"[{next(iter(REQUIREMENTS))}]"
+            )
         return self
 
     @model_validator(mode="after")
