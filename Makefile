@@ -63,7 +63,6 @@ check: lint
 	$(PYTEST) --cov
 
 docs: setup
-	python docs/draw.py
 	mkdocs build --strict
 
 lock: setup

@@ -29,7 +29,8 @@ def list_names(folder: Path = FOLDER) -> list[str]:
     folder : pathlib.Path
         The folder of the recipes, as for all functions of this module.
     """
-    return sorted((path.stem for path in folder.glob("*.yaml")), key=lambda name: (name != DEFAULT, name))
+    names = (path.stem for path in folder.glob("*.yaml") if path.is_file())
+    return sorted(names, key=lambda name: (name != DEFAULT, name))
 
 
 def read_head(name: str, folder: Path = FOLDER) -> str:
@@ -40,7 +41,7 @@ def read_head(name: str, folder: Path = FOLDER) -> str:
     MurmurError
         If there is no recipe of this name.
     """
-    text = _path(name, folder).read_text(encoding="utf-8", errors="replace")
+    text = _path(name, folder).read_text(encoding="utf-8-sig", errors="replace")
     return "".join(takewhile(lambda line: line.startswith("#"), text.splitlines(keepends=True)))
 
 
@@ -78,7 +79,9 @@ def complete_params(name: str, folder: Path = FOLDER) -> str:
     if name == DEFAULT:
         text = path.read_text(encoding="utf-8")
     else:
-        content = _load(_path(DEFAULT, folder))
+        default = _path(DEFAULT, folder)
+        content = _load(default)
+        _check(content, str(default))
         _merge(content, _load(path))
         text = f"{read_head(name, folder)}\n{_dump(content)}"
     _check(parse_yaml(text, str(path)), str(path))
@@ -91,7 +94,7 @@ def read_recipe(name: str, folder: Path = FOLDER) -> dict[str, Any]:
     Raises
     ------
     MurmurError
-        As for `complete`.
+        As for `complete_params`.
     """
     return parse_yaml(complete_params(name, folder), f"{folder / name}.yaml")
 
@@ -120,7 +123,7 @@ def list_differences(name: str, folder: Path = FOLDER) -> list[tuple[str, Any, A
     Raises
     ------
     MurmurError
-        As for `complete`.
+        As for `complete_params`.
     """
     return list(_compare(_load(_path(DEFAULT, folder)), read_recipe(name, folder)))
 
@@ -196,7 +199,7 @@ def apply_published(content: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 def _path(name: str, folder: Path) -> Path:
     if name not in (known := list_names(folder)):
-        raise MurmurError(f"no recipe {name!r}; there are {', '.join(known)}")
+        raise MurmurError(f"{folder}: no recipe {name!r}; there are {', '.join(known)}")
     return folder / f"{name}.yaml"
 
 

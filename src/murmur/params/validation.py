@@ -11,6 +11,7 @@ from murmur.params.types import MAX_NUMBER
 from murmur.params.yaml_files import MAX_TEXT
 
 MIN_NUMBER = 1e-30  # float32 rounds smaller numbers to 0
+MANY = 10  # missing keys: the file is not a params.yaml
 MAX_VALUES = 10_000  # in the complete file
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -36,6 +37,12 @@ def validate(model: type[Model], content: dict[str, Any], where: str) -> Model:
     try:
         return model.model_validate(content)
     except ValidationError as error:
+        missing = [detail for detail in error.errors() if detail["type"] == "missing"]
+        if len(missing) > MANY:
+            raise MurmurError(
+                f"{where}: {len(missing)} keys are missing, such as {missing[0]['loc'][-1]}; a recipe holds "
+                "only its differences from the default: `murmur use NAME` writes the complete params.yaml"
+            ) from None
         reasons = [_explain(detail, model) for detail in error.errors()]
         raise MurmurError(f"{where}: " + "; ".join(reasons)) from None
 

@@ -154,6 +154,8 @@ def read_metadata(path: str | Path, kind: type[Metadata]) -> Metadata:
 
 def _open(reader: Callable[[Any], Any], path: str | Path) -> Any:
     """Call a reader of pyarrow; its errors become a MurmurError that names the file."""
+    if not Path(path).exists():
+        raise MurmurError(f"{path}: cannot be read (it does not exist); run its stage again: dvc repro")
     try:
         return reader(path)
     except (OSError, ValueError, pa.ArrowException) as error:
