@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 Rows = Sequence[Sequence[str]]
+DASHED, BRACKETED = "{}-{}", "[{}, {}]"  # patterns of an interval
 INTERVAL_NOTE = (
     "The intervals take the trained models as fixed, and also what was chosen for them on other parts of the "
     "data (epoch, temperature, class weights, threshold): the variation of these choices is not included."
@@ -27,18 +28,42 @@ def format_figure(value: float | None, sign: str = "", *, undefined: str = "-") 
     return f"{value:{sign}.3f}" if value is not None and math.isfinite(value) else undefined
 
 
-def format_interval(row: Mapping[str, float | None], *, undefined: str = "-") -> str:
-    """Format the confidence interval of a figure as ``low-high``.
+def format_interval(
+    row: Mapping[str, Any], pattern: str = DASHED, sign: str = "", *, undefined: str = "-"
+) -> str:
+    """Format the confidence interval of a figure.
 
     Parameters
     ----------
     row : mapping
         With the keys `low` and `high`.
+    pattern : str
+        `DASHED`, ``low-high``, or `BRACKETED`, ``[low, high]``.
+    sign : str
+        As for `format_figure`.
     undefined : str
         The text where one of them is undefined.
     """
-    bounds = [format_figure(row[key], undefined="") for key in ("low", "high")]
-    return "-".join(bounds) if all(bounds) else undefined
+    low, high = (format_figure(row[key], sign, undefined="") for key in ("low", "high"))
+    return pattern.format(low, high) if low and high else undefined
+
+
+def format_with_interval(
+    row: Mapping[str, Any], pattern: str = f"({DASHED})", *, undefined: str = "-", no_interval: str = ""
+) -> str:
+    """Format a figure with its confidence interval, such as ``0.651 (0.551-0.751)``.
+
+    Parameters
+    ----------
+    row : mapping
+        With the keys `mean`, `low` and `high`.
+    pattern : str
+        As for `format_interval`.
+    undefined, no_interval : str
+        The text for an undefined figure, and that after a figure whose interval is undefined.
+    """
+    mean = format_figure(row["mean"], undefined="")
+    return f"{mean} {format_interval(row, pattern, undefined=no_interval)}".rstrip() if mean else undefined
 
 
 def format_quantity(value: float, unit: str) -> str:
