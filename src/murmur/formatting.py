@@ -95,6 +95,19 @@ def format_markdown(rows: Rows) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
+def format_persons(n: int, unknown: int | None) -> str:
+    """Format a number of persons: ``at most 12 persons`` if the persons of some recordings are unknown.
+
+    Parameters
+    ----------
+    n : int
+        The number of persons, each recording of an unknown person counted as another one.
+    unknown : int or None
+        The number of recordings whose person is unknown.
+    """
+    return f"at most {n} persons" if unknown else f"{n} persons"
+
+
 def describe_resampling(details: Mapping[str, Any]) -> str:
     """Describe what the bootstrap resamples, with the number of units.
 
@@ -103,10 +116,8 @@ def describe_resampling(details: Mapping[str, Any]) -> str:
     details : mapping
         The content of metrics/details.json.
     """
-    counts, at_most = details["resampled"], "at most " * bool(details["data"].get("unknown_persons"))
+    counts = details["resampled"]
+    persons = format_persons(counts["persons"], details["data"].get("unknown_persons"))
     if counts["groups"] == counts["persons"]:
-        return f"{at_most}{counts['persons']} persons"
-    return (
-        f"{counts['groups']} groups of {at_most}{counts['persons']} persons "
-        "(persons with near-identical audio are one group)"
-    )
+        return persons
+    return f"{counts['groups']} groups of {persons} (persons with near-identical audio are one group)"

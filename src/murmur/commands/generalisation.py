@@ -89,9 +89,9 @@ def evaluate_disturbed(
         return
     rows = robustness.make_rows(table, first_metric)
     if mark := leaks.mark_leak(current.read_details()):
-        print(mark + "\n" * md)
+        print(f"{mark}\n" if md else mark)
     print(formatting.format_markdown(rows) if md else formatting.format_table(rows))
-    print("\n" * md + formatting.INTERVAL_NOTE)
+    print(f"\n{formatting.INTERVAL_NOTE}" if md else formatting.INTERVAL_NOTE)
 
 
 def _parse_disturbances(text: str | None, known: list[str]) -> list[str]:

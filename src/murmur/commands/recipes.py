@@ -65,4 +65,4 @@ def compare_protocols(
         print(f"{level} level: mean over runs [95 % interval]; h.: honest, p.: as published")
         print(formatting.format_table(rows))
     for note in (*optimism.list_leaks(*runs), formatting.INTERVAL_NOTE):
-        print("\n" * md + note)
+        print(f"\n{note}" if md else note)

@@ -73,7 +73,7 @@ def tabulate_gap(honest: Mapping[str, Any], published: Mapping[str, Any]) -> for
         f"always {run['baseline']['answer']} ({short})" for run, short in zip(runs, ("h.", "p."), strict=True)
     ]
     titles = [
-        f"{protocol}{' (LEAKY)' * bool(run['protocol']['leaky'])}"
+        f"{protocol} (LEAKY)" if run["protocol"]["leaky"] else protocol
         for run, protocol in zip(runs, PROTOCOLS, strict=True)
     ]
     metrics = [_compare_metric(name, honest, published) for name in honest["headline"]]

@@ -196,4 +196,5 @@ def _tabulate_left_out(left_out: LeftOut) -> pd.DataFrame:
 
 def _make_safe(item: str) -> str:
     """Return an item without control characters, changed if a spreadsheet would read it as a formula."""
-    return "./" * bool(input_csv.SPREADSHEET_FORMULA.match(item)) + escape_unprintable(item)
+    safe = escape_unprintable(item)
+    return f"./{safe}" if input_csv.SPREADSHEET_FORMULA.match(item) else safe
