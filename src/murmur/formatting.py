@@ -88,7 +88,7 @@ def escape_markdown(text: str) -> str:
     return re.sub(r"\](?=\()", r"\\]", re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text))
 
 
-def format_markdown(rows: Rows) -> str:
+def format_markdown_table(rows: Rows) -> str:
     """Format rows of text as a Markdown table; the first row is the header."""
     cells = [[escape_markdown(" ".join(cell.split())).replace("|", "\\|") for cell in row] for row in rows]
     lines = [cells[0], ["---"] * len(cells[0]), *cells[1:]]

@@ -54,7 +54,7 @@ def evaluate_on(
         print(text, end="")
         return
     rows, remarks = external_validation.format_comparison(result)
-    print(formatting.format_markdown(rows) if md else formatting.format_table(rows))
+    print(formatting.format_markdown_table(rows) if md else formatting.format_table(rows))
     print("\n".join(["", *(f"- {remark}" for remark in remarks)] if md else remarks))
 
 
@@ -90,7 +90,7 @@ def evaluate_disturbed(
     rows = robustness.make_rows(table, first_metric)
     if mark := leaks.mark_leak(current.read_details()):
         print(f"{mark}\n" if md else mark)
-    print(formatting.format_markdown(rows) if md else formatting.format_table(rows))
+    print(formatting.format_markdown_table(rows) if md else formatting.format_table(rows))
     print(f"\n{formatting.INTERVAL_NOTE}" if md else formatting.INTERVAL_NOTE)
 
 

@@ -59,7 +59,7 @@ def compare_protocols(
     runs = optimism.run_protocols(name, settings)
     rows = optimism.tabulate_gap(*runs)
     if md:
-        print(formatting.format_markdown(rows))
+        print(formatting.format_markdown_table(rows))
     else:
         level = runs[0]["level"]
         print(f"{level} level: mean over runs [95 % interval]; h.: honest, p.: as published")

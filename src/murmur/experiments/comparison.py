@@ -245,7 +245,7 @@ def format_markdown(result: Mapping[str, Any]) -> str:
     """Format the result of `compare_experiments` for a pull request."""
     notes = [f"- {note}" for note in (*_describe_sides(result), *result["notes"])]
     return "\n".join(
-        [f"**{result['verdict']}**", "", formatting.format_markdown(_tabulate(result)), "", *notes]
+        [f"**{result['verdict']}**", "", formatting.format_markdown_table(_tabulate(result)), "", *notes]
     )
 
 

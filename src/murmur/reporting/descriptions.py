@@ -58,7 +58,7 @@ def name_resampled_units(details: Mapping[str, Any]) -> str:
     return "persons" if counts["groups"] == counts["persons"] else f"{counts['groups']} groups of persons"
 
 
-def describe_protocol(details: Mapping[str, Any]) -> list[str]:
+def write_protocol(details: Mapping[str, Any]) -> list[str]:
     """How the data were split, how the epoch was selected, and how the test parts were scored.
 
     Returns
