@@ -12,7 +12,8 @@ from murmur.files import write_text
 
 Name = Annotated[str, typer.Argument(help="a recipe, as `murmur recipes` lists them")]
 Settings = Annotated[
-    list[str], typer.Option("--set", "-S", help="key=value, for both runs", default_factory=list)
+    list[str],
+    typer.Option("--set", "-S", help="key=value, for both runs", default_factory=list, show_default=False),
 ]
 
 
