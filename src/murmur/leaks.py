@@ -41,7 +41,7 @@ def list_flaws(details: Mapping[str, Any]) -> list[str]:
 
     See Also
     --------
-    murmur.evaluation.results.describe_protocol : finds the flaws.
+    murmur.evaluation.protocol.describe_protocol : finds the flaws.
     """
     protocol, data = details["protocol"], details.get("data", {})
     selection = "the test part selects the epoch"

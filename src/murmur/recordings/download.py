@@ -48,11 +48,11 @@ def import_recordings(
     Returns
     -------
     recordings : DataFrame
-        As `tables.RECORDINGS`.
+        As `murmur.tables.recordings.RECORDINGS`.
     card : DatasetCard
         The description of the data set.
     left_out : DataFrame
-        As `tables.LEFT_OUT`.
+        As `murmur.tables.left_out.LEFT_OUT`.
 
     Raises
     ------
@@ -181,7 +181,7 @@ def _copy(root: Path, raw: Path, path: str) -> None:
 
 
 def _complete_columns(table: pd.DataFrame, dataset: str) -> pd.DataFrame:
-    """Return the columns of `tables.RECORDINGS`: a recording of an unknown person is a person of its own."""
+    """Return the columns of `RECORDINGS`: a recording of an unknown person is a person of its own."""
     return table.assign(
         person_id=table["person_id"].fillna(table["patient_id"]),
         source=table.get("source", dataset),

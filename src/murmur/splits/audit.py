@@ -12,7 +12,7 @@ from murmur.tables.folds import ROLES
 
 logger = logging.getLogger(__name__)
 
-COMPARED = {  # column of the audit: column of `RECORDINGS` whose values are compared
+COMPARED = {  # column of the audit: column of the recordings whose values are compared
     "shared_persons": "person_id",
     "shared_patients": "patient_id",
     "shared_recordings": "recording_id",
@@ -33,7 +33,8 @@ def audit_folds(folds: pd.DataFrame, recordings: pd.DataFrame, duplicates: pd.Da
     Parameters
     ----------
     folds, recordings, duplicates : DataFrame
-        As `FOLDS`, `RECORDINGS` and `DUPLICATES`.
+        As `murmur.tables.folds.FOLDS`, `murmur.tables.recordings.RECORDINGS` and
+        `murmur.tables.duplicates.DUPLICATES`.
 
     Returns
     -------
