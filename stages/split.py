@@ -28,7 +28,8 @@ def main() -> None:
     write_csv(audit, "metrics/audit.csv")  # before the check, so that the user can read it if the check fails
     tables = (audit, folds, recordings, duplicates)
     options = {"method": p.split.method, "unknown_persons": card.unknown_persons}
-    print(check_audit(*tables, p.split.on_leak, **options))
+    if summary := check_audit(*tables, p.split.on_leak, **options):
+        print(summary)
     parquet.write(group_persons(recordings, duplicates), "data/groups.parquet", GROUPS)
     with atomic_write("data/folds") as folder:
         for run, table in runs.items():

@@ -73,17 +73,19 @@ def audit_and_check(table, on_leak, **options):
     return check_audit(audit_folds(found, table, NO_PAIRS), found, table, NO_PAIRS, on_leak)
 
 
-def test_a_leak_is_an_error_or_a_warning():
+def test_a_leak_is_an_error_or_a_warning(capsys):
     table = make_recordings()
     clean = audit_and_check(table, "error")
     assert clean == "5 folds; nothing is shared between a test part and the training"
+    assert capsys.readouterr().out == ""
     words = (
         r"5 of 5 folds leak; in run 0, fold \d the test part and another part share \d+ persons, such as "
         r".*split.on_leak: warn"
     )
     with pytest.raises(MurmurError, match=words) as refused:
         audit_and_check(table, "error", group_by="patient")
-    warning = audit_and_check(table, "warn", group_by="patient")
+    assert audit_and_check(table, "warn", group_by="patient") == ""
+    warning = capsys.readouterr().out.strip()
     assert warning.startswith("warning: ") and warning.removeprefix("warning: ") in str(refused.value)
     patients = [name.split(" (")[0] for name in warning.split("of patient ")[1:]]
     persons = table.loc[table["patient_id"].isin(patients), ["patient_id", "person_id"]].drop_duplicates()
@@ -92,11 +94,11 @@ def test_a_leak_is_an_error_or_a_warning():
 
 def audit_first_fold(table, duplicates, found):
     audit = audit_folds(found, table, duplicates)[:1]
-    return check_audit(audit, found, table, duplicates, "warn")
+    assert check_audit(audit, found, table, duplicates, "warn") == ""
 
 
 @pytest.mark.parametrize("shared", ["recording_id", "twin_id", "audio_sha256", "patient_id"])
-def test_a_leak_of_any_kind_has_an_example(shared):
+def test_a_leak_of_any_kind_has_an_example(shared, capsys):
     """Not only of a person: a near-duplicate (first or second of its pair), the samples, the patient."""
     table = make_recordings(linked=0)
     found = split(table)
@@ -106,7 +108,8 @@ def test_a_leak_of_any_kind_has_an_example(shared):
     facts = table.set_index("recording_id", drop=False)
     if shared not in pairs:
         facts.loc[b, shared] = facts.loc[a, shared]
-    warning = audit_first_fold(facts.reset_index(drop=True), pairs.get(shared, NO_PAIRS), found)
+    audit_first_fold(facts.reset_index(drop=True), pairs.get(shared, NO_PAIRS), found)
+    warning = capsys.readouterr().out.strip()
     units = {"audio_sha256": "1 pieces of audio", "patient_id": "1 patients"}.get(shared, "1 near-duplicates")
     assert warning.startswith(
         f"warning: 1 of 1 folds leak; in run 0, fold 0 the test part and another part share {units}, such as "
@@ -118,18 +121,21 @@ def test_a_leak_of_any_kind_has_an_example(shared):
         assert warning.endswith(f"such as {names[0]} (test) and {names[1]} (train)")
 
 
-def test_folds_of_unknown_persons_are_never_reported_as_clean():
+def test_folds_of_unknown_persons_are_never_reported_as_clean(capsys):
     table = make_recordings()
     found = split(table)
     tables = (audit_folds(found, table, NO_PAIRS), found, table, NO_PAIRS)
     n, unknown = len(table), {"unknown_persons": len(table)}
-    assert check_audit(*tables, "error", **unknown) == (
+    assert check_audit(*tables, "error", **unknown) == ""
+    assert capsys.readouterr().out.strip() == (
         f"warning: 5 folds share nothing that is known, but the persons of {n} of {n} recordings are "
         "unknown: no split of these data can be shown to be free of leaks"
     )
     leaky = split(table, group_by="patient")
     audit = audit_folds(leaky, table, NO_PAIRS)
-    warning = check_audit(audit, leaky, table, NO_PAIRS, "warn", **unknown)
+    assert check_audit(audit, leaky, table, NO_PAIRS, "warn", **unknown) == ""
+    warning = capsys.readouterr().out
+    assert warning.startswith("warning: ")
     assert "5 of 5 folds leak" in warning
     assert f"the persons of {n} of {n} recordings are unknown" in warning
 

@@ -228,13 +228,13 @@ def test_each_limit_is_stated_only_where_it_holds(changes, words):
 @pytest.mark.parametrize("rule", ["mean_probability", "mean_logit", "maximum", "any_present"])
 def test_every_split_method_and_rule_has_a_description(method, rule):
     details = changed({"protocol.method": method, "rule.rule": rule, "rule.thresholds": "uar"})
-    text = " ".join(descriptions.describe_protocol(details))
+    text = " ".join(descriptions.write_protocol(details))
     assert "2" in text and "fitted for unweighted average recall (UAR) on each validation part" in text
 
 
 def test_the_test_part_that_selects_the_epoch_is_named():
     tested = changed({"protocol.validate_on": "test", "parts.without_validation": 4})
-    assert "In each fold the test part selects the epoch" in " ".join(descriptions.describe_protocol(tested))
+    assert "In each fold the test part selects the epoch" in " ".join(descriptions.write_protocol(tested))
 
 
 SPLITS = [  # changes of the details; texts that the description has; texts that it does not have
@@ -329,7 +329,7 @@ SPLITS = [  # changes of the details; texts that the description has; texts that
 @pytest.mark.parametrize(("changes", "stated", "others"), SPLITS)
 def test_the_description_of_the_protocol_holds_for_every_split(changes, stated, others):
     details = changed(changes)
-    text = " ".join(descriptions.describe_protocol(details))
+    text = " ".join(descriptions.write_protocol(details))
     assert not [words for words in stated if words.lower() not in text.lower()], text
     assert not [words for words in others if words in text], text
     assert "every patient is scored" not in text and "  " not in text and ".." not in text

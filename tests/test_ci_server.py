@@ -77,7 +77,7 @@ def s3():
 
 
 def run(folder, *command, check=True, **environment):
-    """Run a command as a machine with nothing but these keys has it; what it said, and its exit status."""
+    """Run a command as a machine with nothing but these keys has it; return its output and status."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     known = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
     own = {"PATH": path, "PYTHONPATH": str(made.ROOT / "src"), "RAN": str(folder.with_suffix(".ran"))}
@@ -130,10 +130,10 @@ def review(folder, *options, **environment):
     out = folder.with_suffix(".md")
     out.unlink(missing_ok=True)
     command = [sys.executable, "-m", "murmur.commands.cli", "ci", "--out", str(out), "--tries", "1", *options]
-    said, code = run(folder, *command, check=False, **environment)
-    assert out.exists(), said
+    output, code = run(folder, *command, check=False, **environment)
+    assert out.exists(), output
     text = out.read_text()
-    return code, text, ran.read_text().split(), said
+    return code, text, ran.read_text().split(), output
 
 
 def table(text):
@@ -208,12 +208,12 @@ def test_a_docs_edit_runs_nothing_and_fetches_nothing(team):
 
 def test_an_evaluation_parameter_evaluates_and_what_came_out_must_be_committed(team):
     folder = changed(team, "evaluation", {"evaluate": {"draws": 2}})
-    code, text, ran, said = review(folder, "--base", "HEAD~1")
+    code, text, ran, output = review(folder, "--base", "HEAD~1")
     assert (code, ran) == (1, ["evaluate"])
     assert table(text) == {"ran": "evaluate", "reused": "split; train 0, 1"}
     assert "**Red: the outputs differ from the committed files: dvc.lock, metrics/summary.json**" in text
     assert "| metrics/summary.json | draws " in text and "No comparison: HEAD~1 (" in text
-    assert "git add dvc.lock metrics plots" in text and "git add dvc.lock metrics plots" in said
+    assert "git add dvc.lock metrics plots" in text and "git add dvc.lock metrics plots" in output
 
 
 def test_what_someone_pushed_from_another_branch_is_restored(team):
@@ -234,12 +234,12 @@ def test_a_broken_stage_is_red_and_tells_why(team):
     folder = changed(
         team, "broken", **{"stages/train.sh": "echo '```'; echo on my way; echo error: no disk >&2; exit 3\n"}
     )
-    code, text, ran, said = review(folder, "--base", "HEAD~1", "--push")
+    code, text, ran, output = review(folder, "--base", "HEAD~1", "--push")
     assert (code, ran) == (1, ["train@0"])
     assert "**Red: stage `train@0` failed: no disk**" in text
     assert "\n````text\n> echo train@0 >> $RAN; sh stages/train.sh 0\n" in text
     assert "on my way\nerror: no disk\nERROR: failed to reproduce 'train@0': failed to run: " in text
-    assert "error: stage `train@0` failed: no disk" in said and "Traceback" not in said
+    assert "error: stage `train@0` failed: no disk" in output and "Traceback" not in output
 
 
 def test_a_remote_that_is_down_is_red_after_as_many_tries_as_asked(team, s3):
@@ -282,8 +282,8 @@ def test_a_conflict_in_dvc_lock_is_solved_by_taking_either_side(team):
     for folder in (ann, bob):
         commit(folder, push=folder.name)
     run(bob, "git", "fetch", "--quiet")
-    said, code = run(bob, "git", "merge", "--quiet", "origin/conflict_ann", check=False)
-    assert code and "conflict in dvc.lock" in said
+    output, code = run(bob, "git", "merge", "--quiet", "origin/conflict_ann", check=False)
+    assert code and "conflict in dvc.lock" in output
     code, text, ran, _ = review(bob)
     assert (code, ran) == (1, []) and "**Red: DVC cannot read the pipeline: " in text
     run(bob, "git", "checkout", "--ours", "dvc.lock", "metrics", "plots")
@@ -365,9 +365,9 @@ def test_a_link_in_place_of_a_folder_is_red_and_nothing_runs(team, tmp_path):
 
 @pytest.mark.parametrize("name", PROJECT)
 def test_of_the_project_runs_what_reads_a_change_and_what_follows(project_reviews, name):
-    code, text, _, said = project_reviews.result()[name]
+    code, text, _, output = project_reviews.result()[name]
     ran = PROJECT[name][2]
-    assert table(text).get("ran") == ran, said
+    assert table(text).get("ran") == ran, output
     if ran:
         assert code == 1 and "**Red: the outputs differ from the committed files: dvc.lock, metrics/" in text
         assert "- `plots/" in text and "#### Changed metrics" in text

@@ -202,7 +202,7 @@ def published(tree, tmp_path, monkeypatch):
             shutil.copyfile(web / name, folder / name)
 
     monkeypatch.delenv("MURMUR_DATA", raising=False)
-    monkeypatch.setattr(_fetch, "fetch", fetch_from_folder)
+    monkeypatch.setattr(_fetch, "fetch_files", fetch_from_folder)
     monkeypatch.setattr(_locations, "cache_folder", lambda name: tmp_path / "cache" / name)
     return (
         web,

@@ -35,6 +35,12 @@ def test_every_command_has_a_help_text():
         assert result.exit_code == 0 and f"{name} [OPTIONS]" in result.output
 
 
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_no_help_text_shows_a_python_object_as_a_default(name):
+    output = CliRunner().invoke(cli.app, [name, "--help"]).output
+    assert "Options" in output and "<class" not in output
+
+
 @pytest.mark.parametrize(
     ("arguments", "unneeded"),
     [

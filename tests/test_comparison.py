@@ -61,7 +61,7 @@ def test_the_corrected_test_agrees_with_a_calculation_by_hand():
     assert got["p"] == pytest.approx(1 - t / np.sqrt(2 + t**2))  # Student's with 2 df
     half = 4.302653 * np.sqrt(40 / 3)  # the table's t for 2 df
     assert (got["low"], got["high"]) == pytest.approx((1 - half, 1 + half), rel=1e-6)
-    assert got["above"] == pytest.approx(0.5), "the mean is the rope's end"
+    assert got["above"] == pytest.approx(0.5), "the mean equals rope"
 
 
 def test_the_corrected_test_agrees_with_the_example_of_scikit_learn():

@@ -197,8 +197,8 @@ def test_without_any_segment_unknown_or_no_class_is_predicted(trained, card, cau
 
 def test_a_recording_without_a_segment_is_counted(trained):
     models, prepared, folds, _ = trained
-    gone = folds[7].query("role == 'test'")["recording_id"].iloc[0]
-    keep = (prepared.segments["recording_id"] != gone).to_numpy()
+    missing = folds[7].query("role == 'test'")["recording_id"].iloc[0]
+    keep = (prepared.segments["recording_id"] != missing).to_numpy()
     features = prepared.features.with_name("fewer.npy")
     np.save(features, np.load(prepared.features)[keep])
     fewer = PreparedRecordings(prepared.recordings, prepared.segments[keep].reset_index(drop=True), features)

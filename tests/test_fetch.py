@@ -90,12 +90,12 @@ def list_files(folder):
 def test_files_are_fetched_in_parallel_and_only_once(server, tmp_path, monkeypatch):
     monkeypatch.setattr("os.makedirs", None)  # pooch calls it in each thread, and some of the calls fail
     sums = serve(server, [f"deep/gate{k}.bin" for k in range(4)])  # answered after all four requests
-    _fetch.fetch(server.address, sums, tmp_path / "got")
+    _fetch.fetch_files(server.address, sums, tmp_path / "got")
     assert {
         name: _checksums.file_sha256(tmp_path / "got" / name) for name in list_files(tmp_path / "got")
     } == sums
     assert sorted(server.requests) == sorted(sums)
-    _fetch.fetch(server.address, sums, tmp_path / "got")
+    _fetch.fetch_files(server.address, sums, tmp_path / "got")
     assert len(server.requests) == 4
 
 
@@ -105,13 +105,13 @@ def test_an_interrupted_download_continues(server, tmp_path):
     with pytest.raises(
         MurmurError, match=rf"^{server.address}c\.bin: 404.*run again to continue.*or set MURMUR_DATA"
     ):
-        _fetch.fetch(server.address, sums, tmp_path / "got")
+        _fetch.fetch_files(server.address, sums, tmp_path / "got")
     serve(server, ["c.bin"])
     (tmp_path / "got/b.bin").write_bytes(b"damaged since")
     (tmp_path / "got/d.bin").unlink(missing_ok=True)
     existing = list_files(tmp_path / "got")
     server.requests.clear()
-    _fetch.fetch(server.address, sums, tmp_path / "got")
+    _fetch.fetch_files(server.address, sums, tmp_path / "got")
     assert sorted(server.requests) == sorted({*sums} - {*existing} | {"b.bin"})
     assert {name: _checksums.file_sha256(tmp_path / "got" / name) for name in sums} == sums
 
@@ -123,7 +123,7 @@ def test_a_file_that_does_not_match_is_not_kept(server, tmp_path, wrong, words):
     name = {"sum": "a.bin", "short": "short.bin"}[wrong]
     serve(server, ["a.bin"])
     with pytest.raises(MurmurError, match=rf"^{server.address}{name}: .*({words}).*run again"):
-        _fetch.fetch(server.address, {name: "0" * 64 if wrong == "sum" else None}, tmp_path / "got")
+        _fetch.fetch_files(server.address, {name: "0" * 64 if wrong == "sum" else None}, tmp_path / "got")
     assert list_files(tmp_path / "got") == []
     assert len(server.requests) == 3, "there are two retries"
 
@@ -135,7 +135,7 @@ def test_a_server_that_does_not_run_is_reported_within_seconds(server, tmp_path)
     with pytest.raises(
         MurmurError, match=rf"^{server.address}a\.bin: .*(refused|Max retries).*set MURMUR_DATA"
     ):
-        _fetch.fetch(server.address, {"a.bin": None}, tmp_path / "got")
+        _fetch.fetch_files(server.address, {"a.bin": None}, tmp_path / "got")
     assert time.monotonic() - begin + sum(server.slept) < 10
 
 
@@ -156,13 +156,13 @@ def test_time_and_size_of_a_file_are_limited(server, tmp_path, monkeypatch, name
     monkeypatch.setattr(_fetch, "MAX_SIZE", 150_000)
     begin = time.monotonic()
     with pytest.raises(MurmurError, match=rf"^{server.address}{name}\.bin: {words}.*; run again to continue"):
-        _fetch.fetch(server.address, {f"{name}.bin": None}, tmp_path / "got")
+        _fetch.fetch_files(server.address, {f"{name}.bin": None}, tmp_path / "got")
     assert time.monotonic() - begin < 3 and list_files(tmp_path / "got") == []
 
 
 def test_a_redirect_is_followed_if_the_checksum_is_known(server, tmp_path):
     known = serve(server, ["page.bin"])["page.bin"]
-    _fetch.fetch(server.address, {"redirect.bin": known, "odd.bin": None}, tmp_path / "got")
+    _fetch.fetch_files(server.address, {"redirect.bin": known, "odd.bin": None}, tmp_path / "got")
     assert _checksums.file_sha256(tmp_path / "got/redirect.bin") == known
     assert (tmp_path / "got/odd.bin").read_bytes() == b"whole"
 
@@ -170,7 +170,7 @@ def test_a_redirect_is_followed_if_the_checksum_is_known(server, tmp_path):
 @pytest.mark.parametrize("name", ["../a.bin", "/tmp/a.bin", "a/../../b.bin"])
 def test_a_name_outside_the_folder_is_not_fetched(server, tmp_path, name):
     with pytest.raises(MurmurError, match=f"{name}: the name leads out of the folder"):
-        _fetch.fetch(server.address, {name: None}, tmp_path / "got")
+        _fetch.fetch_files(server.address, {name: None}, tmp_path / "got")
     assert server.requests == [] and not (tmp_path / "got").exists()
 
 
@@ -180,7 +180,7 @@ def test_a_full_disk_is_reported_with_the_folder(server, tmp_path, monkeypatch):
 
     monkeypatch.setattr(_fetch, "_download", full)
     with pytest.raises(OSError) as caught:
-        _fetch.fetch(server.address, {"a.bin": None}, tmp_path / "got")
+        _fetch.fetch_files(server.address, {"a.bin": None}, tmp_path / "got")
     assert explain_os_error(caught.value).startswith(f"{tmp_path}/got: No space left on device; free some")
 
 
@@ -188,8 +188,8 @@ def test_fetching_leaves_the_settings_of_other_libraries(server, tmp_path):
     logger = pooch.get_logger()
     before = (logger.level, socket.getdefaulttimeout(), dict(os.environ))
     with pytest.raises(MurmurError):
-        _fetch.fetch(server.address, {"a.bin": None}, tmp_path / "got")
-    _fetch.fetch(server.address, serve(server, ["a.bin"]), tmp_path / "got")
+        _fetch.fetch_files(server.address, {"a.bin": None}, tmp_path / "got")
+    _fetch.fetch_files(server.address, serve(server, ["a.bin"]), tmp_path / "got")
     assert (logger.level, socket.getdefaulttimeout(), dict(os.environ)) == before
 
 

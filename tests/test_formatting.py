@@ -23,10 +23,21 @@ def test_an_interval_without_a_bound_is_undefined(bounds):
     row = dict(zip(("low", "high"), bounds, strict=True))
     assert formatting.format_interval(row) == "-"
     assert formatting.format_interval(row, undefined="undefined") == "undefined"
+    assert formatting.format_with_interval({"mean": 0.2, **row}) == "0.200"
+    assert formatting.format_with_interval({"mean": 0.2, **row}, no_interval="(none)") == "0.200 (none)"
 
 
 def test_an_interval_is_its_two_bounds():
-    assert formatting.format_interval({"low": 0.1, "high": 0.25}) == "0.100-0.250"
+    row = {"low": 0.1, "high": 0.25}
+    assert formatting.format_interval(row) == "0.100-0.250"
+    assert formatting.format_interval(row, formatting.BRACKETED, "+") == "[+0.100, +0.250]"
+
+
+def test_a_figure_may_have_its_interval():
+    row = {"mean": 0.2, "low": 0.1, "high": 0.25}
+    assert formatting.format_with_interval(row) == "0.200 (0.100-0.250)"
+    assert formatting.format_with_interval(row, formatting.BRACKETED) == "0.200 [0.100, 0.250]"
+    assert formatting.format_with_interval(row | {"mean": None}, undefined="undefined") == "undefined"
 
 
 @pytest.mark.parametrize(

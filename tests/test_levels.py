@@ -375,9 +375,9 @@ def test_predictions_that_do_not_fit_the_folds_are_refused(made, message):
 
 def test_an_error_names_the_fold_and_an_example(made):
     table = made["predictions"][3]
-    gone = table.loc[table["role"] == "test"].iloc[4]
-    made["predictions"][3] = table.drop(index=gone.name)
-    where = f"run 3, fold {gone['fold']}: segment {gone['unit_id']} is test but .*1 such in the run"
+    missing = table.loc[table["role"] == "test"].iloc[4]
+    made["predictions"][3] = table.drop(index=missing.name)
+    where = f"run 3, fold {missing['fold']}: segment {missing['unit_id']} is test but .*1 such in the run"
     with pytest.raises(MurmurError, match=where):
         check(made)
 

@@ -123,6 +123,23 @@ def test_a_recipe_is_complete_and_passes_the_schema(name, tmp_path):
     assert not content["segment"]["first_of"]
 
 
+@pytest.mark.parametrize("name", ["default", *RECIPES])
+def test_a_recipe_has_the_values_of_the_complete_file_that_it_replaced(name):
+    """recipe_values.json has the values of each complete file: those of the default, and what differs."""
+    snapshot = json.loads((made.ROOT / "tests/recipe_values.json").read_text(encoding="utf-8"))
+    assert set(snapshot) == {"default", *RECIPES}
+    content = recipes.read_recipe(name, FOLDER)
+    for key, value in (snapshot["default"] | snapshot[name]).items():
+        assert get_value(content, key) == value, key
+
+
+def get_value(content, key):
+    """The value of a dotted key."""
+    for part in key.split("."):
+        content = content[part]
+    return content
+
+
 def test_the_default_is_the_params_yaml_of_the_project():
     assert (FOLDER / "default.yaml").read_bytes() == (made.ROOT / "params.yaml").read_bytes()
     assert recipes.complete_params("default", FOLDER).encode() == (FOLDER / "default.yaml").read_bytes()

@@ -626,7 +626,7 @@ COLOURS = ([255, 0, 0], [0, 0, 255])
 
 def test_exported_images_have_a_folder_for_each_class_and_low_bands_at_the_bottom(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (3, 3, 5, 5)).astype(np.uint8)
-    spectrograms.export_images(images, ["r@0", "r@9", "s@0"], ["ill", "ill", "well"], tmp_path)
+    spectrograms.write_images(images, ["r@0", "r@9", "s@0"], ["ill", "ill", "well"], tmp_path)
     paths = sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*.png"))
     assert paths == ["ill/r@0.png", "ill/r@9.png", "well/s@0.png"]
     for path, image in zip(paths, images, strict=True):

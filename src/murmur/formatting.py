@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 Rows = Sequence[Sequence[str]]
+DASHED, BRACKETED = "{}-{}", "[{}, {}]"  # patterns of an interval
 INTERVAL_NOTE = (
     "The intervals take the trained models as fixed, and also what was chosen for them on other parts of the "
     "data (epoch, temperature, class weights, threshold): the variation of these choices is not included."
@@ -27,18 +28,42 @@ def format_figure(value: float | None, sign: str = "", *, undefined: str = "-") 
     return f"{value:{sign}.3f}" if value is not None and math.isfinite(value) else undefined
 
 
-def format_interval(row: Mapping[str, float | None], *, undefined: str = "-") -> str:
-    """Format the confidence interval of a figure as ``low-high``.
+def format_interval(
+    row: Mapping[str, Any], pattern: str = DASHED, sign: str = "", *, undefined: str = "-"
+) -> str:
+    """Format the confidence interval of a figure.
 
     Parameters
     ----------
     row : mapping
         With the keys `low` and `high`.
+    pattern : str
+        `DASHED`, ``low-high``, or `BRACKETED`, ``[low, high]``.
+    sign : str
+        As for `format_figure`.
     undefined : str
         The text where one of them is undefined.
     """
-    bounds = [format_figure(row[key], undefined="") for key in ("low", "high")]
-    return "-".join(bounds) if all(bounds) else undefined
+    low, high = (format_figure(row[key], sign, undefined="") for key in ("low", "high"))
+    return pattern.format(low, high) if low and high else undefined
+
+
+def format_with_interval(
+    row: Mapping[str, Any], pattern: str = f"({DASHED})", *, undefined: str = "-", no_interval: str = ""
+) -> str:
+    """Format a figure with its confidence interval, such as ``0.651 (0.551-0.751)``.
+
+    Parameters
+    ----------
+    row : mapping
+        With the keys `mean`, `low` and `high`.
+    pattern : str
+        As for `format_interval`.
+    undefined, no_interval : str
+        The text for an undefined figure, and that after a figure whose interval is undefined.
+    """
+    mean = format_figure(row["mean"], undefined="")
+    return f"{mean} {format_interval(row, pattern, undefined=no_interval)}".rstrip() if mean else undefined
 
 
 def format_quantity(value: float, unit: str) -> str:
@@ -63,11 +88,24 @@ def escape_markdown(text: str) -> str:
     return re.sub(r"\](?=\()", r"\\]", re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text))
 
 
-def format_markdown(rows: Rows) -> str:
+def format_markdown_table(rows: Rows) -> str:
     """Format rows of text as a Markdown table; the first row is the header."""
     cells = [[escape_markdown(" ".join(cell.split())).replace("|", "\\|") for cell in row] for row in rows]
     lines = [cells[0], ["---"] * len(cells[0]), *cells[1:]]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def format_persons(n: int, unknown: int | None) -> str:
+    """Format a number of persons: ``at most 12 persons`` if the persons of some recordings are unknown.
+
+    Parameters
+    ----------
+    n : int
+        The number of persons, each recording of an unknown person counted as another one.
+    unknown : int or None
+        The number of recordings whose person is unknown.
+    """
+    return f"at most {n} persons" if unknown else f"{n} persons"
 
 
 def describe_resampling(details: Mapping[str, Any]) -> str:
@@ -78,10 +116,8 @@ def describe_resampling(details: Mapping[str, Any]) -> str:
     details : mapping
         The content of metrics/details.json.
     """
-    counts, at_most = details["resampled"], "at most " * bool(details["data"].get("unknown_persons"))
+    counts = details["resampled"]
+    persons = format_persons(counts["persons"], details["data"].get("unknown_persons"))
     if counts["groups"] == counts["persons"]:
-        return f"{at_most}{counts['persons']} persons"
-    return (
-        f"{counts['groups']} groups of {at_most}{counts['persons']} persons "
-        "(persons with near-identical audio are one group)"
-    )
+        return persons
+    return f"{counts['groups']} groups of {persons} (persons with near-identical audio are one group)"

@@ -41,13 +41,15 @@ def list_flaws(details: Mapping[str, Any]) -> list[str]:
 
     See Also
     --------
-    murmur.evaluation.results.describe_protocol : finds the flaws.
+    murmur.evaluation.protocol.describe_protocol : finds the flaws.
     """
     protocol, data = details["protocol"], details.get("data", {})
-    has_early_stopping = protocol.get("stops", "none") != "none"
+    selection = "the test part selects the epoch"
+    if protocol.get("stops", "none") != "none":
+        selection += " and stops the training"
     unknown = data.get("unknown_persons")
     clauses = {
-        "validate_on": "the test part selects the epoch" + " and stops the training" * has_early_stopping,
+        "validate_on": selection,
         "data set": (
             describe_unknown_persons(unknown, data["recordings"])
             if unknown

@@ -10,8 +10,10 @@ from murmur.experiments import project
 from murmur.experiments.current import warn_if_params_changed
 
 Base = Annotated[str, typer.Argument(help="the base: a git revision, a DVC experiment or `workspace`")]
-Candidate = Annotated[str, typer.Argument(help="the candidate: likewise")]
-Metrics = Annotated[list[str] | None, typer.Option(help="a column of metrics/folds.csv; the first decides")]
+Candidate = Annotated[str, typer.Argument(help="the revision, experiment or workspace to test")]
+Metrics = Annotated[
+    list[str] | None, typer.Option(help="a column of metrics/folds.csv; the verdict uses the first")
+]
 Level = Annotated[str | None, typer.Option(help="segment, recording or patient")]
 Rope = Annotated[
     float, typer.Option(min=0, help="region of practical equivalence (±), in the unit of the metric")

@@ -16,11 +16,18 @@ Mappings = Annotated[
         "--map",
         help="LABEL=CLASS: a label of the data set and its class, or null to leave it out",
         default_factory=list,
+        show_default=False,
     ),
 ]
 Settings = Annotated[
     list[str],
-    typer.Option("--set", "-S", help="download.…=value, for that data set", default_factory=list),
+    typer.Option(
+        "--set",
+        "-S",
+        help="download.…=value, for that data set",
+        default_factory=list,
+        show_default=False,
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="as JSON")]
 AsMarkdown = Annotated[bool, typer.Option(help="as Markdown")]
@@ -31,7 +38,8 @@ def evaluate_on(
     mappings: Mappings,
     settings: Settings,
     task: Annotated[
-        str | None, typer.Option(help="its task; by default that of the experiment, or else its first")
+        str | None,
+        typer.Option(help="its task; by default that of the experiment, otherwise the first of the data set"),
     ] = None,
     as_json: AsJson = False,
     md: AsMarkdown = False,
@@ -54,12 +62,12 @@ def evaluate_on(
         print(text, end="")
         return
     rows, remarks = external_validation.format_comparison(result)
-    print(formatting.format_markdown(rows) if md else formatting.format_table(rows))
+    print(formatting.format_markdown_table(rows) if md else formatting.format_table(rows))
     print("\n".join(["", *(f"- {remark}" for remark in remarks)] if md else remarks))
 
 
 def evaluate_disturbed(
-    runs: Annotated[str | None, typer.Option(help="such as 0,1; by default all of split.runs")] = None,
+    runs: Annotated[str | None, typer.Option(help="runs to evaluate, such as 0,1; by default all")] = None,
     disturb: Annotated[
         str | None, typer.Option(help="some of noise,gain,band,length; by default all")
     ] = None,
@@ -89,9 +97,9 @@ def evaluate_disturbed(
         return
     rows = robustness.make_rows(table, first_metric)
     if mark := leaks.mark_leak(current.read_details()):
-        print(mark + "\n" * md)
-    print(formatting.format_markdown(rows) if md else formatting.format_table(rows))
-    print("\n" * md + formatting.INTERVAL_NOTE)
+        print(f"{mark}\n" if md else mark)
+    print(formatting.format_markdown_table(rows) if md else formatting.format_table(rows))
+    print(f"\n{formatting.INTERVAL_NOTE}" if md else formatting.INTERVAL_NOTE)
 
 
 def _parse_disturbances(text: str | None, known: list[str]) -> list[str]:

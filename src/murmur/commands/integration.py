@@ -18,7 +18,7 @@ def run_ci(
     optional_remote: Annotated[
         bool, typer.Option("--optional-remote", help="continue without a remote that cannot be read")
     ] = False,
-    tries: Annotated[int, typer.Option(min=1, help="of each access to the remote")] = 3,
+    tries: Annotated[int, typer.Option(min=1, help="attempts for each access to the remote")] = 3,
     out: Annotated[
         Path | None, typer.Option(help="the file for the comment; by default it is printed")
     ] = None,

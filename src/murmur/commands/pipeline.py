@@ -317,7 +317,8 @@ def push_results(tries: int) -> Problem | None:
         has_private_remote = any(out.remote for out in _list_cached(repo))
     if not remotes:
         return None
-    succeeded, lines = _run_dvc("push", *([] if has_private_remote else ["--run-cache"]), tries=tries)
+    options = [] if has_private_remote else ["--run-cache"]
+    succeeded, lines = _run_dvc("push", *options, tries=tries)
     return None if succeeded else comment.report_unreachable(remotes, tries, comment.find_reason(lines))
 
 

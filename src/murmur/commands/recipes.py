@@ -12,7 +12,8 @@ from murmur.files import write_text
 
 Name = Annotated[str, typer.Argument(help="a recipe, as `murmur recipes` lists them")]
 Settings = Annotated[
-    list[str], typer.Option("--set", "-S", help="key=value, for both runs", default_factory=list)
+    list[str],
+    typer.Option("--set", "-S", help="key=value, for both runs", default_factory=list, show_default=False),
 ]
 
 
@@ -59,10 +60,10 @@ def compare_protocols(
     runs = optimism.run_protocols(name, settings)
     rows = optimism.tabulate_gap(*runs)
     if md:
-        print(formatting.format_markdown(rows))
+        print(formatting.format_markdown_table(rows))
     else:
         level = runs[0]["level"]
         print(f"{level} level: mean over runs [95 % interval]; h.: honest, p.: as published")
         print(formatting.format_table(rows))
     for note in (*optimism.list_leaks(*runs), formatting.INTERVAL_NOTE):
-        print("\n" * md + note)
+        print(f"\n{note}" if md else note)

@@ -42,5 +42,5 @@ def export_images(folder: Annotated[Path, typer.Argument(help="an empty or new f
     if images.dtype != "uint8" or len(images) != len(segments):
         raise MurmurError("data/mel was made with another params.yaml: dvc repro mel")
     labels = parquet.read("data/recordings.parquet", RECORDINGS).set_index("recording_id")["label"]
-    spectrograms.export_images(images, segments["segment_id"], segments["recording_id"].map(labels), folder)
+    spectrograms.write_images(images, segments["segment_id"], segments["recording_id"].map(labels), folder)
     print(f"{len(segments)} images in {folder}")

@@ -26,7 +26,7 @@ RETRY = "run again to continue where this stopped, or set MURMUR_DATA to a folde
 T = TypeVar("T")
 
 
-def fetch(address: str, files: dict[str, str | None], folder: Path) -> None:
+def fetch_files(address: str, files: dict[str, str | None], folder: Path) -> None:
     """Fetch files into a folder, eight at a time.
 
     A file gets its final name only if its hash matches. A file that exists and matches is not fetched again,

@@ -56,13 +56,13 @@ def fetch(options: Options, folder: Path, limit: int | None) -> Path:
     if root := _locations.find_local("cinc2016", *(f"training-{name}" for name in SETS)):
         return root
     root = _locations.cache_folder("cinc2016")
-    _fetch.fetch(ADDRESS, {"SHA256SUMS.txt": None}, root)
+    _fetch.fetch_files(ADDRESS, {"SHA256SUMS.txt": None}, root)
     checksums = _checksums.read_checksums(root / "SHA256SUMS.txt")
     selected = sorted(set(options.sets))
     missing = [f"training-{name}" for name in selected if not (root / f"training-{name}").is_dir()]
     optional = [APPENDIX, *(FLAGS.format(name) for name in selected)]
     names = [*(f"{name}.zip" for name in missing), *(name for name in optional if name in checksums)]
-    _fetch.fetch(ADDRESS, {name: checksums.get(name) for name in names}, root)
+    _fetch.fetch_files(ADDRESS, {name: checksums.get(name) for name in names}, root)
     for name in missing:
         _archives.unzip(root / f"{name}.zip", root / name)
         (root / f"{name}.zip").unlink()

@@ -24,7 +24,7 @@ HISTORY = ("fold", "epoch", "train_loss")
 
 
 @dataclass(frozen=True)
-class Inputs:
+class EvaluationTables:
     """The tables of all stages before evaluate.
 
     Attributes
@@ -56,7 +56,7 @@ class Inputs:
     left_out: pd.DataFrame
 
 
-def read_inputs(data: Path, metrics: Path, runs: Sequence[int]) -> Inputs:
+def read_inputs(data: Path, metrics: Path, runs: Sequence[int]) -> EvaluationTables:
     """Read the tables that the stage evaluate needs, and delete predictions and histories of other runs.
 
     Parameters
@@ -82,7 +82,7 @@ def read_inputs(data: Path, metrics: Path, runs: Sequence[int]) -> Inputs:
     left_out = [
         parquet.read(data / f"left_out/{stage}.parquet", LEFT_OUT) for stage in ("download", "segment")
     ]
-    return Inputs(
+    return EvaluationTables(
         recordings=recordings.merge(groups, on="recording_id", validate="1:1"),
         card=card,
         segments=parquet.read(data / "segments.parquet", SEGMENTS),

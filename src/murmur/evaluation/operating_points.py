@@ -67,7 +67,7 @@ def _score_predictions(level: Level, options: Evaluate, seed: int) -> pd.DataFra
     """The points chosen on validation, with intervals, of a level with the classes positive and rest."""
     run = pd.factorize(level.run)[0]
     counts = scores.count_predictions(level, run, run.max() + 1)
-    runs = pd.DataFrame(scores.compute_count_metrics(counts, level))
+    runs = pd.DataFrame(scores.compute_level_metrics(counts, level))
     drawn = scores.bootstrap_persons(level, ["sensitivity", "specificity"], options.draws, seed)
     return _summarise("validation", runs, drawn, options.prevalence)
 

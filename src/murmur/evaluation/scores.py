@@ -45,7 +45,7 @@ def score_units(level: Level, by: Sequence[str]) -> pd.DataFrame:
     order = np.argsort(group, kind="stable")
     members = np.split(order, np.flatnonzero(np.diff(group[order])) + 1)
     from_probabilities = [_probability_metrics(level.select(rows)) for rows in members]
-    from_counts = pd.DataFrame(compute_count_metrics(count_predictions(level, group, len(table)), level))
+    from_counts = pd.DataFrame(compute_level_metrics(count_predictions(level, group, len(table)), level))
     missing = np.bincount(group, ~level.has_probabilities, len(table)).astype(int)
     return pd.concat(
         [table, pd.DataFrame(from_probabilities), from_counts.assign(n_no_answer=missing)], axis=1
@@ -101,7 +101,7 @@ def bootstrap_persons(level: Level, names: Sequence[str], draws: int, seed: int)
     weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=draws).astype(float)
     counts = count_predictions(level, group * n_runs + run, n * n_runs)
     drawn_counts = (weights @ counts.reshape(n, -1)).reshape(draws, n_runs, *counts.shape[1:])
-    values = compute_count_metrics(drawn_counts, level)
+    values = compute_level_metrics(drawn_counts, level)
     if "roc_auc" in names:
         truth, p = level.truth, level.probabilities
         areas = [
@@ -161,7 +161,7 @@ def score_constant_prediction(level: Level, names: Sequence[str]) -> dict[str, A
         count_predictions(replace(level, predicted=np.full(len(level), k)), one_group, 1)
         for k in range(len(level.classes))
     ]
-    values = compute_count_metrics(np.concatenate(counts), level)
+    values = compute_level_metrics(np.concatenate(counts), level)
     values["roc_auc"] = np.full(len(level.classes), 0.5)  # all pairs are ties
     best = int(values[names[0]].argmax())
     return {"answer": level.classes[best], **{name: float(values[name][best]) for name in names}}
@@ -193,7 +193,7 @@ def count_predictions(level: Level, group: np.ndarray, n_groups: int) -> np.ndar
     return counts.reshape(n_groups, 3, *counts.shape[1:])
 
 
-def compute_count_metrics(counts: np.ndarray, level: Level) -> dict[str, np.ndarray]:
+def compute_level_metrics(counts: np.ndarray, level: Level) -> dict[str, np.ndarray]:
     """Compute the metrics of counts [..., qualities, actual, predicted] of the level's units."""
     values = metrics.compute_count_metrics(counts.sum(-3), level.classes, level.positive)
     return values | ({"macc": challenges.modified_accuracy(counts)} if _has_quality(level) else {})

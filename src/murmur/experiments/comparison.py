@@ -218,15 +218,15 @@ def describe_verdict(name: str, row: Mapping[str, Any], rope: float) -> str:
     """
     if not row["pairs"]:
         return f"no test: {name} is undefined in every fold"
-    difference = f"{name} differs by {row['difference']:+.3f}"
+    difference = f"{name} differs by {formatting.format_figure(row['difference'], '+')}"
     if row["pairs"] < 2:
         return f"no test: one pair of scores; {difference}; use more split.runs of kfold or holdout"
     if row["p"] is None:
         return f"no test: {difference} in each fold; without any spread it cannot be tested"
     if row["low"] == row["high"]:
         return f"no difference: {name} is the same in every fold"
-    result = f"{difference} [{row['low']:+.3f}, {row['high']:+.3f}], p {_format_p(row['p'])}"
-    result += f" ({row['pairs']} pairs)"
+    interval = formatting.format_interval(row, formatting.BRACKETED, "+")
+    result = f"{difference} {interval}, p {_format_p(row['p'])} ({row['pairs']} pairs)"
     if row["equivalent"] >= 1 - LEVEL:
         result += f"; the difference is within ±{rope:g} with a probability of {row['equivalent']:.2f}"
     if row["p"] >= LEVEL:
@@ -245,7 +245,7 @@ def format_markdown(result: Mapping[str, Any]) -> str:
     """Format the result of `compare_experiments` for a pull request."""
     notes = [f"- {note}" for note in (*_describe_sides(result), *result["notes"])]
     return "\n".join(
-        [f"**{result['verdict']}**", "", formatting.format_markdown(_tabulate(result)), "", *notes]
+        [f"**{result['verdict']}**", "", formatting.format_markdown_table(_tabulate(result)), "", *notes]
     )
 
 
@@ -386,11 +386,11 @@ def _format_row(name: str, row: Mapping[str, Any]) -> tuple[str, ...]:
         formatting.format_figure(row["a"]),
         formatting.format_figure(row["b"]),
         formatting.format_figure(row["difference"], "+"),
-        f"[{row['low']:+.3f}, {row['high']:+.3f}]" if row["low"] is not None else "-",
-        "-" if row["p"] is None else _format_p(row["p"]),
+        formatting.format_interval(row, formatting.BRACKETED, "+"),
+        _format_p(row["p"]),
         *(formatting.format_figure(row[key]) for key in ("worse", "equivalent", "better")),
     )
 
 
-def _format_p(p: float) -> str:
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+def _format_p(p: float | None) -> str:
+    return "< 0.001" if p is not None and p < 0.001 else formatting.format_figure(p)

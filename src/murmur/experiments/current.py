@@ -25,6 +25,11 @@ if TYPE_CHECKING:  # these import torch
 logger = logging.getLogger(__name__)
 
 FOLDS_FILE, DETAILS_FILE = "metrics/folds.csv", "metrics/details.json"
+EVALUATE = "dvc repro evaluate"
+DETAILS_KEYS = (  # that metrics/details.json must have
+    *("level", "rule", "headline", "baseline", "no_answer", "data", "protocol", "scored", "resampled"),
+    "parts",
+)
 PATTERNS = (
     *("dvc.lock", "params.yaml", "metrics", "models", "data/folds", "data/mel", "data/embedding"),
     *("data/*.parquet", "data/*.npy"),
@@ -118,8 +123,56 @@ def list_feature_stages(p: SimpleNamespace) -> list[str]:
 
 
 def read_details(folder: Path = Path()) -> dict[str, Any]:
-    """Read metrics/details.json of the experiment in a folder."""
-    return json.loads((folder / DETAILS_FILE).read_text(encoding="utf-8"))
+    """Read metrics/details.json of the experiment in a folder.
+
+    Raises
+    ------
+    MurmurError
+        If it is missing, is not JSON or lacks a key.
+    """
+    details = read_json(folder / DETAILS_FILE)
+    if missing := [key for key in DETAILS_KEYS if key not in details]:
+        raise MurmurError(f"{folder / DETAILS_FILE}: no {', '.join(missing)}; make it again: {EVALUATE}")
+    return details
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read a file that the stage evaluate writes.
+
+    Raises
+    ------
+    MurmurError
+        If it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise MurmurError(f"{path}: cannot be read; make it: {EVALUATE}") from error
+
+
+def read_text(path: Path) -> str:
+    """As `read_bytes`, decoded as UTF-8."""
+    try:
+        return read_bytes(path).decode()
+    except UnicodeDecodeError as error:
+        raise MurmurError(f"{path}: is not UTF-8 ({error}); make it again: {EVALUATE}") from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object that the stage evaluate writes.
+
+    Raises
+    ------
+    MurmurError
+        If it cannot be read, or is not a JSON object.
+    """
+    try:
+        content = json.loads(read_text(path))
+        if not isinstance(content, dict):
+            raise ValueError(f"found {type(content).__name__}, not an object")
+    except (ValueError, RecursionError) as error:
+        raise MurmurError(f"{path}: is not JSON ({error}); make it again: {EVALUATE}") from error
+    return content
 
 
 def hash_experiment(folder: Path = Path()) -> str:
@@ -132,10 +185,7 @@ def hash_experiment(folder: Path = Path()) -> str:
     MurmurError
         If there is no metrics/folds.csv.
     """
-    try:
-        return hashlib.sha256((folder / FOLDS_FILE).read_bytes()).hexdigest()
-    except OSError as error:
-        raise MurmurError(f"{folder / FOLDS_FILE}: cannot be read; make it: dvc repro evaluate") from error
+    return hashlib.sha256(read_bytes(folder / FOLDS_FILE)).hexdigest()
 
 
 def check_params_unchanged(stages: Sequence[str]) -> None:

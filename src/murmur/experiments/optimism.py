@@ -12,6 +12,7 @@ PROTOCOL_KEYS = (
     *("group_by", "validate_on", "flaws", "shared_persons", "shared_recordings", "shared_near", "leaky"),
 )
 PROTOCOLS = ("honest", "as published")
+NO_FIGURE = dict.fromkeys(("mean", "low", "high"))
 
 
 def run_protocols(name: str, settings: Sequence[str]) -> list[dict[str, Any]]:
@@ -72,7 +73,7 @@ def tabulate_gap(honest: Mapping[str, Any], published: Mapping[str, Any]) -> for
         f"always {run['baseline']['answer']} ({short})" for run, short in zip(runs, ("h.", "p."), strict=True)
     ]
     titles = [
-        f"{protocol}{' (LEAKY)' * bool(run['protocol']['leaky'])}"
+        f"{protocol} (LEAKY)" if run["protocol"]["leaky"] else protocol
         for run, protocol in zip(runs, PROTOCOLS, strict=True)
     ]
     metrics = [_compare_metric(name, honest, published) for name in honest["headline"]]
@@ -85,24 +86,16 @@ def tabulate_gap(honest: Mapping[str, Any], published: Mapping[str, Any]) -> for
 
 def _compare_metric(name: str, honest: Mapping[str, Any], published: Mapping[str, Any]) -> tuple[str, ...]:
     """A row of the table: both means, their difference, and both constant predictions."""
-    rows = (honest["headline"][name], published["headline"].get(name, {}))
-    means = [row.get("mean") for row in rows]
+    rows = (honest["headline"][name], published["headline"].get(name, NO_FIGURE))
+    means = [row["mean"] for row in rows]
     gap = None if None in means else means[1] - means[0]
     constant = [run["baseline"].get(name) for run in (honest, published)]
     return (
         name,
-        *map(_format_with_interval, rows),
+        *(formatting.format_with_interval(row, formatting.BRACKETED) for row in rows),
         formatting.format_figure(gap, "+"),
         *map(formatting.format_figure, constant),
     )
-
-
-def _format_with_interval(row: Mapping[str, Any]) -> str:
-    """`mean [low, high]`; the interval only if there is one."""
-    mean = formatting.format_figure(row.get("mean"))
-    if row.get("mean") is None or row["low"] is None:
-        return mean
-    return f"{mean} [{formatting.format_figure(row['low'])}, {formatting.format_figure(row['high'])}]"
 
 
 def list_leaks(honest: Mapping[str, Any], published: Mapping[str, Any]) -> Iterable[str]:

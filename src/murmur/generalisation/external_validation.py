@@ -313,7 +313,7 @@ def _describe_data(result: Mapping[str, Any]) -> list[str]:
     data = result["data"]
     counts = ", ".join(f"{n} {c}" for c, n in data["counts"].items())
     unknown = data.get("unknown_persons", 0)
-    persons = f"{'at most ' * bool(unknown)}{data['persons']} persons"
+    persons = formatting.format_persons(data["persons"], unknown)
     lines = [f"{data['units']} units ({counts}) of {persons}, {result['models']} models"]
     if unknown:
         lines.append(
@@ -332,8 +332,8 @@ def _describe_left_out(result: Mapping[str, Any]) -> list[str]:
     """Sentences about the recordings that were left out."""
     lines = [f"left out: {n} x {reason}" for reason, n in result["data"].get("left_out", {}).items()]
     if n := result["seen_in_training"]:
-        names = [*result["seen"][:5], *["…"] * (n > 5)] if result["seen"] else ["not named: private data"]
-        lines.append(
-            f"{n} recordings are of persons whose audio is in the experiment: left out ({', '.join(names)})"
-        )
+        names = ", ".join(result["seen"][:5]) or "not named: private data"
+        if result["seen"] and n > 5:
+            names += ", …"
+        lines.append(f"{n} recordings are of persons whose audio is in the experiment: left out ({names})")
     return lines

@@ -84,7 +84,7 @@ def load_recording(raw: Path, recording: Any) -> tuple[np.ndarray, int]:
     raw : Path
         The folder of the recordings.
     recording : named tuple
-        A row of `tables.RECORDINGS`; its `path` is relative to `raw`.
+        A row of `murmur.tables.recordings.RECORDINGS`; its `path` is relative to `raw`.
 
     Returns
     -------

@@ -48,11 +48,11 @@ def import_recordings(
     Returns
     -------
     recordings : DataFrame
-        As `tables.RECORDINGS`.
+        As `murmur.tables.recordings.RECORDINGS`.
     card : DatasetCard
         The description of the data set.
     left_out : DataFrame
-        As `tables.LEFT_OUT`.
+        As `murmur.tables.left_out.LEFT_OUT`.
 
     Raises
     ------
@@ -181,7 +181,7 @@ def _copy(root: Path, raw: Path, path: str) -> None:
 
 
 def _complete_columns(table: pd.DataFrame, dataset: str) -> pd.DataFrame:
-    """Return the columns of `tables.RECORDINGS`: a recording of an unknown person is a person of its own."""
+    """Return the columns of `RECORDINGS`: a recording of an unknown person is a person of its own."""
     return table.assign(
         person_id=table["person_id"].fillna(table["patient_id"]),
         source=table.get("source", dataset),
@@ -196,4 +196,5 @@ def _tabulate_left_out(left_out: LeftOut) -> pd.DataFrame:
 
 def _make_safe(item: str) -> str:
     """Return an item without control characters, changed if a spreadsheet would read it as a formula."""
-    return "./" * bool(input_csv.SPREADSHEET_FORMULA.match(item)) + escape_unprintable(item)
+    safe = escape_unprintable(item)
+    return f"./{safe}" if input_csv.SPREADSHEET_FORMULA.match(item) else safe

@@ -89,7 +89,7 @@ def find_pairs(recordings: pd.DataFrame, raw: Path, options: Duplicates) -> pd.D
     Parameters
     ----------
     recordings : DataFrame
-        As `tables.RECORDINGS`; the paths are relative to `raw`.
+        As `murmur.tables.recordings.RECORDINGS`; the paths are relative to `raw`.
     raw : Path
         The folder of the recordings.
     options : Duplicates
@@ -99,9 +99,9 @@ def find_pairs(recordings: pd.DataFrame, raw: Path, options: Duplicates) -> pd.D
     Returns
     -------
     DataFrame
-        As `tables.DUPLICATES`, one row per pair, sorted: recording_id < twin_id; correlation (absolute); lag,
-        by how many s the shared audio begins later in recording_id than in twin_id; identical, whether all
-        samples are equal.
+        As `murmur.tables.duplicates.DUPLICATES`, one row per pair, sorted: recording_id < twin_id;
+        correlation (absolute); lag, by how many s the shared audio begins later in recording_id than in
+        twin_id; identical, whether all samples are equal.
 
     Raises
     ------

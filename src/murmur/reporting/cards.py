@@ -49,9 +49,7 @@ def format_model_card(
         "Model details": f"{network}\n\n{_format_parameters(params)}",
         "Intended use": f"To compare methods of heart-murmur classification. {NOT_FOR_DIAGNOSIS}",
         "Training and evaluation data": f"{classes}\n\n{descriptions.describe_licence(details)}",
-        "Protocol": _to_list(
-            [*descriptions.describe_protocol(details), descriptions.describe_audit(details)]
-        ),
+        "Protocol": _to_list([*descriptions.write_protocol(details), descriptions.describe_audit(details)]),
         **_format_results(details, subgroup_table, points, runs),
         "Limits": _to_list(describe_limits(details)),
     }
@@ -163,7 +161,7 @@ def _join_sections(title: str, sections: Mapping[str, str]) -> str:
 
 
 def _to_markdown(table: Table) -> str:
-    text = formatting.format_markdown([table.header, *table.rows])
+    text = formatting.format_markdown_table([table.header, *table.rows])
     return f"{text}\n\n{table.note}" if table.note else text
 
 

@@ -58,7 +58,7 @@ def name_resampled_units(details: Mapping[str, Any]) -> str:
     return "persons" if counts["groups"] == counts["persons"] else f"{counts['groups']} groups of persons"
 
 
-def describe_protocol(details: Mapping[str, Any]) -> list[str]:
+def write_protocol(details: Mapping[str, Any]) -> list[str]:
     """How the data were split, how the epoch was selected, and how the test parts were scored.
 
     Returns
@@ -197,9 +197,10 @@ def describe_calibration(details: Mapping[str, Any]) -> str:
 def describe_size(details: Mapping[str, Any]) -> str:
     """The number of recordings, hours, segments, patients and persons."""
     data = details["data"]
+    persons = formatting.format_persons(data["persons"], data["unknown_persons"])
     return (
         f"{data['recordings']} recordings ({format_cell(data['hours'])} h, {data['segments']} segments) of "
-        f"{data['patients']} patients, {'at most ' * bool(data['unknown_persons'])}{data['persons']} persons"
+        f"{data['patients']} patients, {persons}"
     )
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from murmur.evaluation.confident_errors import ConfidentError
-from murmur.evaluation.inputs import Inputs
+from murmur.evaluation.inputs import EvaluationTables
 from murmur.features import mel_scale, store
 from murmur.reporting import spectrograms
 from murmur.sections.mel import Mel
@@ -13,7 +13,7 @@ from murmur.sections.segment import Segment
 
 
 def draw_illustrations(
-    tables: Inputs,
+    tables: EvaluationTables,
     mistakes: Sequence[ConfidentError],
     mel: Mel,
     segment: Segment,
@@ -24,7 +24,7 @@ def draw_illustrations(
 
     Parameters
     ----------
-    tables : Inputs
+    tables : EvaluationTables
         The tables of recordings and segments, and the description of the data set.
     mistakes : sequence of ConfidentError
         The wrong predictions to draw.

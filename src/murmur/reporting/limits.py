@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from murmur import leaks
+from murmur import formatting, leaks
 from murmur.reporting.descriptions import NOT_FOR_DIAGNOSIS, capitalise, describe_audit, describe_empty_unit
 from murmur.reporting.result_tables import UNDEFINED, format_interval, name_column
 
@@ -81,10 +81,10 @@ def _list_persons(data: Mapping[str, Any]) -> Iterable[str]:
     if n := data["unknown_persons"]:
         unknown = capitalise(leaks.describe_unknown_persons(n, data["recordings"]))
         yield f"{unknown}. The interval counts each of these as a different person: it may be too narrow."
-    at_most = "at most " * bool(data["unknown_persons"])
     for name, n in data["counts"].items():
         if n["persons"] < FEW:
-            yield f"Few: class {name} has {at_most}{n['persons']} persons; its figures are uncertain."
+            persons = formatting.format_persons(n["persons"], data["unknown_persons"])
+            yield f"Few: class {name} has {persons}; its figures are uncertain."
 
 
 def _list_sample_rates(rates: Mapping[str, Mapping[str, int]]) -> Iterable[str]:

@@ -12,7 +12,7 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from murmur import formatting, leaks
-from murmur.experiments.current import hash_experiment
+from murmur.experiments.current import hash_experiment, read_bytes, read_details, read_text
 from murmur.files import write_text
 from murmur.reporting import descriptions, drawings, report_files, report_tables
 from murmur.reporting.limits import describe_limits
@@ -36,7 +36,7 @@ def write_report(folder: Path, out: Path) -> None:
     MurmurError
         Naming the file that is missing or of another version, and the command that makes it.
     """
-    details, tables = report_files.read_details(folder), report_files.read_tables(folder)
+    details, tables = read_details(folder), report_files.read_tables(folder)
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -53,10 +53,8 @@ def write_report(folder: Path, out: Path) -> None:
         confusion=report_tables.tabulate_confusion(tables["plots/confusion.csv"], details["data"]["classes"]),
         tables=report_tables.make_tables(tables, details),
         drawings=drawings.draw_results(tables, details),
-        images=[
-            drawings.encode_image(report_files.read_bytes(folder / p), "png") for p in report_files.IMAGES
-        ],
-        cards=[_render_markdown(report_files.read_text(folder / p)) for p in report_files.CARDS],
+        images=[drawings.encode_image(read_bytes(folder / p), "png") for p in report_files.IMAGES],
+        cards=[_render_markdown(read_text(folder / p)) for p in report_files.CARDS],
         **_render_other_results(folder, details),
     )
     write_text(out, page)

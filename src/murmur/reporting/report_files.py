@@ -1,6 +1,5 @@
 """Reading the files of which the report is made."""
 
-import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,8 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from murmur.errors import MurmurError
-from murmur.experiments.current import DETAILS_FILE, FOLDS_FILE, hash_experiment
+from murmur.experiments.current import EVALUATE, FOLDS_FILE, hash_experiment, read_json, read_text
 from murmur.tables.csv_reader import TEXT_COLUMNS, parse_csv
 
 COLUMNS = {  # of each table the columns that it must have
@@ -29,15 +27,10 @@ COLUMNS = {  # of each table the columns that it must have
     "plots/learning_curves.csv": ("curve", "epoch", "mean", "low", "high", "n_fits"),
     "plots/score_per_fold.csv": ("run", "fold"),
 }
-KEYS = (
-    *("level", "rule", "headline", "baseline", "no_answer", "data", "protocol", "scored", "resampled"),
-    "parts",
-)
 IMAGES = ("plots/errors.png", "plots/gallery.png")
 CARDS = ("metrics/model_card.md", "metrics/data_card.md")
 ROBUSTNESS = "plots/robustness.csv"
 ROBUSTNESS_COLUMNS = ("disturbance", "value", "unit", "metric", "mean", "low", "high")
-EVALUATE = "dvc repro evaluate"
 
 
 @dataclass(frozen=True)
@@ -59,20 +52,6 @@ class OtherResults:
     outdated: dict[str, str]
 
 
-def read_details(folder: Path) -> dict[str, Any]:
-    """Read metrics/details.json.
-
-    Raises
-    ------
-    MurmurError
-        If it is missing, is not JSON or lacks a key.
-    """
-    details = _read_json(folder / DETAILS_FILE)
-    if missing := [key for key in KEYS if key not in details]:
-        raise MurmurError(f"{folder / DETAILS_FILE}: no {', '.join(missing)}; make it again: {EVALUATE}")
-    return details
-
-
 def read_tables(folder: Path) -> dict[str, pd.DataFrame]:
     """Read all tables of `COLUMNS`, by path.
 
@@ -89,7 +68,7 @@ def read_other_results(folder: Path) -> OtherResults:
     experiment = hash_experiment(folder)
     external, robustness, outdated = {}, None, {}
     for path in sorted(folder.glob("metrics/elsewhere_*.json")):
-        result, dataset = _read_json(path), path.stem.removeprefix("elsewhere_")
+        result, dataset = read_json(path), path.stem.removeprefix("elsewhere_")
         if result.get("experiment") == experiment:
             external[dataset] = result
         else:
@@ -104,28 +83,6 @@ def read_other_results(folder: Path) -> OtherResults:
     return OtherResults(external, robustness, outdated)
 
 
-def read_bytes(path: Path) -> bytes:
-    """Read a file that the stage evaluate writes.
-
-    Raises
-    ------
-    MurmurError
-        If it cannot be read.
-    """
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise MurmurError(f"{path}: cannot be read; make it: {EVALUATE}") from error
-
-
-def read_text(path: Path) -> str:
-    """As `read_bytes`, decoded as UTF-8."""
-    try:
-        return read_bytes(path).decode()
-    except UnicodeDecodeError as error:
-        raise MurmurError(f"{path}: is not UTF-8 ({error}); make it again: {EVALUATE}") from error
-
-
 def _read_csv(
     path: Path,
     columns: Sequence[str],
@@ -133,13 +90,3 @@ def _read_csv(
     command: str = EVALUATE,
 ) -> pd.DataFrame:
     return parse_csv(read_text(path), path, columns, words=text_columns, again=command)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(read_text(path))
-        if not isinstance(content, dict):
-            raise ValueError(f"found {type(content).__name__}, not an object")
-    except (ValueError, RecursionError) as error:
-        raise MurmurError(f"{path}: is not JSON ({error}); make it again: {EVALUATE}") from error
-    return content

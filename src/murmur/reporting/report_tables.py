@@ -141,12 +141,12 @@ def describe_external(result: Mapping[str, Any], details: Mapping[str, Any]) -> 
         for name, row in result["headline"].items()
     ]
     counts = ", ".join(f"{n} {name}" for name, n in data["counts"].items())
-    at_most = "at most " * bool(data.get("unknown_persons"))
+    persons = formatting.format_persons(data["persons"], data.get("unknown_persons"))
     mapped = [f"{label}: {c or 'left out'}" for label, c in result["class_map"].items() if label != c]
     header = ("figure", "own data", "external data", "95 % interval", f"always {constant['answer']}")
     return {
         "table": Table(header, rows),
-        "size": f"{data['units']} {result['level']}s ({counts}) of {at_most}{data['persons']} persons.",
+        "size": f"{data['units']} {result['level']}s ({counts}) of {persons}.",
         "classes": "; ".join(mapped),
         "missing_classes": ", ".join(result["left_unasked"]),
         "n_excluded": result["seen_in_training"],

@@ -146,20 +146,15 @@ def tabulate_subgroups(subgroups: pd.DataFrame) -> dict[str, Table]:
     """
     tables = {}
     for (group, level), part in subgroups.groupby(["group", "level"], sort=False):
-        cells = part.assign(cell=[_format_with_interval(row) for row in part.to_dict("records")])
+        texts = {"undefined": UNDEFINED, "no_interval": f"(interval {UNDEFINED})"}
+        figures = [formatting.format_with_interval(row, **texts) for row in part.to_dict("records")]
+        cells = part.assign(cell=figures)
         wide = cells.pivot(index=["value", "n_units", "n_persons"], columns="metric", values="cell")
         metrics = list(dict.fromkeys(part["metric"]))
         rows = [tuple(map(format_cell, (*key, *wide.loc[key, metrics]))) for key in wide.index]
         header = (name_column(group), f"{level}s", "persons", *map(name_column, metrics))
         tables[f"By {name_column(group)}, {level} level"] = Table(header, rows)
     return tables
-
-
-def _format_with_interval(row: Mapping[str, Any]) -> str:
-    mean, interval = format_cell(row["mean"]), format_interval(row)
-    if UNDEFINED in (mean, interval):
-        return mean if mean == UNDEFINED else f"{mean} (interval {UNDEFINED})"
-    return f"{mean} ({interval})"
 
 
 def tabulate_left_out(left_out: pd.DataFrame) -> Table:

@@ -161,7 +161,7 @@ def _save(figure: Figure, path: Path) -> None:
     image.save(path, "PNG", optimize=True)
 
 
-def export_images(
+def write_images(
     images: np.ndarray, segment_ids: Sequence[str], labels: Sequence[str], folder: str | Path
 ) -> None:
     """Write colour images as PNG files, FOLDER/LABEL/SEGMENT.png, with low frequencies at the bottom.

@@ -1,6 +1,7 @@
 """Leak audit: what the test part of each fold has in common with its training and validation parts."""
 
 import hashlib
+import logging
 from collections.abc import Iterator
 
 import pandas as pd
@@ -9,7 +10,9 @@ from murmur import leaks
 from murmur.errors import MurmurError
 from murmur.tables.folds import ROLES
 
-COMPARED = {  # column of the audit: column of `RECORDINGS` whose values are compared
+logger = logging.getLogger(__name__)
+
+COMPARED = {  # column of the audit: column of the recordings whose values are compared
     "shared_persons": "person_id",
     "shared_patients": "patient_id",
     "shared_recordings": "recording_id",
@@ -30,7 +33,8 @@ def audit_folds(folds: pd.DataFrame, recordings: pd.DataFrame, duplicates: pd.Da
     Parameters
     ----------
     folds, recordings, duplicates : DataFrame
-        As `FOLDS`, `RECORDINGS` and `DUPLICATES`.
+        As `murmur.tables.folds.FOLDS`, `murmur.tables.recordings.RECORDINGS` and
+        `murmur.tables.duplicates.DUPLICATES`.
 
     Returns
     -------
@@ -84,7 +88,7 @@ def check_audit(
     method: str = "kfold",
     unknown_persons: int = 0,
 ) -> str:
-    """Summarise an audit in one sentence, or refuse folds that leak.
+    """Summarise an audit in one sentence, warn of a leak, or refuse folds that leak.
 
     Parameters
     ----------
@@ -102,7 +106,7 @@ def check_audit(
     Returns
     -------
     str
-        It begins with "warning: " if there is a leak, or if unknown persons may be one.
+        Empty if there is a leak, or if unknown persons may be one; then a warning is logged instead.
 
     Raises
     ------
@@ -113,7 +117,8 @@ def check_audit(
     unknown = leaks.describe_unknown_persons(unknown_persons, len(recordings)) if unknown_persons else ""
     if not shared.any(axis=None):
         if unknown:
-            return f"warning: {len(audit)} folds share nothing that is known, but {unknown}"
+            logger.warning("%d folds share nothing that is known, but %s", len(audit), unknown)
+            return ""
         return f"{len(audit)} folds; nothing is shared between a test part and the training"
     worst = audit.loc[shared.sum(axis=1).idxmax()]
     fold = folds[(folds["run"] == worst["run"]) & (folds["fold"] == worst["fold"])]
@@ -125,7 +130,8 @@ def check_audit(
     ) + (f"; {unknown}" if unknown else "")
     if on_leak == "error":
         raise MurmurError(_explain_refusal(leak, method))
-    return f"warning: {leak}"
+    logger.warning("%s", leak)
+    return ""
 
 
 def _explain_refusal(leak: str, method: str) -> str:
