@@ -16,7 +16,7 @@ unexport UV_EXCLUDE UV_EXCLUDE_NEWER UV_RESOLUTION UV_PRERELEASE UV_REQUIRE_HASH
 
 IS_LOCKED := import sys; sys.exit(sys.version_info[:2] != (3, 11))
 IS_OURS := $(BIN)/python -I -c '$(IS_LOCKED)' && grep -qF '$(CURDIR)/.venv' $(BIN)/activate
-# a .venv of another Python version, or made in another folder, is made again
+# a .venv of another Python version, or made in another folder, is recreated
 ifneq (yes,$(shell { $(IS_OURS); } 2>/dev/null && echo yes))
 .PHONY: .venv/ready
 endif

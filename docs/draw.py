@@ -100,7 +100,7 @@ def _box(
 
 
 def draw_result(path: Path) -> None:
-    """Write the headline figures of the committed run, their intervals and the constant answer, as SVG."""
+    """Draw the headline metrics of the committed run, their intervals and the constant-class baseline."""
     details = json.loads((ROOT / "metrics/details.json").read_text(encoding="utf-8"))
     runs = pd.read_csv(ROOT / "metrics/runs.csv").query("level == @details['level']")
     headline, baseline, data = details["headline"], details["baseline"], details["data"]

@@ -160,7 +160,7 @@ def test_figures_have_three_digits_and_undefined_is_not_zero(value, expected):
     assert format_cell(value) == expected
 
 
-def test_the_model_card_shows_figures_with_intervals_beside_the_constant_prediction():
+def test_the_model_card_shows_figures_with_intervals_beside_the_constant_class_baseline():
     text = model_card()
     assert "| weighted accuracy, official mix | 0.763 | 0.033 | 0.719-0.807 | 0.499 |" in text
     assert "| ROC-AUC | 0.903 | 0.014 | 0.853-0.949 | 0.500 |" in text
@@ -197,19 +197,39 @@ def test_the_data_card_counts_what_is_included_and_left_out():
     assert "| AV | 450 |" in text and "| CC2015 | 502 |" in text and "| Female | 140 |" in text
     assert "4 folds; recordings in training, validation and test part: 120-121, 30, 40-41." in text
     assert "| segment | too short | 2 |" in text and "Linked ids are one person." in text
-    assert "nothing is shared, in any fold" in text and "`ecb0e5e6ab570486`" in text
+    free = "In no fold do the test part and the training parts share a person, a recording or audio."
+    assert free in text and "`ecb0e5e6ab570486`" in text
     assert "Nothing." in cards.format_data_card(DETAILS, AUDIT, LEFT_OUT[:0])
+
+
+@pytest.mark.parametrize(
+    ("dataset", "origin"),
+    [
+        ("circor", "Task murmur of circor. Authors and purpose: see its publication."),
+        ("synthetic", "Task murmur of synthetic. Simulated by this project to test the pipeline."),
+        ("folder", "Task murmur of folder."),
+    ],
+)
+def test_only_published_data_refer_to_a_publication(dataset, origin):
+    text = cards.format_data_card(changed({"data.dataset": dataset}), AUDIT, LEFT_OUT)
+    assert f"## Motivation\n\n{origin}\n\n" in text
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({"protocol.leaky": True, "protocol.flaws": "validate_on"}, "Flaw: the test part selects the epoch"),
-        ({"protocol.leaky": True, "protocol.shared_near": 3}, "worst fold shares 3 near-duplicates"),
-        ({"data.counts.Unknown.persons": 29}, "Few: class Unknown"),
+        (
+            {"protocol.leaky": True, "protocol.shared_near": 3},
+            "In the worst fold the test part and the training parts share 3 near-duplicates.",
+        ),
+        ({"data.counts.Unknown.persons": 29}, "Small class: Unknown has 29 persons; its figures"),
         ({"data.dataset": "synthetic"}, "The data are simulated"),
-        ({"data.sites": {"AV": 900, "not stated": 2}}, "One auscultation site only, AV"),
-        ({"data.source": {"CC2014": 902}}, "One source only, CC2014"),
+        (
+            {"data.sites": {"AV": 900, "not stated": 2}},
+            "All recordings with a stated auscultation site come from one auscultation site (AV)",
+        ),
+        ({"data.source": {"CC2014": 902}}, "All recordings come from one source (CC2014)."),
         ({"data.sex": {}}, "Not stated: sex;"),
         ({"data.age_group": {"not stated": 272}}, "Not stated: age groups;"),
         ({"headline.weighted_accuracy_official.low": 0.70}, "Wide interval: weighted accuracy, official mix"),
@@ -244,7 +264,8 @@ SPLITS = [  # changes of the details; texts that the description has; texts that
             "split by person, with merging",
             "a separate validation part selects the epoch, by the lowest loss",
             "no rule stops the training early",
-            "272 of 272 patients are scored, each in every run",
+            "272 of 272 patients are scored, each in every run, by the model of the fold",
+            "by the model of the fold in which they were tested",
         ],
         [],
     ),
@@ -376,8 +397,9 @@ def test_unknown_persons_are_counted_and_never_called_free_of_leaks():
         "the persons of 902 of 902 recordings are unknown: no split of these data can be shown to be free"
     )
     for text in (model_card(details), cards.format_data_card(details, AUDIT, LEFT_OUT)):
-        assert unknown in text and "nothing that is known is shared, in any fold. Flaw:" in text
-        assert "nothing is shared" not in text and "at most 902 persons" in text
+        assert unknown in text and "share a known person, a recording or audio. Flaw:" in text
+        assert "In no fold do the test part and the training parts share a known person" in text
+        assert "share a person" not in text and "at most 902 persons" in text
         assert "| class | recordings | patients | persons, at most |" in text
 
 
@@ -399,7 +421,7 @@ def test_unknown_persons_are_counted_and_never_called_free_of_leaks():
 def test_sampling_rates_are_counted_by_class_and_those_of_a_single_class_are_named(rates, alone):
     full = {rate: {c: row.get(c, 0) for c in CLASSES} for rate, row in rates.items()}
     text = cards.format_data_card(changed({"data.sample_rates": full}), AUDIT, LEFT_OUT)
-    assert "| recorded at, Hz | Present | Unknown | Absent |" in text
+    assert "| sample rate (Hz) | Present | Unknown | Absent |" in text
     for rate, row in full.items():
         assert f"| {rate} | {row['Present']} | {row['Unknown']} | {row['Absent']} |" in text
     assert text.count("Only class") == len(alone) and all(words in text for words in alone)
@@ -422,7 +444,7 @@ def test_names_in_the_data_are_neither_html_nor_links():
     details["data"]["counts"]["<i>"] = {"recordings": 1, "patients": 1, "persons": 1}
     text = cards.format_data_card(details, AUDIT, LEFT_OUT)
     assert "<b>" not in text and "<i>" not in text and "](" not in text.replace("\\](", "")
-    assert "| &lt;b>x | 3 |" in text and "Few: class &lt;i> has 1 persons" in text
+    assert "| &lt;b>x | 3 |" in text and "Small class: &lt;i> has 1 persons" in text
 
 
 def test_without_subgroups_the_card_states_it():

@@ -111,10 +111,10 @@ def test_reliability_before_and_after_calibration(made):
     table = compute_reliability_curve(level)
     rows = level.select(level.has_probabilities)
     for kind, p in (("as predicted", rows.probabilities), ("calibrated", rows.calibrated)):
-        got = table[table["kind"] == kind]
-        assert got["n"].sum() == len(rows)
+        result = table[table["kind"] == kind]
+        assert result["n"].sum() == len(rows)
         bin_ = np.ceil(p.max(1) * 10)
-        for k, row in zip(np.unique(bin_), got.itertuples(), strict=True):
+        for k, row in zip(np.unique(bin_), result.itertuples(), strict=True):
             assert row.n == (bin_ == k).sum()
             assert row.accuracy == pytest.approx((p.argmax(1) == rows.truth)[bin_ == k].mean())
             assert row.confidence == pytest.approx(p.max(1)[bin_ == k].mean())

@@ -87,19 +87,19 @@ def trained(tmp_path, request, monkeypatch):
     return TrainedModels(weights, CLASSES, fitted, options, evaluate, 0), prepared, {7: folds}, predictions
 
 
-def p_of(table, classes=CLASSES):
+def probabilities_of(table, classes=CLASSES):
     return table.set_index(["fold", "unit_id"])[[f"p_{c}" for c in classes]]
 
 
 @pytest.mark.parametrize("trained", ["segment", "patient"], indirect=True)
 def test_trained_models_repeat_the_predictions_of_the_training(trained, workers):
     models, prepared, folds, predictions = trained
-    got = trained_models.predict(models, prepared, folds, CARD)[7]
-    expected = p_of(predictions.query("role == 'test'"))
+    result = trained_models.predict(models, prepared, folds, CARD)[7]
+    expected = probabilities_of(predictions.query("role == 'test'"))
     assert len(expected) == (6 if models.train.model.level == "patient" else 24)
     assert expected.to_numpy().std() > 0.01
-    pd.testing.assert_frame_equal(p_of(got), expected, atol=1e-6, rtol=0, check_dtype=False)
-    assert set(got["role"]) == {"test"} and list(got.columns[:5]) == [
+    pd.testing.assert_frame_equal(probabilities_of(result), expected, atol=1e-6, rtol=0, check_dtype=False)
+    assert set(result["role"]) == {"test"} and list(result.columns[:5]) == [
         "run",
         "fold",
         "role",
@@ -128,16 +128,16 @@ def test_predictions_do_not_depend_on_the_number_of_workers(trained, monkeypatch
 
 def test_probabilities_of_the_present_classes_are_scaled_to_one(trained):
     models, prepared, folds, _ = trained
-    all_of_it = p_of(trained_models.predict(models, prepared, folds, CARD)[7])
-    got = p_of(trained_models.predict(models, prepared, folds, TWO)[7], TWO.classes)
-    rest = all_of_it[list(got.columns)]
-    np.testing.assert_allclose(got, rest.div(rest.sum(axis=1), axis=0), atol=1e-6)
+    of_all_classes = probabilities_of(trained_models.predict(models, prepared, folds, CARD)[7])
+    result = probabilities_of(trained_models.predict(models, prepared, folds, TWO)[7], TWO.classes)
+    rest = of_all_classes[list(result.columns)]
+    np.testing.assert_allclose(result, rest.div(rest.sum(axis=1), axis=0), atol=1e-6)
 
 
 def test_every_model_predicts_all_external_recordings_and_scores_are_their_mean(trained, tmp_path):
     models, prepared, _, _ = trained
     external = prepare(tmp_path / "external", n=5, seed=1, classes=("Present", "Absent"), sha="other")
-    got = external_validation.evaluate_external(models, prepared.recordings, external, TWO)
+    result = external_validation.evaluate_external(models, prepared.recordings, external, TWO)
     folds = external_validation.make_test_folds(external.recordings, models.weights)
     predictions = trained_models.predict(models, external, folds, TWO)[7]
     assert len(predictions) == 2 * 20 and set(predictions["fold"]) == {0, 1}
@@ -146,8 +146,8 @@ def test_every_model_predicts_all_external_recordings_and_scores_are_their_mean(
     truth = external.recordings.set_index("recording_id")["label"].loc[p.index.get_level_values(1)].to_numpy()
     right = np.where(p["p_Present"] >= p["p_Absent"], "Present", "Absent") == truth
     of_models = pd.Series(right, p.index).groupby("fold").mean()
-    assert got["headline"]["accuracy"]["mean"] == pytest.approx(of_models.mean())
-    assert got["data"] == {
+    assert result["headline"]["accuracy"]["mean"] == pytest.approx(of_models.mean())
+    assert result["data"] == {
         "recordings": 10,
         "patients": 5,
         "persons": 5,
@@ -155,8 +155,8 @@ def test_every_model_predicts_all_external_recordings_and_scores_are_their_mean(
         "no_answer": 0,
         "counts": {"Present": 6, "Absent": 4},
     }
-    assert (got["left_unasked"], got["seen_in_training"], got["models"]) == (["Unknown"], 0, 2)
-    assert got["baseline"]["answer"] == "Present" and got["baseline"]["accuracy"] == 0.6
+    assert (result["left_unasked"], result["seen_in_training"], result["models"]) == (["Unknown"], 0, 2)
+    assert result["baseline"]["answer"] == "Present" and result["baseline"]["accuracy"] == 0.6
 
 
 def test_class_weights_are_those_of_the_experiment(trained):
@@ -172,27 +172,27 @@ def test_class_weights_are_those_of_the_experiment(trained):
 
 def test_internal_scores_leave_out_recordings_of_other_classes(trained):
     models, prepared, folds, _ = trained
-    got = external_validation.evaluate_internal(models, prepared, folds, TWO)
+    result = external_validation.evaluate_internal(models, prepared, folds, TWO)
     tested = folds[7].query("role == 'test'")["recording_id"]
     labels = prepared.recordings.set_index("recording_id")["label"].loc[tested].value_counts()
-    assert got["counts"] == {"Present": labels["Present"], "Absent": labels["Absent"]}
-    assert labels["Unknown"] > 0 and got["classes"] == ["Present", "Absent"]
+    assert result["counts"] == {"Present": labels["Present"], "Absent": labels["Absent"]}
+    assert labels["Unknown"] > 0 and result["classes"] == ["Present", "Absent"]
 
 
 @pytest.mark.parametrize(("card", "caught", "right"), [(CARD, 1.0, 1 / 3), (TWO, 0.0, 0.0)])
 def test_without_any_segment_unknown_or_no_class_is_predicted(trained, card, caught, right):
     models, prepared, folds, _ = trained
     silent = PreparedRecordings(prepared.recordings, prepared.segments[:0], prepared.features)
-    whole = {7: folds[7].query("role == 'test'")}
+    complete = {7: folds[7].query("role == 'test'")}
     if card is TWO:
         chosen = prepared.recordings["label"] != "Unknown"
         silent = PreparedRecordings(prepared.recordings[chosen], silent.segments, prepared.features)
-        whole[7] = whole[7][whole[7]["recording_id"].isin(silent.recordings["recording_id"])]
-    got = trained_models.score_models(models, silent, whole, card)
-    assert got["no_answer"] == got["units"] == whole[7]["recording_id"].nunique()
-    assert got["headline"]["sensitivity"]["mean"] == 0
-    assert got["headline"]["specificity"]["mean"] == caught  # Unknown is not Present; no answer is wrong
-    assert got["headline"]["uar"]["mean"] == pytest.approx(right)
+        complete[7] = complete[7][complete[7]["recording_id"].isin(silent.recordings["recording_id"])]
+    result = trained_models.score_models(models, silent, complete, card)
+    assert result["no_answer"] == result["units"] == complete[7]["recording_id"].nunique()
+    assert result["headline"]["sensitivity"]["mean"] == 0
+    assert result["headline"]["specificity"]["mean"] == caught  # Unknown is not Present; no answer is wrong
+    assert result["headline"]["uar"]["mean"] == pytest.approx(right)
 
 
 def test_a_recording_without_a_segment_is_counted(trained):
@@ -202,8 +202,8 @@ def test_a_recording_without_a_segment_is_counted(trained):
     features = prepared.features.with_name("fewer.npy")
     np.save(features, np.load(prepared.features)[keep])
     fewer = PreparedRecordings(prepared.recordings, prepared.segments[keep].reset_index(drop=True), features)
-    got, whole = (trained_models.score_models(models, h, folds, CARD) for h in (fewer, prepared))
-    assert (got["no_answer"], whole["no_answer"]) == (1, 0) and got["units"] == whole["units"]
+    result, complete = (trained_models.score_models(models, h, folds, CARD) for h in (fewer, prepared))
+    assert (result["no_answer"], complete["no_answer"]) == (1, 0) and result["units"] == complete["units"]
 
 
 def test_persons_with_audio_in_the_development_data_are_left_out(tmp_path):
@@ -259,8 +259,8 @@ def test_too_few_classes_without_the_known_persons_are_refused(trained, tmp_path
 
 def test_a_label_maps_to_the_given_class_or_to_the_class_of_its_name():
     given = {"normal": "Absent", "extrahls": None}
-    got = external_validation.map_labels(["Present", "normal", "extrahls"], CLASSES, given)
-    assert got == {"Present": "Present", "normal": "Absent", "extrahls": None}
+    result = external_validation.map_labels(["Present", "normal", "extrahls"], CLASSES, given)
+    assert result == {"Present": "Present", "normal": "Absent", "extrahls": None}
 
 
 @pytest.mark.parametrize(
@@ -278,8 +278,8 @@ def test_labels_without_a_class_are_refused_with_all_labels_and_classes(given, m
 
 
 def test_the_card_keeps_the_present_classes_in_their_order():
-    got = external_validation.restrict_classes(CARD, ["Absent", None, "Present"])
-    assert (got.classes, got.positive, got.weights) == (("Present", "Absent"), ("Present",), (5, 1))
+    result = external_validation.restrict_classes(CARD, ["Absent", None, "Present"])
+    assert (result.classes, result.positive, result.weights) == (("Present", "Absent"), ("Present",), (5, 1))
     assert external_validation.restrict_classes(CARD, CLASSES) == CARD
     assert external_validation.restrict_classes(TWO, ["Absent", "Present"]).weights == (5, 1)
 

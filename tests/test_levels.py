@@ -172,9 +172,9 @@ def test_a_recording_without_segments_does_not_change_its_patient(made, rule):
     quiet = without_segments(made, name)
     units, tables, _ = predict_tables(quiet)
     patient = units["recording"].parent[units["recording"].names.get_loc(name)]
-    got = tables["patient"].query("unit == @patient")
+    result = tables["patient"].query("unit == @patient")
     expected = plain(quiet, "patient", rule)
-    for row in got.itertuples():
+    for row in result.itertuples():
         p = expected[row.run, row.fold, units["patient"].names[patient]]
         assert [row.p_Present, row.p_Unknown, row.p_Absent] == pytest.approx(p)
         assert row.predicted == p.argmax()
@@ -188,8 +188,10 @@ def test_predictions_of_recordings_or_patients_give_no_lower_level(made):
         assert list(again) == list(LEVELS[k:]) == list(fitted["level"].unique())
         for above in LEVELS[k:]:
             columns = ["run", "fold", "unit", "predicted", *COLUMNS]
-            got, expected = (t[above][columns].sort_values(["run", "fold", "unit"]) for t in (again, tables))
-            pd.testing.assert_frame_equal(got.reset_index(drop=True), expected.reset_index(drop=True))
+            result, expected = (
+                t[above][columns].sort_values(["run", "fold", "unit"]) for t in (again, tables)
+            )
+            pd.testing.assert_frame_equal(result.reset_index(drop=True), expected.reset_index(drop=True))
 
 
 def predictions_at(made, run, level):
@@ -223,7 +225,7 @@ def test_weights_are_fitted_to_the_validation_part_of_each_fold(made, metric):
             own = {name: p for (r, f, name), p in seen.items() if (r, f) == (run, fold)}
             truth = units[level].truth[units[level].names.get_indexer(list(own))]
             p = np.array(list(own.values()))
-            expected = rules.fit_class_weights(truth, p, rules.weigh_units(truth, metric, CLASSES))
+            expected = rules.fit_class_weights(truth, p, rules.value_per_unit(truth, metric, CLASSES))
             row = fitted.query("run == @run and fold == @fold and level == @level")
             weights = row[[f"weight_{c}" for c in CLASSES]].to_numpy()
             assert weights[0] == pytest.approx(expected)

@@ -20,25 +20,25 @@ def predictions():
 
 
 def figures(y, predicted, classes=CIRCOR, positive=("Present",)):
-    got = metrics.compute_count_metrics(
+    result = metrics.compute_count_metrics(
         metrics.confusion_matrix(y, predicted, len(classes)), classes, positive
     )
-    return {name: float(value) for name, value in got.items()}
+    return {name: float(value) for name, value in result.items()}
 
 
 def test_count_metrics_equal_scikit_learns(predictions):
     y, p = predictions
-    got = figures(y, p.argmax(1))
+    result = figures(y, p.argmax(1))
     args = (y, p.argmax(1))
-    assert got["accuracy"] == pytest.approx(sk.accuracy_score(*args))
-    assert got["uar"] == pytest.approx(sk.balanced_accuracy_score(*args))
-    assert got["uar"] == pytest.approx(sk.recall_score(*args, average="macro"))
-    assert got["matthews"] == pytest.approx(sk.matthews_corrcoef(*args))
-    assert got["precision_macro"] == pytest.approx(sk.precision_score(*args, average="macro"))
-    assert got["f1_macro"] == pytest.approx(sk.f1_score(*args, average="macro"))
+    assert result["accuracy"] == pytest.approx(sk.accuracy_score(*args))
+    assert result["uar"] == pytest.approx(sk.balanced_accuracy_score(*args))
+    assert result["uar"] == pytest.approx(sk.recall_score(*args, average="macro"))
+    assert result["matthews"] == pytest.approx(sk.matthews_corrcoef(*args))
+    assert result["precision_macro"] == pytest.approx(sk.precision_score(*args, average="macro"))
+    assert result["f1_macro"] == pytest.approx(sk.f1_score(*args, average="macro"))
     for name in ("precision", "recall", "f1"):
         expected = getattr(sk, f"{name}_score")(*args, average=None)
-        assert [got[f"{name}_{c}"] for c in CIRCOR] == pytest.approx(list(expected))
+        assert [result[f"{name}_{c}"] for c in CIRCOR] == pytest.approx(list(expected))
 
 
 @pytest.fixture
@@ -51,32 +51,34 @@ def some_missing(predictions):
 
 def test_a_missing_prediction_counts_as_a_further_label_in_scikit_learn(some_missing):
     y, predicted, _ = some_missing
-    got, args = figures(y, predicted), (y, predicted)
-    assert got["n_no_answer"] == (predicted == 3).sum() > 10
-    assert got["accuracy"] == pytest.approx(sk.accuracy_score(*args))
-    assert got["matthews"] == pytest.approx(sk.matthews_corrcoef(*args))
+    result, args = figures(y, predicted), (y, predicted)
+    assert result["n_no_answer"] == (predicted == 3).sum() > 10
+    assert result["accuracy"] == pytest.approx(sk.accuracy_score(*args))
+    assert result["matthews"] == pytest.approx(sk.matthews_corrcoef(*args))
     for name in ("precision", "recall", "f1"):
         expected = getattr(sk, f"{name}_score")(*args, average=None, labels=[0, 1, 2])
-        assert [got[f"{name}_{c}"] for c in CIRCOR] == pytest.approx(list(expected))
-    assert got["uar"] == pytest.approx(sk.recall_score(*args, average="macro", labels=[0, 1, 2]))
-    assert got["sensitivity"] == pytest.approx(got["recall_Present"])
+        assert [result[f"{name}_{c}"] for c in CIRCOR] == pytest.approx(list(expected))
+    assert result["uar"] == pytest.approx(sk.recall_score(*args, average="macro", labels=[0, 1, 2]))
+    assert result["sensitivity"] == pytest.approx(result["recall_Present"])
     cleared = np.isin(predicted, [1, 2])
-    assert got["specificity"] == pytest.approx(sk.recall_score(y != 0, cleared))
+    assert result["specificity"] == pytest.approx(sk.recall_score(y != 0, cleared))
     weights = np.array([5, 3, 1])[y]
-    assert got["weighted_accuracy"] == pytest.approx(sk.accuracy_score(*args, sample_weight=weights))
+    assert result["weighted_accuracy"] == pytest.approx(sk.accuracy_score(*args, sample_weight=weights))
 
 
 def test_a_missing_prediction_is_neither_true_positive_nor_true_negative():
     y = np.array([0, 0, 1, 1])
-    whole, less = (figures(y, np.array(a), ("ill", "well"), ("ill",)) for a in ([0, 0, 1, 1], [0, 2, 2, 1]))
-    assert (whole["sensitivity"], whole["specificity"], whole["n_no_answer"]) == (1, 1, 0)
+    complete, less = (
+        figures(y, np.array(a), ("ill", "well"), ("ill",)) for a in ([0, 0, 1, 1], [0, 2, 2, 1])
+    )
+    assert (complete["sensitivity"], complete["specificity"], complete["n_no_answer"]) == (1, 1, 0)
     assert (less["sensitivity"], less["specificity"], less["accuracy"]) == (0.5, 0.5, 0.5)
     assert (less["precision_ill"], less["precision_well"], less["n_no_answer"]) == (1, 1, 2)
 
 
 def test_without_any_prediction_the_metrics_are_zero():
-    got = figures(np.array([0, 1, 2]), np.full(3, 3))
-    assert (got["accuracy"], got["uar"], got["matthews"], got["precision_macro"]) == (0, 0, 0, 0)
+    result = figures(np.array([0, 1, 2]), np.full(3, 3))
+    assert (result["accuracy"], result["uar"], result["matthews"], result["precision_macro"]) == (0, 0, 0, 0)
 
 
 def test_the_column_of_missing_predictions_may_be_omitted(predictions):
@@ -89,9 +91,9 @@ def test_the_column_of_missing_predictions_may_be_omitted(predictions):
 
 def test_several_positive_classes_are_merged(predictions):
     y, p = predictions
-    got = figures(y, p.argmax(1), positive=("Present", "Unknown"))
-    assert got["sensitivity"] == pytest.approx(sk.recall_score(y < 2, p.argmax(1) < 2))
-    assert got["specificity"] == pytest.approx(sk.recall_score(y == 2, p.argmax(1) == 2))
+    result = figures(y, p.argmax(1), positive=("Present", "Unknown"))
+    assert result["sensitivity"] == pytest.approx(sk.recall_score(y < 2, p.argmax(1) < 2))
+    assert result["specificity"] == pytest.approx(sk.recall_score(y == 2, p.argmax(1) == 2))
 
 
 def test_many_confusion_matrices_at_once(some_missing):
@@ -109,18 +111,18 @@ def test_many_confusion_matrices_at_once(some_missing):
 @pytest.mark.parametrize(("truth", "here"), [((114, 23, 135), 0.736), ((179, 68, 695), 0.499)])
 def test_the_scores_of_always_predicting_present(truth, here):
     y = np.repeat([0, 1, 2], truth)
-    got = figures(y, np.zeros_like(y))
-    assert got["weighted_accuracy"] == pytest.approx(here, abs=5e-4)
-    assert got["weighted_accuracy_official"] == pytest.approx(0.499, abs=5e-4)
-    assert (got["sensitivity"], got["specificity"], got["matthews"]) == (1, 0, 0)
+    result = figures(y, np.zeros_like(y))
+    assert result["weighted_accuracy"] == pytest.approx(here, abs=5e-4)
+    assert result["weighted_accuracy_official"] == pytest.approx(0.499, abs=5e-4)
+    assert (result["sensitivity"], result["specificity"], result["matthews"]) == (1, 0, 0)
 
 
 def test_weighted_accuracy_worked_by_hand():
     counts = np.array([[3, 0, 1], [1, 1, 0], [0, 1, 4]])
-    got = metrics.compute_count_metrics(counts, CIRCOR, ("Present",))
-    assert got["weighted_accuracy"] == pytest.approx((5 * 3 + 3 * 1 + 4) / (5 * 4 + 3 * 2 + 5))
+    result = metrics.compute_count_metrics(counts, CIRCOR, ("Present",))
+    assert result["weighted_accuracy"] == pytest.approx((5 * 3 + 3 * 1 + 4) / (5 * 4 + 3 * 2 + 5))
     by_share = 0.499 * 3 / 4 + 0.114 * 1 / 2 + 0.387 * 4 / 5
-    assert got["weighted_accuracy_official"] == pytest.approx(by_share, abs=1e-3)
+    assert result["weighted_accuracy_official"] == pytest.approx(by_share, abs=1e-3)
 
 
 def test_weighted_accuracy_at_another_mix():
@@ -147,11 +149,11 @@ def test_weighted_accuracy_at_another_mix():
     ],
 )
 def test_the_outcome_cost_equals_the_challenges(counts, cost):
-    got = metrics.compute_count_metrics(np.array(counts), ("Abnormal", "Normal"), ("Abnormal",))
-    assert got["outcome_cost"] == pytest.approx(cost)
+    result = metrics.compute_count_metrics(np.array(counts), ("Abnormal", "Normal"), ("Abnormal",))
+    assert result["outcome_cost"] == pytest.approx(cost)
     turned = np.array(counts)[::-1, ::-1]
-    got = metrics.compute_count_metrics(turned, ("Normal", "Abnormal"), ("Abnormal",))
-    assert got["outcome_cost"] == pytest.approx(cost)
+    result = metrics.compute_count_metrics(turned, ("Normal", "Abnormal"), ("Abnormal",))
+    assert result["outcome_cost"] == pytest.approx(cost)
 
 
 def test_a_patient_without_a_prediction_is_seen_by_the_expert():
@@ -188,9 +190,11 @@ def test_modified_accuracy_is_undefined_if_a_quality_is_unknown_or_a_class_absen
     counts[1, 2, 0, 0] = 1
     counts[2, :, 1] = 0
     counts[3, 1] = 0
-    got = challenges.modified_accuracy(counts)
-    assert np.isnan(got[[1, 2]]).all() and got[0] == challenges.modified_accuracy(np.array([GOOD, POOR]))
-    assert got[3] == pytest.approx((500 / 572 + 2100 / 2302) / 2), "all good: balanced accuracy"
+    result = challenges.modified_accuracy(counts)
+    assert np.isnan(result[[1, 2]]).all() and result[0] == challenges.modified_accuracy(
+        np.array([GOOD, POOR])
+    )
+    assert result[3] == pytest.approx((500 / 572 + 2100 / 2302) / 2), "all good: balanced accuracy"
 
 
 def test_the_order_of_the_classes_does_not_matter(predictions):
@@ -205,8 +209,8 @@ def test_weighted_accuracy_only_for_its_three_classes(predictions):
 
 
 def test_a_class_absent_from_the_truth_is_undefined_not_zero():
-    got = figures(np.array([0, 0, 2]), np.array([0, 1, 2]))
-    undefined = {name for name, value in got.items() if np.isnan(value)}
+    result = figures(np.array([0, 0, 2]), np.array([0, 1, 2]))
+    undefined = {name for name, value in result.items() if np.isnan(value)}
     assert undefined == {
         *("precision_Unknown", "recall_Unknown", "f1_Unknown"),
         *("uar", "precision_macro", "f1_macro", "weighted_accuracy_official"),
@@ -215,11 +219,11 @@ def test_a_class_absent_from_the_truth_is_undefined_not_zero():
 
 def test_a_class_never_predicted_is_zero_as_in_scikit_learn():
     y, predicted = np.array([0, 1, 2, 2]), np.array([0, 0, 2, 2])
-    got = figures(y, predicted)
+    result = figures(y, predicted)
     for name in ("precision", "f1"):
         expected = getattr(sk, f"{name}_score")(y, predicted, average="macro", zero_division=0)
-        assert got[f"{name}_macro"] == pytest.approx(expected)
-    assert got["precision_Unknown"] == 0
+        assert result[f"{name}_macro"] == pytest.approx(expected)
+    assert result["precision_Unknown"] == 0
 
 
 def test_one_class_in_the_truth_has_no_matthews():
@@ -228,10 +232,10 @@ def test_one_class_in_the_truth_has_no_matthews():
 
 def test_areas_and_brier_score_equal_scikit_learns(predictions):
     y, p = predictions
-    got = metrics.compute_probability_metrics(y, p, CIRCOR, ("Present",))
-    assert got["roc_auc"] == pytest.approx(np.mean([sk.roc_auc_score(y == k, p[:, k]) for k in range(3)]))
+    result = metrics.compute_probability_metrics(y, p, CIRCOR, ("Present",))
+    assert result["roc_auc"] == pytest.approx(np.mean([sk.roc_auc_score(y == k, p[:, k]) for k in range(3)]))
     by_class = [sk.average_precision_score(y == k, p[:, k]) for k in range(3)]
-    assert got["pr_auc"] == pytest.approx(np.mean(by_class))
+    assert result["pr_auc"] == pytest.approx(np.mean(by_class))
     p = p / p.sum(1, keepdims=True)
     exact = metrics.compute_probability_metrics(y, p, CIRCOR, ("Present",))
     assert exact["brier"] == pytest.approx(sk.brier_score_loss(y, p, scale_by_half=False))
@@ -241,36 +245,36 @@ def test_areas_and_brier_score_equal_scikit_learns(predictions):
 @pytest.mark.parametrize(("positive", "column"), [("yes", 0), ("no", 1)])
 def test_with_two_classes_the_areas_are_of_the_positive_class(predictions, positive, column):
     y, p = predictions[0] % 2, predictions[1][:, :2] / predictions[1][:, :2].sum(1, keepdims=True)
-    got = metrics.compute_probability_metrics(y, p, ("yes", "no"), (positive,))
-    assert got["roc_auc"] == pytest.approx(sk.roc_auc_score(y == column, p[:, column]))
-    assert got["pr_auc"] == pytest.approx(sk.average_precision_score(y == column, p[:, column]))
-    assert got["brier"] == pytest.approx(2 * sk.brier_score_loss(y == column, p[:, column]))
+    result = metrics.compute_probability_metrics(y, p, ("yes", "no"), (positive,))
+    assert result["roc_auc"] == pytest.approx(sk.roc_auc_score(y == column, p[:, column]))
+    assert result["pr_auc"] == pytest.approx(sk.average_precision_score(y == column, p[:, column]))
+    assert result["brier"] == pytest.approx(2 * sk.brier_score_loss(y == column, p[:, column]))
 
 
 def test_areas_are_undefined_where_a_class_is_absent():
-    got = metrics.compute_probability_metrics(np.array([0, 2]), np.eye(3)[[0, 2]], CIRCOR, ("Present",))
-    assert np.isnan([got["roc_auc"], got["pr_auc"]]).all() and got["brier"] == 0
+    result = metrics.compute_probability_metrics(np.array([0, 2]), np.eye(3)[[0, 2]], CIRCOR, ("Present",))
+    assert np.isnan([result["roc_auc"], result["pr_auc"]]).all() and result["brier"] == 0
 
 
 def test_weighted_areas_equal_scikit_learns(predictions):
     y, p = predictions
     weights = np.random.default_rng(2).multinomial(200, np.full(200, 1 / 200), size=5)
-    got = weighted_roc_auc_score(y, p, weights, CIRCOR, ("Present",))
+    result = weighted_roc_auc_score(y, p, weights, CIRCOR, ("Present",))
     expected = [
         np.mean([sk.roc_auc_score(y == k, p[:, k], sample_weight=w) for k in range(3)]) for w in weights
     ]
-    assert got == pytest.approx(expected)
+    assert result == pytest.approx(expected)
     assert np.isnan(weighted_roc_auc_score(y, p, 1 * (y > 0)[None], CIRCOR, ("Present",))).all()
 
 
 def test_probability_metrics_leave_out_units_without_probabilities(some_missing):
     y, _, p = some_missing
     present = ~np.isnan(p[:, 0])
-    whole, part = (
+    complete, part = (
         metrics.compute_probability_metrics(*a, CIRCOR, ("Present",))
         for a in ((y, p), (y[present], p[present]))
     )
-    assert whole == part and not np.isnan(list(part.values())).any()
+    assert complete == part and not np.isnan(list(part.values())).any()
     weights = np.random.default_rng(2).integers(0, 3, (2, 200))
     expected = weighted_roc_auc_score(y[present], p[present], weights[:, present], CIRCOR, ("Present",))
     assert (weighted_roc_auc_score(y, p, weights, CIRCOR, ("Present",)) == expected).all()
@@ -298,20 +302,20 @@ def test_calibration_error_equals_that_of_scikit_learns_curve(predictions):
     confidence, right = p.max(1), p.argmax(1) == y
     accuracy, mean = calibration_curve(right, confidence, n_bins=15)
     n = np.unique(np.digitize(confidence, np.linspace(0, 1, 16)[1:-1], right=True), return_counts=True)[1]
-    got = metrics.compute_probability_metrics(y, p, CIRCOR, ("Present",))["ece"]
-    assert got == pytest.approx(np.average(np.abs(accuracy - mean), weights=n))
+    result = metrics.compute_probability_metrics(y, p, CIRCOR, ("Present",))["ece"]
+    assert result == pytest.approx(np.average(np.abs(accuracy - mean), weights=n))
 
 
 @pytest.mark.parametrize("sensitivity", [0.01, 0.5, 0.55, 0.9, 1])
 def test_a_threshold_is_the_highest_that_reaches_the_sensitivity(predictions, sensitivity):
     is_positive, score = predictions[0] == 0, predictions[1][:, 0]
-    got = thresholds.find_threshold(is_positive, score, sensitivity)
+    result = thresholds.find_threshold(is_positive, score, sensitivity)
     _, tpr, all_thresholds = sk.roc_curve(is_positive, score, drop_intermediate=False)
-    assert got == all_thresholds[tpr >= sensitivity].max()
-    reached, specificity = thresholds.score_threshold(is_positive, score, got)
-    assert reached >= sensitivity > thresholds.score_threshold(is_positive, score, np.nextafter(got, 2))[0]
-    assert reached == sk.recall_score(is_positive, score >= got)
-    assert specificity == sk.recall_score(~is_positive, score < got)
+    assert result == all_thresholds[tpr >= sensitivity].max()
+    reached, specificity = thresholds.score_threshold(is_positive, score, result)
+    assert reached >= sensitivity > thresholds.score_threshold(is_positive, score, np.nextafter(result, 2))[0]
+    assert reached == sk.recall_score(is_positive, score >= result)
+    assert specificity == sk.recall_score(~is_positive, score < result)
 
 
 def test_a_threshold_reaches_a_share_that_floats_do_not_represent():

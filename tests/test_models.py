@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from murmur.errors import MurmurError
+from murmur.experiments import recipes
 from murmur.models import backbone, vgg16
 from murmur.models._weights import download_weights
 from murmur.models.conv_blocks import Gate
@@ -95,6 +96,7 @@ def test_the_network_of_a_recipe_has_the_published_input_shape_and_number_of_par
     size = sum(parameter.numel() for parameter in network.parameters())
     assert size == PUBLISHED.get(name, size)  # not published for circor_cnn
     assert name in PUBLISHED or name == "circor_cnn"
+    assert f"({size:,} parameters)" in recipes.read_title(name, made.ROOT / "recipes")
 
 
 TINY = "test_resnet"  # a small network of timm for tests

@@ -158,7 +158,7 @@ def test_runs_and_folds_are_those_of_the_files(page):
         assert header[-len(shown) :] == [name_column(n) for n in shown]
 
 
-def test_headline_and_constant_prediction_are_those_of_the_files(page):
+def test_headline_and_constant_class_baseline_are_those_of_the_files(page):
     always = DETAILS["baseline"]
     expected = [
         [
@@ -407,7 +407,7 @@ def test_results_of_other_commands_are_shown(tmp_path):
     text = rewrite_page(tmp_path)
     page = Page(text)
     assert page.tables["Figures on the own data and on cinc2016"] == [
-        ["figure", "own data", "external data", "95 % interval", "always Absent"],
+        ["metric", "own data", "external data", "95 % interval", "always Absent"],
         [name_column("uar"), "0.876", "0.432", "0.676-0.840", "0.500"],
     ]
     for words in ("40 patients (10 Present, 30 Absent) of 39 persons", "Abnormal: Present; Noise: left out."):

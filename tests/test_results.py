@@ -104,20 +104,20 @@ def test_predictions_that_do_not_fit_the_folds_are_refused(made):
     ("change", "words"), [(lambda made: made, "predicted as Unknown"), (two_classes, "counted as wrong")]
 )
 def test_units_without_a_usable_segment_are_counted_at_every_level(made, change, words):
-    whole = evaluate_predictions(**change(made))
-    assert whole.details["no_answer"] == {"recording": 0, "patient": 0}
+    complete = evaluate_predictions(**change(made))
+    assert complete.details["no_answer"] == {"recording": 0, "patient": 0}
     names = made["recordings"].query("patient_id == 'p4'")["recording_id"].tolist()
     other = made["recordings"].query("patient_id == 'p0'")["recording_id"].iloc[0]
     results = evaluate_predictions(**without_segments(change(made), *names, other))
     assert results.details["no_answer"] == {"recording": len(names) + 1, "patient": 1}
     for name in ("folds", "runs"):
-        before, after = (r.tables[name].query("level != 'segment'") for r in (whole, results))
+        before, after = (r.tables[name].query("level != 'segment'") for r in (complete, results))
         assert after["n_units"].tolist() == before["n_units"].tolist()
     none = results.tables["runs"].groupby("level")["n_no_answer"].first().to_dict()
     assert none == {"segment": 0, "recording": len(names) + 1, "patient": 1}
     text = format_summary(results.details)
     assert f"without a usable segment, {words}: {{'recording': {len(names) + 1}, 'patient': 1}}" in text
-    assert "usable segment" not in format_summary(whole.details)
+    assert "usable segment" not in format_summary(complete.details)
 
 
 def without_unknown_in_fold_0(made):
@@ -432,8 +432,8 @@ def test_selection_and_stopping_are_described(changes, stops):
 
 def test_scored_units_and_parts_are_counted(made):
     made["options"] = options(draws=5)
-    whole = evaluate_predictions(**made).details
-    assert whole["scored"] == {
+    complete = evaluate_predictions(**made).details
+    assert complete["scored"] == {
         "units": 24,
         "of": 24,
         "least_runs": 2,
@@ -441,7 +441,7 @@ def test_scored_units_and_parts_are_counted(made):
         "in_parts": False,
         "lowest_level": "segment",
     }
-    assert whole["parts"] == {"folds": 6, "without_validation": 0, "test_parts": 6}
+    assert complete["parts"] == {"folds": 6, "without_validation": 0, "test_parts": 6}
     for name in ("folds", "predictions"):  # one fold of run 0 and two of run 3, one without validation
         made[name] = {r: t[t["fold"] >= 2 - (r > 0)].copy() for r, t in made[name].items()}
         made[name][0] = made[name][0][made[name][0]["role"] != "validation"]

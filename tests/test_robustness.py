@@ -98,11 +98,13 @@ def test_unchanged_samples_are_written_exactly(tmp_path, name, how, workers):
     stereo = np.stack([samples, samples[::-1]], axis=1)
     made.audio(tmp_path / "raw" / name, stereo if how is None else samples, **(how or {}))
     table = described(tmp_path / "raw", ["r"], [name])
-    got = robustness.write_disturbed(table, tmp_path / "raw", tmp_path / "out", lambda x, rate, recording: x)
+    result = robustness.write_disturbed(
+        table, tmp_path / "raw", tmp_path / "out", lambda x, rate, recording: x
+    )
     expected, rate = audio.load(tmp_path / "raw" / name)
-    found, same_rate = audio.load(tmp_path / "out" / got["path"].iloc[0])
+    found, same_rate = audio.load(tmp_path / "out" / result["path"].iloc[0])
     np.testing.assert_array_equal(found, expected)
-    assert rate == same_rate and list(got["n_samples"]) == [4001]
+    assert rate == same_rate and list(result["n_samples"]) == [4001]
 
 
 def test_each_recording_is_changed_with_its_id_and_the_table_has_its_new_length(tmp_path, workers):
@@ -116,10 +118,10 @@ def test_each_recording_is_changed_with_its_id_and_the_table_has_its_new_length(
         calls.append((recording, rate))
         return x[: len(x) // 2]
 
-    got = robustness.write_disturbed(table, tmp_path / "raw", tmp_path / "out", halve)
+    result = robustness.write_disturbed(table, tmp_path / "raw", tmp_path / "out", halve)
     assert sorted(calls) == [(i, RATE) for i in ids]
-    assert list(got["n_samples"]) == [500, 500, 501, 501, 502, 502, 503]
-    for k, path in enumerate(got["path"]):
+    assert list(result["n_samples"]) == [500, 500, 501, 501, 502, 502, 503]
+    for k, path in enumerate(result["path"]):
         np.testing.assert_array_equal(
             audio.load(tmp_path / "out" / path)[0], made.noise(1000 + k, seed=k)[: 500 + k // 2]
         )
@@ -136,10 +138,10 @@ def test_a_recording_that_the_table_does_not_describe_is_refused(tmp_path):
 def test_the_table_describes_the_disturbed_recording(tmp_path):
     made.audio(tmp_path / "raw" / "a.wav", made.noise(900))
     table = described(tmp_path / "raw", ["r"], ["a.wav"])
-    got = robustness.write_disturbed(
+    result = robustness.write_disturbed(
         table, tmp_path / "raw", tmp_path / "out", lambda x, rate, recording: 2 * x[:500]
     )
-    (row,) = got.itertuples(index=False)
+    (row,) = result.itertuples(index=False)
     np.testing.assert_array_equal(audio.load_recording(tmp_path / "out", row)[0], 2 * made.noise(900)[:500])
 
 

@@ -35,14 +35,14 @@ def test_rules_worked_by_hand(rule, expected):
 def test_rules_equal_a_plain_loop(rule, classes):
     rng = np.random.default_rng(0)
     p, member = rng.dirichlet(np.ones(classes), 60), rng.permutation(60) % 17
-    got = rules.pool_probabilities(p, member, 17, rule)
+    result = rules.pool_probabilities(p, member, 17, rule)
     expected = np.array([RULES[rule](p[member == unit]) for unit in range(17)])
-    assert got == pytest.approx(expected / expected.sum(1, keepdims=True))
+    assert result == pytest.approx(expected / expected.sum(1, keepdims=True))
 
 
 def test_a_probability_of_zero_has_a_logarithm():
-    got = rules.pool_probabilities(np.array([[1.0, 0.0], [0.5, 0.5]]), np.array([0, 0]), 1, "mean_logit")
-    assert got[0, 1] / got[0, 0] == pytest.approx(1e-7**0.5)
+    result = rules.pool_probabilities(np.array([[1.0, 0.0], [0.5, 0.5]]), np.array([0, 0]), 1, "mean_logit")
+    assert result[0, 1] / result[0, 0] == pytest.approx(1e-7**0.5)
 
 
 def test_a_class_is_chosen_by_weights_in_ties_and_without_probabilities():
@@ -80,8 +80,8 @@ def test_any_present_worked_by_hand(parts, order, expected):
 def test_any_present_equals_a_plain_loop():
     rng = np.random.default_rng(1)
     parts, member, order = rng.integers(0, 4, 50), rng.permutation(50) % 20, [2, 0, 1, 3]
-    got = rules.choose_any_present(parts, member, 20, order)
-    assert got.tolist() == [
+    result = rules.choose_any_present(parts, member, 20, order)
+    assert result.tolist() == [
         next(k for k in order if k in parts[member == unit].tolist()) for unit in range(20)
     ]
 
@@ -90,7 +90,7 @@ def test_any_present_equals_a_plain_loop():
 def test_the_value_of_right_predictions_is_proportional_to_the_metric(metric):
     rng = np.random.default_rng(2)
     truth = rng.permutation(np.repeat([0, 1, 2], [9, 4, 27]))
-    value = rules.weigh_units(truth, metric, CIRCOR)
+    value = rules.value_per_unit(truth, metric, CIRCOR)
     for predicted in (truth, *rng.integers(0, 3, (5, 40))):
         counts = metrics.confusion_matrix(truth, predicted, 3)
         expected = metrics.compute_count_metrics(counts, CIRCOR, ("Present",))[metric]
@@ -99,14 +99,14 @@ def test_the_value_of_right_predictions_is_proportional_to_the_metric(metric):
 
 def test_an_absent_class_does_not_count():
     truth = np.array([0, 0, 0, 2])
-    value = rules.weigh_units(truth, "uar", CIRCOR)
+    value = rules.value_per_unit(truth, "uar", CIRCOR)
     assert value.tolist() == pytest.approx([1 / 3, 1 / 3, 1 / 3, 1])
 
 
 @pytest.mark.parametrize("metric", ["weighted_accuracy", "weighted_accuracy_official"])
 def test_circors_accuracy_is_refused_for_other_classes(metric):
     with pytest.raises(MurmurError, match=rf"evaluate\.thresholds: {metric} is of .* choose uar"):
-        rules.weigh_units(np.array([0, 1]), metric, ("ill", "well"))
+        rules.value_per_unit(np.array([0, 1]), metric, ("ill", "well"))
 
 
 def drawn(seed, classes=3, n=40, digits=1):
@@ -125,13 +125,13 @@ def score(weights, truth, p, values):
 @pytest.mark.parametrize("seed", range(10))
 def test_the_weights_of_two_classes_give_the_best_possible_threshold(seed, digits):
     truth, p, values = drawn(seed, classes=2, digits=digits)
-    got = score(rules.fit_class_weights(truth, p, values), truth, p, values)
+    result = score(rules.fit_class_weights(truth, p, values), truth, p, values)
     with np.errstate(divide="ignore"):
         ratio = (
             p[:, 0] / p[:, 1]
         )  # class 1 is predicted if its weight is above this: never, if it is infinite
     cuts = [cut for cut in [-1, *ratio] if np.isfinite(cut) and cut >= (0 if 0 in ratio else -1)]
-    assert got == max(values[(ratio <= cut) == truth].sum() for cut in cuts)
+    assert result == max(values[(ratio <= cut) == truth].sum() for cut in cuts)
 
 
 @pytest.mark.parametrize("seed", range(60))
@@ -154,7 +154,7 @@ def test_a_known_optimum_is_found():
     truth = np.arange(300) % 3
     p = np.random.default_rng(3).uniform(0, 0.2, (300, 3)) + np.eye(3)[truth]
     p[:, 1] /= 20
-    values = rules.weigh_units(truth, "uar", CIRCOR)
+    values = rules.value_per_unit(truth, "uar", CIRCOR)
     weights = rules.fit_class_weights(truth, p, values)
     assert score(np.ones(3), truth, p, values) < 0.7 * values.sum()
     assert score(weights, truth, p, values) == pytest.approx(values.sum()) and weights[1] > 3
@@ -165,7 +165,7 @@ def test_a_rare_class_has_a_higher_weight_for_the_uar():
     truth = (rng.random(4000) < 0.1).astype(int)
     odds = np.exp(rng.normal(2 * truth - 1)) * 1 / 9  # calibrated: the best cut for the UAR is odds of 1/9
     p = np.stack([1 / (1 + odds), odds / (1 + odds)], axis=1)
-    weights = rules.fit_class_weights(truth, p, rules.weigh_units(truth, "uar", ("common", "rare")))
+    weights = rules.fit_class_weights(truth, p, rules.value_per_unit(truth, "uar", ("common", "rare")))
     assert weights[1] / weights[0] == pytest.approx(9, rel=0.4)
 
 

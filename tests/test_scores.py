@@ -84,10 +84,10 @@ def scores_of_scikit_learn(truth, predicted, p):
 @pytest.mark.parametrize("by", [["run"], ["run", "fold"]])
 def test_scores_equal_scikit_learns(made, level, by):
     of, levels, _ = predict_levels(made)
-    got = scores.score_units(levels[level], by)
+    result = scores.score_units(levels[level], by)
     groups = table_of(levels[level]).groupby(by)
-    assert len(got) == groups.ngroups and got[by].apply(tuple, axis=1).is_monotonic_increasing
-    for (_, part), (_, row) in zip(groups, got.iterrows(), strict=True):
+    assert len(result) == groups.ngroups and result[by].apply(tuple, axis=1).is_monotonic_increasing
+    for (_, part), (_, row) in zip(groups, result.iterrows(), strict=True):
         truth, predicted = of[level].truth[part["unit"]], part["predicted"].to_numpy()
         assert row["n_units"] == len(part)
         assert row["n_persons"] == len({of[level].person[unit] for unit in part["unit"]})
@@ -136,8 +136,8 @@ def test_unknown_is_right_for_an_unknown_unit_without_segments():
 def test_modified_accuracy_needs_the_quality():
     truth, answer, quality = [0, 0, 0, 1, 1], [0, 1, 2, 1, 2], ["good", "good", "poor", "good", "good"]
     p = [[0.9, 0.1], [0.2, 0.8], [np.nan] * 2, [0.1, 0.9], [np.nan] * 2]
-    got = scores.score_units(level_of(table(p, answer), units(truth, quality=quality), TWO), ["run"])
-    assert got["macc"].item() == pytest.approx((2 / 3 + 1 / 2) / 2), (
+    result = scores.score_units(level_of(table(p, answer), units(truth, quality=quality), TWO), ["run"])
+    assert result["macc"].item() == pytest.approx((2 / 3 + 1 / 2) / 2), (
         "no prediction is right for the poor one only"
     )
     for none in (units(truth), units(truth, quality=[None] * 5)):
@@ -155,8 +155,8 @@ def test_each_run_has_its_modified_accuracy():
     both = pd.concat(
         [table(np.eye(2)[[0, 1, 0, 1]]), table(np.eye(2)[[0, 1, 1, 1]], run=1)], ignore_index=True
     )
-    got = scores.score_units(level_of(both, units([0, 1, 0, 1], quality=quality), TWO), ["run"])
-    assert got["macc"].tolist() == [1, 0.75]
+    result = scores.score_units(level_of(both, units([0, 1, 0, 1], quality=quality), TWO), ["run"])
+    assert result["macc"].tolist() == [1, 0.75]
 
 
 @pytest.mark.parametrize(
@@ -186,8 +186,8 @@ def test_the_bootstrap_equals_a_plain_loop(made, name):
     for k in range(6):
         repeated = level.select(np.repeat(np.arange(len(level)), times[k][person]))
         expected = scores.score_units(repeated, ["run"])[names]
-        got = pd.DataFrame({name: drawn[name][k] for name in names})
-        assert got.to_numpy() == pytest.approx(expected.to_numpy(), nan_ok=True)
+        result = pd.DataFrame({name: drawn[name][k] for name in names})
+        assert result.to_numpy() == pytest.approx(expected.to_numpy(), nan_ok=True)
     assert {drawn[name].shape for name in names} == {(6, len(RUNS))}
 
 
@@ -295,8 +295,8 @@ def test_the_interval_covers_the_truth_in_about_95_percent():
 
 def test_the_best_constant_prediction_is_chosen():
     level = level_of(table(np.eye(3)[[0, 0, 0, 0, 0, 0]], card=CARD), units([0, 0, 1, 2, 2, 2]))
-    got = scores.score_constant_prediction(level, ["accuracy", "uar", "sensitivity", "roc_auc"])
-    assert got == {
+    result = scores.score_constant_prediction(level, ["accuracy", "uar", "sensitivity", "roc_auc"])
+    assert result == {
         "answer": "Absent",
         "accuracy": 0.5,
         "uar": pytest.approx(1 / 3),
@@ -316,15 +316,15 @@ def test_the_constant_prediction_has_a_modified_accuracy():
 def test_subgroups_have_the_scores_of_their_units(made):
     _, levels, _ = predict_levels(made)
     names = ["uar", "sensitivity", "roc_auc"]
-    got = score_subgroups(levels, names, 20, seed=1)
+    result = score_subgroups(levels, names, 20, seed=1)
     facts = {("site", "recording"): ("AV", "MV", "PV"), ("sex", "patient"): ("Female", "Male", "not stated")}
     expected = [
         (g, value, level, name) for (g, level), values in facts.items() for value in values for name in names
     ]
-    assert got[["group", "value", "level", "metric"]].apply(tuple, axis=1).tolist() == expected
+    assert result[["group", "value", "level", "metric"]].apply(tuple, axis=1).tolist() == expected
     recordings = made["recordings"].set_index("recording_id")
     patients = made["recordings"].drop_duplicates("patient_id").set_index("patient_id")
-    for row in got.itertuples():
+    for row in result.itertuples():
         place, column = (recordings, "site") if row.group == "site" else (patients, "sex")
         own = place.index[place[column].fillna("not stated") == row.value]
         level = levels[row.level]
@@ -343,15 +343,15 @@ def test_subgroups_have_the_scores_of_their_units(made):
 def test_facts_with_one_value_or_without_their_level_have_no_subgroups(made):
     one = made | {"recordings": made["recordings"].assign(site="AV", sex=None)}
     _, levels, _ = predict_levels(one)
-    got = score_subgroups(levels, ["uar"], 0, seed=1)
-    assert got.empty and "metric" in got
+    result = score_subgroups(levels, ["uar"], 0, seed=1)
+    assert result.empty and "metric" in result
     _, levels, _ = predict_levels(made)
     patients = {"patient": levels["patient"]}
     assert set(score_subgroups(patients, ["uar"], 0, seed=1)["group"]) == {"sex"}
     sources = made["recordings"].assign(source=["a", "b"] * 20 + ["a"] * (len(made["recordings"]) - 40))
     _, levels, _ = predict_levels(made | {"recordings": sources})
-    got = score_subgroups(levels, ["uar"], 0, seed=1)
-    assert got.loc[got["group"] == "source", "level"].tolist() == ["recording", "recording"]
+    result = score_subgroups(levels, ["uar"], 0, seed=1)
+    assert result.loc[result["group"] == "source", "level"].tolist() == ["recording", "recording"]
 
 
 def points(rows, of, thresholds, card=TWO, **changes):
@@ -364,12 +364,12 @@ def test_an_operating_point_worked_by_hand():
     """At threshold .5 three of four positive and four of six other units are right; 10 % prevalence."""
     p = np.array([0.9, 0.6, 0.5, 0.2, 0.7, 0.5, 0.4, 0.3, 0.2, 0.1])
     rows, of = table(np.stack([p, 1 - p], axis=1)), units([0] * 4 + [1] * 6)
-    got = points(rows, of, [(0, 0, 0.5)], sensitivity=0.75, prevalence=0.1)["mean"]
-    assert got["validation", "sensitivity"] == 0.75 and got["validation", "specificity"] == pytest.approx(
-        4 / 6
-    )
-    assert got["validation", "ppv"] == pytest.approx(0.075 / (0.075 + 0.9 * 2 / 6))
-    assert got["validation", "npv"] == pytest.approx(0.6 / (0.6 + 0.025))
+    result = points(rows, of, [(0, 0, 0.5)], sensitivity=0.75, prevalence=0.1)["mean"]
+    assert result["validation", "sensitivity"] == 0.75 and result[
+        "validation", "specificity"
+    ] == pytest.approx(4 / 6)
+    assert result["validation", "ppv"] == pytest.approx(0.075 / (0.075 + 0.9 * 2 / 6))
+    assert result["validation", "npv"] == pytest.approx(0.6 / (0.6 + 0.025))
     other = points(rows, of, [(0, 0, 0.65)], sensitivity=0.75)["mean"]
     assert (other["validation", "sensitivity"], other["validation", "specificity"]) == (
         0.25,
@@ -382,10 +382,10 @@ def test_each_fold_has_its_own_threshold_and_runs_are_averaged():
     p = np.array([0.9, 0.4, 0.6, 0.1])
     parts = [table(np.stack([p, 1 - p], axis=1), run=run, fold=fold) for run in (0, 1) for fold in (0, 1)]
     rows, of = pd.concat(parts, ignore_index=True), units([0, 0, 1, 1])
-    got = points(rows, of, [(0, 0, 0.5), (0, 1, 0.3), (1, 0, 0.7), (1, 1, 0.7)])
-    assert got["mean"]["validation", "sensitivity"] == pytest.approx((3 / 4 + 2 / 4) / 2)
-    assert got["mean"]["validation", "specificity"] == pytest.approx((2 / 4 + 4 / 4) / 2)
-    assert got["sd"]["validation", "sensitivity"] == pytest.approx(np.std([3 / 4, 2 / 4], ddof=1))
+    result = points(rows, of, [(0, 0, 0.5), (0, 1, 0.3), (1, 0, 0.7), (1, 1, 0.7)])
+    assert result["mean"]["validation", "sensitivity"] == pytest.approx((3 / 4 + 2 / 4) / 2)
+    assert result["mean"]["validation", "specificity"] == pytest.approx((2 / 4 + 4 / 4) / 2)
+    assert result["sd"]["validation", "sensitivity"] == pytest.approx(np.std([3 / 4, 2 / 4], ddof=1))
 
 
 @pytest.mark.parametrize("sensitivity", [0.5, 0.8, 0.95])
@@ -394,17 +394,17 @@ def test_the_point_on_the_curve_equals_scikit_learns(sensitivity):
     truth, ill = rng.integers(0, 2, 60), {run: (rng.random(60) ** (1 + run)).round(2) for run in RUNS}
     rows = [table(np.stack([p, 1 - p], axis=1), run=run) for run, p in ill.items()]
     none = [(run, 0, np.nan) for run in RUNS]
-    got = points(pd.concat(rows, ignore_index=True), units(truth), none, sensitivity=sensitivity)
-    assert got.loc["validation"].isna().all(axis=None), "without a threshold nothing was chosen"
+    result = points(pd.concat(rows, ignore_index=True), units(truth), none, sensitivity=sensitivity)
+    assert result.loc["validation"].isna().all(axis=None), "without a threshold nothing was chosen"
     expected = []
     for p in ill.values():
         fpr, tpr, _ = sk.roc_curve(truth == 0, p, drop_intermediate=False)
         first = np.flatnonzero(tpr >= sensitivity)[0]
         expected.append((tpr[first], 1 - fpr[first]))
     means = np.mean(expected, axis=0)
-    assert got["mean"]["curve", "sensitivity"] == pytest.approx(means[0])
-    assert got["mean"]["curve", "specificity"] == pytest.approx(means[1])
-    assert got.loc["curve", ["low", "high"]].isna().all(axis=None)
+    assert result["mean"]["curve", "sensitivity"] == pytest.approx(means[0])
+    assert result["mean"]["curve", "specificity"] == pytest.approx(means[1])
+    assert result.loc["curve", ["low", "high"]].isna().all(axis=None)
 
 
 def test_the_interval_of_an_operating_point_is_over_persons():
@@ -412,7 +412,7 @@ def test_the_interval_of_an_operating_point_is_over_persons():
     truth, person = rng.integers(0, 2, 60), np.arange(60) // 3
     p = np.clip(rng.normal(0.6 - 0.2 * truth, 0.2), 0, 1)
     rows, of = table(np.stack([p, 1 - p], axis=1)), units(truth, person)
-    got = points(rows, of, [(0, 0, 0.5)], draws=30, prevalence=0.2)
+    result = points(rows, of, [(0, 0, 0.5)], draws=30, prevalence=0.2)
     times = np.random.default_rng(4).multinomial(20, np.full(20, 1 / 20), size=30)
     drawn = []
     for k in range(30):
@@ -420,16 +420,16 @@ def test_the_interval_of_an_operating_point_is_over_persons():
         se, sp = np.mean(p[again][truth[again] == 0] >= 0.5), np.mean(p[again][truth[again] == 1] < 0.5)
         drawn.append((se, sp, se * 0.2 / (se * 0.2 + (1 - sp) * 0.8), sp * 0.8 / (sp * 0.8 + (1 - se) * 0.2)))
     for figure, values in zip(("sensitivity", "specificity", "ppv", "npv"), np.array(drawn).T, strict=True):
-        row = got.loc[("validation", figure)]
+        row = result.loc[("validation", figure)]
         assert [row["low"], row["high"]] == pytest.approx(np.quantile(values, [0.025, 0.975]).tolist())
 
 
 def test_a_unit_without_segments_is_predicted_neither_positive_nor_negative():
     p = np.array([0.9, np.nan, 0.1, np.nan])
     rows, of = table(np.stack([p, 1 - p], axis=1), predicted=[0, 2, 1, 2]), units([0, 0, 1, 1])
-    got = points(rows, of, [(0, 0, 0.5)], sensitivity=0.5)["mean"]
+    result = points(rows, of, [(0, 0, 0.5)], sensitivity=0.5)["mean"]
     for chosen_on in ("validation", "curve"):
-        assert (got[chosen_on, "sensitivity"], got[chosen_on, "specificity"]) == (0.5, 0.5)
+        assert (result[chosen_on, "sensitivity"], result[chosen_on, "specificity"]) == (0.5, 0.5)
 
 
 def test_positive_classes_are_counted_together():
@@ -437,8 +437,8 @@ def test_positive_classes_are_counted_together():
         "made", "murmur", CLASSES, ("Present", "Unknown"), (), persons="made up", licence="none"
     )
     rows = table([[0.3, 0.3, 0.4], [0.1, 0.2, 0.7], [0.2, 0.1, 0.7]], card=card)
-    got = points(rows, units([0, 1, 2]), [(0, 0, 0.5)], card=card)["mean"]
-    assert (got["validation", "sensitivity"], got["validation", "specificity"]) == (0.5, 1)
+    result = points(rows, units([0, 1, 2]), [(0, 0, 0.5)], card=card)["mean"]
+    assert (result["validation", "sensitivity"], result["validation", "specificity"]) == (0.5, 1)
 
 
 def test_a_class_that_is_absent_is_undefined_never_zero():
@@ -446,7 +446,7 @@ def test_a_class_that_is_absent_is_undefined_never_zero():
     parts = [table(p, fold=0, card=CARD), table(p, fold=1, card=CARD).iloc[:9]]
     rows = pd.concat(parts, ignore_index=True)
     of = units([0, 2] * 5 + [1] * 10)
-    got = scores.score_units(level_of(rows, of), ["run", "fold"]).set_index("fold")
+    result = scores.score_units(level_of(rows, of), ["run", "fold"]).set_index("fold")
     missing = [
         "recall_Unknown",
         "precision_Unknown",
@@ -456,8 +456,8 @@ def test_a_class_that_is_absent_is_undefined_never_zero():
         "precision_macro",
         "roc_auc",
     ]
-    assert got.loc[1, [*missing, "pr_auc", "weighted_accuracy_official"]].isna().all()
-    assert got.loc[0, missing].notna().all()
-    assert got.loc[1, ["accuracy", "sensitivity", "specificity", "recall_Present", "brier"]].notna().all()
+    assert result.loc[1, [*missing, "pr_auc", "weighted_accuracy_official"]].isna().all()
+    assert result.loc[0, missing].notna().all()
+    assert result.loc[1, ["accuracy", "sensitivity", "specificity", "recall_Present", "brier"]].notna().all()
     run = scores.score_units(level_of(rows, of), ["run"]).iloc[0]
-    assert run["recall_Unknown"] == got.loc[0, "recall_Unknown"]
+    assert run["recall_Unknown"] == result.loc[0, "recall_Unknown"]

@@ -146,7 +146,7 @@ def _select_columns(table: pd.DataFrame, path: Path) -> pd.DataFrame:
 
 
 def _check_links(root: Path) -> None:
-    """Refuse links to folders and .dvcignore files: DVC would not detect all changes in the folder."""
+    """Refuse links to folders, and any .dvcignore file: DVC would not detect all changes."""
     for folder, folders, names in os.walk(root):
         if links := [path for name in sorted(folders) if (path := Path(folder, name)).is_symlink()]:
             raise MurmurError(

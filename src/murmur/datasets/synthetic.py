@@ -390,6 +390,7 @@ def compute_murmur_envelope(disease: str, beats: Beats, time: np.ndarray) -> np.
 
 
 def _simulate_murmur(rng: Generator, visit: Visit, site: str, beats: Beats, time: np.ndarray) -> np.ndarray:
+    """Simulate the murmur at a site: noise in the band and with the envelope of the disease; 0 if healthy."""
     if visit.disease == "N":
         return np.zeros(len(time))
     band, radiation = MURMURS[visit.disease]

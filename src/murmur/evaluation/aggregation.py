@@ -74,7 +74,9 @@ def compute_levels(
         if options.rule == "any_present" and level == "patient" and "recording" in tables:
             table["predicted"] = _any_present(table, tables["recording"], units["recording"], card)
         tables[level] = table
-    levels = {level: _level(level, tables[level], units[level], card) for level in LEVELS if level in tables}
+    levels = {
+        level: _make_level(level, tables[level], units[level], card) for level in LEVELS if level in tables
+    }
     return levels, pd.concat(fits, ignore_index=True) if fitted is None else fitted
 
 
@@ -135,7 +137,7 @@ def _fit(table: pd.DataFrame, units: Units, card: DatasetCard, options: Evaluate
             )
         weights = np.ones(len(card.classes))
         if options.thresholds and not (options.rule == "any_present" and level == "patient"):
-            value = rules.weigh_units(truth, options.thresholds, card.classes)
+            value = rules.value_per_unit(truth, options.thresholds, card.classes)
             weights = rules.fit_class_weights(truth, p, value)
         is_positive = np.isin(card.classes, card.positive)[truth]
         score = sum_positive(p, card.classes, card.positive)
@@ -177,8 +179,8 @@ def _order_positive_first(card: DatasetCard) -> list[int]:
     return [*positive, *(k for k in range(len(card.classes)) if k not in positive), len(card.classes)]
 
 
-def _level(name: str, table: pd.DataFrame, units: Units, card: DatasetCard) -> Level:
-    """The test rows of a table."""
+def _make_level(name: str, table: pd.DataFrame, units: Units, card: DatasetCard) -> Level:
+    """Make the level of the test rows of a table."""
     table = table[table["test"]]
     keys = {key: table[key].to_numpy() for key in ("run", "fold", "unit", "predicted")}
     p, q = (table[[prefix + c for c in card.classes]].to_numpy() for prefix in ("p_", "q_"))

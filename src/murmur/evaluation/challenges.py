@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from murmur.circor_weights import CIRCOR_PATIENTS, CIRCOR_WEIGHTS
-from murmur.evaluation.ratio import divide
+from murmur.evaluation.ratio import divide_or_nan
 
 
 def compute_murmur_scores(
@@ -30,7 +30,7 @@ def compute_murmur_scores(
     """
     weights = np.array([CIRCOR_WEIGHTS[c] for c in classes])
     return {
-        "weighted_accuracy": divide(correct @ weights, actual @ weights),
+        "weighted_accuracy": divide_or_nan(correct @ weights, actual @ weights),
         "weighted_accuracy_official": weighted_accuracy_score(recall, classes, CIRCOR_PATIENTS),
     }
 
@@ -76,10 +76,10 @@ def outcome_cost(counts: np.ndarray, normal: int) -> np.ndarray:
     Reyna et al., PLOS Digital Health 2, 2023.
     """
     n, abnormal = counts.sum((-2, -1)), counts[..., 1 - normal, :]
-    referred = 1 - divide(counts[..., normal].sum(-1), n)
-    missed = divide(abnormal[..., normal], n)
+    referred = 1 - divide_or_nan(counts[..., normal].sum(-1), n)
+    missed = divide_or_nan(abnormal[..., normal], n)
     expert = 25 + 397 * referred - 1718 * referred**2 + 11296 * referred**4
-    return 10 + expert + 10_000 * (divide(abnormal.sum(-1), n) - missed) + 50_000 * missed
+    return 10 + expert + 10_000 * (divide_or_nan(abnormal.sum(-1), n) - missed) + 50_000 * missed
 
 
 def modified_accuracy(counts: np.ndarray) -> np.ndarray:
@@ -112,5 +112,5 @@ def modified_accuracy(counts: np.ndarray) -> np.ndarray:
     counts = np.asarray(counts, dtype=float)
     known, unsure = counts[..., :2, :, :], counts[..., 1, :, 2]
     right = np.diagonal(known, axis1=-2, axis2=-1).sum(-2) + unsure
-    score = divide(right, known.sum((-3, -1))).mean(-1)
+    score = divide_or_nan(right, known.sum((-3, -1))).mean(-1)
     return np.where(counts[..., 2:, :, :].sum((-3, -2, -1)) > 0, np.nan, score)

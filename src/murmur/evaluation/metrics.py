@@ -14,7 +14,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from murmur.circor_weights import CIRCOR_WEIGHTS
 from murmur.evaluation import challenges
-from murmur.evaluation.ratio import divide
+from murmur.evaluation.ratio import divide_or_nan
 
 
 def confusion_matrix(
@@ -78,10 +78,10 @@ def compute_count_metrics(
     counts = np.asarray(counts, dtype=float)
     correct, actual = np.diagonal(counts, axis1=-2, axis2=-1), counts.sum(-1)
     predicted, missing = counts.sum(-2)[..., : len(classes)], counts[..., len(classes) :].sum((-2, -1))
-    recall = divide(correct, actual)
-    precision = np.where(actual > 0, np.nan_to_num(divide(correct, predicted)), np.nan)
-    f1 = np.where(actual > 0, divide(2 * correct, actual + predicted), np.nan)
-    values = {"accuracy": divide(correct.sum(-1), actual.sum(-1)), "uar": recall.mean(-1)}
+    recall = divide_or_nan(correct, actual)
+    precision = np.where(actual > 0, np.nan_to_num(divide_or_nan(correct, predicted)), np.nan)
+    f1 = np.where(actual > 0, divide_or_nan(2 * correct, actual + predicted), np.nan)
+    values = {"accuracy": divide_or_nan(correct.sum(-1), actual.sum(-1)), "uar": recall.mean(-1)}
     values |= _sensitivity_specificity(counts, np.isin(classes, positive))
     values |= {"precision_macro": precision.mean(-1), "f1_macro": f1.mean(-1)}
     values |= {"matthews": _matthews_corrcoef(correct, actual, predicted, missing), "n_no_answer": missing}
@@ -100,8 +100,8 @@ def _sensitivity_specificity(counts: np.ndarray, positive: np.ndarray) -> dict[s
     true_positive = predicted[..., positive, :][..., positive].sum((-2, -1))
     true_negative = predicted[..., ~positive, :][..., ~positive].sum((-2, -1))
     return {
-        "sensitivity": divide(true_positive, counts[..., positive, :].sum((-2, -1))),
-        "specificity": divide(true_negative, counts[..., ~positive, :].sum((-2, -1))),
+        "sensitivity": divide_or_nan(true_positive, counts[..., positive, :].sum((-2, -1))),
+        "specificity": divide_or_nan(true_negative, counts[..., ~positive, :].sum((-2, -1))),
     }
 
 
@@ -116,7 +116,7 @@ def _matthews_corrcoef(
     n = actual.sum(-1)
     covariance = correct.sum(-1) * n - (actual * predicted).sum(-1)
     of_truth, of_predicted = n**2 - (actual**2).sum(-1), n**2 - (predicted**2).sum(-1) - missing**2
-    value = np.nan_to_num(divide(covariance, np.sqrt(of_truth * of_predicted)))
+    value = np.nan_to_num(divide_or_nan(covariance, np.sqrt(of_truth * of_predicted)))
     return np.where(of_truth > 0, value, np.nan)
 
 

@@ -36,7 +36,7 @@ def write_results(results: Results, metrics_dir: str | Path, plots_dir: str | Pa
 
 
 def _nest(table: pd.DataFrame) -> dict[str, Any]:
-    """run_<run> -> fold_<fold>, if there is one -> level -> figures: dicts only, because DVC drops lists."""
+    """Nest the rows by run, fold (if there is one) and level, as nested dicts, since DVC drops lists."""
     tree: dict[str, Any] = {}
     for row in table.to_dict("records"):
         branch = tree.setdefault(f"run_{row.pop('run')}", {})

@@ -3,6 +3,6 @@
 import numpy as np
 
 
-def divide(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+def divide_or_nan(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     """Return part / whole, NaN where `whole` is 0."""
     return np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=whole > 0)

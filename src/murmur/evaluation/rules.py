@@ -89,7 +89,7 @@ def choose_any_present(
     return np.asarray(order)[lowest]
 
 
-def weigh_units(truth: np.ndarray, metric: str, classes: Sequence[str]) -> np.ndarray:
+def value_per_unit(truth: np.ndarray, metric: str, classes: Sequence[str]) -> np.ndarray:
     """Compute the value of a right prediction for each unit, so that their sum is proportional to a metric.
 
     Parameters
@@ -129,8 +129,10 @@ def fit_class_weights(truth: np.ndarray, p: np.ndarray, value: np.ndarray, sweep
     """Find class weights that maximise the value of the right predictions; fit them on validation.
 
     Coordinate ascent to a local optimum: one weight after the other is set to its exact optimum, until none
-    changes. Among equal optima it is the interval that contains or is nearest to 1, which is no weighting,
-    and its middle (of the logarithm) unless 1 or the present weight lies inside.
+    changes. An optimum is an interval of weights, and its weight is 1 (no weighting) if that lies inside,
+    else the present weight if that lies inside, else the geometric mean of the ends (twice or half of the
+    only end that is neither 0 nor infinite). Among equal optima the one with the weight nearest to 1 is
+    chosen.
 
     Parameters
     ----------
@@ -139,7 +141,7 @@ def fit_class_weights(truth: np.ndarray, p: np.ndarray, value: np.ndarray, sweep
     p : float array, shape [n, classes]
         Probabilities.
     value : float array, shape [n]
-        The value of a right prediction for each unit, from `weigh_units`.
+        The value of a right prediction for each unit, from `value_per_unit`.
     sweeps : int
         The most passes over all classes.
 

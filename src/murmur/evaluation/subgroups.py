@@ -56,7 +56,7 @@ def _divide(level: Level, fact: str) -> Iterable[tuple[str, Level]]:
 
 
 def _score(level: Level, names: Sequence[str], draws: int, seed: int) -> pd.DataFrame:
-    """n_units, n_persons, metric, mean, sd, low, high."""
+    """Score one subgroup: a row for each metric, with n_units, n_persons, mean, sd, low and high."""
     runs = scores.score_units(level, ["run"])
     drawn = scores.bootstrap_persons(level, names, draws, seed)
     table = pd.DataFrame(scores.summarise_headline(runs, names, drawn)).T

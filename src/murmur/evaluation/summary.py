@@ -18,7 +18,7 @@ def select_summary(details: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def format_summary(details: Mapping[str, Any]) -> str:
-    """Format the headline metrics as a table of text, each beside that of the best constant prediction.
+    """Format the headline metrics as a table of text, each beside that of the best constant-class baseline.
 
     Parameters
     ----------

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from murmur.evaluation.ratio import divide
+from murmur.evaluation.ratio import divide_or_nan
 
 
 def find_threshold(is_positive: np.ndarray, score: np.ndarray, sensitivity: float) -> float:
@@ -65,6 +65,6 @@ def predictive_values(
     positive, negative = np.asarray(prevalence), 1 - np.asarray(prevalence)
     true_positive, true_negative = sensitivity * positive, specificity * negative
     return (
-        divide(true_positive, true_positive + (1 - specificity) * negative),
-        divide(true_negative, true_negative + (1 - sensitivity) * positive),
+        divide_or_nan(true_positive, true_positive + (1 - specificity) * negative),
+        divide_or_nan(true_negative, true_negative + (1 - sensitivity) * positive),
     )

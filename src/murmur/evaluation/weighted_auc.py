@@ -6,7 +6,7 @@ import numpy as np
 from scipy.sparse import coo_array
 
 from murmur.evaluation.metrics import drop_missing, one_vs_rest
-from murmur.evaluation.ratio import divide
+from murmur.evaluation.ratio import divide_or_nan
 
 BATCH = 128  # weightings
 
@@ -61,7 +61,7 @@ def _weighted_area(
     their order does not matter.
     """
     tie = np.unique(score, return_inverse=True)[1]
-    share = divide(np.bincount(tie, is_class), np.bincount(tie))
+    share = divide_or_nan(np.bincount(tie, is_class), np.bincount(tie))
     same_block = (share[1:] == share[:-1]) & np.isin(share[1:], (0, 1))
     block = np.concatenate([[0], (~same_block).cumsum()])[tie]
     n = int(block.max(initial=0)) + 1
@@ -73,5 +73,5 @@ def _weighted_area(
     for weights in batches:
         above, below = of_class @ weights, of_rest @ weights
         ordered = np.einsum("ij,ij->j", above, below.cumsum(0) - below / 2)
-        areas.append(divide(ordered, above.sum(0) * below.sum(0)))
+        areas.append(divide_or_nan(ordered, above.sum(0) * below.sum(0)))
     return np.concatenate(areas)

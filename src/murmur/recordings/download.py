@@ -87,6 +87,7 @@ def import_recordings(
 
 
 def _read_options(reader: ModuleType, dataset: str, section: Download) -> BaseModel:
+    """Read and check the options of the data set, the key `download.<dataset>` of params.yaml."""
     values = (section.model_extra or {}).get(dataset)
     if values is None:
         raise MurmurError(f"params.yaml: key download.{dataset} is missing: the options of this data set")

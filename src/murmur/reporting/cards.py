@@ -100,7 +100,7 @@ def format_data_card(details: Mapping[str, Any], audit: pd.DataFrame, left_out_t
     )
     size = f"{descriptions.describe_size(details)}."
     parts = {
-        "Motivation": f"Task {data['task']} of {data['dataset']}. Authors and purpose: see its publication.",
+        "Motivation": f"Task {data['task']} of {data['dataset']}.{_describe_origin(data['dataset'])}",
         "Composition": "\n\n".join([size, *map(_to_markdown, tables)]),
         "Definition of a person": details["protocol"]["person"],
         "Left out": _format_left_out(left_out_table),
@@ -111,6 +111,12 @@ def format_data_card(details: Mapping[str, Any], audit: pd.DataFrame, left_out_t
         "Limits": _to_list([*COLLECTION, *list_limits_of_data(data)]),
     }
     return _join_sections(f"Data card: {data['dataset']}, {data['task']}", parts)
+
+
+def _describe_origin(dataset: str) -> str:
+    """Who made the data and why; empty for your own recordings, which have no publication."""
+    origins = {"synthetic": " Simulated by this project to test the pipeline.", "folder": ""}
+    return origins.get(dataset, " Authors and purpose: see its publication.")
 
 
 def _describe_parts(audit: pd.DataFrame) -> str:

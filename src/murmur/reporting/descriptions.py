@@ -42,7 +42,7 @@ SELECTION_METRICS = {"loss": "the lowest loss", "uar": "the highest UAR", "accur
 
 
 def describe_headline(details: Mapping[str, Any]) -> str:
-    """The first headline metric with its interval, and that of the constant prediction."""
+    """The first headline metric with its interval, and that of the constant-class baseline."""
     name, row = next(iter(details["headline"].items()))
     constant = details["baseline"]
     return (
@@ -129,8 +129,8 @@ def _describe_scored_units(details: Mapping[str, Any]) -> str:
     times = f"{least}" if least == most else f"{least} to {most}"
     in_runs = "each in every run" if least == runs else f"each in {times} of {runs} runs"
     text = (
-        f"{scored['units']} of {scored['of']} {level}s are scored, {in_runs}, by a model with these in its "
-        "test part"
+        f"{scored['units']} of {scored['of']} {level}s are scored, {in_runs}, by the model of the fold in "
+        "which they were tested"
     )
     if scored["in_parts"]:
         text += f"; a {level} that several test parts share is scored in each of them, on the parts in it"
@@ -158,10 +158,11 @@ def describe_empty_unit(details: Mapping[str, Any]) -> str:
 def describe_audit(details: Mapping[str, Any]) -> str:
     """What test parts share with training parts in the worst fold, and the flaws of the protocol."""
     shared = leaks.list_shared(details["protocol"])
-    nothing = "nothing that is known" if details["data"]["unknown_persons"] else "nothing"
-    finding = f"the worst fold shares {', '.join(shared)}" if shared else f"{nothing} is shared, in any fold"
-    flaws = "".join(f" Flaw: {flaw}." for flaw in leaks.list_flaws(details))
-    return f"Between a test part and the training {finding}.{flaws}"
+    person = "a known person" if details["data"]["unknown_persons"] else "a person"
+    finding = f"In no fold do the test part and the training parts share {person}, a recording or audio."
+    if shared:
+        finding = f"In the worst fold the test part and the training parts share {', '.join(shared)}."
+    return finding + "".join(f" Flaw: {flaw}." for flaw in leaks.list_flaws(details))
 
 
 def describe_operating_points(details: Mapping[str, Any]) -> str:
@@ -176,8 +177,8 @@ def describe_operating_points(details: Mapping[str, Any]) -> str:
     return (
         f"Required sensitivity {format_cell(rule['sensitivity'])}; predictive values at a prevalence of "
         f"{format_cell(rule['prevalence'])}. Threshold chosen on validation: {on_validation} Threshold "
-        "chosen on the curve: read from the ROC curve of the test part, which is impossible in use, so it "
-        "has no interval."
+        "chosen on the curve: read from the ROC curve of the test part, which is not possible in "
+        "practice, so it has no interval."
     )
 
 

@@ -145,7 +145,7 @@ def _draw_learning_curves(ax: Axes, table: pd.DataFrame, quantity: str) -> None:
 
 
 def _draw_scores(ax: Axes, folds: pd.DataFrame, details: Mapping[str, Any]) -> None:
-    """Each headline metric: a point for each fold, the mean over runs, and the constant prediction."""
+    """Each headline metric: a point for each fold, the mean over runs, and the constant-class baseline."""
     metrics, constant = details["headline"], details["baseline"]
     x = np.arange(len(metrics))
     spread = (np.arange(len(folds)) % 11 - 5) / 30  # so that points of equal scores do not overlap

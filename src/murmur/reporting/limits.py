@@ -71,7 +71,8 @@ def list_limits_of_data(data: Mapping[str, Any]) -> Iterable[str]:
     yield from _list_sample_rates(data["sample_rates"])
     for key, name in (("sites", "auscultation site"), ("source", "source")):
         if len(values := _list_stated(data[key])) == 1:
-            yield f"One {name} only, {values[0]}: others were not tested."
+            stated = f" with a stated {name}" * (len(data[key]) > 1)
+            yield f"All recordings{stated} come from one {name} ({values[0]})."
     for key, name in (("sites", "auscultation sites"), ("sex", "sex"), ("age_group", "age groups")):
         if not _list_stated(data[key]):
             yield f"Not stated: {name}; whether the figures are equal for all groups is unknown."
@@ -84,7 +85,7 @@ def _list_persons(data: Mapping[str, Any]) -> Iterable[str]:
     for name, n in data["counts"].items():
         if n["persons"] < FEW:
             persons = formatting.format_persons(n["persons"], data["unknown_persons"])
-            yield f"Few: class {name} has {persons}; its figures are uncertain."
+            yield f"Small class: {name} has {persons}; its figures are uncertain."
 
 
 def _list_sample_rates(rates: Mapping[str, Mapping[str, int]]) -> Iterable[str]:

@@ -143,7 +143,7 @@ def describe_external(result: Mapping[str, Any], details: Mapping[str, Any]) -> 
     counts = ", ".join(f"{n} {name}" for name, n in data["counts"].items())
     persons = formatting.format_persons(data["persons"], data.get("unknown_persons"))
     mapped = [f"{label}: {c or 'left out'}" for label, c in result["class_map"].items() if label != c]
-    header = ("figure", "own data", "external data", "95 % interval", f"always {constant['answer']}")
+    header = ("metric", "own data", "external data", "95 % interval", f"always {constant['answer']}")
     return {
         "table": Table(header, rows),
         "size": f"{data['units']} {result['level']}s ({counts}) of {persons}.",
@@ -165,4 +165,4 @@ def tabulate_robustness(robustness: pd.DataFrame) -> Table:
         )
         for row in robustness.to_dict("records")
     ]
-    return Table(("disturbance", "value", "figure", "mean", "95 % interval"), rows)
+    return Table(("disturbance", "value", "metric", "mean", "95 % interval"), rows)

@@ -9,9 +9,9 @@ from murmur import formatting
 
 UNDEFINED = "undefined"
 WHY_UNDEFINED = (
-    "undefined: the scored units lack a class that the figure needs, or a predicted class. An interval is "
+    "undefined: the scored units lack a class that the metric needs, or a predicted class. An interval is "
     "also undefined if this holds for more than one bootstrap sample in ten, or if nothing was resampled; an "
-    "SD, if there is only one run. An undefined figure never counts as 0."
+    "SD, if there is only one run. An undefined value never counts as 0."
 )
 METRIC_NAMES = {
     "weighted_accuracy_official": "weighted accuracy, official mix",
@@ -54,7 +54,7 @@ class Table(NamedTuple):
         return WHY_UNDEFINED if has_undefined else ""
 
     @property
-    def is_text(self) -> list[bool]:
+    def text_columns(self) -> list[bool]:
         """For each column whether it holds text, not numbers."""
         columns = list(zip(*self.rows, strict=True)) or [()] * len(self.header)
         return [any(cell[:1].isalpha() and UNDEFINED not in cell for cell in column) for column in columns]
@@ -84,7 +84,7 @@ def format_columns(table: pd.DataFrame) -> Table:
 
 
 def tabulate_headline(details: Mapping[str, Any]) -> Table:
-    """The headline metrics beside those of the constant prediction.
+    """The headline metrics beside those of the constant-class baseline.
 
     Parameters
     ----------
@@ -96,12 +96,12 @@ def tabulate_headline(details: Mapping[str, Any]) -> Table:
         (name_column(name), *_format_moments(row), format_cell(constant[name]))
         for name, row in details["headline"].items()
     ]
-    header = ("figure", "mean", "SD over runs", "95 % interval", f"always {constant['answer']}")
+    header = ("metric", "mean", "SD over runs", "95 % interval", f"always {constant['answer']}")
     return Table(header, rows)
 
 
 def _format_moments(row: Mapping[str, Any]) -> tuple[str, str, str]:
-    """Mean, SD and interval of a figure."""
+    """Mean, SD and interval of a metric."""
     return format_cell(row["mean"]), format_cell(row["sd"]), format_interval(row)
 
 
@@ -114,12 +114,12 @@ def tabulate_classes(details: Mapping[str, Any]) -> Table:
 
 
 def tabulate_operating_points(points: pd.DataFrame) -> Table:
-    """A row for each figure of metrics/operating_points.csv."""
+    """A row for each metric of metrics/operating_points.csv."""
     rows = [
         (row["chosen_on"], name_column(row["figure"]), *_format_moments(row))
         for row in points.to_dict("records")
     ]
-    return Table(("chosen on", "figure", "mean", "SD over runs", "95 % interval"), rows)
+    return Table(("chosen on", "metric", "mean", "SD over runs", "95 % interval"), rows)
 
 
 def tabulate_calibration(runs: pd.DataFrame, level: str) -> Table:
@@ -136,7 +136,7 @@ def tabulate_calibration(runs: pd.DataFrame, level: str) -> Table:
     names = [name for name in CALIBRATION_METRICS if name in runs]
     moments = {name: (at_level[name].mean(skipna=False), at_level[name].std(skipna=False)) for name in names}
     rows = [(name_column(name), format_cell(mean), format_cell(sd)) for name, (mean, sd) in moments.items()]
-    return Table(("figure", "mean", "SD over runs"), rows)
+    return Table(("metric", "mean", "SD over runs"), rows)
 
 
 def tabulate_subgroups(subgroups: pd.DataFrame) -> dict[str, Table]:
@@ -178,7 +178,7 @@ def tabulate_sample_rates(details: Mapping[str, Any]) -> Table:
     classes = details["data"]["classes"]
     rates = details["data"]["sample_rates"].items()
     rows = [(rate, *(format_cell(counts.get(c, 0)) for c in classes)) for rate, counts in rates]
-    return Table(("recorded at, Hz", *classes), rows)
+    return Table(("sample rate (Hz)", *classes), rows)
 
 
 def tabulate_attributes(details: Mapping[str, Any]) -> Iterable[Table]:

@@ -8,7 +8,7 @@ import numpy as np
 import soundfile as sf
 
 from murmur.errors import MurmurError
-from murmur.recordings.containers.checks import CONVERT, check_rate, damaged
+from murmur.recordings.containers.checks import CONVERT, check_rate, damaged_error
 
 MAX_SAMPLES = 2**29  # of all channels: 18 hours at 8 kHz. A FLAC of 1 MB can state this many
 FRAME_RATES = (0, 88200, 176400, 192000, 8000, 16000, 22050, 24000, 32000, 44100, 48000, 96000)  # by code
@@ -39,9 +39,25 @@ class Header(NamedTuple):
 
 
 def decode(content: bytes) -> tuple[np.ndarray, int]:
-    """Decode a FLAC: (samples [n_samples, n_channels] int16 or int32, sample rate in Hz).
+    """Decode a FLAC file completely.
 
-    Their number and their MD5 must be those in the header.
+    Parameters
+    ----------
+    content : bytes
+        The whole file.
+
+    Returns
+    -------
+    samples : int16 or int32 array, shape [n_samples, n_channels]
+        int16 for samples of 16 bits, else int32.
+    rate : int
+        The sample rate in Hz.
+
+    Raises
+    ------
+    MurmurError
+        If the file is damaged or cut short, or the number or the MD5 of its samples differs from that in its
+        header.
     """
     header = _read_header(content)
     try:
@@ -55,7 +71,7 @@ def decode(content: bytes) -> tuple[np.ndarray, int]:
     width = samples.itemsize
     original = samples.view("u1").reshape(-1, width)[:, width - header.bits // 8 :]
     if hashlib.md5(original.tobytes(), usedforsecurity=False).digest() != header.md5:
-        raise damaged("its samples are not those of the MD5 in its header")
+        raise damaged_error("its samples are not those of the MD5 in its header")
     return samples, header.rate
 
 
@@ -77,7 +93,7 @@ def _read_header(content: bytes) -> Header:
 def _check_header(header: Header, frame_rate: int) -> None:
     check_rate(header.rate)
     if frame_rate not in (0, header.rate):
-        raise damaged(f"its header has {header.rate} Hz, its first frame another rate")
+        raise damaged_error(f"its header has {header.rate} Hz, its first frame another rate")
     if header.n_samples == 0 or not any(header.md5):
         raise MurmurError(
             "it has no length or no MD5 in its header, like a FLAC that was written to a pipe, so it cannot "

@@ -9,7 +9,7 @@ import numpy as np
 import soundfile as sf
 
 from murmur.errors import MurmurError
-from murmur.recordings.containers.checks import CONVERT, check_rate, damaged
+from murmur.recordings.containers.checks import CONVERT, check_rate, damaged_error
 
 MAX_CHANNELS = 64
 CODINGS = {  # format tag: name
@@ -104,7 +104,7 @@ def locate_samples(content: bytes) -> tuple[Format, int, int]:
     """
     chunks, start = _read_chunks(content)
     if b"fmt " not in chunks:
-        raise damaged("its samples are not described before they begin")
+        raise damaged_error("its samples are not described before they begin")
     form = _parse_format(chunks[b"fmt "])
     riff, size = (struct.unpack_from("<I", content, position)[0] for position in (4, start - 4))
     if not content.startswith(b"RIFF"):
@@ -122,9 +122,9 @@ def _read_chunks(content: bytes) -> tuple[dict[bytes, bytes], int]:
         if name == b"data":
             return chunks, position
         if not CHUNK_NAME.fullmatch(name):
-            raise damaged("there is no valid chunk where one is expected before its samples")
+            raise damaged_error("there is no valid chunk where one is expected before its samples")
         if name in chunks and name in (b"fmt ", b"ds64"):
-            raise damaged("its samples are described twice")
+            raise damaged_error("its samples are described twice")
         chunks[name] = content[position : position + size]
         position += size + size % 2
     if position == len(content) == struct.unpack_from("<I", content, 4)[0] + 8:
@@ -135,32 +135,32 @@ def _read_chunks(content: bytes) -> tuple[dict[bytes, bytes], int]:
 def _parse_64_bit_sizes(chunk: bytes, size: int, frame: int) -> tuple[int, int]:
     """Return the sizes of the file and of the samples from a `ds64` chunk (EBU Tech 3306), in bytes."""
     if len(chunk) < 24:
-        raise damaged("it has no sizes of 64 bits, which an RF64 must have")
+        raise damaged_error("it has no sizes of 64 bits, which an RF64 must have")
     riff, long, samples = struct.unpack_from("<QQQ", chunk)
     if size not in (long, 0xFFFFFFFF):
-        raise damaged("its sizes of 32 and of 64 bits disagree")
+        raise damaged_error("its sizes of 32 and of 64 bits disagree")
     return riff, long - (long == samples * frame + 1)  # ffmpeg includes the padding byte
 
 
 def _parse_format(chunk: bytes) -> Format:
     if len(chunk) < 16:
-        raise damaged(f"its format chunk has {len(chunk)} bytes of 16")
+        raise damaged_error(f"its format chunk has {len(chunk)} bytes of 16")
     tag, channels, rate, byte_rate, frame, bits = struct.unpack_from("<HHIIHH", chunk)
     if tag == EXTENSIBLE and len(chunk) >= 40 and chunk[26:40] == SUBFORMAT:
         valid_bits, tag = struct.unpack_from("<H4xH", chunk, 18)
         if valid_bits > bits:
-            raise damaged(f"{valid_bits} bits of {bits} are in use")
+            raise damaged_error(f"{valid_bits} bits of {bits} are in use")
     subtype = SUBTYPES.get((tag, bits))
     if subtype is None:
         coding = CODINGS.get(tag, f"coding {tag:#06x}") + (f" of {bits} bits" if bits else "")
         raise MurmurError(f"not readable as audio: a WAV of {coding}, which is not supported; {CONVERT}")
     if not 1 <= channels <= MAX_CHANNELS:
-        raise damaged(f"it has {channels} channels")
+        raise damaged_error(f"it has {channels} channels")
     check_rate(rate)
     if frame != channels * bits // 8:
-        raise damaged(f"{channels} channels of {bits} bits contradict its block align of {frame} bytes")
+        raise damaged_error(f"{channels} channels of {bits} bits contradict its block align of {frame} bytes")
     if byte_rate != rate * frame:
-        raise damaged(f"{rate} Hz of {frame} bytes contradict its byte rate of {byte_rate}")
+        raise damaged_error(f"{rate} Hz of {frame} bytes contradict its byte rate of {byte_rate}")
     return Format(rate, channels, frame, subtype)
 
 
@@ -180,9 +180,9 @@ def _check_size(content: bytes, riff: int, start: int, size: int, frame: int) ->
     if riff + 8 > len(content) + RIFF_TOLERANCE and riff not in UNKNOWN_SIZES:
         raise MurmurError(f"cut short: it has {len(content)} of {riff + 8} bytes; fetch the file again")
     if size % frame:
-        raise damaged(f"{size} bytes of samples are not a multiple of {frame}, the bytes of one")
+        raise damaged_error(f"{size} bytes of samples are not a multiple of {frame}, the bytes of one")
     if not _is_valid_end(content, end, size, riff):
-        raise damaged(comparison)
+        raise damaged_error(comparison)
     return size
 
 
