@@ -204,7 +204,7 @@ def test_a_remote_without_an_address_counts_as_none():
     config = {"core": {}, "remote": {}}
     repo = SimpleNamespace(index=SimpleNamespace(stages=[SimpleNamespace(outs=outs)]), config=config)
     assert pipeline._describe_remotes(repo) == ("", ["private"])
-    config["remote"]["private"] = {"url": "/dev/null/private-has-no-address-see-README"}
+    config["remote"]["private"] = {"url": "/dev/null/private-has-no-address-see-docs-cache.md"}
     assert pipeline._describe_remotes(repo) == ("", ["private"])
     config["remote"]["private"]["url"] = "s3://a:b@c/d"
     assert pipeline._describe_remotes(repo) == ("`private` (s3://c/d)", [])

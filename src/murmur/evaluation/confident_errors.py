@@ -47,7 +47,7 @@ def find_confident_errors(
 
     Returns
     -------
-    list of Mistake
+    list of ConfidentError
         The highest probability first. The segment is the one with the highest probability of the wrong
         class; if the models do not predict segments, the middle one of the unit.
     """

@@ -37,7 +37,7 @@ class Results:
         The content of metrics/details.json.
     tables, plots : dict of str to DataFrame
         By the name of the file in metrics/ and plots/.
-    mistakes : list of Mistake
+    mistakes : list of ConfidentError
         The most confident errors.
     """
 
