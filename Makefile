@@ -60,7 +60,7 @@ lint: setup
 	mkdocs build --strict
 
 check: lint
-	$(PYTEST) --cov
+	$(PYTEST) --cov --cov-fail-under=95
 
 docs: setup
 	mkdocs build --strict

@@ -97,7 +97,7 @@ def compute_plainly(
 ) -> list[np.ndarray]:
     """Compute the spectrogram of each segment with librosa and scipy; the positions are the pipeline's."""
     rate, length, band = p.clean.sample_rate, round(p.segment.length * p.clean.sample_rate), p.clean.bandpass
-    positions = dict(segments.groupby("recording_id")[["start", "n_samples"]])
+    positions = dict(list(segments.groupby("recording_id")[["start", "n_samples"]]))
     if band:
         sections = butter(band.order, [band.low, band.high], "bandpass", fs=rate, output="sos")
     spectrograms = []
