@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -288,6 +289,39 @@ def test_an_error_in_a_recipe_names_its_file_and_the_key_in_one_line(own, text, 
             function("own", folder)
         assert str(error.value).startswith(f"{folder}/own.yaml: ") and message in str(error.value)
         assert "\n" not in str(error.value)
+
+
+def test_an_error_in_the_default_names_the_default(own):
+    folder = own("seed: 3\n")
+    default = folder / "default.yaml"
+    default.write_text(default.read_text().replace("\nseed:", "\nsede:"))
+    with pytest.raises(MurmurError, match=rf"^{default}: (?!.*own\.yaml).*seed"):
+        recipes.complete_params("own", folder)
+
+
+def test_a_byte_order_mark_does_not_hide_the_head(own):
+    folder = own("\ufeff# Mine\n\nseed: 3\n")
+    assert recipes.read_title("own", folder) == "Mine"
+    assert recipes.complete_params("own", folder).startswith("# Mine\n")
+
+
+def test_other_things_in_the_folder_are_no_recipes(own):
+    folder = own("# Mine\n\nseed: 3\n")
+    (folder / "folder.yaml").mkdir()
+    (folder / "link.yaml").symlink_to(folder / "missing.yaml")
+    os.mkfifo(folder / "pipe.yaml")
+    assert not {"folder", "link", "pipe"} & set(recipes.list_names(folder))
+    with pytest.raises(MurmurError, match=rf"^{folder}: no recipe 'link'; there are default, "):
+        recipes.read_recipe("link", folder)
+
+
+def test_a_recipe_copied_to_params_yaml_is_explained(own, tmp_path):
+    path = tmp_path / "params.yaml"
+    shutil.copy(own("seed: 3\n") / "circor_cnn.yaml", path)
+    with pytest.raises(
+        MurmurError, match=rf"^{path}: \d+ keys are missing, such as \w+; .*`murmur use NAME`"
+    ):
+        sections.load("train", path=path)
 
 
 @pytest.mark.parametrize("name", RECIPES)
