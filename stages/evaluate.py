@@ -10,7 +10,7 @@ from murmur.evaluation.protocol import describe_protocol, describe_selection, ha
 from murmur.evaluation.results import evaluate_predictions
 from murmur.evaluation.summary import format_summary
 from murmur.files import write_text
-from murmur.reporting import cards
+from murmur.reporting import cards, guidelines
 from murmur.reporting.illustrations import draw_illustrations
 from murmur.tables.csv_writer import write_csv
 from murmur.tables.left_out import count_by_reason
@@ -34,6 +34,9 @@ def main() -> None:
     scores = (results.tables[name] for name in ("subgroups", "operating_points", "runs"))
     write_text("metrics/model_card.md", cards.format_model_card(results.details, p, *scores))
     write_text("metrics/data_card.md", cards.format_data_card(results.details, audit, left_out))
+    tables_of_items = {**results.tables, **results.plots, "audit": audit, "left_out": left_out}
+    items = guidelines.format_reporting_items(results.details, p, tables_of_items)
+    write_text("metrics/reporting.md", items)
     print(format_summary(results.details))
 
 

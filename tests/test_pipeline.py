@@ -449,6 +449,8 @@ EDITS = {
     "reporting": set(),
     "reporting/cards": {"evaluate"},
     "reporting/descriptions": {"evaluate"},
+    "reporting/guideline_items": {"evaluate"},
+    "reporting/guidelines": {"evaluate"},
     "reporting/illustrations": {"evaluate"},
     "reporting/limits": {"evaluate"},
     "reporting/result_tables": {"evaluate"},

@@ -19,6 +19,8 @@ from murmur.reporting.descriptions import NO_SUBGROUPS, NOT_FOR_DIAGNOSIS
 from murmur.reporting.limits import COLLECTION, describe_limits, list_limits_of_data
 from murmur.reporting.result_tables import Table
 
+SECTIONS = ("clean", "segment", "mel", "split", "train")
+
 
 def format_model_card(
     details: Mapping[str, Any],
@@ -43,29 +45,29 @@ def format_model_card(
     str
         Markdown.
     """
-    network = _to_markdown(_tabulate_model(details, params))
-    classes = _to_markdown(result_tables.tabulate_classes(details))
+    network = to_markdown(tabulate_model(details, params))
+    classes = to_markdown(result_tables.tabulate_classes(details))
     parts = {
-        "Model details": f"{network}\n\n{_format_parameters(params)}",
+        "Model details": f"{network}\n\n{format_parameters(params, SECTIONS)}",
         "Intended use": f"To compare methods of heart-murmur classification. {NOT_FOR_DIAGNOSIS}",
         "Training and evaluation data": f"{classes}\n\n{descriptions.describe_licence(details)}",
-        "Protocol": _to_list([*descriptions.write_protocol(details), descriptions.describe_audit(details)]),
-        **_format_results(details, subgroup_table, points, runs),
-        "Limits": _to_list(describe_limits(details)),
+        "Protocol": to_list([*descriptions.write_protocol(details), descriptions.describe_audit(details)]),
+        **format_results(details, subgroup_table, points, runs),
+        "Limits": to_list(describe_limits(details)),
     }
-    return _join_sections(f"Model card: {params.train.model.name} on {details['data']['dataset']}", parts)
+    return join_sections(f"Model card: {params.train.model.name} on {details['data']['dataset']}", parts)
 
 
-def _format_results(
+def format_results(
     details: Mapping[str, Any], subgroup_table: pd.DataFrame, points: pd.DataFrame, runs: pd.DataFrame
 ) -> dict[str, str]:
     """The sections with figures, by heading; each begins with a warning if the protocol is leaky."""
     mark = [f"**{leak}**"] if (leak := leaks.mark_leak(details)) else []
-    headline = _to_markdown(result_tables.tabulate_headline(details))
-    calibration = _to_markdown(result_tables.tabulate_calibration(runs, details["level"]))
-    operating_points = _to_markdown(result_tables.tabulate_operating_points(points))
+    headline = to_markdown(result_tables.tabulate_headline(details))
+    calibration = to_markdown(result_tables.tabulate_calibration(runs, details["level"]))
+    operating_points = to_markdown(result_tables.tabulate_operating_points(points))
     subgroups = [
-        f"{title}:\n\n{_to_markdown(table)}"
+        f"{title}:\n\n{to_markdown(table)}"
         for title, table in result_tables.tabulate_subgroups(subgroup_table).items()
     ]
     sections = {
@@ -100,26 +102,32 @@ def format_data_card(details: Mapping[str, Any], audit: pd.DataFrame, left_out_t
     )
     size = f"{descriptions.describe_size(details)}."
     parts = {
-        "Motivation": f"Task {data['task']} of {data['dataset']}.{_describe_origin(data['dataset'])}",
-        "Composition": "\n\n".join([size, *map(_to_markdown, tables)]),
+        "Motivation": describe_origin(data),
+        "Composition": "\n\n".join([size, *map(to_markdown, tables)]),
         "Definition of a person": details["protocol"]["person"],
         "Left out": _format_left_out(left_out_table),
-        "Split": f"{_describe_parts(audit)} {descriptions.describe_audit(details)}",
+        "Split": f"{describe_parts(audit)} {descriptions.describe_audit(details)}",
         "Uses": f"Research on classification. {NOT_FOR_DIAGNOSIS}",
         "Distribution": descriptions.describe_licence(details),
-        "Version": f"SHA-256 of names, samples and labels: `{data['sha256']}` (first 16 digits).",
-        "Limits": _to_list([*COLLECTION, *list_limits_of_data(data)]),
+        "Version": describe_version(data),
+        "Limits": to_list([*COLLECTION, *list_limits_of_data(data)]),
     }
-    return _join_sections(f"Data card: {data['dataset']}, {data['task']}", parts)
+    return join_sections(f"Data card: {data['dataset']}, {data['task']}", parts)
 
 
-def _describe_origin(dataset: str) -> str:
-    """Who made the data and why; empty for your own recordings, which have no publication."""
+def describe_origin(data: Mapping[str, Any]) -> str:
+    """The task, and who made the data and why; your own recordings have no publication."""
     origins = {"synthetic": " Simulated by this project to test the pipeline.", "folder": ""}
-    return origins.get(dataset, " Authors and purpose: see its publication.")
+    origin = origins.get(data["dataset"], " Authors and purpose: see its publication.")
+    return f"Task {data['task']} of {data['dataset']}.{origin}"
 
 
-def _describe_parts(audit: pd.DataFrame) -> str:
+def describe_version(data: Mapping[str, Any]) -> str:
+    """The checksum of the data."""
+    return f"SHA-256 of names, samples and labels: `{data['sha256']}` (first 16 digits)."
+
+
+def describe_parts(audit: pd.DataFrame) -> str:
     """The number of folds, and the smallest and largest size of each part."""
     sizes = [audit[f"n_{part}"] for part in ("train", "validation", "test")]
     ranges = ("-".join(dict.fromkeys((f"{column.min()}", f"{column.max()}"))) for column in sizes)
@@ -130,10 +138,11 @@ def _format_left_out(left_out: pd.DataFrame) -> str:
     if left_out.empty:
         return "Nothing."
     note = f"\n\n{descriptions.ITEMS_NOT_NAMED}" if "n_items" in left_out else ""
-    return _to_markdown(result_tables.tabulate_left_out(left_out)) + note
+    return to_markdown(result_tables.tabulate_left_out(left_out)) + note
 
 
-def _tabulate_model(details: Mapping[str, Any], params: SimpleNamespace) -> Table:
+def tabulate_model(details: Mapping[str, Any], params: SimpleNamespace) -> Table:
+    """The network, what it was trained on, device and versions."""
     data, model = details["data"], params.train.model
     size = descriptions.describe_size(details)
     rows = [
@@ -146,8 +155,8 @@ def _tabulate_model(details: Mapping[str, Any], params: SimpleNamespace) -> Tabl
     return Table(("property", "value"), rows)
 
 
-def _format_parameters(params: SimpleNamespace) -> str:
-    sections = ("clean", "segment", "mel", "split", "train")
+def format_parameters(params: SimpleNamespace, sections: Iterable[str]) -> str:
+    """Write sections of params.yaml as a block of code."""
     values = {name: getattr(params, name).model_dump(mode="json") for name in sections}
     return f"```yaml\n{format_yaml(values)}```"
 
@@ -156,7 +165,7 @@ def _format_options(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{key} {value}" for key, value in values.items())
 
 
-def _join_sections(title: str, sections: Mapping[str, str]) -> str:
+def join_sections(title: str, sections: Mapping[str, str]) -> str:
     """A Markdown document; text is escaped outside of blocks of code."""
     escaped = {
         heading: text if "```" in text else formatting.escape_markdown(text)
@@ -166,10 +175,12 @@ def _join_sections(title: str, sections: Mapping[str, str]) -> str:
     return "\n\n".join([f"# {formatting.escape_markdown(title)}", *parts]) + "\n"
 
 
-def _to_markdown(table: Table) -> str:
+def to_markdown(table: Table) -> str:
+    """Write a table with its note."""
     text = formatting.format_markdown_table([table.header, *table.rows])
     return f"{text}\n\n{table.note}" if table.note else text
 
 
-def _to_list(sentences: Iterable[str]) -> str:
+def to_list(sentences: Iterable[str]) -> str:
+    """Write sentences as a list."""
     return "\n".join(f"- {sentence}" for sentence in sentences)

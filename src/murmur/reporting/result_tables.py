@@ -30,6 +30,12 @@ METRIC_NAMES = {
     "shared_audio": "shared pieces of audio",
     "shared_near": "shared near-duplicates",
 }
+UNITS_OF_ATTRIBUTES = {
+    "sites": "recordings",
+    "source": "recordings",
+    "sex": "patients",
+    "age_group": "patients",
+}
 CALIBRATION_METRICS = ("brier", "brier_calibrated", "ece", "ece_calibrated")
 
 
@@ -173,6 +179,21 @@ def tabulate_left_out(left_out: pd.DataFrame) -> Table:
     return Table(("stage", "reason", "items"), rows)
 
 
+def count_predictions(predictions: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
+    """Count the units by actual class (rows) and predicted class (columns).
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        As plots/confusion.csv: the actual and the predicted class of each unit.
+    classes : sequence of str
+        The actual classes in order.
+    """
+    others = sorted(set(predictions["predicted"]) - set(classes))
+    counts = pd.crosstab(predictions["actual"], predictions["predicted"])
+    return counts.reindex(index=classes, columns=[*classes, *others], fill_value=0)
+
+
 def tabulate_sample_rates(details: Mapping[str, Any]) -> Table:
     """The number of recordings of each class at each sampling rate of the original files."""
     classes = details["data"]["classes"]
@@ -183,7 +204,6 @@ def tabulate_sample_rates(details: Mapping[str, Any]) -> Table:
 
 def tabulate_attributes(details: Mapping[str, Any]) -> Iterable[Table]:
     """How often each site, source, sex and age group occurs; no table for what the data do not state."""
-    units = {"sites": "recordings", "source": "recordings", "sex": "patients", "age_group": "patients"}
-    for name, unit in units.items():
+    for name, unit in UNITS_OF_ATTRIBUTES.items():
         if counts := details["data"][name]:
             yield Table((name_column(name), unit), [(value, format_cell(n)) for value, n in counts.items()])
