@@ -16,7 +16,7 @@ from murmur import formatting
 from murmur.errors import MurmurError
 from murmur.evaluation import scores
 from murmur.experiments.current import hash_experiment
-from murmur.reporting import descriptions, drawings, report, report_files, spectrograms
+from murmur.reporting import descriptions, drawings, report, report_files, spectrograms, terms
 from murmur.reporting.result_tables import WHY_UNDEFINED, name_column
 from murmur.tables.csv_reader import TEXT_COLUMNS
 from murmur.tables.csv_writer import write_csv
@@ -34,6 +34,8 @@ from tests.test_cards import (
     changed,
 )
 
+WRITTEN = "Written 2026-11-26 by a test."
+LEVELS = "By segment, recording and patient, mean over runs"
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 FOLDS = pd.concat([RUNS.assign(fold=f, uar=RUNS["uar"] - f / 50) for f in (0, 1)], ignore_index=True)
 BAND = pd.DataFrame({"x": np.linspace(0, 1, 11), "y": np.linspace(0.2, 1, 11)}).assign(low=0.1, high=1.0)
@@ -74,7 +76,7 @@ def write_experiment(folder, details=DETAILS, **replaced):
     for path, table in make_tables().items():
         write_csv(replaced.get(Path(path).stem, table), folder / path)
     (folder / "metrics/details.json").write_text(json.dumps(details))
-    for name in ("model_card", "data_card"):
+    for name in ("model_card", "data_card", "reporting"):
         (folder / f"metrics/{name}.md").write_text(f"# {name}\n\n| a | b |\n|---|---|\n| 1 | <i>2</i> |\n")
     for name in ("errors", "gallery"):
         spectrograms.draw_notice(name, folder / f"plots/{name}.png")
@@ -87,7 +89,7 @@ def write_page(folder, *args, **kwargs):
 
 
 def rewrite_page(folder):
-    report.write_report(folder, folder / "report.html")
+    report.write_report(folder, folder / "report.html", WRITTEN)
     return (folder / "report.html").read_text(encoding="utf-8")
 
 
@@ -123,7 +125,7 @@ class Page(HTMLParser):
             self.name += data
         if {"td", "th"} & set(self.open):
             rows = self.tables[self.name.partition(" (")[0]]
-            rows[-1][-1] += (" " if rows[-1][-1] else "") + data
+            rows[-1][-1] += (" " if rows[-1][-1] else "") + " ".join(data.split())
 
 
 def format_expected(value):
@@ -140,7 +142,7 @@ def list_rows(table):
 @pytest.fixture
 def without_drawings(monkeypatch):
     """Without the drawings, which take a second; for tests of the text."""
-    monkeypatch.setattr(drawings, "_to_svg", lambda draw, width=0: "data:image/svg+xml;base64,")
+    monkeypatch.setattr(drawings, "_to_svg", lambda draw, **size: "data:image/svg+xml;base64,")
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +152,7 @@ def page(tmp_path_factory):
 
 
 def test_runs_and_folds_are_those_of_the_files(page):
-    shown = [*HEADLINE, "accuracy", "brier", "brier_calibrated", "ece", "ece_calibrated"]
+    shown = [*HEADLINE, "accuracy"]
     for name, table, keys in (("Every run", RUNS, ["run"]), ("Every fold", FOLDS, ["run", "fold"])):
         at_level = table[table["level"] == "patient"].round(6)
         header, *rows = page.tables[name]
@@ -196,7 +198,7 @@ def test_the_other_tables_are_those_of_the_files(page):
 
 def test_means_over_runs_are_those_of_the_files(page):
     expected = RUNS.groupby("level", sort=False)[["n_units", *HEADLINE]].mean().reset_index()
-    assert page.tables["Every level, mean over runs"][1:] == list_rows(expected.astype({"n_units": int}))
+    assert page.tables[LEVELS][1:] == list_rows(expected.astype({"n_units": int}))
     recalls = RUNS.loc[RUNS["level"] == "patient", "recall_Unknown"]
     unknown = page.tables["Each class, by patient, mean over runs"][2]
     assert unknown[:3:2] == ["Unknown", f"{recalls.mean():.3f} (SD {recalls.std():.3f})"]
@@ -261,7 +263,7 @@ def test_the_same_files_give_the_same_page_from_any_folder(tmp_path, monkeypatch
 
 @pytest.mark.parametrize(
     "path",
-    [*report_files.COLUMNS, "metrics/details.json", *report_files.CARDS, *report_files.IMAGES],
+    [*report_files.COLUMNS, "metrics/details.json", *report_files.CARDS.values(), *report_files.IMAGES],
 )
 def test_a_missing_file_is_named_and_nothing_is_written(tmp_path, path, without_drawings):
     write_experiment(tmp_path)
@@ -287,12 +289,12 @@ def test_a_file_of_another_version_is_named(tmp_path, without_drawings):
 def test_a_leak_is_shown_in_a_box_above_the_figures(tmp_path, without_drawings):
     leaky = changed({"protocol.leaky": True, "protocol.shared_persons": 7, "protocol.flaws": "validate_on"})
     text = write_page(tmp_path, leaky)
-    box = text.index('<div class="leaky"')
+    box = text.index('<div class="warning leaky"')
     assert (
         box < text.index("weighted accuracy") and "the test part selects the epoch" in text[box : box + 600]
     )
     assert "7 persons" in text[box : box + 600]
-    assert '<div class="leaky"' not in write_page(tmp_path)
+    assert '<div class="warning leaky"' not in write_page(tmp_path)
 
 
 def test_every_table_and_drawing_of_leaky_figures_is_marked(tmp_path, without_drawings):
@@ -306,6 +308,7 @@ def test_every_table_and_drawing_of_leaky_figures_is_marked(tmp_path, without_dr
         "Items left out",
         "Model card",
         "Data card",
+        "Reporting items",
     )
     figures = [name for name in page.tables if not name.startswith(facts)]
     assert len(figures) > 10 and all(name.startswith("LEAKY: ") for name in figures), figures
@@ -328,6 +331,42 @@ def test_a_class_name_with_a_formula_is_drawn_unchanged(tmp_path):
     assert r"always $\frac{a$" in Page(write_page(tmp_path, details)).text
 
 
+def test_simulated_data_are_announced_above_the_figures(tmp_path, without_drawings):
+    banner = "Simulated data: the figures have no clinical meaning."
+    page = Page(write_page(tmp_path, changed({"data.dataset": "synthetic"})))
+    assert -1 < page.text.find(banner) < page.text.index("0.763")
+    assert banner not in Page(write_page(tmp_path)).text and WRITTEN in page.text
+
+
+@pytest.mark.parametrize("method", ["kfold", "holdout", "role", "file"])
+def test_every_term_and_metric_is_explained(method):
+    names = [*scores.LEADS, "accuracy", *scores.HEADLINE]
+    headline = dict.fromkeys(names, HEADLINE["uar"])
+    found = terms.explain_terms(changed({"headline": headline, "protocol.method": method}))
+    assert list(found)[-len(names) :] == [descriptions.capitalise(name_column(name)) for name in names]
+    assert found["Unit"] == "What gets one prediction and counts once: here a patient."
+    assert "179 Present, 68 Unknown, 695 Absent" in found["Weighted accuracy, official mix"]
+    assert not [text for text in found.values() if "{" in text or not text.endswith(".")]
+
+
+def test_the_captions_of_learning_curves_state_the_time_and_the_number_of_trainings(page):
+    for caption in (
+        "Loss after each epoch (0 is the first), mean over 4 trainings. Band: one SD.",
+        "Learning rate at the start of each epoch (0 is the first), mean over 4 trainings. Band: one SD.",
+    ):
+        assert caption in page.text
+    curve = pd.DataFrame({"mean": [0.1, 0.2], "low": [0.1, 0.2], "high": [0.1, 0.2], "n_fits": [5, 3]})
+    stopped = "mean over the trainings that reach it (of 5, at last 3). Nearly the same in all of them."
+    assert drawings._describe_learning_curves(curve, "learning rate").endswith(stopped)
+
+
+def test_the_first_column_of_a_table_stays_and_the_others_scroll(page, tmp_path, without_drawings):
+    text = write_page(tmp_path)
+    assert text.count('<div class="wide" tabindex="0" role="region" aria-label="') == text.count("<table") - 3
+    assert ".wide tr > :first-child { position: sticky" in text
+    assert text.count("<img") == text.count(' alt="') - text.count(' alt=""')
+
+
 def test_unknown_persons_of_external_data_are_stated(tmp_path, without_drawings):
     write_experiment(tmp_path)
     write_other_results(tmp_path, hash_experiment(tmp_path))
@@ -347,7 +386,7 @@ def test_undefined_figures_have_a_reason_and_are_never_zero(tmp_path):
     assert page.tables["Headline figures by patient"][3] == ["ROC-AUC", *["undefined"] * 3, "0.500"]
     uar = page.tables["Every fold"][0].index(name_column("uar"))
     assert [row[uar] for row in page.tables["Every fold"][1:]].count("undefined") == 2
-    assert page.tables["Every level, mean over runs"][1][-1] == "undefined"
+    assert page.tables[LEVELS][1][-1] == "undefined"
     assert text.count(WHY_UNDEFINED) >= 4 and not re.search(r"\b(nan|None)\b", page.text)
 
 

@@ -28,7 +28,7 @@ def project(tmp_path, monkeypatch):
 
 
 def test_the_command_writes_the_page(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(drawings, "_to_svg", lambda draw, width=0: "data:image/svg+xml;base64,")
+    monkeypatch.setattr(drawings, "_to_svg", lambda draw, **size: "data:image/svg+xml;base64,")
     test_report.write_experiment(tmp_path)
     monkeypatch.chdir(tmp_path)
     reporting.write_html_report(Path("out/mine.html"))

@@ -54,7 +54,7 @@ def test_a_long_name_is_wrapped_and_never_a_formula(tmp_path, figure):
     title = figure[0].axes[0].title
     *lines, last = title.get_text().splitlines()
     assert ("".join(lines), last) == (name, "Absent, predicted Present .93")
-    assert max(map(len, lines)) <= 34 and not title.get_parse_math()
+    assert max(map(len, lines)) <= 32 and not title.get_parse_math()
 
 
 def test_the_time_axis_has_labels_below_the_lowest_spectrogram_of_each_column(tmp_path, figure):
@@ -72,3 +72,17 @@ def test_errors_are_drawn_in_the_given_order_with_the_same_bytes_each_time(tmp_p
         spectrograms.draw_errors(mel[rows], ["r"] * 3, tmp_path / name, **AXES)
     one, same, turned = ((tmp_path / name).read_bytes() for name in order)
     assert one == same != turned
+
+
+@pytest.mark.parametrize(
+    ("edges", "expected"),
+    [((25, 800), [200, 400, 600]), ((0, 2000), [500, 1000, 1500]), ((20, 400), [100, 200, 300])],
+)
+def test_the_frequency_axis_has_round_ticks_at_their_place(tmp_path, figure, edges, expected):
+    frequencies = np.linspace(*edges, 34)[1:-1]
+    axes = {"seconds": 2.0, "frequencies": frequencies}
+    spectrograms.draw_errors(np.zeros((1, 1, 32, 10), np.float16), ["r"], tmp_path / "e.png", **axes)
+    axis = figure[0].axes[0].yaxis
+    assert [label.get_text() for label in axis.get_ticklabels()] == [f"{tick}" for tick in expected]
+    step = frequencies[1] - frequencies[0]
+    np.testing.assert_allclose(axis.get_ticklocs(), (np.array(expected) - frequencies[0]) / step)

@@ -14,10 +14,11 @@ def write_html_report(
     out: Annotated[Path, typer.Option(help="the page to write")] = Path("report.html"),
 ) -> None:
     """Write all results of the experiment as one HTML page, to read, print or send by mail."""
+    from murmur.experiments.provenance import describe_provenance
     from murmur.reporting import report  # imports matplotlib
 
     warn_if_params_changed()
-    report.write_report(Path(), out)
+    report.write_report(Path(), out, describe_provenance("murmur report"))
     print(f"{out}: open it in a browser")
 
 

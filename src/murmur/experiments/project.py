@@ -80,7 +80,7 @@ def find_commit(name: str) -> str:
     """
     if commit := run_git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}"):
         return commit.strip()
-    experiments = _list_experiments()
+    experiments = list_experiments()
     commits = [commit for experiment, commit in experiments if experiment == name]
     if len(commits) > 1:
         raise MurmurError(
@@ -95,7 +95,7 @@ def find_commit(name: str) -> str:
     return commits[0]
 
 
-def _list_experiments() -> list[tuple[str, str]]:
+def list_experiments() -> list[tuple[str, str]]:
     """Name and commit of each DVC experiment, sorted."""
     lines = (run_git("for-each-ref", "--format=%(objectname) %(refname)", "refs/exps") or "").splitlines()
     references = [(commit, name.split("/")) for commit, name in (line.split(" ", 1) for line in lines)]

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import textwrap
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,7 +14,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from murmur.reporting.descriptions import name_resampled_units
+from murmur.reporting.descriptions import capitalise
 from murmur.reporting.result_tables import name_column
 
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -33,7 +34,7 @@ def draw_results(tables: Mapping[str, pd.DataFrame], details: Mapping[str, Any])
     Returns
     -------
     dict
-        Data URIs of SVG by name; under `learning_curves` a dictionary of them, by quantity.
+        Data URIs of SVG by name; under `learning_curves` a dictionary of them, by caption.
     """
     actual = tables["plots/confusion.csv"]["actual"]
     prevalence = float(actual.isin(details["data"]["positive"]).mean())
@@ -46,10 +47,14 @@ def draw_results(tables: Mapping[str, pd.DataFrame], details: Mapping[str, Any])
         ),
         "reliability": _to_svg(lambda ax: _draw_reliability(ax, tables["plots/reliability.csv"])),
         "scores": _to_svg(
-            lambda ax: _draw_scores(ax, tables["plots/score_per_fold.csv"], details), width=7.2
+            lambda ax: _draw_scores(ax, tables["plots/score_per_fold.csv"], details),
+            width=5.2,
+            height=0.6 + 0.62 * len(details["headline"]),
         ),
         "learning_curves": {
-            name: _to_svg(lambda ax, name=name, part=part: _draw_learning_curves(ax, part, name))  # type: ignore[misc]
+            _describe_learning_curves(part, name): _to_svg(
+                lambda ax, name=name, part=part: _draw_learning_curves(ax, part, name)  # type: ignore[misc]
+            )
             for name, part in curves.groupby(quantity, sort=False)
         },
     }
@@ -136,6 +141,17 @@ def _draw_reliability(ax: Axes, table: pd.DataFrame) -> None:
     ax.legend(loc="lower right")
 
 
+def _describe_learning_curves(table: pd.DataFrame, quantity: str) -> str:
+    """The caption: when the quantity is measured, and in how many trainings."""
+    time = "at the start of" if quantity == "learning rate" else "after"
+    most, least = table["n_fits"].max(), table["n_fits"].min()
+    reached = f"the trainings that reach it (of {most}, at last {least})"
+    fits = f"{most} trainings" if least == most else reached
+    is_spread = (table["high"] - table["low"]).max() > 0.01 * table["mean"].max()
+    band = "Band: one SD." if is_spread else "Nearly the same in all of them."
+    return f"{capitalise(quantity)} {time} each epoch (0 is the first), mean over {fits}. {band}"
+
+
 def _draw_learning_curves(ax: Axes, table: pd.DataFrame, quantity: str) -> None:
     ax.set(xlabel="epoch", ylabel=quantity)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -147,23 +163,23 @@ def _draw_learning_curves(ax: Axes, table: pd.DataFrame, quantity: str) -> None:
 def _draw_scores(ax: Axes, folds: pd.DataFrame, details: Mapping[str, Any]) -> None:
     """Each headline metric: a point for each fold, the mean over runs, and the constant-class baseline."""
     metrics, constant = details["headline"], details["baseline"]
-    x = np.arange(len(metrics))
+    y = np.arange(len(metrics))
     spread = (np.arange(len(folds)) % 11 - 5) / 30  # so that points of equal scores do not overlap
     for k, name in enumerate(metrics):
-        ax.scatter(k - 0.15 + spread, folds[name], s=9, color=OKABE_ITO[0], alpha=0.4, linewidth=0)
+        ax.scatter(folds[name], k - 0.15 + spread, s=9, color=OKABE_ITO[0], alpha=0.4, linewidth=0)
     ax.scatter([], [], s=9, color=OKABE_ITO[0], label="a fold")
     mean, low, high = (
         np.array([row[key] for row in metrics.values()], float) for key in ("mean", "low", "high")
     )
-    label = f"mean over runs, 95 % interval over {name_resampled_units(details)}"
     errors = [mean - low, high - mean]
-    ax.errorbar(x + 0.2, mean, errors, fmt="o", color=OKABE_ITO[1], capsize=4, label=label)
-    heights = np.array([constant[name] for name in metrics], float)
-    label = f"always {constant['answer']}"
-    ax.scatter(x + 0.35, heights, marker="_", s=120, color="black", label=label)
-    ax.set_xticks(x, [name_column(name).replace(" ", "\n") for name in metrics], fontsize=8)
-    ax.set(ylabel="score", ylim=(-0.02, 1.02))
-    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, fontsize=8)
+    label = "mean over runs, 95 % interval"
+    ax.errorbar(mean, y + 0.25, xerr=errors, fmt="o", color=OKABE_ITO[1], capsize=4, label=label)
+    baseline = np.array([constant[name] for name in metrics], float)
+    label = textwrap.shorten(f"always {constant['answer']}", 40, placeholder=" …")
+    ax.scatter(baseline, y + 0.25, marker="|", s=120, color="black", label=label)
+    ax.set_yticks(y, [textwrap.fill(name_column(name), 14, break_long_words=False) for name in metrics])
+    ax.set(xlabel="score", xlim=(-0.02, 1.02), ylim=(len(metrics) - 0.45, -0.55))
+    ax.legend(loc="lower center", bbox_to_anchor=(0.4, 1), ncols=2, fontsize=8, frameon=False)
 
 
 def _draw_disturbance(ax: Axes, table: pd.DataFrame) -> None:

@@ -16,10 +16,11 @@ from murmur.experiments.current import hash_experiment, read_bytes, read_details
 from murmur.files import write_text
 from murmur.reporting import descriptions, drawings, report_files, report_tables
 from murmur.reporting.limits import describe_limits
+from murmur.reporting.terms import explain_terms
 
 
-def write_report(folder: Path, out: Path) -> None:
-    """Write the report of an experiment as one HTML page; the same files give the same bytes.
+def write_report(folder: Path, out: Path, provenance: str) -> None:
+    """Write the report of an experiment as one HTML page; the same arguments give the same bytes.
 
     The results of `murmur robustness` and `murmur evaluate-on` are included if they are of this experiment.
     If they are of another one, the page names their files.
@@ -30,6 +31,8 @@ def write_report(folder: Path, out: Path) -> None:
         The folder with metrics and plots.
     out : Path
         The page to write.
+    provenance : str
+        When and by which command it is written, from `describe_provenance`.
 
     Raises
     ------
@@ -45,16 +48,18 @@ def write_report(folder: Path, out: Path) -> None:
     )
     page = environment.get_template("report.html.j2").render(
         details=details,
+        provenance=provenance,
+        terms=explain_terms(details),
+        formatting=formatting,
         describe=descriptions,
         limits=describe_limits(details),
         leak=leaks.mark_leak(details),
-        interval_note=formatting.INTERVAL_NOTE,
         experiment=hash_experiment(folder),
         confusion=report_tables.tabulate_confusion(tables["plots/confusion.csv"], details["data"]["classes"]),
         tables=report_tables.make_tables(tables, details),
         drawings=drawings.draw_results(tables, details),
         images=[drawings.encode_image(read_bytes(folder / p), "png") for p in report_files.IMAGES],
-        cards=[_render_markdown(read_text(folder / p)) for p in report_files.CARDS],
+        cards={name: _render_markdown(read_text(folder / p)) for name, p in report_files.CARDS.items()},
         **_render_other_results(folder, details),
     )
     write_text(out, page)

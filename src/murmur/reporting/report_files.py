@@ -28,7 +28,11 @@ COLUMNS = {  # of each table the columns that it must have
     "plots/score_per_fold.csv": ("run", "fold"),
 }
 IMAGES = ("plots/errors.png", "plots/gallery.png")
-CARDS = ("metrics/model_card.md", "metrics/data_card.md")
+CARDS = {
+    "Model card": "metrics/model_card.md",
+    "Data card": "metrics/data_card.md",
+    "Reporting items of TRIPOD+AI and STARD-AI": "metrics/reporting.md",
+}
 ROBUSTNESS = "plots/robustness.csv"
 ROBUSTNESS_COLUMNS = ("disturbance", "value", "unit", "metric", "mean", "low", "high")
 

@@ -9,14 +9,7 @@ import pandas as pd
 from murmur import formatting
 from murmur.experiments.current import FOLDS_FILE
 from murmur.reporting import result_tables
-from murmur.reporting.result_tables import (
-    CALIBRATION_METRICS,
-    Table,
-    format_cell,
-    format_columns,
-    format_interval,
-    name_column,
-)
+from murmur.reporting.result_tables import Table, format_cell, format_columns, format_interval, name_column
 
 BLUE = (0, 114, 178)  # of Okabe and Ito: the background of a share of 1
 
@@ -53,9 +46,8 @@ def make_tables(tables: Mapping[str, pd.DataFrame], details: Mapping[str, Any]) 
 
 def _select_metrics(table: pd.DataFrame, keys: list[str], level: str, metrics: Iterable[str]) -> pd.DataFrame:
     """The rows of a level, with the columns of folds.csv or runs.csv that fit on a page."""
-    shown = dict.fromkeys((*metrics, "accuracy", *CALIBRATION_METRICS))
-    columns = [*keys, "n_units", "n_persons", "n_no_answer", *(name for name in shown if name in table)]
-    return table.loc[table["level"] == level, columns]
+    shown = dict.fromkeys((*metrics, "accuracy"))
+    return table.loc[table["level"] == level, [*keys, "n_units", "n_persons", "n_no_answer", *shown]]
 
 
 def _average_levels(runs: pd.DataFrame, metrics: list[str]) -> Table:
@@ -91,11 +83,7 @@ def tabulate_confusion(predictions: pd.DataFrame, classes: Sequence[str]) -> dic
         `columns`, the predicted classes, and `rows`: for each actual class its cells with the number `n`, the
         `share` of the actual class, and the colours `back` and `ink`.
     """
-    others = sorted(set(predictions["predicted"]) - set(classes))
-    columns = [*classes, *others]
-    counts = pd.crosstab(predictions["actual"], predictions["predicted"]).reindex(
-        index=classes, columns=columns, fill_value=0
-    )
+    counts = result_tables.count_predictions(predictions, classes)
     rows = {}
     for actual, row in counts.iterrows():
         shares = row / row.sum() if row.sum() else row * np.nan
@@ -103,7 +91,7 @@ def tabulate_confusion(predictions: pd.DataFrame, classes: Sequence[str]) -> dic
             {"n": str(n), "share": format_cell(float(share)), **_choose_colours(float(share))}
             for n, share in zip(row, shares, strict=True)
         ]
-    return {"columns": columns, "rows": rows}
+    return {"columns": list(counts), "rows": rows}
 
 
 def _choose_colours(share: float) -> dict[str, str]:

@@ -11,12 +11,13 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from murmur.files import atomic_write
 
 COLOURS = colormaps["cividis"].resampled(24)  # safe for the colour-blind; few, to fit into a palette
-TITLE = 34  # characters in a line above a spectrogram
+TITLE = 32  # characters in a line above a spectrogram
 SHAPE = (2, 5)  # rows and columns of the drawing of errors
 
 
@@ -149,8 +150,9 @@ def _draw(ax: Axes, channels: np.ndarray, seconds: float, frequencies: np.ndarra
     image = channels.transpose(1, 2, 0) if channels.dtype == np.uint8 else channels[0].astype(np.float32)
     extent = (0, seconds, -0.5, mels - 0.5)
     ax.imshow(image, origin="lower", aspect="auto", cmap=COLOURS, extent=extent)
-    ticks = np.linspace(0, mels - 1, min(5, mels)).round().astype(int)
-    ax.set_yticks(ticks, [f"{frequencies[k]:.0f}" for k in ticks])
+    ticks = MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(frequencies[0], frequencies[-1])
+    ticks = ticks[(ticks >= frequencies[0]) & (ticks <= frequencies[-1])]
+    ax.set_yticks(np.interp(ticks, frequencies, range(mels)), [f"{tick:g}" for tick in ticks])
 
 
 def _save(figure: Figure, path: Path) -> None:
