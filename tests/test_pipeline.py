@@ -440,6 +440,7 @@ EDITS = {
     "recordings/containers/checks": {"download", "duplicates", "clean"},
     "recordings/containers/flac": {"download", "duplicates", "clean"},
     "recordings/containers/wav": {"download", "duplicates", "clean"},
+    "recordings/containers/wfdb_records": {"download", "duplicates", "clean"},
     "recordings/classes": {"download"},
     "recordings/download": {"download"},
     "recordings/licences": {"download"},
