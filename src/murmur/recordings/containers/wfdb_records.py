@@ -28,7 +28,7 @@ def read_record(header: Path) -> tuple[np.ndarray, int]:
     -------
     samples : ndarray of float32, shape [n_samples, 1]
         The stored values minus the baseline, where 1 is the full scale of the storage format (2^15 for 16
-        bits), as in a WAV file. A missing value, by WFDB's convention the lowest one, is NaN.
+        bits), as in a WAV file.
     rate : int
         The sample rate in Hz.
 
@@ -36,8 +36,8 @@ def read_record(header: Path) -> tuple[np.ndarray, int]:
     ------
     MurmurError
         If the record is damaged or cut short, has several segments, several signals of which not exactly one
-        is named PCG, no length, a rate that is not a whole number, or a signal file that is missing or a WAV
-        file. The message does not contain the header's name.
+        is named PCG, no length, a rate that is not a whole number, a missing value (by WFDB's convention the
+        lowest one), or a signal file that is missing or a WAV file. The message does not contain the header's name.
 
     Notes
     -----
@@ -65,7 +65,6 @@ def read_record(header: Path) -> tuple[np.ndarray, int]:
         raise damaged_error(f"{record.file_name[k]}: {first_line(error)}") from error
     _check_values(values, record, k, record.sig_len * per_frame)
     samples = (values - (record.baseline[k] or 0)) / 2 ** (bits - 1)
-    samples[values == -(2 ** (bits - 1))] = np.nan
     return samples.astype(np.float32)[:, None], int(rate)
 
 
@@ -135,13 +134,19 @@ def _check_size(folder: Path, record: Any, k: int) -> None:
 
 
 def _check_values(values: np.ndarray, record: Any, k: int, n_samples: int) -> None:
-    """Check the number of the values and, if the header has one, their checksum of 16 bits."""
+    """Check the number of the values, their checksum if the header has one, and that none is missing."""
     name = record.file_name[k]
     if len(values) != n_samples:
         raise damaged_error(f"{name} has {len(values)} samples, its header states {n_samples}")
     expected = (record.checksum[k] or 0) % 2**16
     if expected and (actual := int(values.sum()) % 2**16) != expected:
         raise damaged_error(f"the samples in {name} have the checksum {actual}, its header states {expected}")
+    lowest = -(2 ** (BITS[record.fmt[k]] - 1))
+    if missing := np.flatnonzero(values == lowest).tolist():
+        raise MurmurError(
+            f"sample {missing[0]} has the value {lowest}, by which WFDB marks a missing sample ({len(missing)} in "
+            "all); if these are samples of a clipped recording, raise them by 1"
+        )
 
 
 def _without_suffix(header: Path) -> Path:
