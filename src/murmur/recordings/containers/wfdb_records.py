@@ -37,7 +37,7 @@ def read_record(header: Path) -> tuple[np.ndarray, int]:
     MurmurError
         If the record is damaged or cut short, has several segments, several signals of which not exactly one
         is named PCG, no length, a rate that is not a whole number, a missing value (by WFDB's convention the
-        lowest one), or a signal file that is missing or a WAV file. The message does not contain the header's name.
+        lowest one), or a signal file that is missing or a WAV file. The message does not name the header.
 
     Notes
     -----
@@ -144,8 +144,8 @@ def _check_values(values: np.ndarray, record: Any, k: int, n_samples: int) -> No
     lowest = -(2 ** (BITS[record.fmt[k]] - 1))
     if missing := np.flatnonzero(values == lowest).tolist():
         raise MurmurError(
-            f"sample {missing[0]} has the value {lowest}, by which WFDB marks a missing sample ({len(missing)} in "
-            "all); if these are samples of a clipped recording, raise them by 1"
+            f"sample {missing[0]} has the value {lowest}, by which WFDB marks a missing sample "
+            f"({len(missing)} in all); if these are samples of a clipped recording, raise them by 1"
         )
 
 
