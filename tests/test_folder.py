@@ -376,6 +376,14 @@ def test_two_tables_or_an_audio_folder_of_another_form_are_refused(tmp_path):
         read(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["p1/r.dat", "p1/r"])
+def test_the_header_of_a_record_must_be_named(tmp_path, name):
+    made.record(tmp_path / "p1/r.hea", made.noise()[:, None].astype(int))
+    made.write_csv(tmp_path / "recordings.csv", [row("a.wav"), row(name)])
+    with pytest.raises(MurmurError, match=r"csv: row 3: name the header of the WFDB record, p1/r\.hea$"):
+        read(tmp_path)
+
+
 def test_links_to_folders_are_refused_since_dvc_ignores_them(tmp_path):
     root = made.folder(tmp_path / "own", [row("deep/a.wav"), row("deep/b.wav", "well")])
     download(root, tmp_path / "out")

@@ -1,6 +1,17 @@
 """Reproducible heart-murmur classification from phonocardiograms.
 
-The functions below are imported when they are first used.
+For one recording, in a program or a notebook (docs/python.md); imported when they are first used:
+
+read_recording
+    Read a WAV or FLAC file or a WFDB record.
+plot_recording
+    Plot its waveform and its log-mel spectrogram.
+clean_recording, cut_into_segments, compute_log_mel
+    Compute its features as the stages of the pipeline do.
+load_params
+    Load the parameters of these functions.
+MurmurError
+    An error that the user can fix.
 """
 
 from importlib import import_module

@@ -106,6 +106,7 @@ def read(root: Path, options: Options, task: str) -> Reading:
     input_csv.check_not_empty(path, table, "label")
     _check_paths(table, path)
     table["path"] = _match_files(root, table["path"], path)
+    _check_headers_are_named(root, table["path"], path)
     _check_unique(table, path)
     id_columns = [column for column in IDS if table[column].notna().any()]
     _check_values(table, id_columns, path)
@@ -227,6 +228,15 @@ def _match_files(root: Path, names: pd.Series, path: Path) -> list[str]:
         path, is_ambiguous, f"path {first} matches {files.get(first)}; give the files other names"
     )
     return [files.get(name, [name])[0] for name in names]
+
+
+def _check_headers_are_named(root: Path, names: pd.Series, path: Path) -> None:
+    """Refuse the signal file or the bare name of a WFDB record where its header exists."""
+    headers = names.map(lambda name: Path(name).with_suffix(".hea").as_posix())
+    is_header = headers.map(lambda header: (root / header).is_file())
+    wrong = is_header & names.map(lambda name: Path(name).suffix in {"", ".dat"})
+    header = next(iter(headers[wrong]), "")
+    input_csv.check_rows(path, wrong, f"name the header of the WFDB record, {header}")
 
 
 def _check_unique(table: pd.DataFrame, path: Path) -> None:
