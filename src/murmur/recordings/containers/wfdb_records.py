@@ -69,7 +69,7 @@ def read_record(header: Path) -> tuple[np.ndarray, int]:
 
 
 def find_signal_file(header: Path) -> Path:
-    """Return the file of the signal that `read_record` reads; it raises the same errors."""
+    """Return the file of the signal that `read_record` reads; errors in the header as there."""
     record, k = _read_header(header)
     return header.parent / record.file_name[k]
 
