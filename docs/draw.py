@@ -1,6 +1,6 @@
-"""Draw the pictures of README.md in docs/images: `python docs/draw.py`, at the top of the project.
+"""Draw the pictures of README.md and docs/python.md in docs/images: `python docs/draw.py` in the project.
 
-The result is drawn from the committed metrics/details.json and metrics/runs.csv.
+The result is drawn from the committed metrics/details.json and metrics/runs.csv; the recording is simulated.
 """
 
 import json
@@ -12,6 +12,9 @@ import pandas as pd
 
 mpl.use("svg")
 import matplotlib.pyplot as plt
+
+import murmur
+from murmur.datasets import synthetic
 
 ROOT = Path(__file__).parents[1]
 NAMES = {
@@ -134,10 +137,20 @@ def draw_result(path: Path) -> None:
     plt.close(figure)
 
 
+def draw_recording(path: Path) -> None:
+    """Draw four seconds of a recording of the embedded data set, as on the page docs/python.md."""
+    rate = synthetic.SAMPLE_RATE
+    samples = synthetic.simulate_recording(0, synthetic.make_visit(0, 1), "AV") / 2**15
+    figure = murmur.plot_recording(samples[: 4 * rate], rate)[0].figure
+    figure.savefig(path, metadata={"Software": None})
+    plt.close(figure)
+
+
 def draw(folder: Path) -> None:
-    """Write both pictures into a folder."""
+    """Write all pictures into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "pipeline.svg").write_text(draw_pipeline(), encoding="utf-8")
+    draw_recording(folder / "recording.png")
     draw_result(folder / "result.svg")
 
 

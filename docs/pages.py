@@ -16,6 +16,7 @@ PAGES = {
     "data/folder/README.md": ("own-recordings.md", "Your own recordings"),
     "data/weights/README.md": ("weights.md", "Weights"),
     "docs/experiments.md": ("experiments.md", "Experiments"),
+    "docs/python.md": ("python.md", "Python"),
     "docs/recipes.md": ("recipes.md", "Recipes"),
     "docs/evaluation.md": ("evaluation.md", "Evaluation"),
     "docs/results.md": ("results.md", "Results of the recipes"),

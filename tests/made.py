@@ -11,6 +11,7 @@ import yaml
 
 from murmur.experiments import recipes
 from murmur.files import atomic_write
+from murmur.recordings.containers import wfdb_records
 from murmur.recordings.download import import_recordings
 from murmur.sections.download import Download
 from murmur.sections.train import Train
@@ -31,6 +32,17 @@ def audio(path, samples=None, rate=RATE, *, seconds=0.5, **options):
     samples = noise(int(seconds * rate), seed) if samples is None else samples
     soundfile.write(path, samples, rate, **options)
     return path
+
+
+def record(header, signals, *, names=("PCG",), rate=RATE, fmt="16", baseline=0):
+    """Write a WFDB record with signals [n, channels] of integers, and return the path of its header."""
+    n = signals.shape[1]
+    header.parent.mkdir(parents=True, exist_ok=True)
+    wfdb_records._import_wfdb().wrsamp(
+        header.stem, rate, ["NU"] * n, list(names), d_signal=signals, fmt=[fmt] * n, adc_gain=[1000.0] * n,
+        baseline=[baseline] * n, write_dir=str(header.parent),
+    )  # fmt: skip
+    return header
 
 
 def cut(path, at=0.5):

@@ -127,6 +127,7 @@ def test_the_pictures_are_what_their_program_draws(tmp_path):
     committed = (ROOT / "docs/images/pipeline.svg").read_text()
     assert (tmp_path / "pipeline.svg").read_text() == committed, "draw it again: make docs"
     assert (tmp_path / "result.svg").stat().st_size > 10_000
+    assert (tmp_path / "recording.png").stat().st_size > 10_000
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
     texts = {text.text for text in ET.fromstring(committed).iter("{http://www.w3.org/2000/svg}text")}
     assert set(stages) - {"check"} <= texts

@@ -320,6 +320,70 @@ def download(root, out, **options):
     return made.download("folder", out, **keys)
 
 
+AUDIO_FOLDER = "file_name,label,patient_id\ntrain/a.wav,ill,p1\ntest/b.wav,well,p2\n"
+
+
+def test_the_table_of_an_audio_folder_is_read(tmp_path, capsys):
+    for name in ("train/a.wav", "test/b.wav"):
+        made.audio(tmp_path / "own" / name)
+    (tmp_path / "own/metadata.csv").write_text(AUDIO_FOLDER)
+    recordings, card, left_out = download(tmp_path / "own", tmp_path / "out")
+    assert recordings["path"].tolist() == ["train/a.wav", "test/b.wav"] and left_out.empty
+    assert recordings["person_id"].tolist() == ["p1", "p2"] and recordings["role"].isna().all()
+    assert card.persons == "each patient_id of metadata.csv is a person"
+    words = "the folders test, train are not used as a split; to use them, add a column role (train, test)"
+    assert words in capsys.readouterr().out
+    (tmp_path / "own/metadata.csv").write_text(
+        AUDIO_FOLDER.replace("\n", ",train\n").replace("id,train", "id,role")
+    )
+    assert set(download(tmp_path / "own", tmp_path / "out")[0]["role"]) == {"train"}
+    assert "not used as a split" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("path,label\na.wav,ill\n", "no column file_name; .* separated by commas: file_name,label and"),
+        (
+            "file_name,label,text\na.wav,ill,x\n",
+            "unknown column text; the columns are file_name, label",
+        ),
+        ("file_name,label\n,ill\n", "row 2: file_name is empty"),
+        ("file_name,label\n../a.wav,ill\n", r"row 2: \.\./a\.wav is not a path inside the folder"),
+        ("file_name,label\na.wav,NA\n", "row 2: label is empty"),
+    ],
+)
+def test_an_error_in_the_table_of_an_audio_folder_is_named(tmp_path, text, words):
+    (tmp_path / "metadata.csv").write_text(text)
+    with pytest.raises(MurmurError, match=rf"^{tmp_path}/metadata\.csv: {words}"):
+        read(tmp_path)
+
+
+def test_two_tables_or_an_audio_folder_of_another_form_are_refused(tmp_path):
+    made.folder(tmp_path)
+    (tmp_path / "metadata.csv").write_text("file_name,label\na.wav,ill\n")
+    with pytest.raises(MurmurError, match=r"holds both recordings\.csv and metadata\.csv; delete or"):
+        read(tmp_path)
+    chosen = folder.Options(path=str(tmp_path), csv="metadata.csv")
+    assert folder.read(tmp_path, chosen, "murmur").recordings["path"].tolist() == ["a.wav"]
+    (tmp_path / "recordings.csv").unlink()
+    (tmp_path / "train").mkdir()
+    (tmp_path / "metadata.csv").rename(tmp_path / "train/metadata.csv")
+    with pytest.raises(MurmurError, match=r"train/metadata\.csv: the table must be \S+/metadata\.csv; wri"):
+        read(tmp_path)
+    (tmp_path / "metadata.jsonl").touch()
+    with pytest.raises(MurmurError, match=r"metadata\.jsonl: of an AudioFolder only metadata\.csv is read"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["p1/r.dat", "p1/r"])
+def test_the_header_of_a_record_must_be_named(tmp_path, name):
+    made.record(tmp_path / "p1/r.hea", made.noise()[:, None].astype(int))
+    made.write_csv(tmp_path / "recordings.csv", [row("a.wav"), row(name)])
+    with pytest.raises(MurmurError, match=r"csv: row 3: name the header of the WFDB record, p1/r\.hea$"):
+        read(tmp_path)
+
+
 def test_links_to_folders_are_refused_since_dvc_ignores_them(tmp_path):
     root = made.folder(tmp_path / "own", [row("deep/a.wav"), row("deep/b.wav", "well")])
     download(root, tmp_path / "out")

@@ -70,7 +70,7 @@ def test_no_modules_import_each_other_in_a_circle():
 
 def test_every_import_of_the_library_is_found():
     assert {"murmur.errors", "murmur.params.types"} <= set(IMPORTS["murmur.params.validation"])
-    assert IMPORTS["murmur"] == set()
+    assert "murmur.features.one_recording" in IMPORTS["murmur"]  # only when it is used
 
 
 @pytest.mark.parametrize("path", sorted((made.ROOT / "stages").glob("*.py")), ids=lambda path: path.stem)

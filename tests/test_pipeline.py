@@ -343,6 +343,9 @@ def run_alone(project, folder, stage, *, same=True):
     return {path for path in deps if folder / path not in opened and runs_without(path, folder, command)}
 
 
+NAMES = "src/murmur/__init__.py"  # every module imports it; it imports others only when their names are used
+
+
 def imported(path):
     """The file of a module, and the files of the project that it imports, directly or not."""
     found, remaining = set(), [path]
@@ -357,6 +360,7 @@ def imported(path):
             files = [
                 f"src/{name.replace('.', '/')}{end}" for name in names for end in (".py", "/__init__.py")
             ]
+            files = [file for file in files if file != NAMES]
             remaining += [file for file in files if (ROOT / file).exists() and file not in found]
     return found
 
@@ -397,6 +401,7 @@ EVERY = {"check", *STAGES, "embed"}
 TABLES = {"download", "duplicates", "clean", "segment", "mel", "split", "train", "evaluate"}
 # The stages that an edit of a module re-runs; the stages after them run only if the outputs change.
 EDITS = {
+    "__init__": set(),
     "circor_weights": {"check", "download", "evaluate"},
     "input_csv": {"download", "split"},
     "devices": {"embed", "train"},
@@ -425,6 +430,7 @@ EDITS = {
     "features/log_mel": {"mel"},
     "features/mel": {"mel"},
     "features/mel_scale": {"mel", "evaluate"},
+    "features/one_recording": set(),
     "features/segmentation": {"segment"},
     "features/store": {"clean", "mel", "embed", "train", "evaluate"},
     "generalisation": set(),
@@ -440,6 +446,7 @@ EDITS = {
     "recordings/containers/checks": {"download", "duplicates", "clean"},
     "recordings/containers/flac": {"download", "duplicates", "clean"},
     "recordings/containers/wav": {"download", "duplicates", "clean"},
+    "recordings/containers/wfdb_records": {"download", "duplicates", "clean"},
     "recordings/classes": {"download"},
     "recordings/download": {"download"},
     "recordings/licences": {"download"},
@@ -458,6 +465,7 @@ EDITS = {
     "sections/__init__": EVERY,
     "sections/clean": {"check", "clean", "segment", "mel", "evaluate"},
     "sections/data": {"check", "download"},
+    "sections/defaults": {"check"},
     "sections/download": {"check", "download"},
     "sections/duplicates": {"check", "duplicates"},
     "sections/embed": {"check", "embed"},

@@ -1,9 +1,12 @@
-"""Your own recordings: a folder with WAV or FLAC files of any rate, and a CSV that names them.
+"""Your own recordings: a folder with WAV or FLAC files or WFDB records, and a CSV that names them.
 
 The CSV has the columns `path,label` and, where they are known, `patient_id, person_id, site, patient_label,
-role, sex, age_group, source, quality`; `path` is relative to the folder, and the file is inside it.
+role, sex, age_group, source, quality`; `path` is relative to the folder, and the file is inside it. The
+path of a WFDB record is that of its header, NAME.hea. In the `metadata.csv` of Hugging Face's AudioFolder
+the column `path` has the name `file_name`.
 """
 
+import logging
 import os
 from pathlib import Path
 
@@ -13,6 +16,8 @@ from pydantic import BaseModel
 from murmur import input_csv, spelling
 from murmur.datasets import Reading, Task
 from murmur.errors import MurmurError
+
+logger = logging.getLogger(__name__)
 
 TASKS: dict[str, Task] = {}  # any task: the classes are the labels in the CSV
 PERSONS = "person_id of the CSV, else its patient_id; without both each recording counts as a person"
@@ -25,9 +30,11 @@ CHECKED_SPELLING = ("site", "source", "sex", "age_group")
 MISSING = {"na", "<na>", "n/a", "n.a.", "null"}  # as R, pandas and databases write a cell without a value
 IGNORED = {".git", ".hg", ".dvc"}  # folders that DVC ignores
 REMEDY = (
-    "save it as CSV in UTF-8; the first line names the columns, separated by commas: path,label and, "
+    "save it as CSV in UTF-8; the first line names the columns, separated by commas: {paths},label and, "
     f"where known, {','.join(OPTIONAL)}"
 )
+AUDIO_FOLDER = "metadata.csv"  # the table of Hugging Face's AudioFolder
+SPLITS = {"train", "validation", "test"}  # folders that are a split in Hugging Face's AudioFolder
 
 
 class Options(BaseModel, extra="forbid"):
@@ -38,7 +45,7 @@ class Options(BaseModel, extra="forbid"):
     path : str
         The folder.
     csv : str
-        The name of the table in it.
+        The name of the table in it. If the folder has no recordings.csv, metadata.csv is read in its place.
     may_be_passed_on : bool
         Whether the owner permits sharing the recordings.
     """
@@ -92,12 +99,14 @@ def read(root: Path, options: Options, task: str) -> Reading:
         their spelling, a patient with two person_ids, a patient with different labels and no patient_label, a
         person with two sexes.
     """
-    path = root / options.csv
-    table = input_csv.read_table(path, ["path", "label"], remedy=REMEDY)
-    table = _select_columns(table, path)
+    path = _find_table(root, options.csv)
+    paths = "file_name" if path.name == AUDIO_FOLDER else "path"
+    table = input_csv.read_table(path, [paths, "label"], remedy=REMEDY.format(paths=paths))
+    table = _select_columns(table, path, paths)
     input_csv.check_not_empty(path, table, "label")
     _check_paths(table, path)
     table["path"] = _match_files(root, table["path"], path)
+    _check_headers_are_named(root, table["path"], path)
     _check_unique(table, path)
     id_columns = [column for column in IDS if table[column].notna().any()]
     _check_values(table, id_columns, path)
@@ -106,10 +115,41 @@ def read(root: Path, options: Options, task: str) -> Reading:
         table["person_id"] = table["person_id"].fillna(table["patient_id"])
     table["site"] = table["site"].fillna("unspecified")
     table["source"] = table["source"].fillna("folder")
+    _log_unused_splits(table)
     _check_persons(table, path)
     table["sex"] = _fill_sex(table, path)
     table["patient_label"] = _fill_patient_labels(table, path)
-    return Reading(table, persons=_describe_persons(id_columns, options.csv))
+    return Reading(table, persons=_describe_persons(id_columns, path.name))
+
+
+def _find_table(root: Path, name: str) -> Path:
+    """Return the path of the table: `name`, or an AudioFolder's where the folder has no recordings.csv."""
+    path, other = root / name, root / AUDIO_FOLDER
+    if name != Options().csv or not other.exists():
+        return _find_audio_folder(root, path)
+    if path.exists():
+        raise MurmurError(
+            f"{root} holds both {name} and {AUDIO_FOLDER}; delete or rename one, or set "
+            f"download.folder.csv={AUDIO_FOLDER}"
+        )
+    return other
+
+
+def _find_audio_folder(root: Path, path: Path) -> Path:
+    """Return `path`; if it is missing, refuse forms of AudioFolder that are not read."""
+    if path.exists():
+        return path
+    if others := [file for end in ("jsonl", "parquet") if (file := root / f"metadata.{end}").exists()]:
+        raise MurmurError(
+            f"{others[0]}: of an AudioFolder only {AUDIO_FOLDER} is read; save this table as CSV"
+        )
+    if others := sorted(file for name in SPLITS if (file := root / name / AUDIO_FOLDER).exists()):
+        raise MurmurError(
+            f"{others[0]}: the table must be {root / AUDIO_FOLDER}; write one table with the rows of all "
+            f"folders, file_name beginning with the folder ({others[0].parent.name}/…); for this split add a "
+            "column role (train, test) and set split.method: role"
+        )
+    return path
 
 
 def _check_values(table: pd.DataFrame, id_columns: list[str], path: Path) -> None:
@@ -132,17 +172,17 @@ def _describe_persons(id_columns: list[str], csv: str) -> str:
     return f"{csv} has neither person_id nor patient_id: each recording counts as a person"
 
 
-def _select_columns(table: pd.DataFrame, path: Path) -> pd.DataFrame:
-    """Return the table with all known columns; cells without a value are None."""
-    columns = ["path", "label", *OPTIONAL]
+def _select_columns(table: pd.DataFrame, path: Path, paths: str) -> pd.DataFrame:
+    """Return the table with all known columns, `paths` as path; cells without a value are None."""
+    columns = [paths, "label", *OPTIONAL]
     if unknown := sorted(set(table) - {*columns}):
         raise MurmurError(
             f"{path}: unknown column {', '.join(unknown)}; the columns are {', '.join(columns)}"
         )
     table = table.reindex(columns=columns).astype(object)
     missing = table.map(lambda cell: str(cell).lower() in MISSING)
-    missing[["path", *IDS]] = False
-    return table.where(table.notna() & ~missing, None)
+    missing[[paths, *IDS]] = False
+    return table.where(table.notna() & ~missing, None).rename(columns={paths: "path"})
 
 
 def _check_links(root: Path) -> None:
@@ -190,11 +230,30 @@ def _match_files(root: Path, names: pd.Series, path: Path) -> list[str]:
     return [files.get(name, [name])[0] for name in names]
 
 
+def _check_headers_are_named(root: Path, names: pd.Series, path: Path) -> None:
+    """Refuse the signal file or the bare name of a WFDB record where its header exists."""
+    headers = names.map(lambda name: Path(name).with_suffix(".hea").as_posix())
+    is_header = headers.map(lambda header: (root / header).is_file())
+    wrong = is_header & names.map(lambda name: Path(name).suffix in {"", ".dat"})
+    header = next(iter(headers[wrong]), "")
+    input_csv.check_rows(path, wrong, f"name the header of the WFDB record, {header}")
+
+
 def _check_unique(table: pd.DataFrame, path: Path) -> None:
     repeated = table["recording_id"].duplicated()
     name = _first(table, repeated, "recording_id")
     remedy = "keep one row, or rename a file so that more than the suffix differs"
     input_csv.check_rows(path, repeated, f"recording {name} is in two rows; {remedy}")
+
+
+def _log_unused_splits(table: pd.DataFrame) -> None:
+    """Log a note if the recordings are in folders that Hugging Face's AudioFolder would use as a split."""
+    folders = {path.split("/")[0] for path in table["path"] if "/" in path}
+    if "test" in folders and folders <= SPLITS and table["role"].isna().all():
+        logger.info(
+            f"the folders {', '.join(sorted(folders))} are not used as a split; to use them, add a column "
+            "role (train, test) and set split.method: role"
+        )
 
 
 def _check_persons(table: pd.DataFrame, path: Path) -> None:

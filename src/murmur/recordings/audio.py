@@ -9,6 +9,7 @@ import soundfile as sf
 
 from murmur.errors import MurmurError
 from murmur.recordings import containers
+from murmur.recordings.containers import wfdb_records
 
 
 class AudioFacts(NamedTuple):
@@ -30,12 +31,12 @@ class AudioFacts(NamedTuple):
 
 
 def load(path: str | Path) -> tuple[np.ndarray, int]:
-    """Read a WAV or FLAC file as one channel, the mean of all channels.
+    """Read a WAV or FLAC file as one channel, the mean of all channels, or the signal of a WFDB record.
 
     Parameters
     ----------
     path : path-like
-        The file.
+        The file; of a WFDB record the header, with the ending .hea.
 
     Returns
     -------
@@ -47,7 +48,7 @@ def load(path: str | Path) -> tuple[np.ndarray, int]:
     Raises
     ------
     MurmurError
-        If the file is missing, not WAV or FLAC, empty, damaged or cut short.
+        If the file is missing, of another format, empty, damaged or cut short.
     """
     path = Path(path)
     try:
@@ -55,8 +56,7 @@ def load(path: str | Path) -> tuple[np.ndarray, int]:
             raise MurmurError("no such file")
         if not path.is_file():  # reading a named pipe would wait for a writer
             raise MurmurError("not readable as audio (not a regular file); replace the file")
-        with path.open("rb") as file:
-            samples, rate = containers.decode(file)
+        samples, rate = wfdb_records.read_record(path) if path.suffix == ".hea" else _decode(path)
     except (sf.LibsndfileError, OSError, ValueError, MemoryError) as error:  # ValueError: NUL in the name
         raise MurmurError(f"{path}: not readable as audio ({error}); replace the file") from error
     except MurmurError as error:
@@ -65,6 +65,11 @@ def load(path: str | Path) -> tuple[np.ndarray, int]:
         raise MurmurError(f"{path}: holds no samples; replace the file")
     samples = _to_float(samples)
     return (samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)), rate
+
+
+def _decode(path: Path) -> tuple[np.ndarray, int]:
+    with path.open("rb") as file:
+        return containers.decode(file)
 
 
 def _to_float(samples: np.ndarray) -> np.ndarray:

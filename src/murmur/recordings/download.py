@@ -15,6 +15,7 @@ from murmur.errors import MurmurError, escape_unprintable
 from murmur.params.validation import validate
 from murmur.recordings import audio
 from murmur.recordings.classes import check_remaining_classes, map_classes
+from murmur.recordings.containers import wfdb_records
 from murmur.recordings.licences import check_remote
 from murmur.recordings.missing_files import drop_missing_files, find_unnamed_files, list_audio_files
 from murmur.sections.download import Download
@@ -179,6 +180,9 @@ def _copy_recordings(paths: pd.Series, root: Path, raw: Path) -> None:
 def _copy(root: Path, raw: Path, path: str) -> None:
     (raw / path).parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(root / path, raw / path)
+    if path.endswith(".hea"):
+        signals = wfdb_records.find_signal_file(root / path)
+        shutil.copyfile(signals, (raw / path).with_name(signals.name))
 
 
 def _complete_columns(table: pd.DataFrame, dataset: str) -> pd.DataFrame:

@@ -13,8 +13,10 @@ SUFFIXES = {".wav", ".flac"}
 
 
 def list_audio_files(folder: Path) -> list[Path]:
-    """Return all WAV and FLAC files in a folder and its subfolders."""
-    return [path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES]
+    """Return all WAV and FLAC files in a folder and its subfolders, and the headers of other WFDB records."""
+    paths = [path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES]
+    stems = {path.with_suffix("") for path in paths}
+    return paths + [path for path in folder.rglob("*.hea") if path.with_suffix("") not in stems]
 
 
 def find_unnamed_files(root: Path, reading: Reading) -> list[tuple[str, str]]:
