@@ -42,8 +42,8 @@ setup: .venv/ready  ## install the environment in .venv; the other targets do so
 	"error: $(PYTHON) has no ensurepip, which the set-up needs: sudo apt install python3.11-venv" >&2; exit 1; }
 	@test -e .venv || ! test -L .venv || { echo \
 	"error: .venv is a link to a folder that does not exist: remove it with rm .venv" >&2; exit 1; }
-	@echo "Set-up: downloads and installs the 218 packages of requirements.txt. On Linux: 2.9 GiB to download, 6.0 GiB"
-	@echo "in .venv; 1 minute with a fast connection, 8 minutes with 50 Mbit/s. On macOS: 0.3 GiB to download."
+	@echo "Set-up: downloads the packages of requirements.txt, 2.9 GiB on Linux (6.0 GiB in .venv), 0.4 GiB on macOS."
+	@echo "It takes about 1 minute with a fast connection, 9 minutes with 50 Mbit/s."
 	@free=$$(df -Pk . | awk 'NR == 2 {print int($$4 / 1048576)}'); test "$$(uname)" != Linux || test "$$free" -ge 6 || \
 	echo "note: only $$free GiB are free here; this may be too little" >&2
 	"$(PYTHON)" -m venv --clear .venv

@@ -57,8 +57,7 @@ def evaluate_on(
     Examples
     --------
     murmur evaluate-on pascal --map murmur=Present --map normal=Absent
-    murmur evaluate-on folder -S download.folder.path=data/own \\
-        --map ill=Present --map well=Absent
+    murmur evaluate-on folder -S download.folder.path=data/own --map ill=Present
     """
     from murmur.evaluation import output
     from murmur.experiments.external_evaluation import evaluate_on_dataset
