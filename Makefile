@@ -70,6 +70,7 @@ repository: git
 repro: repository setup  ## run the pipeline, or what is missing or changed of it, and show the result
 	@echo "Pipeline: 2 minutes on two cores with the embedded data set; what has not changed is not run again."
 	dvc repro
+	@echo
 	@PATH="$$USER_PATH" "$(CURDIR)/$(BIN)/murmur" show
 
 report: setup  ## write the results of the last run to report.html

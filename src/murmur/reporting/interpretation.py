@@ -27,7 +27,7 @@ def interpret_results(details: Mapping[str, Any]) -> dict[str, str]:
     limits = simulation or " ".join(list_limits_of_persons(data)) or COLLECTION[0]
     name = f"{data['dataset']} (simulated)" if simulation else data["dataset"]
     return {
-        "Data": f"Data set {name}, task {data['task']}: {describe_size(details)}.",
+        "Data": f"{name}, task {data['task']}: {describe_size(details)}.",
         "Result": describe_headline(details),
         "Baseline": _compare_with_baseline(details),
         "Protocol": f"{describe_split(details)} {describe_audit(details)}",
