@@ -91,7 +91,9 @@ def test_simulated_data_and_leaks_are_named(tmp_path, monkeypatch, capsys, up_to
 
 
 def test_one_run_of_few_unknown_persons_is_described(tmp_path, monkeypatch, capsys, up_to_date):
-    counts = {"ill\x1b[2J": {"recordings": 9, "patients": 9, "persons": 9}}
+    counts = {
+        name: {"recordings": n, "patients": n, "persons": n} for name, n in (("ill\x1b[2J", 9), ("well", 12))
+    }
     changes = {
         "data.unknown_persons": 9,
         "data.counts": counts,
@@ -103,7 +105,7 @@ def test_one_run_of_few_unknown_persons_is_described(tmp_path, monkeypatch, caps
     assert (
         "2-fold cross-validation, once" in words and "Small class: ill\\x1b[2J has at most 9 persons" in words
     )
-    assert "\x1b" not in output
+    assert "\x1b" not in output and "Small class: well" not in words
 
 
 def test_show_names_what_has_changed_and_what_is_missing(tmp_path, monkeypatch, capsys):

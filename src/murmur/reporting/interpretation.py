@@ -24,7 +24,8 @@ def interpret_results(details: Mapping[str, Any]) -> dict[str, str]:
     """
     data = details["data"]
     simulation = describe_simulation(data)
-    limits = simulation or " ".join(list_limits_of_persons(data)) or COLLECTION[0]
+    smallest = dict([min(data["counts"].items(), key=lambda item: item[1]["persons"])])
+    limits = simulation or " ".join(list_limits_of_persons(data | {"counts": smallest})) or COLLECTION[0]
     name = f"{data['dataset']} (simulated)" if simulation else data["dataset"]
     return {
         "Data": f"{name}, task {data['task']}: {describe_size(details)}.",
