@@ -183,7 +183,7 @@ def make(*arguments, **environment):
     for name in ("calls", "environment"):
         Path(name).write_text("")
     environment = {"PATH": f"{Path.cwd()}:/usr/bin:/bin"} | environment
-    done = subprocess.run(["make", *arguments], env=environment, capture_output=True, text=True)
+    done = subprocess.run([shutil.which("make"), *arguments], env=environment, capture_output=True, text=True)
     calls = [line for line in Path("calls").read_text().splitlines() if " -I " not in line]
     return done.returncode, done.stderr, calls
 
@@ -228,10 +228,60 @@ def test_make_refuses_another_python_in_one_line(unpacked):
     for python in (f"{unpacked}/other", "/nix"):
         code, message, calls = make("setup", f"PYTHON={python}")
         assert code and calls == [] and not Path(".venv").exists()
-        assert message.splitlines()[0] == (
-            f"error: {python} does not exist or is not Python 3.11, for which requirements.txt is made: "
-            "make PYTHON=/path/to/python3.11"
+        first, *remedies = message.splitlines()
+        assert first == (
+            f"error: {python} does not exist or is not Python 3.11, for which requirements.txt is made. "
+            "Install it:"
         )
+        assert remedies[0].endswith("sudo apt install python3.11 python3.11-venv")
+        assert "make PYTHON=/path/to/python3.11 (with uv: make PYTHON=$(uv python find 3.11))" in remedies[3]
+
+
+@MAKE
+def test_make_names_what_is_missing_before_the_installation(unpacked):
+    tools = ("sh", "awk", "grep", "env", "df", "uname", "mkdir", "rm", "cp", "basename", "touch")
+    Path("bin").mkdir()
+    for tool in tools:
+        Path("bin", tool).symlink_to(shutil.which(tool))
+    path = f"{unpacked}:{unpacked}/bin"
+    for target in ("repro", "test"):
+        code, message, calls = make(target, PATH=path)
+        assert code and calls == [] and message.startswith("error: git is not installed, which DVC needs: ")
+    assert not make("setup", PATH=path)[0]
+    shutil.rmtree(".venv")
+    Path(".venv").symlink_to("/nix")
+    code, message, calls = make("setup")
+    assert code and calls == [] and "error: .venv is a link to a folder that does not exist" in message
+    Path(".venv").unlink()
+    Path("no_venv").write_text(STUB + 'case "$*" in *ensurepip*) exit 1;; esac\n')
+    Path("no_venv").chmod(0o755)
+    code, message, calls = make("setup", f"PYTHON={unpacked}/no_venv")
+    assert code and calls == [] and "sudo apt install python3.11-venv" in message
+
+
+@MAKE
+def test_make_repro_ends_with_the_result_or_with_the_error_of_dvc(unpacked):
+    git("init")
+    assert not make("setup")[0]
+    for name, script in {"dvc": "exit $STATUS", "murmur": 'echo "$@" in "$PATH" >> shown'}.items():
+        Path(".venv/bin", name).write_text(f"#!/bin/sh\n{script}\n")
+        Path(".venv/bin", name).chmod(0o755)
+    code, message, _ = make("repro", STATUS="0", HOME=str(unpacked), XDG_CONFIG_HOME=str(unpacked))
+    assert not code and "note: git does not know your name, which 'dvc exp run' needs" in message
+    shown = f"show in {unpacked}:/usr/bin:/bin\n"  # with the PATH of the user, not that of make
+    assert Path("shown").read_text() == shown
+    git("config", "user.name", "A")
+    git("config", "user.email", "a@b")
+    code, message, _ = make("repro", STATUS="1")
+    assert code and "note" not in message and Path("shown").read_text() == shown
+
+
+@MAKE
+def test_make_lists_its_targets(unpacked):
+    done = subprocess.run(["make"], capture_output=True, text=True, check=True)
+    names = [line.split()[1] for line in done.stdout.splitlines()[:-1]]
+    assert names == ["setup", "repro", "report", "test", "lint", "check", "docs", "lock"]
+    assert not Path(".venv").exists()
 
 
 @MAKE

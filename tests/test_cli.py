@@ -1,8 +1,10 @@
 """The murmur command: where it runs, which commands there are, and what it imports."""
 
 import os
+import re
 import subprocess
 import sys
+import tomllib
 
 import pytest
 from typer.testing import CliRunner
@@ -29,16 +31,56 @@ def test_outside_a_project_the_error_names_the_remedy(tmp_path):
     assert done.stderr.strip() == "error: no dvc.yaml and recipes/ here: go to the project's folder"
 
 
-def test_every_command_has_a_help_text():
-    for name in cli.COMMANDS:
-        result = CliRunner().invoke(cli.app, [name, "--help"])
-        assert result.exit_code == 0 and f"{name} [OPTIONS]" in result.output
+def print_help(*arguments, width=80):
+    result = CliRunner().invoke(cli.app, [*arguments, "--help"], terminal_width=width, prog_name="murmur")
+    assert result.exit_code == 0
+    return result.output
 
 
 @pytest.mark.parametrize("name", cli.COMMANDS)
-def test_no_help_text_shows_a_python_object_as_a_default(name):
-    output = CliRunner().invoke(cli.app, [name, "--help"]).output
-    assert "Options" in output and "<class" not in output
+def test_the_help_of_a_command_ends_with_an_example(name):
+    text, _, examples = print_help(name).partition("\n  Examples:\n")
+    assert f"Usage: murmur {name} [OPTIONS]" in text
+    assert examples.startswith(f"    murmur {name}"), (
+        "the docstring needs a section Examples, as in `murmur show`"
+    )
+
+
+@pytest.mark.parametrize("arguments", [[], *([name] for name in cli.COMMANDS)])
+@pytest.mark.parametrize("width", [60, 80])
+def test_the_help_fits_the_terminal_and_shows_no_python_object(arguments, width):
+    output = print_help(*arguments, width=width)
+    text, _, examples = output.partition("Examples:")
+    assert all(len(line) <= width for line in text.splitlines())
+    assert all(len(line) <= 80 for line in examples.splitlines()) and "\N{HORIZONTAL ELLIPSIS}" not in output
+    assert "Options" in output and "<class" not in output and "list[" not in output
+
+
+def test_the_list_of_commands_has_whole_sentences():
+    commands = print_help().partition("Commands:\n")[2].partition("\n\n")[0].splitlines()
+    assert len(commands) == len(cli.COMMANDS) and all(re.search(r"[^.]\.$", line) for line in commands)
+
+
+def test_version_and_help_need_no_project(tmp_path):
+    version = tomllib.loads((made.ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert run_murmur("--version", folder=tmp_path).stdout == f"murmur {version}\n"
+    assert "Examples:" in run_murmur("use", "--help", folder=tmp_path).stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [("murmur sh", ["show"]), ("murmur use circor_c", ["circor_cnn"]), ("murmur use x", [])],
+)
+def test_the_shell_completes_commands_and_recipes(monkeypatch, words, found):
+    variables = {
+        "_MURMUR_COMPLETE": "complete_bash",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(words.count(" ")),
+    }
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(made.ROOT)
+    assert CliRunner().invoke(cli.app, prog_name="murmur").output.split() == found
 
 
 @pytest.mark.parametrize(

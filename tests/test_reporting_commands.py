@@ -1,21 +1,29 @@
-"""murmur report and murmur images: the page, and the images that a model sees."""
+"""murmur show, report and images: the results, the page, and the images that a model sees."""
 
+import json
+import re
 import shutil
+import sys
 from pathlib import Path
+from textwrap import fill
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from dvc.repo import Repo
 from PIL import Image
 
 from murmur.commands import reporting
 from murmur.errors import MurmurError
-from murmur.reporting import drawings
+from murmur.evaluation.summary import format_summary
+from murmur.experiments import project as current_project
+from murmur.reporting import drawings, interpretation
 from murmur.tables import parquet
 from murmur.tables.recordings import RECORDINGS
 from murmur.tables.segments import SEGMENTS
-from tests import made, test_report
+from tests import made, test_cards, test_report
+from tests.test_cards import NAN
 
 
 @pytest.fixture
@@ -25,6 +33,111 @@ def project(tmp_path, monkeypatch):
     shutil.copy(made.ROOT / "params.yaml", ".")
     for part in ("folder", "splits"):
         shutil.copytree(made.ROOT / "data" / part, Path("data", part))
+
+
+def show(folder, monkeypatch, capsys, **changes):
+    """The output of `murmur show` on an experiment with some details changed."""
+    (folder / "metrics").mkdir()
+    (folder / "metrics/details.json").write_text(json.dumps(test_cards.changed(changes)))
+    monkeypatch.chdir(folder)
+    reporting.show_results()
+    return capsys.readouterr().out
+
+
+@pytest.fixture
+def up_to_date(monkeypatch):
+    """Nothing has changed since the pipeline ran, and git knows the user."""
+    monkeypatch.setattr(current_project, "list_changes", list)
+    monkeypatch.setattr(current_project, "has_git_identity", lambda: True)
+
+
+def test_show_prints_the_table_what_it_means_and_three_commands(tmp_path, monkeypatch, capsys, up_to_date):
+    monkeypatch.setenv("COLUMNS", "100")
+    output = show(tmp_path, monkeypatch, capsys)
+    table, meaning, commands = output.split("\n\n")
+    assert table == "\n".join(fill(line, 100) for line in format_summary(test_cards.DETAILS).splitlines())
+    assert re.findall(r"^\w+", meaning, re.MULTILINE) == ["Data", "Result", "Baseline", "Protocol", "Limits"]
+    words = " ".join(meaning.split())
+    assert "902 recordings (5.567 h, 8000 segments) of 272 patients, 253 persons." in words
+    assert "0.763 (95 % interval over persons 0.719-0.807); always predicting Present gives 0.499." in words
+    assert "above the baseline" in words and "simulated" not in words
+    assert len(re.findall(r"^  (make|dvc|murmur) ", commands, re.MULTILINE)) == 3
+    assert all(len(line) <= 100 for line in output.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("baseline", "low", "high", "words"),
+    [
+        (0.5, 0.51, 0.9, "above the baseline: the models are better than always predicting Present."),
+        (0.5, 0.5, 0.9, "contains the baseline: nothing shows that the models are better than"),
+        (0.95, 0.6, 0.9, "below the baseline: the models are worse than always predicting Present."),
+        (0.5, None, None, "is unknown: there is no interval"),
+        (0.5, NAN, NAN, "is unknown: there is no interval"),
+        (None, 0.6, 0.9, "is unknown: there is no interval, or no baseline"),
+    ],
+)
+def test_the_interval_is_compared_with_the_baseline(baseline, low, high, words):
+    row = {"mean": 0.7, "sd": None, "low": low, "high": high}
+    changes = {"headline": {"uar": row}, "baseline": {"answer": "Present", "uar": baseline}}
+    assert words in interpretation.interpret_results(test_cards.changed(changes))["Baseline"]
+
+
+def test_simulated_data_and_leaks_are_named(tmp_path, monkeypatch, capsys, up_to_date):
+    changes = {"data.dataset": "synthetic", "protocol.leaky": True, "protocol.shared_persons": 3}
+    words = " ".join(show(tmp_path, monkeypatch, capsys, **changes).split())
+    assert words.startswith("LEAKY, the figures may be too optimistic: the worst fold shares 3 persons.")
+    assert "synthetic (simulated)" in words and "with no clinical meaning" in words
+    assert "In the worst fold the test part and the training parts share 3 persons." in words
+
+
+def test_one_run_of_few_unknown_persons_is_described(tmp_path, monkeypatch, capsys, up_to_date):
+    counts = {
+        name: {"recordings": n, "patients": n, "persons": n} for name, n in (("ill\x1b[2J", 9), ("well", 12))
+    }
+    changes = {
+        "data.unknown_persons": 9,
+        "data.counts": counts,
+        "protocol.runs": 1,
+        "parts.without_validation": 4,
+    }
+    output = show(tmp_path, monkeypatch, capsys, **changes)
+    words = " ".join(output.split())
+    assert (
+        "2-fold cross-validation, once" in words and "Small class: ill\\x1b[2J has at most 9 persons" in words
+    )
+    assert "\x1b" not in output and "Small class: well" not in words
+
+
+def test_show_names_what_has_changed_and_what_is_missing(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(current_project, "list_changes", lambda: ["params.yaml (mel)", "data/own"])
+    monkeypatch.setattr(current_project, "has_git_identity", lambda: False)
+    monkeypatch.setattr(reporting.shutil, "which", lambda name: f"/usr/bin/{name}")
+    output = show(tmp_path, monkeypatch, capsys)
+    assert "an earlier run: `dvc repro` updates them; changed: params.yaml (mel), data/own\n" in output
+    assert "git config --global user.name" in output
+    assert f"source {sys.prefix}/bin/activate" in output
+
+
+def test_changes_since_the_last_run_are_those_of_dvc_status(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    stage = "{cmd: cp own copy, deps: [own], params: [mel], outs: [copy]}"
+    next_stage = "{cmd: cp copy end, deps: [copy], metrics: [{end: {cache: false}}]}"
+    Path("dvc.yaml").write_text(f"stages: {{a: {stage}, b: {next_stage}}}")
+    Path("params.yaml").write_text("mel: {n_mels: 1}")
+    Path("own").write_text("1")
+    Repo.init(no_scm=True)
+    with Repo() as repo:
+        repo.reproduce()
+    assert current_project.list_changes() == []
+    Path("copy").unlink()  # as in a fresh clone
+    assert current_project.list_changes() == []
+    for name in ("own", "end"):
+        Path(name).write_text("2")
+    Path("params.yaml").write_text("mel: {n_mels: 2}")
+    assert current_project.list_changes() == ["end", "own", "params.yaml (mel)"]
+    Path("dvc.yaml").write_text("stages: [")
+    with pytest.raises(MurmurError, match=r"dvc status: .*dvc.yaml"):
+        current_project.list_changes()
 
 
 def test_the_command_writes_the_page(tmp_path, monkeypatch, capsys):

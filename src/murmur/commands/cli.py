@@ -3,8 +3,13 @@
 No stage of the pipeline depends on these modules.
 """
 
+import inspect
+import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
+from textwrap import indent
+from typing import Annotated
 
 import rich
 import typer
@@ -14,8 +19,10 @@ from murmur.commands import comparison, generalisation, integration, recipes, re
 from murmur.errors import MurmurError, run_stage
 from murmur.experiments.recipes import FOLDER
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+# rich_markup_mode: boxes would cut words in a narrow terminal
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 COMMANDS: dict[str, Callable[..., None]] = {
+    "show": reporting.show_results,
     "recipes": recipes.list_recipes,
     "use": recipes.use_recipe,
     "optimism": recipes.compare_protocols,
@@ -26,13 +33,36 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "robustness": generalisation.evaluate_disturbed,
     "ci": integration.run_ci,
 }
+EXAMPLES = "\n\nExamples\n--------\n"  # the section of a docstring that ends the help text of a command
+
+
+def add_command(name: str, command: Callable[..., None]) -> None:
+    """Add a command to the application; its docstring is the help text."""
+    text, _, examples = (inspect.getdoc(command) or "").partition(EXAMPLES)
+    app.command(name, help=text, epilog=f"\b\nExamples:\n{indent(examples, '  ')}")(command)
+
+
 for name, command in COMMANDS.items():
-    app.command(name)(command)
+    add_command(name, command)
 
 
-@app.callback()
-def prepare() -> None:
-    """Reproducible heart-murmur classification: published systems as recipes, under honest protocols."""
+def print_version(is_wanted: bool) -> None:
+    """Print the version and exit."""
+    if is_wanted:
+        print(f"murmur {version('murmur')}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print the version and exit.")
+]
+
+
+@app.callback(epilog="`murmur COMMAND --help` describes a command, with examples.")
+def prepare(_version: Version = False) -> None:
+    """Reproducible heart-murmur classification: results, published systems, comparison, and evaluation."""
+    if "--help" in sys.argv:  # works in any folder
+        return
     if not Path("dvc.yaml").is_file() or not FOLDER.is_dir():
         raise MurmurError("no dvc.yaml and recipes/ here: go to the project's folder")
     show_messages_on_stderr()

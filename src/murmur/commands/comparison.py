@@ -12,7 +12,10 @@ from murmur.experiments.current import warn_if_params_changed
 Base = Annotated[str, typer.Argument(help="the base: a git revision, a DVC experiment or `workspace`")]
 Candidate = Annotated[str, typer.Argument(help="the revision, experiment or workspace to test")]
 Metrics = Annotated[
-    list[str] | None, typer.Option(help="a column of metrics/folds.csv; the verdict uses the first")
+    list[str] | None,
+    typer.Option(
+        metavar="NAME", help="a column of metrics/folds.csv; may be repeated, the verdict uses the first"
+    ),
 ]
 Level = Annotated[str | None, typer.Option(help="segment, recording or patient")]
 Rope = Annotated[
@@ -27,9 +30,17 @@ def compare_revisions(
     level: Level = None,
     rope: Rope = 0.01,
     as_json: Annotated[bool, typer.Option("--json", help="as JSON")] = False,
-    md: Annotated[bool, typer.Option(help="as Markdown")] = False,
+    md: Annotated[bool, typer.Option("--md", help="as Markdown")] = False,
 ) -> None:
-    """Test whether B differs significantly from A: paired over the folds, corrected for their dependence."""
+    """Test whether two experiments differ significantly.
+
+    The test is paired over the folds and corrected for their dependence.
+
+    Examples
+    --------
+    murmur compare
+    murmur compare main my-experiment --metric uar --level patient
+    """
     from murmur.experiments import comparison  # imports scipy
 
     if "workspace" in (a, b):

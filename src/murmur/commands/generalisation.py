@@ -1,5 +1,6 @@
 """Commands that evaluate the trained models on external data and on disturbed recordings."""
 
+import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -10,11 +11,14 @@ from murmur.errors import MurmurError
 from murmur.experiments import current
 from murmur.files import write_text
 
+logger = logging.getLogger(__name__)
+
 Mappings = Annotated[
     list[str],
     typer.Option(
         "--map",
-        help="LABEL=CLASS: a label of the data set and its class, or null to leave it out",
+        metavar="LABEL=CLASS",
+        help="a label of the data set and its class, or null to leave it out; may be repeated",
         default_factory=list,
         show_default=False,
     ),
@@ -24,13 +28,14 @@ Settings = Annotated[
     typer.Option(
         "--set",
         "-S",
-        help="download.…=value, for that data set",
+        metavar="KEY=VALUE",
+        help="a key of `download`, for that data set; may be repeated",
         default_factory=list,
         show_default=False,
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="as JSON")]
-AsMarkdown = Annotated[bool, typer.Option(help="as Markdown")]
+AsMarkdown = Annotated[bool, typer.Option("--md", help="as Markdown")]
 
 
 def evaluate_on(
@@ -44,10 +49,15 @@ def evaluate_on(
     as_json: AsJson = False,
     md: AsMarkdown = False,
 ) -> None:
-    """Evaluate the trained models on another data set, preprocessed as in training.
+    """Evaluate the trained models on another data set.
 
-    The model of every fold predicts every recording. Recordings of persons who are in the experiment are left
-    out. Writes metrics/elsewhere_DATASET.json.
+    Its recordings are preprocessed as in training, and the model of every fold predicts every recording.
+    Recordings of persons who are in the experiment are left out. Writes metrics/elsewhere_DATASET.json.
+
+    Examples
+    --------
+    murmur evaluate-on pascal --map murmur=Present --map normal=Absent
+    murmur evaluate-on folder -S download.folder.path=data/own --map ill=Present
     """
     from murmur.evaluation import output
     from murmur.experiments.external_evaluation import evaluate_on_dataset
@@ -57,7 +67,9 @@ def evaluate_on(
     result = evaluate_on_dataset(dataset, mappings, settings, task)
     current.check_files_unchanged(files)
     text = output.format_json(result)
-    write_text(f"metrics/elsewhere_{dataset}.json", text)
+    path = f"metrics/elsewhere_{dataset}.json"
+    write_text(path, text)
+    logger.info("wrote %s", path)
     if as_json:
         print(text, end="")
         return
@@ -74,9 +86,15 @@ def evaluate_disturbed(
     as_json: AsJson = False,
     md: AsMarkdown = False,
 ) -> None:
-    """Evaluate the trained models on their test parts with noise, gain, a narrower band, or cut short.
+    """Evaluate the trained models on disturbed recordings.
 
-    Writes plots/robustness.csv.
+    The recordings are those of their test parts, with noise, gain, a narrower band, or cut short. Writes
+    plots/robustness.csv.
+
+    Examples
+    --------
+    murmur robustness
+    murmur robustness --runs 0,1 --disturb noise,gain
     """
     from murmur.generalisation import robustness  # imports torch
     from murmur.tables.csv_writer import write_csv
@@ -92,6 +110,7 @@ def evaluate_disturbed(
     table.insert(0, "experiment", current.hash_experiment())
     current.check_files_unchanged(files)
     write_csv(table, "plots/robustness.csv")
+    logger.info("wrote plots/robustness.csv")
     if as_json:
         print(table.to_json(orient="records", indent=2, double_precision=6))
         return

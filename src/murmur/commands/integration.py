@@ -1,5 +1,6 @@
 """The command for continuous integration."""
 
+import logging
 import os
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +11,8 @@ from murmur.commands import comment, pipeline
 from murmur.errors import MurmurError
 from murmur.experiments import project
 from murmur.files import write_text
+
+logger = logging.getLogger(__name__)
 
 
 def run_ci(
@@ -23,10 +26,15 @@ def run_ci(
         Path | None, typer.Option(help="the file for the comment; by default it is printed")
     ] = None,
 ) -> None:
-    """Bring the pipeline up to date, running only what changed, and write the comment for a reviewer.
+    """Update the pipeline and write a comment for a reviewer.
 
-    Red, with exit status 1, if a stage fails, the DVC remote cannot be read or written, or the outputs of the
-    stages are not what is committed.
+    Only what changed is run. Red, with exit status 1, if a stage fails, the DVC remote cannot be read or
+    written, or the outputs of the stages are not what is committed.
+
+    Examples
+    --------
+    murmur ci --base origin/main
+    murmur ci --base HEAD~1 --out comment.md
     """
     if project.run_git("rev-parse", "--verify", "--quiet", f"{base}^{{commit}}") is None:
         raise MurmurError(f"--base {base}: no such git revision here: {project.explain_unknown_revision()}")
@@ -45,5 +53,6 @@ def run_ci(
         print(text, end="")
     else:
         write_text(out, text)
+        logger.info("wrote %s", out)
     if problem:
         raise MurmurError(f"{problem.title}. {problem.remedy}")

@@ -1,5 +1,6 @@
 """Commands for recipes: list them, use one, and compare its protocols."""
 
+import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -10,17 +11,45 @@ from murmur.errors import MurmurError, escape_unprintable
 from murmur.experiments import project, recipes
 from murmur.files import write_text
 
-Name = Annotated[str, typer.Argument(help="a recipe, as `murmur recipes` lists them")]
+logger = logging.getLogger(__name__)
+
+
+def complete_name(incomplete: str) -> list[str]:
+    """The recipes whose name begins with `incomplete`, for the completion in the shell."""
+    return [name for name in recipes.list_names() if name.startswith(incomplete)]
+
+
+Name = Annotated[
+    str, typer.Argument(help="a recipe, as `murmur recipes` lists them", autocompletion=complete_name)
+]
 Settings = Annotated[
     list[str],
-    typer.Option("--set", "-S", help="key=value, for both runs", default_factory=list, show_default=False),
+    typer.Option(
+        "--set",
+        "-S",
+        metavar="KEY=VALUE",
+        help="a parameter, for both runs; may be repeated",
+        default_factory=list,
+        show_default=False,
+    ),
 ]
 
 
 def list_recipes(
-    name: Annotated[str | None, typer.Argument(help="show how it differs from the default")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(help="show how it differs from the default", autocompletion=complete_name),
+    ] = None,
 ) -> None:
-    """List the recipes, one line each; with NAME, show its description and what it changes in the default."""
+    """List the recipes, or describe one of them.
+
+    Without NAME: one line for each recipe. With NAME: its description, and what it changes in the default.
+
+    Examples
+    --------
+    murmur recipes
+    murmur recipes circor_attention
+    """
     if name is None:
         for known in recipes.list_names():
             print(escape_unprintable(f"{known:28} {recipes.read_title(known)}"))
@@ -34,7 +63,15 @@ def list_recipes(
 
 
 def use_recipe(name: Name) -> None:
-    """Write a recipe, or `default`, as params.yaml. Changes that are not committed are never overwritten."""
+    """Write a recipe, or `default`, as params.yaml.
+
+    Changes of params.yaml that are not committed are never overwritten.
+
+    Examples
+    --------
+    murmur use circor_attention
+    murmur use default
+    """
     text, path = recipes.complete_params(name), Path("params.yaml")
     if path.exists() and not recipes.is_recipe(path) and project.has_uncommitted_changes(path):
         raise MurmurError(
@@ -42,6 +79,7 @@ def use_recipe(name: Name) -> None:
             "`git checkout params.yaml`, then try again"
         )
     write_text(path, text)
+    logger.info("wrote %s", path)
     print(
         f"params.yaml is now {name}: run it with `dvc exp run`; back to the committed one: "
         "git checkout params.yaml; to the default: murmur use default"
@@ -49,11 +87,17 @@ def use_recipe(name: Name) -> None:
 
 
 def compare_protocols(
-    name: Name, settings: Settings, md: Annotated[bool, typer.Option(help="as Markdown")] = False
+    name: Name, settings: Settings, md: Annotated[bool, typer.Option("--md", help="as Markdown")] = False
 ) -> None:
-    """Run a recipe under the honest and under the published protocol, on the same data, side by side.
+    """Run a recipe under the honest and the published protocol.
 
-    Each runs in a temporary folder with the cache of the project: stages that ran before are reused.
+    Both use the same data, each in a temporary folder with the cache of the project: stages that ran before
+    are reused. The figures are printed side by side.
+
+    Examples
+    --------
+    murmur optimism pascal_vgg16
+    murmur optimism circor_cnn -S 'split.runs=[0,1]' --md
     """
     from murmur.experiments import optimism
 

@@ -1,5 +1,6 @@
 """The project in git and DVC: files of any revision or experiment, and runs in temporary folders."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -214,6 +215,35 @@ def run_dvc(folder: Path, *arguments: str) -> None:
     done = subprocess.run(command, cwd=folder, env=make_environment(), stdout=sys.stderr)
     if done.returncode:
         raise MurmurError(f"`dvc {' '.join(arguments)}` failed; see its output above")
+
+
+def list_changes() -> list[str]:
+    """List the files and parameters that have changed since the pipeline ran, according to `dvc status`.
+
+    Outputs that are missing, as in a fresh clone, do not count.
+
+    Raises
+    ------
+    MurmurError
+        With DVC's message, if it fails.
+    """
+    command = [sys.executable, "-m", "dvc", "status", "--json"]
+    done = subprocess.run(command, env=make_environment(), capture_output=True, text=True)
+    if done.returncode:
+        raise MurmurError(f"dvc status: {' '.join(done.stderr.split()) or 'failed'}")
+    changes = []
+    for entry in (entry for entries in json.loads(done.stdout).values() for entry in entries):
+        for files in entry.values() if isinstance(entry, dict) else ():
+            changes += [
+                f"{path} ({key})" for path in files if isinstance(files[path], dict) for key in files[path]
+            ]
+            changes += [path for path, status in files.items() if status in ("modified", "new")]
+    return sorted(set(changes))
+
+
+def has_git_identity() -> bool:
+    """Whether git knows the name and the e-mail address of the user, which `dvc exp run` needs."""
+    return all(run_git("config", key) for key in ("user.name", "user.email"))
 
 
 def make_environment() -> dict[str, str]:

@@ -67,7 +67,7 @@ def write_protocol(details: Mapping[str, Any]) -> list[str]:
         Sentences, grouped by subject.
     """
     return [
-        _describe_split(details),
+        describe_split(details),
         f"Definition of a person: {details['protocol']['person']}",
         f"{_describe_selection(details)} {_describe_scored_units(details)}",
         _describe_rule(details),
@@ -78,7 +78,8 @@ def write_protocol(details: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _describe_split(details: Mapping[str, Any]) -> str:
+def describe_split(details: Mapping[str, Any]) -> str:
+    """The folds and runs, and what is kept together in a split."""
     protocol = details["protocol"]
     methods = METHODS_OF_ONE_RUN if protocol["runs"] == 1 else METHODS
     text = methods[protocol["method"]].format(**protocol, all_folds=details["parts"]["folds"])

@@ -65,9 +65,9 @@ def list_limits_of_data(data: Mapping[str, Any]) -> Iterable[str]:
     data : mapping
         `data` of metrics/details.json.
     """
-    if data["dataset"] == "synthetic":
-        yield "The data are simulated: the figures show that the pipeline works, with no clinical meaning."
-    yield from _list_persons(data)
+    if simulation := describe_simulation(data):
+        yield simulation
+    yield from list_limits_of_persons(data)
     yield from _list_sample_rates(data["sample_rates"])
     for key, name in (("sites", "auscultation site"), ("source", "source")):
         if len(values := _list_stated(data[key])) == 1:
@@ -78,7 +78,15 @@ def list_limits_of_data(data: Mapping[str, Any]) -> Iterable[str]:
             yield f"Not stated: {name}; whether the figures are equal for all groups is unknown."
 
 
-def _list_persons(data: Mapping[str, Any]) -> Iterable[str]:
+def describe_simulation(data: Mapping[str, Any]) -> str:
+    """The limit of simulated data; an empty text if the data are recordings."""
+    if data["dataset"] != "synthetic":
+        return ""
+    return "The data are simulated: the figures show that the pipeline works, with no clinical meaning."
+
+
+def list_limits_of_persons(data: Mapping[str, Any]) -> Iterable[str]:
+    """The limits that unknown persons and small classes give."""
     if n := data["unknown_persons"]:
         unknown = capitalise(leaks.describe_unknown_persons(n, data["recordings"]))
         yield f"{unknown}. The interval counts each of these as a different person: it may be too narrow."
