@@ -39,15 +39,25 @@ def iterate_folds(level):
         yield level.units.truth[part["unit"]] == 0, part["p_Present"].to_numpy()
 
 
-def test_confusion_has_a_row_for_each_unit_and_run(made):
+def test_confusion_counts_each_pair_of_classes_in_their_order(made):
     level = predict_levels(made)[1]["patient"]
     table = count_confusions(level)
-    assert len(table) == 60 * len(RUNS)
-    expected = sk.confusion_matrix(level.truth, level.predicted)
-    counts = pd.crosstab(table["actual"], table["predicted"]).loc[list(CLASSES), list(CLASSES)]
-    assert (counts == expected).all(axis=None)
-    missing = replace(level, predicted=np.full(len(level), 3))
-    assert set(count_confusions(missing)["predicted"]) == {"no answer"}
+    pairs = [(actual, predicted) for actual in CLASSES for predicted in CLASSES]
+    assert list(zip(table["actual"], table["predicted"], strict=True)) == pairs
+    assert table["n"].tolist() == sk.confusion_matrix(level.truth, level.predicted).ravel().tolist()
+    assert table["n"].sum() == 60 * len(RUNS)
+
+
+def test_confusion_has_classes_without_units_and_units_without_a_class(made):
+    level = predict_levels(made)[1]["patient"]
+    level = level.select(level.truth != 1)
+    table = count_confusions(replace(level, predicted=np.full(len(level), 3)))
+    answers = {"no answer": len(level)} | dict.fromkeys(CLASSES, 0)
+    assert table.groupby("predicted")["n"].sum().to_dict() == answers
+    assert (
+        table["actual"].unique().tolist() == list(CLASSES)
+        and table["n"][table["actual"] == CLASSES[1]].sum() == 0
+    )
 
 
 def test_roc_is_the_mean_of_scikit_learns_over_folds(made):
@@ -59,6 +69,7 @@ def test_roc_is_the_mean_of_scikit_learns_over_folds(made):
         curves.append(np.interp(np.arange(101) / 100, fpr, tpr))
     assert len(curves) == 6 and table["fpr"].tolist() == pytest.approx(np.arange(101) / 100)
     check_band(table, "tpr", curves)
+    assert (table["chance"] == table["fpr"]).all()
     assert table["tpr"].is_monotonic_increasing and table["tpr"].iloc[-1] == 1
 
 
@@ -74,6 +85,8 @@ def test_precision_is_that_of_the_first_threshold_to_reach_the_recall(made):
         curves.append(curve)
     assert table["recall"].tolist() == pytest.approx(np.arange(1, 101) / 100)
     check_band(table, "precision", curves)
+    fractions = [is_positive.mean() for is_positive, _ in iterate_folds(level)]
+    assert table["chance"].tolist() == pytest.approx([np.mean(fractions)] * 100)
 
 
 def check_band(table, name, curves):
@@ -104,6 +117,7 @@ def test_folds_without_both_classes_have_no_curve(made):
         assert alone[["low", "high"]].isna().all(axis=None), "one fold, no SD"
         assert alone.iloc[:, 1].notna().all()
         assert curve(level.select(~level.is_positive)).iloc[:, 1].isna().all()
+    assert compute_precision_recall(level.select(~level.is_positive))["chance"].isna().all()
 
 
 def test_reliability_before_and_after_calibration(made):

@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 from html.parser import HTMLParser
+from itertools import product
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -38,7 +39,9 @@ WRITTEN = "Written 2026-11-26 by a test."
 LEVELS = "By segment, recording and patient, mean over runs"
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 FOLDS = pd.concat([RUNS.assign(fold=f, uar=RUNS["uar"] - f / 50) for f in (0, 1)], ignore_index=True)
-BAND = pd.DataFrame({"x": np.linspace(0, 1, 11), "y": np.linspace(0.2, 1, 11)}).assign(low=0.1, high=1.0)
+BAND = pd.DataFrame({"x": np.linspace(0, 1, 11), "y": np.linspace(0.2, 1, 11)}).assign(
+    low=0.1, high=1.0, chance=0.5
+)
 
 
 def make_tables():
@@ -50,9 +53,8 @@ def make_tables():
     ]
     kinds = [("as predicted", 0.4, 0.5, 7), ("as predicted", 0.9, 0.8, 9), ("calibrated", 0.6, 0.6, 16)]
     at_level = FOLDS[FOLDS["level"] == "patient"]
-    answers = zip(
-        [*CLASSES, *CLASSES, "Present"], [*CLASSES, "Absent", "no answer", "Absent", "Absent"], strict=True
-    )
+    counts = {pair: int(pair[0] == pair[1]) for pair in product(CLASSES, [*CLASSES, "no answer"])}
+    counts |= {("Present", "Absent"): 2, ("Unknown", "no answer"): 1, ("Absent", "Absent"): 2}
     weights = {"temperature": 1.2345, "weight_Present": 1.5, "weight_Unknown": 1.0, "weight_Absent": 1.0}
     return {
         "metrics/audit.csv": AUDIT,
@@ -62,13 +64,17 @@ def make_tables():
         "metrics/operating_points.csv": POINTS,
         "metrics/calibration.csv": AUDIT[["run", "fold"]].assign(level="patient", **weights),
         "metrics/left_out.csv": LEFT_OUT,
-        "plots/confusion.csv": pd.DataFrame(answers, columns=["actual", "predicted"]),
+        "plots/confusion.csv": tabulate_counts(counts),
         "plots/roc.csv": BAND.rename(columns={"x": "fpr", "y": "tpr"}),
         "plots/precision_recall.csv": BAND.rename(columns={"x": "recall", "y": "precision"}),
         "plots/reliability.csv": pd.DataFrame(kinds, columns=["kind", "confidence", "accuracy", "n"]),
         "plots/learning_curves.csv": pd.DataFrame(curves),
         "plots/score_per_fold.csv": at_level[["run", "fold", *HEADLINE]],
     }
+
+
+def tabulate_counts(counts):
+    return pd.DataFrame([(*pair, n) for pair, n in counts.items()], columns=["actual", "predicted", "n"])
 
 
 def write_experiment(folder, details=DETAILS, **replaced):
@@ -218,7 +224,7 @@ def test_predictions_are_counted_with_shares_and_no_answer(page):
     "names", [("0", "1"), ("True", "False"), ("1.0", "2.0"), ("nan", "None"), ("-1", "1e5")]
 )
 def test_names_that_look_like_numbers_are_unchanged(tmp_path, without_drawings, names):
-    answers = pd.DataFrame({"actual": names * 2, "predicted": [*names, *names[::-1]]})
+    answers = tabulate_counts(dict.fromkeys(product(names, names), 1))
     runs = RUNS.assign(**{f"{k}_{c}": 0.5 for k in ("precision", "recall", "f1") for c in names})
     items = LEFT_OUT.assign(item=["0000", "0001"])
     counts = {name: {"recordings": 2, "patients": 2, "persons": 2} for name in names}
@@ -391,8 +397,8 @@ def test_undefined_figures_have_a_reason_and_are_never_zero(tmp_path):
 
 
 def test_a_class_without_units_has_no_share(tmp_path, without_drawings):
-    answers = pd.DataFrame({"actual": ["Present"], "predicted": ["Absent"]})
-    page = Page(write_page(tmp_path, confusion=answers))
+    counts = dict.fromkeys(product(CLASSES, CLASSES), 0) | {("Present", "Absent"): 1}
+    page = Page(write_page(tmp_path, confusion=tabulate_counts(counts)))
     (table,) = (rows for name, rows in page.tables.items() if name.startswith("Predictions on"))
     assert table[2][1:] == ["0 undefined"] * 3
 
@@ -480,7 +486,9 @@ def test_the_plot_of_dvc_shows_the_metrics_of_every_task():
     assert {*scores.HEADLINE, *scores.LEADS, "accuracy"} == set(template["transform"][0]["fold"])
 
 
-@pytest.mark.parametrize("name", ["band", "reliability", "learning_curves", "score_per_fold"])
+@pytest.mark.parametrize(
+    "name", ["band", "confusion_matrix", "reliability", "learning_curves", "score_per_fold"]
+)
 def test_the_plot_templates_are_used_and_have_the_anchors_of_dvc(name):
     text = (made.ROOT / f".dvc/plots/{name}.json").read_text()
     assert json.loads(text)["data"] == {"values": "<DVC_METRIC_DATA>"} and "<DVC_METRIC_TITLE>" in text

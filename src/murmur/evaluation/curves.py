@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import precision_recall_curve, roc_curve
+from sklearn.metrics import confusion_matrix, precision_recall_curve, roc_curve
 
 from murmur.evaluation import calibration
 from murmur.evaluation.levels import NO_ANSWER, Level
@@ -19,9 +19,20 @@ LEARNING_CURVES = {
 
 
 def count_confusions(level: Level) -> pd.DataFrame:
-    """Return the true and the predicted class of each row: the columns actual and predicted."""
-    names = np.array([*level.classes, NO_ANSWER])
-    return pd.DataFrame({"actual": names[level.truth], "predicted": names[level.predicted]})
+    """Count the units of each true and predicted class, over all runs.
+
+    Returns
+    -------
+    DataFrame
+        actual, predicted, n: a row for each pair of classes in their order, also where n is 0. The last
+        predicted class is "no answer" if a unit has no predicted class.
+    """
+    names = [*level.classes, NO_ANSWER]
+    counts = confusion_matrix(level.truth, level.predicted, labels=range(len(names)))[:-1]
+    if not counts[:, -1].any():
+        names, counts = names[:-1], counts[:, :-1]
+    pairs = pd.MultiIndex.from_product([level.classes, names], names=["actual", "predicted"])
+    return pd.DataFrame({"n": counts.ravel()}, pairs).reset_index()
 
 
 def compute_roc(level: Level) -> pd.DataFrame:
@@ -32,13 +43,14 @@ def compute_roc(level: Level) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        fpr (0, 0.01, … 1), tpr, low, high: the mean and one sample SD below and above.
+        fpr (0, 0.01, … 1), tpr, low, high: the mean and one sample SD below and above; chance: the tpr of
+        random scores.
     """
     curves = []
     for is_positive, score in _iterate_folds(level):
         fpr, tpr, _ = roc_curve(is_positive, score)
         curves.append(np.interp(GRID, fpr, tpr))
-    return _average_curves(curves, GRID, ("fpr", "tpr"))
+    return _average_curves(curves, GRID, ("fpr", "tpr")).assign(chance=GRID)
 
 
 def compute_precision_recall(level: Level) -> pd.DataFrame:
@@ -48,14 +60,17 @@ def compute_precision_recall(level: Level) -> pd.DataFrame:
     -------
     DataFrame
         recall (0.01, 0.02, … 1), precision, low, high. Of each fold it is the precision of the highest
-        threshold that reaches the recall.
+        threshold that reaches the recall. chance: the precision of random scores, which is the fraction of
+        positive units, mean over folds.
     """
-    curves = []
+    curves, fractions = [], []
     for is_positive, score in _iterate_folds(level):
         precision, recall, _ = precision_recall_curve(is_positive, score)
         last = np.searchsorted(-recall, -GRID[1:] + 1e-12, side="right") - 1  # recall decreases
         curves.append(precision[last])
-    return _average_curves(curves, GRID[1:], ("recall", "precision"))
+        fractions.append(is_positive.mean())
+    chance = np.mean(fractions) if fractions else np.nan
+    return _average_curves(curves, GRID[1:], ("recall", "precision")).assign(chance=chance)
 
 
 def _iterate_folds(level: Level) -> Iterable[tuple[np.ndarray, np.ndarray]]:

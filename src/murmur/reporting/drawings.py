@@ -36,14 +36,12 @@ def draw_results(tables: Mapping[str, pd.DataFrame], details: Mapping[str, Any])
     dict
         Data URIs of SVG by name; under `learning_curves` a dictionary of them, by caption.
     """
-    actual = tables["plots/confusion.csv"]["actual"]
-    prevalence = float(actual.isin(details["data"]["positive"]).mean())
     curves = tables["plots/learning_curves.csv"]
     quantity = curves["curve"].str.replace(r"^(train|validation) ", "", regex=True)
     return {
         "roc": _to_svg(lambda ax: _draw_roc(ax, tables["plots/roc.csv"])),
         "precision_recall": _to_svg(
-            lambda ax: _draw_precision_recall(ax, tables["plots/precision_recall.csv"], prevalence)
+            lambda ax: _draw_precision_recall(ax, tables["plots/precision_recall.csv"])
         ),
         "reliability": _to_svg(lambda ax: _draw_reliability(ax, tables["plots/reliability.csv"])),
         "scores": _to_svg(
@@ -117,14 +115,14 @@ def _draw_band(
 
 def _draw_roc(ax: Axes, table: pd.DataFrame) -> None:
     _set_unit_square(ax, "1 - specificity", "sensitivity")
-    ax.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1, label="chance")
+    ax.plot(table["fpr"], table["chance"], color=GREY, linestyle="--", linewidth=1, label="chance")
     _draw_band(ax, table, "fpr", "tpr", label="mean over folds")
     ax.legend(loc="lower right")
 
 
-def _draw_precision_recall(ax: Axes, table: pd.DataFrame, prevalence: float) -> None:
+def _draw_precision_recall(ax: Axes, table: pd.DataFrame) -> None:
     _set_unit_square(ax, "recall (sensitivity)", "precision (positive predictive value)")
-    ax.axhline(prevalence, color=GREY, linestyle="--", linewidth=1, label="chance")
+    ax.plot(table["recall"], table["chance"], color=GREY, linestyle="--", linewidth=1, label="chance")
     _draw_band(ax, table, "recall", "precision", label="mean over folds")
     ax.legend(loc="lower left")
 

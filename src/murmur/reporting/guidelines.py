@@ -175,7 +175,7 @@ def _describe_audit(details: Mapping[str, Any]) -> str:
 
 
 def _describe_predictions(details: Mapping[str, Any], confusion: pd.DataFrame) -> str:
-    counts = result_tables.count_predictions(confusion, details["data"]["classes"])
+    counts = result_tables.arrange_confusion(confusion, details["data"]["classes"])
     rows = [(str(row[0]), *map(str, row[1:])) for row in counts.itertuples()]
     mark = f"**{leak}**\n\n" if (leak := leaks.mark_leak(details)) else ""
     return (

@@ -67,13 +67,13 @@ def _tabulate_by_class(runs: pd.DataFrame, classes: Sequence[str]) -> Table:
     return Table(("class", "precision", "recall", "F1"), rows)
 
 
-def tabulate_confusion(predictions: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
+def tabulate_confusion(confusion: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
     """The confusion matrix of all runs, for the template.
 
     Parameters
     ----------
-    predictions : DataFrame
-        As plots/confusion.csv: the actual and the predicted class of each unit.
+    confusion : DataFrame
+        As plots/confusion.csv: the number of units of each actual and predicted class.
     classes : sequence of str
         The actual classes in order.
 
@@ -83,7 +83,7 @@ def tabulate_confusion(predictions: pd.DataFrame, classes: Sequence[str]) -> dic
         `columns`, the predicted classes, and `rows`: for each actual class its cells with the number `n`, the
         `share` of the actual class, and the colours `back` and `ink`.
     """
-    counts = result_tables.count_predictions(predictions, classes)
+    counts = result_tables.arrange_confusion(confusion, classes)
     rows = {}
     for actual, row in counts.iterrows():
         shares = row / row.sum() if row.sum() else row * np.nan

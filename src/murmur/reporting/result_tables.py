@@ -179,19 +179,19 @@ def tabulate_left_out(left_out: pd.DataFrame) -> Table:
     return Table(("stage", "reason", "items"), rows)
 
 
-def count_predictions(predictions: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
-    """Count the units by actual class (rows) and predicted class (columns).
+def arrange_confusion(confusion: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
+    """The number of units of each actual class (rows) and predicted class (columns).
 
     Parameters
     ----------
-    predictions : DataFrame
-        As plots/confusion.csv: the actual and the predicted class of each unit.
+    confusion : DataFrame
+        As plots/confusion.csv: actual, predicted, n.
     classes : sequence of str
         The actual classes in order.
     """
-    others = sorted(set(predictions["predicted"]) - set(classes))
-    counts = pd.crosstab(predictions["actual"], predictions["predicted"])
-    return counts.reindex(index=classes, columns=[*classes, *others], fill_value=0)
+    columns = list(confusion["predicted"].unique())
+    counts = confusion.pivot(index="actual", columns="predicted", values="n")
+    return counts.reindex(index=classes, columns=columns, fill_value=0)
 
 
 def tabulate_sample_rates(details: Mapping[str, Any]) -> Table:
