@@ -20,7 +20,9 @@ from tests.test_cards import (
     parameters,
 )
 
-CONFUSION = pd.DataFrame({"actual": CLASSES * 5, "predicted": [*CLASSES * 4, *["Absent"] * 3]})
+PREDICTED = pd.crosstab(pd.Series(CLASSES * 5), pd.Series([*CLASSES * 4, *["Absent"] * 3]))
+CONFUSION = pd.DataFrame([(a, p, PREDICTED.loc[a, p]) for a in CLASSES for p in CLASSES])
+CONFUSION.columns = ["actual", "predicted", "n"]
 TABLES = {"audit": AUDIT, "left_out": LEFT_OUT, "subgroups": SUBGROUPS, "operating_points": POINTS}
 TABLES |= {"runs": RUNS, "confusion": CONFUSION}
 
