@@ -477,7 +477,9 @@ def test_results_of_another_experiment_are_named_and_not_shown(tmp_path, without
 
 
 def test_make_report_sets_up_first_and_git_ignores_the_page():
-    assert re.search(r"^report: setup  ## .+\n\tmurmur report$", (made.ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert re.search(
+        r"^report: setup  ## .+\n\tmurmur report$", (made.ROOT / "Makefile").read_text(), re.MULTILINE
+    )
     assert "/report.html" in (made.ROOT / ".gitignore").read_text().splitlines()
 
 
