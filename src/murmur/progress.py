@@ -43,13 +43,14 @@ def _track_in_lines(items: Sequence[Item], label: str, console: Console) -> Iter
     def describe() -> str:
         seconds = time.monotonic() - start
         left = seconds / done * (len(items) - done) if done else None
-        return f"{label}: {done} of {len(items)}" + (f", about {format_duration(left)} left" if left else "")
+        percent = f"{label}: {100 * done // len(items)} %"
+        return f"{percent}, about {format_duration(left)} left" if left else percent
 
     with _print_each_minute(describe, console):
         for item in items:
             yield item
             done += 1
-    _print(f"{label}: {done} of {done} in {format_duration(time.monotonic() - start)}", console)
+    _print(f"{label}: 100 %, {format_duration(time.monotonic() - start)}", console)
 
 
 @contextmanager

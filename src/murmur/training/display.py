@@ -14,7 +14,6 @@ from murmur.progress import format_duration
 from murmur.training.live import FoldState, RunState
 
 COLOURS = ("cyan", "magenta", "yellow", "green", "blue", "red")
-HEADINGS = ("\nfold", "", "\nepoch", "train\nloss", "validation\nloss", "validation\nUAR", "best\nepoch")
 
 
 def estimate_seconds_left(state: RunState) -> float | None:
@@ -45,11 +44,11 @@ def describe_run(state: RunState, *, losses: bool = True) -> str:
     """
     total, trained = len(state.folds), sum(int(fold.epochs) for fold in state.folds)
     finished = sum(fold.is_finished for fold in state.folds)
-    parts = [f"train run {state.run}: {finished} of {total} folds"]
     if finished == total:
-        parts.append(f"{trained} epochs")
+        parts = [f"train run {state.run}: {total} folds, {trained} epochs"]
     else:
-        parts.append(f"{trained} of at most {total * state.epochs} epochs")
+        epochs = f"{trained} of at most {total * state.epochs} epochs"
+        parts = [f"train run {state.run}: {finished} of {total} folds, {epochs}"]
     if losses:
         parts += _describe_losses(state)
     if finished == total:
@@ -76,19 +75,26 @@ def _measure_seconds(folds: Sequence[FoldState]) -> float:
 def draw_run(state: RunState, folds: Sequence[FoldState]) -> RenderableType:
     """Return a table for a terminal: the progress of the run, and a row for each of `folds`."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for heading in HEADINGS:
-        table.add_column(heading, justify="left" if heading in ("\nfold", "") else "right")
+    scores = ("train\nloss", "validation\nloss", "validation\nUAR", "best\nepoch")
+    table.add_column("\nfold")
+    for heading in ("", f"epoch, at\nmost {state.epochs}", *scores):
+        table.add_column(heading, justify="right")
     for fold in folds:
         table.add_row(
             Text(str(fold.fold), choose_colour(fold.fold)),
-            ProgressBar(state.epochs, fold.epochs, width=16),
-            f"{min(int(fold.epochs) + (not fold.is_finished), state.epochs)} of {state.epochs}",
+            ProgressBar(state.epochs, _count_done(state, fold), width=16),
+            str(min(int(fold.epochs) + fold.is_running, state.epochs)),
             *map(_format_score, (fold.train_loss, fold.validation_loss, fold.validation_uar)),
             "" if fold.best is None else str(fold.best + 1),
         )
-    trained = sum(state.epochs if fold.is_finished else fold.epochs for fold in state.folds)
-    bar = ProgressBar(len(state.folds) * state.epochs, trained, width=78)
+    done = sum(_count_done(state, fold) for fold in state.folds)
+    bar = ProgressBar(len(state.folds) * state.epochs, done, width=78)
     return Group(Text(describe_run(state, losses=False)), Padding(bar, 0), table)  # a bar alone ends no line
+
+
+def _count_done(state: RunState, fold: FoldState) -> float:
+    """Return the epochs of a fold that need no more work: all of them once early stopping has ended it."""
+    return state.epochs if fold.is_finished else fold.epochs
 
 
 def _format_score(value: float | None) -> str:

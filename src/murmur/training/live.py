@@ -3,7 +3,7 @@
 They are no outputs of the pipeline: git and DVC ignore them, and no stage reads them.
 
 - ``live/run_R/run.json``: what `RunState` has; locked while the run is trained.
-- ``live/run_R/fold_F.json``: a `FoldState`, rewritten at most twice per second.
+- ``live/run_R/fold_F.json``: a `FoldState`, rewritten at most once per second.
 - ``live/run_R/fold_F.tsv``: a row for each epoch, added as the epoch ends.
 - ``live/dvc.yaml``: plots of the .tsv files, for the DVC extension of Visual Studio Code.
 
@@ -29,7 +29,7 @@ PLOTS = {
     "Training now: validation loss": "validation_loss",
     "Training now: validation UAR": "validation_uar",
 }
-INTERVAL = 0.5  # s between two versions of fold_F.json, at least
+INTERVAL = 1.0  # s between two versions of fold_F.json, at least
 
 
 @dataclass
