@@ -15,7 +15,7 @@ from murmur.errors import MurmurError
 from murmur.reporting.line_chart import draw_lines
 from murmur.training import display, live
 
-OTHER_FOLDERS = f".dvc/tmp/exps/*/{live.FOLDER}"  # of queued and temporary experiments
+EXPERIMENTS = (".dvc/tmp/exps/*", ".dvc/tmp/exps/standalone/*")  # where DVC runs queued and temporary ones
 PAUSE = 20.0  # s in which one training may end and the next begin
 CURVES = {"validation_loss": "validation loss", "validation_uar": "validation UAR"}
 
@@ -49,8 +49,10 @@ def watch_training(
 
 def _list_runs() -> list[Path]:
     """Return the folders of all runs, the last one that was trained last."""
-    paths = chain(live.FOLDER.glob("run_*"), Path().glob(f"{OTHER_FOLDERS}/run_*"))
-    return sorted((path for path in paths if (path / "run.json").is_file()), key=_last_change)
+    files = chain.from_iterable(
+        Path().glob(f"{folder}/{live.FOLDER}/run_*/run.json") for folder in (".", *EXPERIMENTS)
+    )
+    return sorted((file.parent for file in files), key=_last_change)
 
 
 def _last_change(path: Path) -> float:
