@@ -82,6 +82,7 @@ def _draw_run(path: Path, width: int) -> RenderableType:
     state = live.read_run(path)
     if state is None:
         return f"{path}: not readable at this moment"
+    state.is_training = live.is_training(path)
     started = [fold for fold in state.folds if fold.started is not None]
     charts = Table.grid(padding=(0, 2))
     charts.add_row(*(_draw_curves(path, state, column, width // 2 - 2) for column in CURVES))

@@ -53,6 +53,8 @@ def describe_run(state: RunState, *, losses: bool = True) -> str:
         parts += _describe_losses(state)
     if finished == total:
         parts.append(format_duration(_measure_seconds(state.folds)))
+    elif not state.is_training:
+        parts.append("interrupted")
     elif left := estimate_seconds_left(state):
         parts.append(f"at most {format_duration(max(left, 1))} left")
     return ", ".join(parts)

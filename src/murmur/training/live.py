@@ -82,12 +82,15 @@ class RunState:
         How many folds are trained at the same time.
     folds : list of FoldState
         All folds.
+    is_training : bool
+        Whether the process that trains it still runs.
     """
 
     run: int
     epochs: int
     workers: int
     folds: list[FoldState]
+    is_training: bool = True
 
 
 class Recorder:

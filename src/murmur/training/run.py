@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -211,7 +211,7 @@ def fit_run(
     n = min(workers.count_workers(), len(run.roles))
     with (
         live.record_run(live_folder, run.run, list(run.roles), run.options.epochs, n) as folder,
-        _show_progress(run, folder),
+        _show_progress(folder),
     ):
         results = dict(_fit_folds(run, weights, n, folder))
     folds = sorted(results)
@@ -229,18 +229,20 @@ def _download_weights(model: Model) -> None:
     build(model, classes=2, channels=3, mels=224, frames=224)
 
 
-def _show_progress(run: Run, folder: Path | None) -> AbstractContextManager[None]:
-    """Show the progress that the fits record in `folder`."""
-    empty = live.RunState(run.run, run.options.epochs, 1, [live.FoldState(fold) for fold in run.roles])
-
-    def read() -> live.RunState:
-        return (folder and live.read_run(folder)) or empty
+def _show_progress(folder: Path | None) -> AbstractContextManager[None]:
+    """Show the progress that the fits record in `folder`; None: nothing is recorded."""
+    if folder is None:
+        return nullcontext()
 
     def draw() -> RenderableType:
-        state = read()
-        return display.draw_run(state, [fold for fold in state.folds if fold.is_running])
+        state = live.read_run(folder)
+        return display.draw_run(state, [fold for fold in state.folds if fold.is_running]) if state else ""
 
-    return progress.show(draw, lambda: display.describe_run(read()))
+    def describe() -> str:
+        state = live.read_run(folder)
+        return display.describe_run(state) if state else f"{folder}: the progress cannot be read"
+
+    return progress.show(draw, describe)
 
 
 def _fit_folds(run: Run, weights: Path, n: int, folder: Path | None) -> Iterator[tuple[int, FoldResult]]:
