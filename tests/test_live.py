@@ -7,9 +7,9 @@ import sys
 import time
 
 import pytest
-from typer.testing import CliRunner
 
-from murmur.commands import cli, watch
+from murmur.commands import watch
+from murmur.errors import MurmurError
 from murmur.reporting.line_chart import draw_lines
 from murmur.training import display, live
 from murmur.training.live import FoldState, Recorder, RunState
@@ -118,19 +118,15 @@ def test_a_chart_shows_each_value_at_its_place():
     assert "0.5 ┤" in draw_lines("loss", [((0.5, 0.5), "cyan")], 2).plain
 
 
-def run_watch(*arguments):
-    return CliRunner().invoke(cli.app, ["watch", *arguments])
-
-
-def test_watch_shows_the_last_run_if_nothing_is_trained(folder):
-    for name in ("recipes", ".dvc/tmp/exps/standalone/x"):
-        (folder.parents[1] / name).mkdir(parents=True)
-    (folder.parents[1] / "dvc.yaml").touch()
-    assert run_watch().output.startswith(
-        "No run is being trained now. The last one:\ntrain run 3: 1 of 3 folds"
-    )
-    with live.record_run(folder.parents[1] / ".dvc/tmp/exps/standalone/x/live", 8, [0], 4, 1):
-        output = run_watch("--once").output
+def test_watch_shows_the_last_run_if_nothing_is_trained(folder, capsys):
+    watch.watch_training()
+    first, second, *_ = capsys.readouterr().out.splitlines()
+    assert first == "No run is being trained now. The last one:"
+    assert second == "train run 3: 1 of 3 folds, 2 of at most 12 epochs, interrupted"
+    experiment = folder.parents[1] / ".dvc/tmp/exps/standalone/x"
+    with live.record_run(experiment / live.FOLDER, 8, [0], 4, 1):
+        watch.watch_training(once=True)
+    output = capsys.readouterr().out
     assert output.startswith("train run 8: 0 of 1 folds") and "run 3" not in output
 
 
@@ -144,9 +140,10 @@ def test_watch_ends_when_no_other_run_begins(folder):
 
 def test_watch_without_any_training_names_the_remedy(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "recipes").mkdir()
-    (tmp_path / "dvc.yaml").touch()
-    assert "start one with dvc repro" in str(run_watch("--once").exception)
+    with pytest.raises(
+        MurmurError, match="live: no training has been recorded yet; start one with dvc repro"
+    ):
+        watch.watch_training(once=True)
 
 
 def test_the_plots_name_every_file_of_the_run(folder):

@@ -21,15 +21,12 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def output(monkeypatch, request):
-    """The stream on which progress is shown; notes are shown."""
+    """The stream on which progress is shown."""
     stream = request.param()
     console = Console(file=stream, width=80, _environ={"TERM": "xterm"})
     monkeypatch.setattr(rich, "get_console", lambda: console)
-    monkeypatch.setattr(logging.getLogger("murmur"), "level", logging.INFO)
-    logging.getLogger("murmur").manager._clear_cache()
     monkeypatch.setattr(progress, "INTERVAL", 0.1)
-    yield stream
-    logging.getLogger("murmur").manager._clear_cache()
+    return stream
 
 
 redirected = pytest.mark.parametrize("output", [io.StringIO], indirect=True)
@@ -71,9 +68,8 @@ def test_a_terminal_shows_a_bar(output):
 
 
 @redirected
-def test_nothing_is_shown_if_notes_are_not(output, monkeypatch):
-    monkeypatch.setattr(logging.getLogger("murmur"), "level", logging.WARNING)
-    logging.getLogger("murmur").manager._clear_cache()
+def test_nothing_is_shown_if_notes_are_not(output):
+    logging.getLogger("murmur").setLevel(logging.WARNING)
     assert list(progress.track([1, 2], "cleaning")) == [1, 2]
     with progress.show(str, lambda: "done"):
         pass
