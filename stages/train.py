@@ -12,6 +12,7 @@ from murmur.tables.folds import FOLDS
 from murmur.tables.predictions import make_predictions_schema
 from murmur.tables.recordings import RECORDINGS, check_recordings, read_dataset_card
 from murmur.tables.segments import SEGMENTS
+from murmur.training import live
 from murmur.training.run import fit_run, prepare_run
 
 
@@ -27,7 +28,7 @@ def main() -> None:
     features = Path("data", p.train.features)
     run = prepare_run(recordings, segments, folds, card, features, p.train, p.seed)
     with atomic_write(f"models/{name}.murmur_weights") as weights:
-        predictions, history, note = fit_run(run, weights)
+        predictions, history, note = fit_run(run, weights, live.FOLDER)
         schema = make_predictions_schema(card.classes)
         parquet.write(predictions, f"data/predictions/{name}.murmur_predictions.parquet", schema, note)
         write_csv(history, f"data/history/{name}.murmur_history.csv")

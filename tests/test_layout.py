@@ -14,6 +14,7 @@ ROOT_MODULES = (
     "errors",
     "files",
     "spelling",
+    "progress",
     "workers",
     "input_csv",
     "formatting",

@@ -410,6 +410,7 @@ EDITS = {
     "formatting": {"evaluate"},
     "leaks": {"split", "evaluate"},
     "logs": EVERY,
+    "progress": EVERY - {"check", "segment", "split", "evaluate"},
     "spelling": {"download", "split"},
     "workers": EVERY - {"check", "segment", "split", "evaluate"},
     "commands": set(),

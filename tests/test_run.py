@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from murmur.errors import MurmurError
 from murmur.tables import parquet
 from murmur.tables.predictions import make_predictions_schema
 from murmur.tables.recordings import DatasetCard
-from murmur.training import fit, processes
+from murmur.training import fit, live, processes
 from murmur.training import run as training_run
 from murmur.training.fit import Fit
 from murmur.training.run import fit_run, prepare_run
@@ -263,6 +264,33 @@ def test_the_bytes_do_not_depend_on_the_number_of_workers(example, tmp_path, mon
     }  # fmt: skip
     assert (predictions["run"] == 7).all() and note.device == "cpu" and "torch" in note.versions
     assert list(history.groupby("fold").size()) == [2, 2]
+
+
+@pytest.mark.parametrize("n", ["1", "2"])
+def test_each_epoch_is_recorded_as_it_ends(example, tmp_path, monkeypatch, n):
+    monkeypatch.setenv("MURMUR_WORKERS", n)
+    _, history, _ = fit_run(example[0], tmp_path / "weights", tmp_path / "live")
+    for fold, table in history.groupby("fold"):
+        recorded = pd.read_csv(tmp_path / f"live/run_7/fold_{fold}.tsv", sep="\t")
+        columns = list(live.COLUMNS[:-1])
+        pd.testing.assert_frame_equal(
+            recorded[columns], table[columns].reset_index(drop=True), check_dtype=False, rtol=1e-5
+        )
+    state = live.read_run(tmp_path / "live/run_7")
+    assert [(fold.epochs, fold.best, fold.is_finished) for fold in state.folds] == [
+        (2, table["best"].argmax(), True) for _, table in history.groupby("fold")
+    ]
+
+
+def test_the_position_inside_an_epoch_is_recorded(example, tmp_path, monkeypatch):
+    positions = []
+    monkeypatch.setattr(live.Recorder, "record_position", lambda self, epochs: positions.append(epochs))
+    fit_run(replace(example[0], roles={0: example[0].roles[0]}), tmp_path / "weights")
+    assert positions == [0, 1, 1, 2], "eight training units are one batch"
+    positions.clear()
+    options = OPTIONS.model_copy(update={"batch_size": 4})
+    fit_run(replace(example[0], roles={0: example[0].roles[0]}, options=options), tmp_path / "weights")
+    assert positions == [0, 0.5, 1, 1, 1.5, 2]
 
 
 def test_workers_exit_when_their_parent_is_killed():

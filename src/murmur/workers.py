@@ -3,7 +3,6 @@
 No result depends on the number: it is an environment variable, not a parameter.
 """
 
-import logging
 import math
 import os
 import re
@@ -13,8 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
-from rich.progress import track
-
+from murmur import progress
 from murmur.errors import MurmurError
 
 Item = TypeVar("Item")
@@ -105,16 +103,15 @@ def stream_threads(
     items : iterable
         The items.
     describe : str
-        The label of the progress bar, which is shown if log messages of level INFO are.
+        The label of the progress; see `progress.track`.
     n : int, optional
         The number of threads; by default `count_workers()`.
     """
-    is_silent = not logging.getLogger(__name__).isEnabledFor(logging.INFO)
     items, n = list(items), n or count_workers()
     with ThreadPoolExecutor(n) as pool:
         jobs = deque(pool.submit(work, item) for item in items[: 2 * n])
         try:
-            for k in track(range(len(items)), describe, disable=is_silent):
+            for k in progress.track(range(len(items)), describe):
                 if (following := k + 2 * n) < len(items):
                     jobs.append(pool.submit(work, items[following]))
                 yield jobs.popleft().result()

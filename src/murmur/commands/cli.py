@@ -15,7 +15,7 @@ import rich
 import typer
 
 from murmur import logs
-from murmur.commands import comparison, generalisation, integration, recipes, reporting
+from murmur.commands import comparison, generalisation, integration, recipes, reporting, watch
 from murmur.errors import MurmurError, run_stage
 from murmur.experiments.recipes import FOLDER
 
@@ -27,6 +27,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "use": recipes.use_recipe,
     "optimism": recipes.compare_protocols,
     "compare": comparison.compare_revisions,
+    "watch": watch.watch_training,
     "report": reporting.write_html_report,
     "images": reporting.export_images,
     "evaluate-on": generalisation.evaluate_on,

@@ -15,11 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import soundfile
-from rich.console import Console
-from rich.progress import track
 from scipy.signal import butter, sosfiltfilt
 
-from murmur import formatting, workers
+from murmur import formatting, progress, workers
 from murmur.features.chain import compute_features
 from murmur.generalisation.trained_models import Folds, TrainedModels, score_models
 from murmur.recordings import audio
@@ -210,7 +208,7 @@ def evaluate_robustness(
     kinds = sorted({*kinds})
     points = [("", np.nan), *((kind, value) for kind in kinds for value in DISTURBANCES[kind].values)]
     tables = []
-    for kind, value in track(points, "disturbances", console=Console(stderr=True)):
+    for kind, value in progress.track(points, "disturbances"):
         change = partial(_change, kind=kind, value=value, seed=models.seed)
         with tempfile.TemporaryDirectory(prefix="murmur-") as name, _without_notes():
             changed = write_disturbed(recordings, raw, Path(name, "raw"), change)

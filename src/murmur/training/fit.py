@@ -16,6 +16,7 @@ from murmur.errors import MurmurError
 from murmur.sections.train import Train
 from murmur.training.augmentation import augment_spectrograms, draw_mixup
 from murmur.training.classifier import Classifier, Inputs, predict_logits
+from murmur.training.live import Recorder
 from murmur.training.losses import Loss, compute_class_weights
 from murmur.training.network import build
 from murmur.training.optimizers import EVERY_EPOCH, make_optimizer, make_scheduler
@@ -80,6 +81,8 @@ class Loop:
         The learning-rate schedule.
     options : Train
         The section ``train`` of params.yaml.
+    recorder : Recorder
+        Records the progress.
     """
 
     model: Classifier
@@ -89,6 +92,7 @@ class Loop:
     optimizer: torch.optim.Optimizer
     scheduler: Any
     options: Train
+    recorder: Recorder
 
 
 def fit_network(
@@ -101,6 +105,7 @@ def fit_network(
     weights: Sequence[float],
     seed: int,
     bags: np.ndarray | None = None,
+    recorder: Recorder | None = None,
 ) -> Fit:
     """Train a network on one fold, and predict with the weights of its best epoch.
 
@@ -122,6 +127,8 @@ def fit_network(
         Seed of torch's random numbers.
     bags : np.ndarray of int, shape [patients, sites, n], optional
         Rows of `features` of each patient, -1 for padding, for a model that predicts patients.
+    recorder : Recorder, optional
+        Records the progress.
 
     Returns
     -------
@@ -141,7 +148,7 @@ def fit_network(
     class_weights = compute_class_weights(counts, classes, weights, options)
     inputs = _move_inputs(features, bags, options, device)
     y = torch.tensor(labels, device=device)
-    loop = _prepare_loop(inputs, y, fold, options, class_weights)
+    loop = _prepare_loop(inputs, y, fold, options, class_weights, recorder or Recorder())
     history, best = _train(loop, fold, 1 / counts[labels])
     loop.model.load_state_dict(best)
     probabilities = predict_logits(loop.model, inputs, fold.predict).softmax(dim=1).cpu().numpy()
@@ -176,7 +183,12 @@ def _move_inputs(
 
 
 def _prepare_loop(
-    inputs: Inputs, y: torch.Tensor, fold: Fold, options: Train, class_weights: torch.Tensor
+    inputs: Inputs,
+    y: torch.Tensor,
+    fold: Fold,
+    options: Train,
+    class_weights: torch.Tensor,
+    recorder: Recorder,
 ) -> Loop:
     """Build the network, the loss function, the optimizer and the learning-rate schedule."""
     _, channels, mels, frames = inputs.x.shape
@@ -186,7 +198,7 @@ def _prepare_loop(
     optimizer = make_optimizer(model, options)
     batches = len(_split_batches(torch.from_numpy(fold.train), options.batch_size))
     scheduler = make_scheduler(optimizer, options, batches)
-    return Loop(model, inputs, y, criterion, optimizer, scheduler, options)
+    return Loop(model, inputs, y, criterion, optimizer, scheduler, options, recorder)
 
 
 def _train(loop: Loop, fold: Fold, rarity: np.ndarray) -> tuple[pd.DataFrame, dict[str, torch.Tensor]]:
@@ -211,13 +223,14 @@ def _train(loop: Loop, fold: Fold, rarity: np.ndarray) -> tuple[pd.DataFrame, di
     best: dict[str, torch.Tensor] = {}
     for epoch in range(loop.options.epochs):
         rate = loop.optimizer.param_groups[0]["lr"]
-        loss = _train_epoch(loop, _draw_order(fold.train, rarity, loop.options))
+        loss = _train_epoch(loop, _draw_order(fold.train, rarity, loop.options), epoch)
         validation, n_predicted = _validate(loop, fold)
         _check_finite(loss + validation["validation_loss"], epoch)
         history.append({"epoch": epoch, "train_loss": loss, "learning_rate": rate, **validation})
         scores.append(_score(validation, loop.options))
         if int(np.argmax(scores)) == epoch:
             best = copy.deepcopy(loop.model.state_dict())
+        loop.recorder.record_epoch(history[-1], int(np.argmax(scores)))
         _end_epoch(loop, validation["validation_loss"])
         if _should_stop(loop.options, scores, validation["validation_accuracy"], n_predicted):
             break
@@ -269,11 +282,13 @@ def _draw_order(train: np.ndarray, rarity: np.ndarray, options: Train) -> torch.
     return units[torch.multinomial(torch.from_numpy(rarity[train]), len(units), replacement=True)]
 
 
-def _train_epoch(loop: Loop, order: torch.Tensor) -> float:
+def _train_epoch(loop: Loop, order: torch.Tensor, epoch: int) -> float:
     """Train on all units in this order, and return the mean loss."""
     loop.model.train()
     total = torch.zeros((), device=loop.y.device)
-    for units in _split_batches(order, loop.options.batch_size):
+    batches = _split_batches(order, loop.options.batch_size)
+    for k, units in enumerate(batches):
+        loop.recorder.record_position(epoch + k / len(batches))
         total += _train_batch(loop, units) * len(units)
     return float(total) / len(order)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -10,15 +11,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from rich.progress import track
+from rich.console import RenderableType
 
-from murmur import workers
+from murmur import progress, workers
 from murmur.errors import MurmurError, add_path
 from murmur.models import needs_download
 from murmur.sections.train import Model, Train
 from murmur.tables.folds import ROLES
 from murmur.tables.predictions import TrainingInfo
 from murmur.tables.recordings import DatasetCard
+from murmur.training import display, live
 from murmur.training.bags import check_patients_undivided, make_bags
 from murmur.training.processes import map_processes
 
@@ -171,7 +173,9 @@ def _check_validation(folds: pd.DataFrame, roles: dict[int, np.ndarray]) -> None
             )
 
 
-def fit_run(run: Run, weights: Path) -> tuple[pd.DataFrame, pd.DataFrame, TrainingInfo]:
+def fit_run(
+    run: Run, weights: Path, live_folder: Path | None = None
+) -> tuple[pd.DataFrame, pd.DataFrame, TrainingInfo]:
     """Train every fold of a run.
 
     Each worker process trains a fold with one thread, so that the results do not depend on the number of
@@ -184,6 +188,8 @@ def fit_run(run: Run, weights: Path) -> tuple[pd.DataFrame, pd.DataFrame, Traini
         The run.
     weights : Path
         Folder that receives fold_F.safetensors with ``keep_weights: best``; otherwise it stays empty.
+    live_folder : Path, optional
+        Folder for files that show the progress, see `murmur.training.live`; by default none are written.
 
     Returns
     -------
@@ -202,7 +208,12 @@ def fit_run(run: Run, weights: Path) -> tuple[pd.DataFrame, pd.DataFrame, Traini
     weights.mkdir(parents=True, exist_ok=True)
     if needs_download(run.options.model.options):
         _download_weights(run.options.model)
-    results = dict(track(_fit_folds(run, weights), f"run {run.run}: fits", total=len(run.roles)))
+    n = min(workers.count_workers(), len(run.roles))
+    with (
+        live.record_run(live_folder, run.run, list(run.roles), run.options.epochs, n) as folder,
+        _show_progress(folder),
+    ):
+        results = dict(_fit_folds(run, weights, n, folder))
     folds = sorted(results)
     predictions = [_tabulate_predictions(run, fold, results[fold].probabilities) for fold in folds]
     history = pd.concat([results[fold].history for fold in folds], ignore_index=True)
@@ -218,15 +229,30 @@ def _download_weights(model: Model) -> None:
     build(model, classes=2, channels=3, mels=224, frames=224)
 
 
-def _fit_folds(run: Run, weights: Path) -> Iterator[tuple[int, FoldResult]]:
-    """Yield each fold and its result, in the order in which they are ready."""
-    n = min(workers.count_workers(), len(run.roles))
+def _show_progress(folder: Path | None) -> AbstractContextManager[None]:
+    """Show the progress that the fits record in `folder`; None: nothing is recorded."""
+    if folder is None:
+        return nullcontext()
+
+    def draw() -> RenderableType:
+        state = live.read_run(folder)
+        return display.draw_run(state, [fold for fold in state.folds if fold.is_running]) if state else ""
+
+    def describe() -> str:
+        state = live.read_run(folder)
+        return display.describe_run(state) if state else f"{folder}: the progress cannot be read"
+
+    return progress.show(draw, describe)
+
+
+def _fit_folds(run: Run, weights: Path, n: int, folder: Path | None) -> Iterator[tuple[int, FoldResult]]:
+    """Yield each fold and its result, in the order in which they are ready, with `n` worker processes."""
+    fit = partial(fit_fold, run, weights=weights, folder=folder)
     if n == 1:
-        yield from ((fold, fit_fold(run, fold, weights)) for fold in run.roles)
+        yield from ((fold, fit(fold)) for fold in run.roles)
         return
     modules = ("training.fit", "training.run", "features.store", f"models.{run.options.model.name}")
     try:
-        fit = partial(fit_fold, run, weights=weights)
         yield from map_processes(fit, run.roles, n, [f"murmur.{name}" for name in modules])
     except BrokenProcessPool as error:
         raise MurmurError(
@@ -235,7 +261,7 @@ def _fit_folds(run: Run, weights: Path) -> Iterator[tuple[int, FoldResult]]:
         ) from error
 
 
-def fit_fold(run: Run, fold: int, weights: Path) -> FoldResult:
+def fit_fold(run: Run, fold: int, weights: Path, folder: Path | None = None) -> FoldResult:
     """Train one fold with one CPU thread.
 
     Parameters
@@ -246,6 +272,8 @@ def fit_fold(run: Run, fold: int, weights: Path) -> FoldResult:
         Number of the fold.
     weights : Path
         Folder that receives fold_F.safetensors with ``keep_weights: best``.
+    folder : Path, optional
+        Folder that receives the progress.
 
     Returns
     -------
@@ -262,6 +290,7 @@ def fit_fold(run: Run, fold: int, weights: Path) -> FoldResult:
 
     features = store.read_array(run.features)
     store.check_length(features, run.n_segments, run.features)
+    recorder = live.Recorder(folder, fold)
     with single_thread():
         fit = fit_network(
             features,
@@ -272,7 +301,9 @@ def fit_fold(run: Run, fold: int, weights: Path) -> FoldResult:
             weights=run.weights,
             seed=int(np.random.SeedSequence([run.seed, run.run, fold]).generate_state(1)[0]),
             bags=run.bags,
+            recorder=recorder,
         )
+    recorder.finish()
     if run.options.keep_weights == "best":
         _write_weights(fit.weights, weights / f"fold_{fold}.safetensors")
     return FoldResult(fit.probabilities, fit.history.assign(fold=fold), fit.device)

@@ -1,0 +1,96 @@
+"""The command that shows trainings while they run."""
+
+import time
+from collections.abc import Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+
+from murmur.errors import MurmurError
+from murmur.reporting.line_chart import draw_lines
+from murmur.training import display, live
+
+EXPERIMENTS = (".dvc/tmp/exps/*", ".dvc/tmp/exps/standalone/*")  # where DVC runs queued and temporary ones
+PAUSE = 20.0  # s in which one training may end and the next begin
+CURVES = {"validation_loss": "validation loss", "validation_uar": "validation UAR"}
+
+
+def watch_training(
+    once: Annotated[bool, typer.Option("--once", help="show the present state and end")] = False,
+) -> None:
+    """Show the learning curves of the runs that are being trained, until the training ends or Ctrl-C.
+
+    For a second terminal, while `dvc repro` or an experiment runs, also a queued one. If nothing is being
+    trained, it shows the last run.
+
+    Example: murmur watch
+    """
+    console = Console()
+
+    def draw() -> RenderableType:
+        return _draw(_list_runs(), console.width)
+
+    if once or not console.is_terminal or not _is_in_progress(_list_runs()):
+        console.print(draw())
+        return
+    try:
+        with Live(get_renderable=draw, console=console, refresh_per_second=1):
+            while _is_in_progress(_list_runs()):
+                time.sleep(1)
+    except KeyboardInterrupt:
+        return
+    console.print("The training has ended.")
+
+
+def _list_runs() -> list[Path]:
+    """Return the folders of all runs, the last one that was trained last."""
+    files = chain.from_iterable(
+        Path().glob(f"{folder}/{live.FOLDER}/run_*/run.json") for folder in (".", *EXPERIMENTS)
+    )
+    return sorted((file.parent for file in files), key=_last_change)
+
+
+def _last_change(path: Path) -> float:
+    """Return when the progress of a run was last recorded, in seconds since 1970."""
+    try:
+        return max(file.stat().st_mtime for file in path.iterdir())
+    except (OSError, ValueError):  # deleted at this moment
+        return 0.0
+
+
+def _is_in_progress(runs: Sequence[Path]) -> bool:
+    """Return whether a run is being trained, or one ended so recently that the next may follow."""
+    return any(map(live.is_training, runs)) or (bool(runs) and time.time() - _last_change(runs[-1]) < PAUSE)
+
+
+def _draw(runs: Sequence[Path], width: int) -> RenderableType:
+    """Draw all runs that are being trained, else the last one."""
+    if not runs:
+        raise MurmurError(f"{live.FOLDER}: no training has been recorded yet; start one with dvc repro")
+    if trained := [path for path in runs if live.is_training(path)]:
+        return Group(*(_draw_run(path, width) for path in trained))
+    return Group("No run is being trained now. The last one:", _draw_run(runs[-1], width))
+
+
+def _draw_run(path: Path, width: int) -> RenderableType:
+    """Draw the progress and the learning curves of a run."""
+    state = live.read_run(path)
+    if state is None:
+        return f"{path}: not readable at this moment"
+    state.is_training = live.is_training(path)
+    started = [fold for fold in state.folds if fold.started is not None]
+    charts = Table.grid(padding=(0, 2))
+    charts.add_row(*(_draw_curves(path, state, column, width // 2 - 2) for column in CURVES))
+    return Group(display.draw_run(state, started), "", charts)
+
+
+def _draw_curves(path: Path, state: live.RunState, column: str, width: int) -> RenderableType:
+    """Draw a line for each fold."""
+    folds = [fold.fold for fold in state.folds if fold.started is not None]
+    lines = [(live.read_curve(path, fold, column), display.choose_colour(fold)) for fold in folds]
+    return draw_lines(CURVES[column], lines, state.epochs, width)

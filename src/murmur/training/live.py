@@ -1,0 +1,237 @@
+"""Files that a training writes while it runs, so that others can show its progress.
+
+They are no outputs of the pipeline: git and DVC ignore them, and no stage reads them.
+
+- ``live/run_R/run.json``: what `RunState` has; locked while the run is trained.
+- ``live/run_R/fold_F.json``: a `FoldState`, rewritten at most once per second.
+- ``live/run_R/fold_F.tsv``: a row for each epoch, added as the epoch ends.
+- ``live/dvc.yaml``: plots of the .tsv files, for the DVC extension of Visual Studio Code.
+
+If a file cannot be written, the training continues without it.
+"""
+
+import fcntl
+import json
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+FOLDER = Path("live")
+COLUMNS = (
+    *("epoch", "train_loss", "learning_rate", "validation_loss", "validation_uar", "validation_accuracy"),
+    "seconds",
+)
+PLOTS = {
+    "Training now: training loss": "train_loss",
+    "Training now: validation loss": "validation_loss",
+    "Training now: validation UAR": "validation_uar",
+}
+INTERVAL = 1.0  # s between two versions of fold_F.json, at least
+
+
+@dataclass
+class FoldState:
+    """The progress of one fold.
+
+    Attributes
+    ----------
+    fold : int
+        Number of the fold.
+    epochs : float
+        Epochs trained, with the fraction of the present one.
+    started, seconds : float or None, float
+        When the training began (seconds since 1970; None: not yet), and for how long it has run.
+    train_loss, validation_loss, validation_uar : float or None
+        Of the last complete epoch.
+    best : int or None
+        Index of the best epoch.
+    is_finished : bool
+        Whether the training has ended.
+    """
+
+    fold: int
+    epochs: float = 0.0
+    started: float | None = None
+    seconds: float = 0.0
+    train_loss: float | None = None
+    validation_loss: float | None = None
+    validation_uar: float | None = None
+    best: int | None = None
+    is_finished: bool = False
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the training has begun and not ended."""
+        return self.started is not None and not self.is_finished
+
+
+@dataclass
+class RunState:
+    """The progress of one run.
+
+    Attributes
+    ----------
+    run : int
+        Number of the run.
+    epochs : int
+        The maximum number of epochs of a fold.
+    workers : int
+        How many folds are trained at the same time.
+    folds : list of FoldState
+        All folds.
+    is_training : bool
+        Whether the process that trains it still runs.
+    """
+
+    run: int
+    epochs: int
+    workers: int
+    folds: list[FoldState]
+    is_training: bool = True
+
+
+class Recorder:
+    """Writes the progress of one fold.
+
+    Parameters
+    ----------
+    folder : Path or None
+        The folder of the run; None: nothing is written.
+    fold : int
+        Number of the fold.
+    """
+
+    def __init__(self, folder: Path | None = None, fold: int = 0) -> None:
+        self._folder = folder
+        self._state = FoldState(fold, started=time.time())
+        self._start = self._written = time.monotonic()
+        self._write_state()
+
+    def record_position(self, epochs: float) -> None:
+        """Record how many epochs are trained, with the fraction of the present one."""
+        now = time.monotonic()
+        self._state.epochs, self._state.seconds = epochs, now - self._start
+        if now - self._written >= INTERVAL:
+            self._written = now
+            self._write_state()
+
+    def record_epoch(self, row: Mapping[str, float], best: int) -> None:
+        """Record a complete epoch.
+
+        Parameters
+        ----------
+        row : mapping of str to float
+            `COLUMNS` except the time.
+        best : int
+            Index of the best epoch so far.
+        """
+        state = self._state
+        state.best, state.train_loss = best, row["train_loss"]
+        state.validation_loss, state.validation_uar = row["validation_loss"], row["validation_uar"]
+        self.record_position(row["epoch"] + 1)
+        values = [*(row[name] for name in COLUMNS[:-1]), time.monotonic() - self._start]
+        line = "\t".join(f"{value:.6g}" for value in values)
+        if self._folder:
+            with suppress(OSError), (self._folder / f"fold_{state.fold}.tsv").open("a") as file:
+                file.write(f"{line}\n")
+
+    def finish(self) -> None:
+        """Record that the training has ended."""
+        self._state.seconds = time.monotonic() - self._start
+        self._state.is_finished = True
+        self._write_state()
+
+    def _write_state(self) -> None:
+        if self._folder:
+            with suppress(OSError):
+                part = self._folder / f"fold_{self._state.fold}.part"
+                part.write_text(json.dumps(asdict(self._state)))
+                part.replace(part.with_suffix(".json"))
+
+
+@contextmanager
+def record_run(
+    folder: Path | None, run: int, folds: Sequence[int], epochs: int, workers: int
+) -> Iterator[Path | None]:
+    """Prepare the files of a run, and lock its run.json until the block ends.
+
+    Parameters
+    ----------
+    folder : Path or None
+        `FOLDER`; None: nothing is written.
+    run : int
+        Number of the run; its files of an earlier training are deleted.
+    folds, epochs, workers
+        As in `RunState`.
+
+    Yields
+    ------
+    Path or None
+        The folder of the run; None if it cannot be written.
+    """
+    with ExitStack() as stack:
+        path = None
+        if folder:
+            with suppress(OSError):
+                path = _make_folder(folder / f"run_{run}", folds)
+                file = stack.enter_context((path / "run.json").open("w"))
+                json.dump({"run": run, "epochs": epochs, "workers": workers, "folds": list(folds)}, file)
+                file.flush()
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield path
+
+
+def _make_folder(path: Path, folds: Sequence[int]) -> Path:
+    """Make an empty folder for a run, and the plots of its folds."""
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir(parents=True)
+    names = [f"fold_{fold}.tsv" for fold in folds]
+    for name in names:  # DVC plots an empty table, but not a missing one
+        (path / name).write_text("\t".join(COLUMNS) + "\n")
+    plots = [
+        {title: {"x": "epoch", "y": {f"{path.name}/{name}": column for name in names}}}
+        for title, column in PLOTS.items()
+    ]
+    (path.parent / "dvc.yaml").write_text(json.dumps({"plots": plots}, indent=1) + "\n")
+    return path
+
+
+def read_run(path: Path) -> RunState | None:
+    """Read the progress of a run from its folder; None if it cannot be read."""
+    try:
+        content = json.loads((path / "run.json").read_text())
+        folds = [_read_fold(path, fold) for fold in content["folds"]]
+        return RunState(content["run"], content["epochs"], content["workers"], folds)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _read_fold(path: Path, fold: int) -> FoldState:
+    try:
+        return FoldState(**json.loads((path / f"fold_{fold}.json").read_text()))
+    except FileNotFoundError:  # not started
+        return FoldState(fold)
+
+
+def is_training(path: Path) -> bool:
+    """Return whether the run of this folder is trained at present: its process has locked run.json."""
+    try:
+        with (path / "run.json").open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def read_curve(path: Path, fold: int, column: str) -> list[float]:
+    """Read a column of a fold's epochs; a line that is not complete yet is left out."""
+    try:
+        lines = (path / f"fold_{fold}.tsv").read_text().splitlines(keepends=True)
+        return [float(line.split("\t")[COLUMNS.index(column)]) for line in lines[1:] if line.endswith("\n")]
+    except (OSError, ValueError, IndexError):
+        return []
