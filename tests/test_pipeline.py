@@ -397,12 +397,14 @@ EVERY = {"check", *STAGES, "embed"}
 TABLES = {"download", "duplicates", "clean", "segment", "mel", "split", "train", "evaluate"}
 # The stages that an edit of a module re-runs; the stages after them run only if the outputs change.
 EDITS = {
+    "__main__": set(),
     "circor_weights": {"check", "download", "evaluate"},
     "input_csv": {"download", "split"},
     "devices": {"embed", "train"},
     "errors": EVERY,
     "files": EVERY,
     "formatting": {"evaluate"},
+    "interruption": EVERY,
     "leaks": {"split", "evaluate"},
     "logs": EVERY,
     "spelling": {"download", "split"},
