@@ -1,5 +1,10 @@
 """Check params.yaml before any work is done, and before DVC removes the outputs of another stage."""
 
+from murmur import interruption
+
+if __name__ == "__main__":
+    interruption.handle_signals()  # before the slow imports
+
 from collections.abc import Sequence
 from pathlib import Path
 

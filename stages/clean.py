@@ -1,5 +1,10 @@
 """Resample, filter and normalise the recordings, and write all samples to one array."""
 
+from murmur import interruption
+
+if __name__ == "__main__":
+    interruption.handle_signals()  # before the slow imports
+
 from pathlib import Path
 
 from murmur import sections

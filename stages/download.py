@@ -1,5 +1,10 @@
 """Import the data set's recordings into data/raw and describe them in one table."""
 
+from murmur import interruption
+
+if __name__ == "__main__":
+    interruption.handle_signals()  # before the slow imports
+
 from murmur import sections
 from murmur.errors import run_stage
 from murmur.files import atomic_write

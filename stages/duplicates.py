@@ -1,5 +1,10 @@
 """Find recordings with the same audio, so that a split keeps them in the same part."""
 
+from murmur import interruption
+
+if __name__ == "__main__":
+    interruption.handle_signals()  # before the slow imports
+
 from pathlib import Path
 
 from murmur import sections

@@ -1,5 +1,10 @@
 """Compute the embedding of every segment with a frozen pretrained model."""
 
+from murmur import interruption
+
+if __name__ == "__main__":
+    interruption.handle_signals()  # before the slow imports
+
 from pathlib import Path
 
 from murmur import sections

@@ -1,5 +1,10 @@
 """Score the predictions of all runs, and write tables, cards and pictures of the results."""
 
+from murmur import interruption
+
+if __name__ == "__main__":
+    interruption.handle_signals()  # before the slow imports
+
 from pathlib import Path
 
 from murmur import sections

@@ -1,5 +1,10 @@
 """Cut the recordings into segments of equal length."""
 
+from murmur import interruption
+
+if __name__ == "__main__":
+    interruption.handle_signals()  # before the slow imports
+
 from pathlib import Path
 
 from murmur import sections

@@ -1,5 +1,10 @@
 """Split the recordings into training, validation and test parts, for every run."""
 
+from murmur import interruption
+
+if __name__ == "__main__":
+    interruption.handle_signals()  # before the slow imports
+
 import pandas as pd
 
 from murmur import sections

@@ -1,5 +1,10 @@
 """Train the models of all folds of one run: stages/train.py --run RUN."""
 
+from murmur import interruption
+
+if __name__ == "__main__":
+    interruption.handle_signals()  # before the slow imports
+
 import sys
 from pathlib import Path
 

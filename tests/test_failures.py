@@ -428,10 +428,6 @@ def fill_gpu():
     raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
 
-def interrupt():
-    raise KeyboardInterrupt
-
-
 @pytest.mark.parametrize(
     ("main", "message"),
     [
@@ -439,7 +435,6 @@ def interrupt():
         (fill_disk, "data/mel.npy: No space left on device; free some space there, then run it again"),
         (fill_memory, r"the memory is not enough \(Unable to allocate .*\); set MURMUR_WORKERS to fewer"),
         (fill_gpu, r"the memory is not enough \(CUDA out of memory.*\); set MURMUR_WORKERS"),
-        (interrupt, "interrupted"),
     ],
 )
 def test_an_error_of_the_computer_is_reported_in_one_line(main, message):

@@ -60,7 +60,7 @@ def run_stage(main: Callable[[], object]) -> None:
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+            stream.reconfigure(errors="backslashreplace", line_buffering=True)
     logs.show_messages()
     try:
         try:
@@ -71,7 +71,7 @@ def run_stage(main: Callable[[], object]) -> None:
     except BrokenPipeError:  # the process that reads the output has ended, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except (MurmurError, KeyboardInterrupt, OSError, MemoryError, RuntimeError) as error:
+    except (MurmurError, OSError, MemoryError, RuntimeError) as error:
         message = _describe(error)
         if message is None:
             raise
@@ -82,8 +82,6 @@ def _describe(error: BaseException) -> str | None:
     """Return the message for an error that the user can fix, None for other errors."""
     if isinstance(error, MurmurError):
         return str(error)
-    if isinstance(error, KeyboardInterrupt):
-        return "interrupted"
     if isinstance(error, OSError):
         return explain_os_error(error)
     if isinstance(error, MemoryError) or "memory" in str(error).lower():  # torch raises a RuntimeError

@@ -5,16 +5,20 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from murmur.errors import MurmurError, add_path
+from murmur.interruption import clean_up_on_signal
 
 
 @contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside `path`, and rename it to `path` at the end of the block.
 
-    If the block raises an error, the temporary file or folder is removed and `path` stays as it was.
+    If the block raises an error or a signal ends the process, the temporary file or folder is removed and
+    `path` stays as it was.
 
     Parameters
     ----------
@@ -29,16 +33,31 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     path = Path(path)
     _check_is_ordinary(path)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    with add_path(path):
+    with add_path(path), _removed_at_the_end(part):
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_unfinished(path)
-        try:
-            yield part
-            if part.is_dir():
-                remove_path(path)
+        yield part
+        with _removed_at_the_end(path.with_name(f"{path.name}.old.{os.getpid()}.part")) as old:
+            if part.is_dir() and os.path.lexists(path):  # a folder is not replaced in one step
+                path.replace(old)
             part.replace(path)
+
+
+@contextmanager
+def _removed_at_the_end(path: Path) -> Iterator[Path]:
+    """Remove a file or folder at the end of the block, also if a signal ends the process."""
+    with clean_up_on_signal(partial(remove_path, path)):
+        try:
+            yield path
         finally:
-            remove_path(part)
+            remove_path(path)
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """Yield an empty folder that is removed at the end of the block, also if a signal ends the process."""
+    with TemporaryDirectory(prefix="murmur-") as name, clean_up_on_signal(partial(remove_path, Path(name))):
+        yield Path(name)
 
 
 def _check_is_ordinary(path: Path) -> None:

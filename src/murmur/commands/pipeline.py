@@ -14,6 +14,7 @@ from murmur.commands import comment
 from murmur.commands.comment import OutputLine, Problem, Stage
 from murmur.errors import MurmurError
 from murmur.experiments import project
+from murmur.interruption import clean_up_on_signal
 from murmur.params.yaml_files import read_yaml
 
 NO_ADDRESS = "/dev/null/"  # the address of a remote that has none yet begins with this
@@ -247,7 +248,10 @@ def _run_dvc(*arguments: str, tries: int = 1) -> tuple[bool, list[OutputLine]]:
     lines: list[OutputLine] = []
     for k in range(tries):
         time.sleep(2**k if k else 0)
-        with subprocess.Popen(command, env=environment, **pipe) as process:
+        with (
+            subprocess.Popen(command, env=environment, **pipe) as process,
+            clean_up_on_signal(process.terminate),
+        ):
             for line in process.stdout or ():
                 print(line, end="", file=sys.stderr, flush=True)
                 lines.append(OutputLine(time.monotonic(), line.rstrip("\n")))

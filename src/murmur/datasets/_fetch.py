@@ -17,6 +17,8 @@ from urllib3.exceptions import HTTPError
 from murmur import workers
 from murmur.datasets._archives import is_inside
 from murmur.errors import MACHINE_ERRORS, MurmurError, add_path
+from murmur.files import remove_path
+from murmur.interruption import clean_up_on_signal
 
 TIMEOUT = 60  # s without a byte from the server, and s that a file may take beyond its size / MIN_SPEED
 MIN_SPEED = 10_000  # bytes/s
@@ -94,7 +96,11 @@ def _download(address: str, out: str, _: object, *, has_checksum: bool) -> None:
     request = partial(requests.get, stream=True, timeout=TIMEOUT, headers={"Accept-Encoding": "identity"})
     start = time.monotonic()
     try:
-        with _limit_time(TIMEOUT, partial(request, address)) as response, open(out, "wb") as file:
+        with (
+            clean_up_on_signal(partial(remove_path, Path(out))),
+            _limit_time(TIMEOUT, partial(request, address)) as response,
+            open(out, "wb") as file,
+        ):
             response.raise_for_status()
             if not has_checksum and (host := urlsplit(response.url).netloc) != urlsplit(address).netloc:
                 raise MurmurError(f"{address}: {host} answered, not the data set's server; {RETRY}")

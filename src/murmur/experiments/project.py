@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,8 @@ from rich.console import Console
 
 from murmur import sections
 from murmur.errors import MurmurError
+from murmur.files import temporary_folder
+from murmur.interruption import clean_up_on_signal
 from murmur.params.yaml_files import format_yaml
 
 FIRST_COMMIT = "git init && git add --all && git commit -m 'First commit'"
@@ -173,8 +174,7 @@ def reproduce(content: Mapping[str, Any], what: str, *targets: str) -> Iterator[
     MurmurError
         If a parameter is wrong or a stage fails.
     """
-    with tempfile.TemporaryDirectory(prefix="murmur-") as name:
-        folder = Path(name)
+    with temporary_folder() as folder:
         _copy_project(folder)
         (folder / "params.yaml").write_text(format_yaml(dict(content)), encoding="utf-8")
         sections.load("seed", path=folder / "params.yaml")  # checks all values
@@ -212,8 +212,12 @@ def run_dvc(folder: Path, *arguments: str) -> None:
         If it fails.
     """
     command = [sys.executable, "-m", "dvc", *arguments]
-    done = subprocess.run(command, cwd=folder, env=make_environment(), stdout=sys.stderr)
-    if done.returncode:
+    with (
+        subprocess.Popen(command, cwd=folder, env=make_environment(), stdout=sys.stderr) as process,
+        clean_up_on_signal(process.terminate),
+    ):
+        process.wait()
+    if process.returncode:
         raise MurmurError(f"`dvc {' '.join(arguments)}` failed; see its output above")
 
 

@@ -1,6 +1,5 @@
 """External validation: the trained models of an experiment on another data set."""
 
-import tempfile
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from murmur import formatting, spelling
 from murmur.datasets import load_reader
 from murmur.errors import MurmurError
 from murmur.features.chain import PreparedRecordings
+from murmur.files import temporary_folder
 from murmur.generalisation.trained_models import Folds, TrainedModels, Weights, score_models
 from murmur.params.validation import validate
 from murmur.recordings import duplicates
@@ -62,8 +62,8 @@ def list_labels(
     task = task or default_task
     content = (section.model_extra or {}).get(dataset, {})
     options = validate(reader.Options, content, f"params.yaml: download.{dataset}")
-    with tempfile.TemporaryDirectory(prefix="murmur-") as empty:
-        table = reader.read(reader.fetch(options, Path(empty), None), options, task).recordings
+    with temporary_folder() as empty:
+        table = reader.read(reader.fetch(options, empty, None), options, task).recordings
     return task, tuple(sorted({*table["label"], *table["patient_label"]}))
 
 

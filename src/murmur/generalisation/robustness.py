@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,6 +18,7 @@ from scipy.signal import butter, sosfiltfilt
 
 from murmur import formatting, progress, workers
 from murmur.features.chain import compute_features
+from murmur.files import temporary_folder
 from murmur.generalisation.trained_models import Folds, TrainedModels, score_models
 from murmur.recordings import audio
 from murmur.tables import parquet
@@ -210,10 +210,10 @@ def evaluate_robustness(
     tables = []
     for kind, value in progress.track(points, "disturbances"):
         change = partial(_change, kind=kind, value=value, seed=models.seed)
-        with tempfile.TemporaryDirectory(prefix="murmur-") as name, _without_notes():
-            changed = write_disturbed(recordings, raw, Path(name, "raw"), change)
-            parquet.write(changed[RECORDINGS.names], Path(name, "recordings.parquet"), RECORDINGS)
-            prepared = replace(compute_features(Path(name), p), recordings=changed)
+        with temporary_folder() as folder, _without_notes():
+            changed = write_disturbed(recordings, raw, folder / "raw", change)
+            parquet.write(changed[RECORDINGS.names], folder / "recordings.parquet", RECORDINGS)
+            prepared = replace(compute_features(folder, p), recordings=changed)
             result = score_models(models, prepared, folds, card)
         rows = [{"metric": m, **row, "n_units": result["units"]} for m, row in result["headline"].items()]
         for curve in [kind] if kind else kinds:  # the undisturbed point is part of every curve

@@ -2,13 +2,21 @@
 
 import multiprocessing
 import os
+import signal
 import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager, suppress
+from functools import partial
+from multiprocessing import forkserver, resource_tracker, util
 from multiprocessing.context import BaseContext
+from pathlib import Path
 from typing import TypeVar
+
+from murmur.files import remove_path
+from murmur.interruption import clean_up_on_signal
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -40,13 +48,49 @@ def map_processes(
         If a process was killed. An exception of the function is raised too; either cancels the remaining
         work.
     """
-    with ProcessPoolExecutor(n, _start_method(modules), initializer=_exit_with_parent) as pool:
-        jobs = {pool.submit(function, item): item for item in items}
+    _start_resource_tracker()
+    with (
+        clean_up_on_signal(partial(remove_path, Path(util.get_temp_dir()))),  # has the fork server's socket
+        clean_up_on_signal(_kill_workers),
+        ProcessPoolExecutor(n, _start_method(modules), initializer=_exit_with_parent) as pool,
+    ):
         try:
+            with _sigint_blocked():
+                jobs = {pool.submit(function, item): item for item in items}
             for job in as_completed(jobs):
                 yield jobs[job], job.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+        except BaseException:
+            _kill_workers()  # they would otherwise finish the items that they have begun
+            raise
+
+
+def _start_resource_tracker() -> None:
+    """Start the process that removes the semaphores of a killed process, without its warning about them."""
+    sys.warnoptions.append("ignore:resource_tracker")
+    resource_tracker.ensure_running()
+    sys.warnoptions.pop()
+
+
+@contextmanager
+def _sigint_blocked() -> Iterator[None]:
+    """Block SIGINT in the processes that are started within the block; this process ends them itself.
+
+    Ctrl-C in a terminal sends SIGINT to all processes, and these would print tracebacks.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+def _kill_workers() -> None:
+    """Kill the worker processes, and the fork server, which may be importing modules."""
+    for process in multiprocessing.active_children():
+        process.kill()
+    if pid := getattr(forkserver._forkserver, "_forkserver_pid", None):  # noqa: SLF001
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _start_method(modules: Sequence[str]) -> BaseContext:

@@ -1,0 +1,92 @@
+"""Ending a stage or command on Ctrl-C or SIGTERM: at once, with one line and without incomplete files.
+
+Nothing is raised: libraries catch some exceptions, and an exception waits until threads have finished.
+"""
+
+import os
+import select
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+INTERVAL = 0.5  # s
+ATTEMPTS = 20  # at a clean-up; a thread may still be writing into a folder that is being removed
+SHOW_CURSOR = b"\x1b[?25h"  # a progress bar hides it
+
+_clean_ups: list[Callable[[], object]] = []
+_is_ending = threading.RLock()
+
+
+def handle_signals() -> None:
+    """End this process at SIGINT, SIGTERM and SIGHUP, with status 128 + the number of the signal.
+
+    First, the clean-ups of all blocks of `clean_up_on_signal` that are running are called. Signals that are
+    ignored, as by nohup, remain so. A stage also ends if DVC, which started it, has ended.
+    """
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    for number in SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, lambda number, _: _end(number))
+    parent = os.getppid() if "DVC_STAGE" in os.environ else None
+    threading.Thread(target=_watch, args=(reader, parent), daemon=True).start()
+
+
+@contextmanager
+def clean_up_on_signal(clean_up: Callable[[], object]) -> Iterator[None]:
+    """Call a function if a signal ends the process within this block; the latest block comes first.
+
+    Parameters
+    ----------
+    clean_up : callable
+        Called without arguments, again after an error. It must not wait for a lock: the main thread may be
+        anywhere within the block.
+    """
+    _clean_ups.append(clean_up)
+    try:
+        yield
+    finally:
+        _clean_ups.remove(clean_up)
+
+
+def _watch(reader: int, parent: int | None) -> None:
+    """End this process at a signal that the main thread does not handle, and at the end of its parent."""
+    while not select.select([reader], [], [], INTERVAL)[0]:
+        if parent and os.getppid() != parent:
+            os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(INTERVAL)  # the main thread handles the signal, unless it is in a long call of a C library
+    _end(os.read(reader, 1)[0])
+
+
+def _end(number: int) -> None:
+    """Clean up, print one line and end this process."""
+    _is_ending.acquire()  # never released: other threads wait here; a second signal starts again
+    for clean_up in reversed(_clean_ups):
+        for _ in range(ATTEMPTS):
+            try:
+                clean_up()
+                break
+            except Exception:  # noqa: BLE001  # the process ends anyway
+                time.sleep(0.02)
+    with suppress(OSError):  # the terminal is closed
+        for stream in (1, 2):
+            os.write(stream, SHOW_CURSOR * os.isatty(stream))
+        line_end = "\n" * os.isatty(2)  # of a progress bar
+        os.write(2, f"{line_end}{_describe()}\n".encode())
+    os._exit(128 + number)
+
+
+def _describe() -> str:
+    folder, script = os.path.split(sys.argv[0])
+    if not folder.endswith("stages"):
+        return "interrupted: this command left no incomplete file"
+    stage = os.environ.get("DVC_STAGE", script.removesuffix(".py"))
+    return (
+        f"interrupted: stage {stage} left no incomplete file; "
+        "`dvc repro` keeps the finished stages and starts this one again"
+    )
