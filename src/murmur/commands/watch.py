@@ -23,12 +23,15 @@ CURVES = {"validation_loss": "validation loss", "validation_uar": "validation UA
 def watch_training(
     once: Annotated[bool, typer.Option("--once", help="show the present state and end")] = False,
 ) -> None:
-    """Show the learning curves of the runs that are being trained, until the training ends or Ctrl-C.
+    """Show the learning curves of a training while it runs.
 
-    For a second terminal, while `dvc repro` or an experiment runs, also a queued one. If nothing is being
-    trained, it shows the last run.
+    Start it in a second terminal, while `dvc repro` or an experiment runs, also a queued one. It ends with
+    the training, or with Ctrl-C. If nothing is being trained, it shows the last run.
 
-    Example: murmur watch
+    Examples
+    --------
+    murmur watch
+    murmur watch --once
     """
     console = Console()
 
