@@ -428,12 +428,11 @@ EDITS = {
     "features/segmentation": {"segment"},
     "features/store": {"clean", "mel", "embed", "train", "evaluate"},
     "generalisation": set(),
-    "models": set(),
+    "models": {"check"},
     "models/__init__": {"check", "embed", "train"},
-    "models/_requirements": {"check"},
-    "models/_weights": {"embed", "train"},
-    "models/cnn": {"train"},
-    "models/m2d": {"embed"},
+    "models/_weights": {"check", "embed", "train"},
+    "models/cnn": {"check", "train"},
+    "models/m2d": {"check", "embed"},
     "params": EVERY,
     "recordings/audio": {"download", "duplicates", "clean"},
     "recordings/containers/__init__": {"download", "duplicates", "clean"},
@@ -600,7 +599,7 @@ def test_a_harmful_value_deletes_nothing_and_is_refused(tmp_path):
         ({"dataset": "circorr"}, r"dataset: there is no 'circorr'; there are bmd_hs, .*circor"),
         (
             {"train.model.name": "resnet50"},
-            r"train\.model\.name: there is no 'resnet50'; there are attention",
+            r"train\.model\.name: no model 'resnet50'; there are attention",
         ),
         ({"clean.bandpass.order": 100, "clean.bandpass.low": 1e-9}, r"clean\.bandpass: no stable filter"),
         (
@@ -613,10 +612,24 @@ def test_a_harmful_value_deletes_nothing_and_is_refused(tmp_path):
         ),
         (
             {"download.folder.path": "none"},
-            r"download\.folder\.path: no folder none; name an existing folder",
+            r"download\.folder\.path: no folder none; name an existing folder$",
         ),
         (
-            {"train.model.weights": "mine.pth"},
+            {"download.folder.path": "params.yaml"},
+            r"download\.folder\.path: params\.yaml is a file; name the folder that contains it, \.",
+        ),
+        ({"download.folder.path": "~/own"}, r"download\.folder\.path: ~ is not expanded here; write /"),
+        (
+            {"train.model.hidden": 8},
+            r"params\.yaml: train\.model: cnn has no option hidden; its options are width, dropout",
+        ),
+        ({"train.model.width": "8"}, r"train\.model\.width: Input should be a valid integer .it is '8'"),
+        (
+            {"train.model": {"name": "backbone"}},
+            r"train\.model: backbone needs the option arch; its options are arch, weights, dropout",
+        ),
+        (
+            {"train.model": {"name": "vgg16", "weights": "mine.pth"}},
             r"train\.model\.weights: no file mine\.pth; .* imagenet or none",
         ),
     ],
@@ -627,6 +640,17 @@ def test_a_missing_file_or_module_is_named_before_any_work(tmp_path, monkeypatch
     with pytest.raises(MurmurError, match=message):
         check.main()
     assert not Path("data").exists()
+
+
+def test_a_copy_for_an_experiment_names_what_git_does_not_track(tmp_path, monkeypatch):
+    copy = tmp_path / ".dvc/tmp/exps/tmp1"
+    copy.mkdir(parents=True)
+    monkeypatch.chdir(copy)
+    Path("params.yaml").write_text(yaml.safe_dump(made.changed({"train.model.name": "mine"})))
+    with pytest.raises(
+        MurmurError, match=r"no model 'mine'; .*`--temp` and `--queue` run in a copy .*git add"
+    ):
+        check.main()
 
 
 def contents(path):

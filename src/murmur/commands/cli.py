@@ -10,7 +10,7 @@ import rich
 import typer
 
 from murmur import logs
-from murmur.commands import comparison, generalisation, integration, recipes, reporting
+from murmur.commands import comparison, generalisation, integration, models, recipes, reporting
 from murmur.errors import MurmurError, run_stage
 from murmur.experiments.recipes import FOLDER
 
@@ -18,6 +18,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 COMMANDS: dict[str, Callable[..., None]] = {
     "recipes": recipes.list_recipes,
     "use": recipes.use_recipe,
+    "model": models.choose_model,
     "optimism": recipes.compare_protocols,
     "compare": comparison.compare_revisions,
     "report": reporting.write_html_report,
