@@ -174,7 +174,10 @@ def test_unusual_recordings_are_accepted(project, samples, options, expected):
             {"positive": ["sick"]},
             r"positive: \['sick'\] is not a choice; name some, not all, of the classes ill, well",
         ),
-        ({"mel.n_mel": 3}, "params.yaml: unknown key mel.n_mel; did you mean mel.n_mels.; .*git checkout"),
+        (
+            {"mel.n_mel": 3},
+            "params.yaml: unknown key mel.n_mel; did you mean mel.n_mels. Remove it .*git checkout",
+        ),
         ({"mel.f_max": 1001}, "mel.f_max 1001 Hz is above Nyquist, 1000 Hz; lower it or raise clean.sample"),
     ],
 )

@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ import sys
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
+from textwrap import dedent
 
 import networkx as nx
 import numpy as np
@@ -130,6 +132,7 @@ def project(tmp_path_factory):
     copy_project(folder, TINY)
     ran = repro(folder)
     assert sorted(ran) == sorted([*STAGES[:-2], "train@0", "train@1", "evaluate"])
+    assert ran.index("split") < ran.index("mel")  # a class with too few persons is reported early
     return folder
 
 
@@ -651,6 +654,28 @@ def test_a_copy_for_an_experiment_names_what_git_does_not_track(tmp_path, monkey
         MurmurError, match=r"no model 'mine'; .*`--temp` and `--queue` run in a copy .*git add"
     ):
         check.main()
+
+
+def read_example(heading):
+    """The first Python code below a heading of CONTRIBUTING.md."""
+    section = (ROOT / "CONTRIBUTING.md").read_text().partition(f"## {heading}\n")[2]
+    return dedent(re.search(r"^( *)```python\n(.*?)^\1```$", section, re.DOTALL | re.MULTILINE)[2])
+
+
+def test_the_model_in_the_documentation_is_chosen_and_trained(project, tmp_path):
+    folder = tmp_path / "project"
+    shutil.copytree(project, folder)
+    shutil.copytree(ROOT / "recipes", folder / "recipes")
+    (folder / "src/murmur/models/tiny.py").write_text(read_example("Add a model"))
+    murmur = (sys.executable, "-m", "murmur.commands.cli", "model")
+    source = {"PYTHONPATH": str(folder / "src")}
+    assert "tiny: Two linear layers on the mean spectrum.\n    hidden=16\n" in run(folder, *murmur, **source)
+    run(folder, *murmur, "tiny", "hidden=8", **source)
+    assert yaml.safe_load((folder / "params.yaml").read_text())["train"]["model"] == {
+        "name": "tiny",
+        "hidden": 8,
+    }
+    assert repro(folder, "train@0", MURMUR_WORKERS="1") == ["train@0"]
 
 
 def contents(path):

@@ -14,6 +14,8 @@ from ruamel.yaml.nodes import CollectionNode, MappingNode, Node
 from ruamel.yaml.representer import RoundTripRepresenter, SafeRepresenter
 
 from murmur.errors import MurmurError
+from murmur.models import needs_download
+from murmur.models._requirements import REQUIREMENTS
 from murmur.params.validation import validate
 from murmur.params.yaml_files import MAX_TEXT, parse_yaml, read_yaml
 from murmur.sections.experiment import Params
@@ -111,6 +113,39 @@ def is_recipe(path: Path, folder: Path = FOLDER) -> bool:
             ):
                 return True
     return False
+
+
+def list_needs(name: str, folder: Path = FOLDER) -> list[str]:
+    """List what a recipe needs beside the recordings: time, from its head, and pretrained weights.
+
+    Returns
+    -------
+    list of str
+        A sentence each.
+
+    Raises
+    ------
+    MurmurError
+        As for `complete_params`.
+    """
+    params = read_recipe(name, folder)
+    needs = [
+        line.removeprefix("# ") for line in read_head(name, folder).splitlines() if line.startswith("# Time:")
+    ]
+    weights = {params["embed"]["weights"]} if params["embed"]["models"] else set()
+    model = params["train"]["model"]
+    if required := REQUIREMENTS.get(model["name"]):
+        weights.add(model.get("weights", required.weights))
+    needs += [
+        f"Weights: data/weights/README.md describes where to get {path}."
+        for path in weights
+        if not Path(path).is_file()
+    ]
+    if needs_download(model):
+        needs.append(
+            "Weights: the first training downloads them; without a network: -S train.model.weights=none."
+        )
+    return needs
 
 
 def list_differences(name: str, folder: Path = FOLDER) -> list[tuple[str, Any, Any]]:

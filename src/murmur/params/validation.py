@@ -14,7 +14,7 @@ from murmur.params.yaml_files import MAX_TEXT
 MIN_NUMBER = 1e-30  # float32 rounds smaller numbers to 0
 MANY = 10  # missing keys: the file is not a params.yaml
 MAX_VALUES = 10_000  # in the complete file
-RESTORE = "remove it from the file, or restore all: `git checkout . && dvc checkout`"
+RESTORE = "Remove it from the file, or restore all: `git checkout . && dvc checkout`"
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -46,9 +46,10 @@ def validate(model: type[Model], content: dict[str, Any], where: str) -> Model:
                 "only its differences from the default: `murmur use NAME` writes the complete params.yaml"
             ) from None
         reasons = [_explain(detail, model) for detail in error.errors()]
+        text = f"{where}: " + "; ".join(reasons)
         if where == "params.yaml" and any(detail["type"] == "extra_forbidden" for detail in error.errors()):
-            reasons.append(RESTORE)
-        raise MurmurError(f"{where}: " + "; ".join(reasons)) from None
+            text += f"{'' if text.endswith('?') else '.'} {RESTORE}"
+        raise MurmurError(text) from None
 
 
 def suggest(name: str, known: Iterable[str], prefix: str = "") -> str:
