@@ -373,7 +373,7 @@ CHOICES = [
     for stage, deps in STAGE_DEPS.items()
     for dep in deps
     if dep.startswith("src/") and "$" in dep
-    for path in sorted((ROOT / dep).parent.glob("*.py"))
+    for path in sorted((ROOT / dep).parent.glob("[!_]*.py"))
 ]
 
 
