@@ -132,7 +132,7 @@ def flac_of_unknown_length(path):
         (lambda p: p.mkdir(), "not readable as audio"),
         (lambda p: None, "no such file"),
         (write_too_large_a_size, "states 65535"),
-        (flac_of_unknown_length, "encode the file again"),
+        (flac_of_unknown_length, "convert it"),
         (lambda p: made.audio(p, replace_sample(np.nan, at=7), subtype="FLOAT"), "sample 7 is not a fin"),
         (lambda p: made.audio(p, replace_sample(np.inf, at=9), subtype="FLOAT"), "sample 9 is not a fin"),
         (lambda p: made.audio(p, np.zeros(50)), "silent: all 50 samples are 0; replace"),
@@ -158,7 +158,7 @@ OTHER_KINDS = [
     (b"OggS\0\x02" + bytes(40) + b"\x7fFLAC" + bytes(200), "an Ogg file"),
     (b"caff" + bytes(200), "a CAF file"),
     (b"\0\0\0\x20ftypM4A " + bytes(200), "an MP4 or M4A file"),
-    (b"RIFF\0\x04\0\0AVI " + bytes(200), "neither WAV nor FLAC"),
+    (b"RIFF\0\x04\0\0AVI " + bytes(200), "an AVI"),
     (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "a Git LFS pointer"),
     (b"PK\x03\x04" + bytes(200), "a ZIP archive"),
     (b"\x1f\x8b\x08" + bytes(200), "a packed file"),
@@ -189,8 +189,30 @@ def test_another_kind_is_recognised_by_its_content_not_by_its_name(tmp_path, con
 )
 def test_complete_files_of_other_kinds_are_refused(tmp_path, kind, options):
     path = made.audio(tmp_path / f"a.{kind}", X)
-    with pytest.raises(MurmurError, match=r"not readable as audio: an? .*; convert it, for example `ffmpeg"):
+    with pytest.raises(
+        MurmurError, match=r"not readable as audio: an? .*; convert it: ffmpeg -i \S*/a\.wav \S*/a_new\.wav$"
+    ):
         audio.load(path.rename(tmp_path / "a.wav"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "command"),
+    [
+        ("a.m4a", b"\0\0\0\x20ftypM4A ", "convert it: ffmpeg -i {0}/a.m4a {0}/a.wav"),
+        ("a b's.mp3", b"ID3\x04", """convert it: ffmpeg -i '{0}/a b'"'"'s.mp3' '{0}/a b'"'"'s.wav'"""),
+        ("a.avi", b"RIFF\0\0\0\0AVI LIST", "an AVI file, .*convert it: ffmpeg -i {0}/a.avi {0}/a.wav"),
+        (
+            "a.ogg",
+            b"unknown",
+            "neither WAV nor FLAC.; if it is audio, convert it: ffmpeg -i {0}/a.ogg {0}/a.wav",
+        ),
+        ("a.wav", b"unknown", "neither WAV nor FLAC.; replace the file"),
+    ],
+)
+def test_the_command_that_converts_a_file_has_its_name(tmp_path, name, content, command):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(MurmurError, match=command.format(tmp_path) + "$"):
+        audio.load(tmp_path / name)
 
 
 def fmt(coding=1, channels=1, rate=made.RATE, byte_rate=None, frame=2, bits=16, more=b""):
@@ -361,11 +383,11 @@ def flac_with_header(path, total=None, rate=None, md5=None):
         ({"total": 2**36 - 1}, "; (replace|fetch) the file"),
         (
             {"total": 0},
-            "no length or no MD5 in its header, like a FLAC that was written to a pipe.*; encode the file",
+            "no length or no MD5 in its header, like a FLAC that was written to a pipe.*; convert it",
         ),
         (
             {"md5": bytes(16)},
-            "no length or no MD5 in its header, like a FLAC that was written to a pipe.*; encode the file",
+            "no length or no MD5 in its header, like a FLAC that was written to a pipe.*; convert it",
         ),
         ({"md5": b"1" * 16}, "damaged: its samples are not those of the MD5"),
         ({"rate": 4001}, "damaged: its header has 4001 Hz, its first frame another rate; replace"),

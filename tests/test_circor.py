@@ -239,12 +239,18 @@ def test_the_reason_names_the_class_that_was_left_out(import_circor):
             {"class_map": {"present": None}},
             "class_map: no class present; the classes are Present, Unknown, Absent",
         ),
-        ({"positive": ["Presnt"]}, r"positive: \['Presnt'\] must name some, not all"),
-        ({"positive": []}, r"positive: \[\] must name some, not all, of the classes Present, Unknown"),
-        ({"positive": ["Present", "Unknown", "Absent"]}, "positive: .* must name some, not all"),
-        ({"class_map": {"Present": None}}, r"positive: \[\] must name some"),
+        ({"positive": ["Presnt"]}, r"positive: \['Presnt'\] is not a choice; name some, not all"),
+        (
+            {"positive": []},
+            r"positive: no class is named; name some, not all, of the classes Present, Unknown",
+        ),
+        ({"positive": ["Present", "Unknown", "Absent"]}, "positive: .* name some, not all"),
+        ({"class_map": {"Present": None}}, "positive: no class is named"),
         ({"task": "murmurs"}, "task: circor has no task 'murmurs'; it has murmur, outcome"),
-        ({"options": {"recording_lable": "site"}}, "download.circor: unknown key recording_lable; known"),
+        (
+            {"options": {"recording_lable": "site"}},
+            "download.circor: unknown key recording_lable; did you mean recording_label",
+        ),
         ({"options": {"recording_label": "sites"}}, "download.circor: recording_label: .*'patient' or"),
     ],
 )

@@ -163,17 +163,17 @@ def make_two_of_each_class():
         (
             make_with_few_unknown(4),
             {},
-            "class Unknown has only 4 groups, and 5 are needed; fewer split.folds, or .* class_map",
+            "split: 4 persons of class Unknown; 5 folds need 5 of each class: lower split.folds",
         ),
         (
             make_with_few_unknown(1),
             {"method": "holdout"},
-            "class Unknown has only 1 groups, and 2 are needed",
+            "split: 1 person of class Unknown; a training part and a test part need 2 of each class: merge",
         ),
         (
             make_two_of_each_class(),
             {"folds": 2},
-            "split: run 0, fold 0: no class has two groups in the training part",
+            "split: run 0, fold 0: no class has two persons in the training part",
         ),
         (
             make_recordings().assign(role="train"),

@@ -159,7 +159,8 @@ def test_bad_tables_and_folders_are_named(tmp_path):
 def test_a_missing_folder_is_named_with_the_web_page(tmp_path, monkeypatch):
     monkeypatch.delenv("MURMUR_DATA", raising=False)
     with pytest.raises(
-        MurmurError, match=r"^\$MURMUR_DATA/pascal: .*get it from http.*set_a\.csv.*; then set MURMUR_DATA$"
+        MurmurError,
+        match=r"^MURMUR_DATA is not set, and pascal .*get it from http.*set_a\.csv.*; then set MURMUR_DATA",
     ):
         made.download("pascal", tmp_path / "out")
     monkeypatch.setenv("MURMUR_DATA", str(tmp_path))

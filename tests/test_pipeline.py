@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ import sys
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
+from textwrap import dedent
 
 import networkx as nx
 import numpy as np
@@ -130,6 +132,7 @@ def project(tmp_path_factory):
     copy_project(folder, TINY)
     ran = repro(folder)
     assert sorted(ran) == sorted([*STAGES[:-2], "train@0", "train@1", "evaluate"])
+    assert ran.index("split") < ran.index("mel")  # a class with too few persons is reported early
     return folder
 
 
@@ -374,7 +377,7 @@ CHOICES = [
     for stage, deps in STAGE_DEPS.items()
     for dep in deps
     if dep.startswith("src/") and "$" in dep
-    for path in sorted((ROOT / dep).parent.glob("*.py"))
+    for path in sorted((ROOT / dep).parent.glob("[!_]*.py"))
 ]
 
 
@@ -437,12 +440,11 @@ EDITS = {
     "features/segmentation": {"segment"},
     "features/store": {"clean", "mel", "embed", "train", "evaluate"},
     "generalisation": set(),
-    "models": set(),
+    "models": {"check"},
     "models/__init__": {"check", "embed", "train"},
-    "models/_requirements": {"check"},
-    "models/_weights": {"embed", "train"},
-    "models/cnn": {"train"},
-    "models/m2d": {"embed"},
+    "models/_weights": {"check", "embed", "train"},
+    "models/cnn": {"check", "train"},
+    "models/m2d": {"check", "embed"},
     "params": EVERY,
     "recordings/audio": {"download", "duplicates", "clean"},
     "recordings/containers/__init__": {"download", "duplicates", "clean"},
@@ -613,7 +615,7 @@ def test_a_harmful_value_deletes_nothing_and_is_refused(tmp_path):
         ({"dataset": "circorr"}, r"dataset: there is no 'circorr'; there are bmd_hs, .*circor"),
         (
             {"train.model.name": "resnet50"},
-            r"train\.model\.name: there is no 'resnet50'; there are attention",
+            r"train\.model\.name: no model 'resnet50'; there are attention",
         ),
         ({"clean.bandpass.order": 100, "clean.bandpass.low": 1e-9}, r"clean\.bandpass: no stable filter"),
         (
@@ -626,10 +628,24 @@ def test_a_harmful_value_deletes_nothing_and_is_refused(tmp_path):
         ),
         (
             {"download.folder.path": "none"},
-            r"download\.folder\.path: no folder none; name an existing folder",
+            r"download\.folder\.path: no folder none; name an existing folder$",
         ),
         (
-            {"train.model.weights": "mine.pth"},
+            {"download.folder.path": "params.yaml"},
+            r"download\.folder\.path: params\.yaml is a file; name the folder that contains it, \.",
+        ),
+        ({"download.folder.path": "~/own"}, r"download\.folder\.path: ~ is not expanded here; write /"),
+        (
+            {"train.model.hidden": 8},
+            r"params\.yaml: train\.model: cnn has no option hidden; its options are width, dropout",
+        ),
+        ({"train.model.width": "8"}, r"train\.model\.width: Input should be a valid integer .it is '8'"),
+        (
+            {"train.model": {"name": "backbone"}},
+            r"train\.model: backbone needs the option arch; its options are arch, weights, dropout",
+        ),
+        (
+            {"train.model": {"name": "vgg16", "weights": "mine.pth"}},
             r"train\.model\.weights: no file mine\.pth; .* imagenet or none",
         ),
     ],
@@ -640,6 +656,39 @@ def test_a_missing_file_or_module_is_named_before_any_work(tmp_path, monkeypatch
     with pytest.raises(MurmurError, match=message):
         check.main()
     assert not Path("data").exists()
+
+
+def test_a_copy_for_an_experiment_names_what_git_does_not_track(tmp_path, monkeypatch):
+    copy = tmp_path / ".dvc/tmp/exps/tmp1"
+    copy.mkdir(parents=True)
+    monkeypatch.chdir(copy)
+    Path("params.yaml").write_text(yaml.safe_dump(made.changed({"train.model.name": "mine"})))
+    with pytest.raises(
+        MurmurError, match=r"no model 'mine'; .*`--temp` and `--queue` run in a copy .*git add"
+    ):
+        check.main()
+
+
+def read_example(heading):
+    """The first Python code below a heading of CONTRIBUTING.md."""
+    section = (ROOT / "CONTRIBUTING.md").read_text().partition(f"## {heading}\n")[2]
+    return dedent(re.search(r"^( *)```python\n(.*?)^\1```$", section, re.DOTALL | re.MULTILINE)[2])
+
+
+def test_the_model_in_the_documentation_is_chosen_and_trained(project, tmp_path):
+    folder = tmp_path / "project"
+    shutil.copytree(project, folder)
+    shutil.copytree(ROOT / "recipes", folder / "recipes")
+    (folder / "src/murmur/models/tiny.py").write_text(read_example("Add a model"))
+    murmur = (sys.executable, "-m", "murmur.commands.cli", "model")
+    source = {"PYTHONPATH": str(folder / "src")}
+    assert "tiny: Two linear layers on the mean spectrum.\n    hidden=16\n" in run(folder, *murmur, **source)
+    run(folder, *murmur, "tiny", "hidden=8", **source)
+    assert yaml.safe_load((folder / "params.yaml").read_text())["train"]["model"] == {
+        "name": "tiny",
+        "hidden": 8,
+    }
+    assert repro(folder, "train@0", MURMUR_WORKERS="1") == ["train@0"]
 
 
 def contents(path):

@@ -73,6 +73,21 @@ def test_the_differences_of_a_recipe_are_shown_below_its_head(project, capsys):
     assert capsys.readouterr().out.endswith("\n\nThis is the default.\n")
 
 
+def test_time_and_weights_that_a_recipe_needs_are_noted(project, capsys):
+    for name in ("pascal_vgg16", "circor_m2d_transformer"):
+        shutil.copy(made.ROOT / f"recipes/{name}.yaml", "recipes")
+    commands.use_recipe("pascal_vgg16")
+    lines = capsys.readouterr().out.splitlines()[1:]
+    assert lines[0].startswith("Time: 10 x 5 folds would take about a day") and len(lines) == 2
+    assert lines[1].startswith("Weights: the first training downloads them")
+    commands.list_recipes("circor_m2d_transformer")
+    assert (
+        "# Weights: data/weights/README.md describes where to get data/weights/m2d_vit"
+        in capsys.readouterr().out
+    )
+    assert recipes.list_needs("circor_cnn") == recipes.list_needs("default") == []
+
+
 def test_use_writes_a_recipe_and_then_another(project, capsys):
     for name in ("circor_cnn", "circor_bilstm", "default"):
         commands.use_recipe(name)
@@ -96,7 +111,7 @@ def test_a_recipe_with_an_error_is_refused_and_does_not_affect_others(project):
     commands.use_recipe("circor_bilstm")
     commands.use_recipe("circor_cnn")
     before = Path("params.yaml").read_bytes()
-    with pytest.raises(MurmurError, match=r"^recipes/broken\.yaml: unknown key sed; known here: class_map"):
+    with pytest.raises(MurmurError, match=r"^recipes/broken\.yaml: unknown key sed; did you mean seed"):
         commands.use_recipe("broken")
     assert Path("params.yaml").read_bytes() == before
     Path("recipes/circor_cnn.yaml").write_text(

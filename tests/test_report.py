@@ -286,6 +286,9 @@ def test_a_file_of_another_version_is_named(tmp_path, without_drawings):
     (tmp_path / "metrics/details.json").write_text('{"level": "patient"}')
     with pytest.raises(MurmurError, match=r"details.json: no rule, headline, .*dvc repro evaluate"):
         rewrite_page(tmp_path)
+    (tmp_path / "metrics/details.json").write_text(json.dumps(changed({"data.counts": {"Present": 3}})))
+    with pytest.raises(MurmurError, match=r"details.json: data.counts.Present: .*dictionary; make it again"):
+        rewrite_page(tmp_path)
     for text in ("{", "[" * 100_000, "[]"):
         (tmp_path / "metrics/details.json").write_text(text)
         with pytest.raises(MurmurError, match=r"details.json: is not JSON .*dvc repro evaluate"):

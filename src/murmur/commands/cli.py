@@ -15,7 +15,7 @@ import rich
 import typer
 
 from murmur import logs
-from murmur.commands import comparison, generalisation, integration, recipes, reporting, watch
+from murmur.commands import comparison, generalisation, integration, models, recipes, reporting, watch
 from murmur.errors import MurmurError, run_stage
 from murmur.experiments.recipes import FOLDER
 
@@ -25,6 +25,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "show": reporting.show_results,
     "recipes": recipes.list_recipes,
     "use": recipes.use_recipe,
+    "model": models.choose_model,
     "optimism": recipes.compare_protocols,
     "compare": comparison.compare_revisions,
     "watch": watch.watch_training,

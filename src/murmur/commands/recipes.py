@@ -59,7 +59,8 @@ def list_recipes(
         for key, old, new in recipes.list_differences(name)
     ]
     table = formatting.format_table([("key", "default", name), *rows]) if rows else "This is the default."
-    print(escape_unprintable(f"{recipes.read_head(name)}\n{table}", lines=True))
+    needs = "".join(f"# {need}\n" for need in recipes.list_needs(name) if not need.startswith("Time:"))
+    print(escape_unprintable(f"{recipes.read_head(name)}{needs}\n{table}", lines=True))
 
 
 def use_recipe(name: Name) -> None:
@@ -84,6 +85,8 @@ def use_recipe(name: Name) -> None:
         f"params.yaml is now {name}: run it with `dvc exp run`; back to the committed one: "
         "git checkout params.yaml; to the default: murmur use default"
     )
+    for need in recipes.list_needs(name):
+        print(escape_unprintable(need))
 
 
 def compare_protocols(

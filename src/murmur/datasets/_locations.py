@@ -74,9 +74,12 @@ def require_local(name: str, page: str, layout: str, *markers: str) -> Path:
         return folder
     if folder:
         _check_base(folder, markers)
+    source = f"{name} cannot be fetched by a program: get it from {page} and put it"
+    if folder:
+        raise MurmurError(f"{folder}: no such folder, and {source} into that folder: {layout}")
     raise MurmurError(
-        f"{folder or f'$MURMUR_DATA/{name}'}: no such folder, and {name} cannot be fetched by a program: get "
-        f"it from {page} and put it into that folder: {layout}" + ("" if folder else "; then set MURMUR_DATA")
+        f"MURMUR_DATA is not set, and {source} into a folder {name}: {layout}; then set MURMUR_DATA to the "
+        f"folder that contains {name}"
     )
 
 

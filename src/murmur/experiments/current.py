@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import psutil
+from pydantic import BaseModel, ValidationError
 
 from murmur import sections
 from murmur.errors import MurmurError
@@ -26,10 +27,6 @@ logger = logging.getLogger(__name__)
 
 FOLDS_FILE, DETAILS_FILE = "metrics/folds.csv", "metrics/details.json"
 EVALUATE = "dvc repro evaluate"
-DETAILS_KEYS = (  # that metrics/details.json must have
-    *("level", "rule", "headline", "baseline", "no_answer", "data", "protocol", "scored", "resampled"),
-    "parts",
-)
 PATTERNS = (
     *("dvc.lock", "params.yaml", "metrics", "models", "data/folds", "data/mel", "data/embedding"),
     *("data/*.parquet", "data/*.npy"),
@@ -37,6 +34,39 @@ PATTERNS = (
 SECTIONS = (  # of params.yaml that the models and their figures depend on
     *("seed", "task", "duplicates", "clean", "segment", "mel", "embed", "split", "train", "evaluate"),
 )
+
+
+class Data(BaseModel):
+    """What metrics/details.json has about the data: the entries that pages and tables need."""
+
+    dataset: str
+    task: str
+    classes: list[str]
+    positive: list[str]
+    recordings: int
+    patients: int
+    persons: int
+    unknown_persons: int
+    counts: dict[str, dict[str, int]]
+    sample_rates: dict[str, dict[str, int]]
+    sha256: str
+
+
+class Details(BaseModel):
+    """What metrics/details.json must have."""
+
+    level: str
+    rule: dict[str, Any]
+    headline: dict[str, dict[str, float | None]]
+    baseline: dict[str, str | float | None]
+    no_answer: dict[str, int]
+    data: Data
+    protocol: dict[str, str | int | bool | None]
+    scored: dict[str, Any]
+    resampled: dict[str, int]
+    parts: dict[str, int]
+
+
 FileState = dict[str, tuple[int, ...]]  # by path: inode, size and time of the last change
 
 
@@ -128,11 +158,19 @@ def read_details(folder: Path = Path()) -> dict[str, Any]:
     Raises
     ------
     MurmurError
-        If it is missing, is not JSON or lacks a key.
+        If it is missing, is not JSON, lacks a key or has a value of another type.
     """
     details = read_json(folder / DETAILS_FILE)
-    if missing := [key for key in DETAILS_KEYS if key not in details]:
+    if missing := [key for key in Details.model_fields if key not in details]:
         raise MurmurError(f"{folder / DETAILS_FILE}: no {', '.join(missing)}; make it again: {EVALUATE}")
+    try:
+        Details.model_validate(details, strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise MurmurError(
+            f"{folder / DETAILS_FILE}: {key}: {first['msg']}; make it again: {EVALUATE}"
+        ) from None
     return details
 
 

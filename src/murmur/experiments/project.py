@@ -151,6 +151,11 @@ def has_uncommitted_changes(path: Path) -> bool:
     return not committed or run_git("hash-object", "--no-filters", "--", str(path)) != committed
 
 
+def is_tracked(path: Path) -> bool:
+    """Whether git tracks a file: it is committed, or added with `git add`."""
+    return bool(run_git("ls-files", "--", str(path)))
+
+
 @contextmanager
 def reproduce(content: Mapping[str, Any], what: str, *targets: str) -> Iterator[Path]:
     """Run stages with other parameters in a temporary folder that shares the DVC cache.

@@ -10,9 +10,12 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import Comment, CommentedMap
+from ruamel.yaml.nodes import CollectionNode, MappingNode, Node
 from ruamel.yaml.representer import RoundTripRepresenter, SafeRepresenter
 
 from murmur.errors import MurmurError
+from murmur.models import needs_download
+from murmur.models._requirements import REQUIREMENTS
 from murmur.params.validation import validate
 from murmur.params.yaml_files import MAX_TEXT, parse_yaml, read_yaml
 from murmur.sections.experiment import Params
@@ -112,6 +115,39 @@ def is_recipe(path: Path, folder: Path = FOLDER) -> bool:
     return False
 
 
+def list_needs(name: str, folder: Path = FOLDER) -> list[str]:
+    """List what a recipe needs beside the recordings: time, from its head, and pretrained weights.
+
+    Returns
+    -------
+    list of str
+        A sentence each.
+
+    Raises
+    ------
+    MurmurError
+        As for `complete_params`.
+    """
+    params = read_recipe(name, folder)
+    needs = [
+        line.removeprefix("# ") for line in read_head(name, folder).splitlines() if line.startswith("# Time:")
+    ]
+    weights = {params["embed"]["weights"]} if params["embed"]["models"] else set()
+    model = params["train"]["model"]
+    if required := REQUIREMENTS.get(model["name"]):
+        weights.add(model.get("weights", required.weights))
+    needs += [
+        f"Weights: data/weights/README.md describes where to get {path}."
+        for path in weights
+        if not Path(path).is_file()
+    ]
+    if needs_download(model):
+        needs.append(
+            "Weights: the first training downloads them; without a network: -S train.model.weights=none."
+        )
+    return needs
+
+
 def list_differences(name: str, folder: Path = FOLDER) -> list[tuple[str, Any, Any]]:
     """List the parameters in which a recipe differs from the default, in the order of the default.
 
@@ -134,6 +170,51 @@ def format_value(value: Any) -> str:
     yaml.default_flow_style = True
     yaml.dump(value, stream)
     return stream.getvalue().removesuffix("...\n").strip()
+
+
+def replace_value(path: Path, key: str, value: Any) -> str:
+    """Replace the value of a key in the text of a YAML file; all other text stays as it is.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file, such as params.yaml.
+    key : str
+        A dotted key, such as `train.model`.
+    value : object
+        Its new value, which is written in one line.
+
+    Returns
+    -------
+    str
+        The new text.
+
+    Raises
+    ------
+    MurmurError
+        If the file is not YAML or has no such key.
+    """
+    read_yaml(path)  # raises an error with the file and the line if it is not YAML
+    text = path.read_text(encoding="utf-8")
+    node = _yaml().compose(text)
+    for part in key.split("."):
+        pairs = node.value if isinstance(node, MappingNode) else []
+        found = [(name, child) for name, child in pairs if name.value == part]
+        if not found:
+            raise MurmurError(f"{path}: key {key} is missing")
+        name, node = found[0]
+    start = name.end_mark.index
+    colon_and_comment = text[start : node.start_mark.index].partition("\n")[0].rstrip()
+    new = f"{colon_and_comment[0]} {format_value(value)}{colon_and_comment[1:]}"
+    return text[:start] + new + text[_find_end(node) :]
+
+
+def _find_end(node: Node) -> int:
+    """Return the position after a node; that of an indented mapping does not include comments after it."""
+    if isinstance(node, CollectionNode) and not node.flow_style and node.value:
+        last = node.value[-1]
+        return _find_end(last[1] if isinstance(last, tuple) else last)
+    return int(node.end_mark.index)
 
 
 def set_value(content: dict[str, Any], key: str, value: Any, where: str) -> None:

@@ -1,10 +1,13 @@
 """What pretrained networks require of params.yaml.
 
-This module imports nothing but the standard library, so that params.yaml is checked without importing torch.
+This module does not import torch, so that params.yaml is checked at once.
 No stage but `check` depends on it: a change does not repeat a training.
 """
 
+from pathlib import Path
 from typing import Any, NamedTuple
+
+from murmur.errors import MurmurError
 
 
 class Requirements(NamedTuple):
@@ -46,3 +49,9 @@ REQUIREMENTS = {
         ),
     )
 }
+
+
+def check_file(key: str, path: object, remedy: str) -> None:
+    """Check that the file that a key of params.yaml names exists; the message ends with `remedy`."""
+    if not Path(str(path)).is_file():
+        raise MurmurError(f"{key}: no file {path}; {remedy}")

@@ -1,7 +1,8 @@
 """Validation of values from a YAML file, with error messages that name the key."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -13,6 +14,7 @@ from murmur.params.yaml_files import MAX_TEXT
 MIN_NUMBER = 1e-30  # float32 rounds smaller numbers to 0
 MANY = 10  # missing keys: the file is not a params.yaml
 MAX_VALUES = 10_000  # in the complete file
+RESTORE = "Remove it from the file, or restore all: `git checkout . && dvc checkout`"
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -44,7 +46,18 @@ def validate(model: type[Model], content: dict[str, Any], where: str) -> Model:
                 "only its differences from the default: `murmur use NAME` writes the complete params.yaml"
             ) from None
         reasons = [_explain(detail, model) for detail in error.errors()]
-        raise MurmurError(f"{where}: " + "; ".join(reasons)) from None
+        text = f"{where}: " + "; ".join(reasons)
+        if where == "params.yaml" and any(detail["type"] == "extra_forbidden" for detail in error.errors()):
+            text += f"{'' if text.endswith('?') else '.'} {RESTORE}"
+        raise MurmurError(text) from None
+
+
+def suggest(name: str, known: Iterable[str], prefix: str = "") -> str:
+    """Return what to use instead of an unknown name: the most similar known name, or all known names."""
+    names = sorted(known)
+    if similar := get_close_matches(name, names, 1):
+        return f"did you mean {prefix}{similar[0]}?"
+    return f"known here: {', '.join(names)}"
 
 
 def _check_values(content: dict[str, Any], where: str) -> None:
@@ -99,7 +112,7 @@ def _explain(error: Any, model: type[BaseModel]) -> str:
     """Describe one error of pydantic: the key, the reason and the value."""
     key = ".".join(str(part) for part in error["loc"] if not _ONE_OF.match(str(part)))
     if error["type"] == "extra_forbidden":
-        return f"unknown key {key}; known here: {', '.join(_list_keys(model, error['loc'][:-1]))}"
+        return f"unknown key {key}; {_suggest_key(model, key, error['loc'][:-1])}"
     if error["type"] == "missing":
         return f"key {key} is missing"
     reason = error["msg"].removeprefix("Value error, ")
@@ -108,13 +121,25 @@ def _explain(error: Any, model: type[BaseModel]) -> str:
     return reason
 
 
-def _list_keys(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
-    """List the keys of the section at `location` in a model."""
-    for part in location:
-        field = model.model_fields.get(str(part))
-        kinds = getattr(field.annotation, "__args__", (field.annotation,)) if field else ()
-        sections = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
-        if not sections:
-            return ["see params.yaml"]
-        model = sections[0]
-    return sorted(model.model_fields)
+def _suggest_key(model: type[BaseModel], key: str, location: tuple[Any, ...]) -> str:
+    """Suggest a key of any section with the same last part, else a similar key of its own section."""
+    sections = dict(_walk_sections(model))
+    last = key.rpartition(".")[2]
+    same = [
+        f"{name}.{last}".lstrip(".") for name, section in sections.items() if last in section.model_fields
+    ]
+    if same:
+        return f"did you mean {' or '.join(same)}?"
+    prefix = ".".join(str(part) for part in location)
+    if prefix not in sections:
+        return "see params.yaml"
+    return suggest(last, sections[prefix].model_fields, f"{prefix}.".lstrip("."))
+
+
+def _walk_sections(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, type[BaseModel]]]:
+    """Yield the dotted name and the model of each section, first of the complete file (no name)."""
+    yield prefix, model
+    for name, field in model.model_fields.items():
+        for kind in getattr(field.annotation, "__args__", (field.annotation,)):
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                yield from _walk_sections(kind, f"{prefix}.{name}".lstrip("."))

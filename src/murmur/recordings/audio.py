@@ -10,6 +10,7 @@ import soundfile as sf
 from murmur.errors import MurmurError
 from murmur.recordings import containers
 from murmur.recordings.containers import wfdb_records
+from murmur.recordings.containers.checks import name_files
 
 
 class AudioFacts(NamedTuple):
@@ -60,7 +61,7 @@ def load(path: str | Path) -> tuple[np.ndarray, int]:
     except (sf.LibsndfileError, OSError, ValueError, MemoryError) as error:  # ValueError: NUL in the name
         raise MurmurError(f"{path}: not readable as audio ({error}); replace the file") from error
     except MurmurError as error:
-        raise MurmurError(f"{path}: {error}") from error
+        raise MurmurError(f"{path}: {name_files(str(error), path)}") from error
     if len(samples) == 0:
         raise MurmurError(f"{path}: holds no samples; replace the file")
     samples = _to_float(samples)

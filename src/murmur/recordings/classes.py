@@ -53,7 +53,11 @@ def map_classes(
     classes = tuple(dict.fromkeys(name for name in mapping.values() if name is not None))
     check_class_names(classes)
     if len(classes) < 2:
-        raise MurmurError(f"class_map: {len(classes)} class is left ({', '.join(classes)}); a task needs two")
+        cause = "class_map leaves" if class_map else "the recordings have"
+        raise MurmurError(
+            f"{cause} {len(classes)} class ({', '.join(classes)}), and a task needs two: add recordings of "
+            "another class" + (", or change class_map" if class_map else "")
+        )
     if positive is None:
         positive = [new for name in (task.positive if task else ()) if (new := mapping[name]) is not None]
     _check_positive(positive, classes)
@@ -65,9 +69,10 @@ def map_classes(
 
 def _check_positive(positive: list[str], classes: tuple[str, ...]) -> None:
     if not positive or not set(positive) < set(classes):
+        given = f"{list(dict.fromkeys(positive))} is not a choice" if positive else "no class is named"
         raise MurmurError(
-            f"positive: {list(dict.fromkeys(positive))} must name some, not all, of the classes "
-            f"{', '.join(classes)}: those counted as positive, such as -S 'positive=[{classes[0]}]'"
+            f"positive: {given}; name some, not all, of the classes {', '.join(classes)}: those counted as "
+            "positive, with -S 'positive=[CLASS]'"
         )
 
 

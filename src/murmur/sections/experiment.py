@@ -6,7 +6,8 @@ from typing import Any
 
 from pydantic import model_validator
 
-from murmur.models._requirements import REQUIREMENTS
+from murmur.errors import MurmurError
+from murmur.models._requirements import REQUIREMENTS, check_file
 from murmur.params.types import Section
 from murmur.params.validation import validate
 from murmur.params.yaml_files import read_yaml
@@ -121,6 +122,31 @@ class Params(Section):
                 f"mel: {frames:.0f} frames of {largest} numbers for each segment, more than {MAX_ARRAY}; "
                 "raise mel.hop_length, or lower mel.n_mels, mel.n_fft or segment.length"
             )
+
+
+def check_files(p: Params) -> None:
+    """Check that the files and folders that the parameters name exist: DVC's own errors name no key.
+
+    Raises
+    ------
+    MurmurError
+        Naming the key, and what to do.
+    """
+    for name in p.embed.models:
+        check_file("embed.weights", p.embed.weights, REQUIREMENTS[name].missing_weights)
+    _check_folder((p.download.model_extra or {}).get("folder", {}).get("path", ""))
+    check_file("split.file", p.split.file, "name an existing CSV file")
+
+
+def _check_folder(folder: str) -> None:
+    if (path := Path(folder)).is_dir():
+        return
+    key = "download.folder.path"
+    if path.is_file():
+        raise MurmurError(f"{key}: {folder} is a file; name the folder that contains it, {path.parent}")
+    if folder.startswith("~"):
+        raise MurmurError(f"{key}: ~ is not expanded here; write {path.expanduser()}")
+    raise MurmurError(f"{key}: no folder {folder}; name an existing folder")
 
 
 def load(path: str | Path = "params.yaml") -> Params:

@@ -26,11 +26,21 @@ class StratifiedGroups(BaseCrossValidator):
         Seed of the assignment.
     min_groups : int
         Groups that each class must have at least. More are required where there are more folds.
+    unit : str
+        What a group is, for error messages: person, patient, recording or segment.
     """
 
-    def __init__(self, n_splits: int, *, test_size: float = 0.2, random_state: int = 0, min_groups: int = 2):
+    def __init__(
+        self,
+        n_splits: int,
+        *,
+        test_size: float = 0.2,
+        random_state: int = 0,
+        min_groups: int = 2,
+        unit: str = "group",
+    ):
         self.n_splits, self.test_size = n_splits, test_size
-        self.random_state, self.min_groups = random_state, min_groups
+        self.random_state, self.min_groups, self.unit = random_state, min_groups, unit
 
     def get_n_splits(self, X: object = None, y: object = None, groups: object = None) -> int:
         """Return the number of folds."""
@@ -80,14 +90,17 @@ class StratifiedGroups(BaseCrossValidator):
         yield np.concatenate(test_parts)
 
     def _check_strata(self, strata: np.ndarray) -> None:
-        """Refuse classes with too few groups."""
+        """Refuse classes with too few groups; the message names all of them."""
         minimum = max(self.n_splits, self.min_groups)
-        for name, n in zip(*np.unique(strata, return_counts=True), strict=True):
-            if n < minimum:
-                raise MurmurError(
-                    f"split: class {name} has only {n} groups, and {minimum} are needed; "
-                    "fewer split.folds, or merge the class or leave it out with class_map"
-                )
+        counts = zip(*np.unique(strata, return_counts=True), strict=True)
+        few = [f"{n} {self.unit}{'' if n == 1 else 's'} of class {name}" for name, n in counts if n < minimum]
+        if few:
+            parts = f"{self.n_splits} folds" if self.n_splits > 1 else "a training part and a test part"
+            remedy = "lower split.folds, " * (self.n_splits > 2)
+            raise MurmurError(
+                f"split: {', '.join(few)}; {parts} need {minimum} of each class: {remedy}merge classes or "
+                "leave one out with class_map, or add recordings"
+            )
 
 
 def _majority_labels(labels: np.ndarray, group_of_row: np.ndarray, n_groups: int) -> np.ndarray:

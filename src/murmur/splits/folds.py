@@ -152,10 +152,10 @@ def _draw_validation(
     )
     (_, validation), *_ = splitter.split(None, labels, groups)
     if not len(validation):
+        unit = _name_groups(units, options.group_by)
         raise MurmurError(
-            f"split: run {key[1]}, fold {key[2]}: no class has two groups in the training part, so there is "
-            "none for the validation part; more recordings are needed, fewer split.folds or a smaller "
-            "split.test"
+            f"split: run {key[1]}, fold {key[2]}: no class has two {unit}s in the training part, so there is "
+            "none for the validation part: add recordings, raise split.folds or lower split.test"
         )
     return train[validation]
 
@@ -166,8 +166,15 @@ def _split_units(units: pd.DataFrame, options: Split, random_state: int) -> Iter
         yield _split_by_role(units)
         return
     n_splits = options.folds if options.method == "kfold" else 1
-    splitter = StratifiedGroups(n_splits, test_size=options.test, random_state=random_state)
+    unit = _name_groups(units, options.group_by)
+    splitter = StratifiedGroups(n_splits, test_size=options.test, random_state=random_state, unit=unit)
     yield from splitter.split(None, units["stratum"].to_numpy(), units["group"].to_numpy())
+
+
+def _name_groups(units: pd.DataFrame, group_by: str) -> str:
+    """Name a group for error messages: where the persons are unknown, each recording is a group."""
+    is_alone = group_by in ("person", "patient") and (units[f"{group_by}_id"] == units["recording_id"]).all()
+    return "recording" if is_alone else group_by
 
 
 def _split_by_role(units: pd.DataFrame) -> Indices:

@@ -11,7 +11,7 @@ import numpy as np
 
 from murmur.errors import MurmurError
 from murmur.recordings.containers import flac, wav
-from murmur.recordings.containers.checks import CONVERT
+from murmur.recordings.containers.checks import CONVERT, UNKNOWN
 
 SIGNATURES = (b"fLaC", b"RIFF", b"RF64", b"BW64")
 OTHER_AUDIO = {  # first bytes, as a regular expression: kind
@@ -22,6 +22,9 @@ OTHER_AUDIO = {  # first bytes, as a regular expression: kind
     rb"OggS": "an Ogg",
     rb"caff": "a CAF",
     rb"....ftyp": "an MP4 or M4A",
+    rb"RIFF....AVI ": "an AVI",
+    rb"\x00\x00\x01[\xba\xb3]": "an MPEG video",
+    rb"FLV\x01": "a Flash video",
     rb"wvpk": "a WavPack",
     rb"MAC ": "a Monkey's Audio",
     rb"#!AMR": "an AMR",
@@ -86,5 +89,4 @@ def _explain_other_kind(content: bytes) -> str:
     for signature, (kind, remedy) in OTHER_FILES.items():
         if re.match(signature, content):
             return f"not readable as audio ({kind}); {remedy}"
-    kind = "neither WAV nor FLAC" if content else "an empty file"
-    return f"not readable as audio ({kind}); replace the file"
+    return UNKNOWN if content else "not readable as audio (an empty file); replace the file"

@@ -97,7 +97,7 @@ def _check_header(header: Header, frame_rate: int) -> None:
     if header.n_samples == 0 or not any(header.md5):
         raise MurmurError(
             "it has no length or no MD5 in its header, like a FLAC that was written to a pipe, so it cannot "
-            "be checked whether it is complete; encode the file again, for example `ffmpeg -i FILE new.flac`"
+            f"be checked whether it is complete; {CONVERT}"
         )
     if header.bits not in (8, 16, 24):
         raise MurmurError(
