@@ -10,7 +10,7 @@ import rich
 import typer
 
 from murmur import logs
-from murmur.commands import comparison, generalisation, integration, recipes, reporting
+from murmur.commands import comparison, generalisation, integration, recipes, reporting, trials
 from murmur.errors import MurmurError, run_stage
 from murmur.experiments.recipes import FOLDER
 
@@ -19,6 +19,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "recipes": recipes.list_recipes,
     "use": recipes.use_recipe,
     "optimism": recipes.compare_protocols,
+    "experiments": trials.list_experiments,
     "compare": comparison.compare_revisions,
     "report": reporting.write_html_report,
     "images": reporting.export_images,

@@ -18,8 +18,8 @@ def select_summary(details: Mapping[str, Any]) -> dict[str, Any]:
     Returns
     -------
     dict
-        validation, with the first headline metric; test, with all of them and the interval of the first; leaky.
-        DVC joins the names with a point, such as test.uar.
+        validation, with the first headline metric; test, with all of them and the interval of the first;
+        leaky. DVC joins the names with a point, such as test.uar.
     """
     headline, validation = details["headline"], details["validation"]
     lead, *others = headline

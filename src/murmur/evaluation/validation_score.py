@@ -25,10 +25,10 @@ def score_validation(
 ) -> dict[str, Any]:
     """Score the validation parts as the test parts are scored: same level, rule and metric.
 
-    A run pools the validation parts of its folds. A unit that is in the validation parts of n folds counts 1/n
-    in each of them, so that each unit counts once in a run.
+    A run pools the validation parts of its folds. A unit that is in the validation parts of n folds counts
+    1/n in each of them, so that each unit counts once in a run.
 
-    The score is optimistic, because the epoch, the temperature and the class weights are chosen on these parts.
+    The score is optimistic, because epoch, temperature and class weights are chosen on these parts.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def score_validation(
     levels, _ = compute_levels(*as_test, units, card, options, fitted)
     values = _score_runs(levels[options.level], metric)
     if n := int(np.isnan(values).sum()):
-        reason = f"in {n} of {len(values)} runs a class that the metric needs is absent from the validation parts"
+        reason = f"in {n} of {len(values)} runs the validation parts lack a class that it needs"
         return score | {"undefined_because": reason}
     sd = values.std(ddof=1) if len(values) > 1 else np.nan
     return score | {"mean": values.mean(), "sd": sd, "undefined_because": None}
