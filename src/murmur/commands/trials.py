@@ -72,7 +72,11 @@ def _log_notes(listed: list[Trial], *, test: bool) -> None:
     if states["failed"]:
         logger.info("%d failed; the reason: dvc queue logs NAME", states["failed"])
     if n := sum(e.baseline != listed[0].commit for e in experiments):
-        logger.info("%d experiments are based on another commit than HEAD; its code may differ", n)
+        logger.info("based on another commit than HEAD, whose code may differ: %d of the experiments", n)
+    if any(
+        key == "seed" or key.startswith("split.") for t in listed for key in trials.list_changes(t, listed[0])
+    ):
+        logger.info("where split.* or seed differ, the validation parts differ: compare only equal ones")
     if test:
         logger.info(
             "a test score that decided the choice is too high; publish how many experiments were tried (%d)",

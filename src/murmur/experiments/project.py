@@ -176,8 +176,8 @@ def explain_unknown_revision() -> str:
     return "fetch it, with its history"
 
 
-def has_uncommitted_changes(path: Path) -> bool:
-    """Whether a file differs from that in HEAD, or is not in HEAD.
+def read_kept_versions(path: Path) -> Iterator[str]:
+    """Read a file as it is in HEAD and in each DVC experiment.
 
     Raises
     ------
@@ -185,13 +185,15 @@ def has_uncommitted_changes(path: Path) -> bool:
         If there is no git repository.
     """
     try:
-        committed = run_git("rev-parse", "--verify", "--quiet", f"HEAD:./{path}")
+        commits = ["HEAD", *(experiment.commit for experiment in list_experiments())]
     except MurmurError as error:
         raise MurmurError(
             f"{path} may have changes that are not committed; without git this is unknown. {error}. "
             f"Or rename {path}, then try again"
         ) from error
-    return not committed or run_git("hash-object", "--no-filters", "--", str(path)) != committed
+    for commit in commits:
+        if (text := read_committed(commit, path.as_posix())) is not None:
+            yield text
 
 
 @contextmanager

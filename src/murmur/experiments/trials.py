@@ -170,13 +170,13 @@ def _rank(trial: Trial) -> tuple[bool, float, str]:
 def describe_group(group: Sequence[Trial], base: Trial) -> str:
     """Describe metric, level and data of a group, and in what else its data differ from those of `base`."""
     dataset, task, level = (group[0].params.get(key, MISSING) for key in IN_HEADING)
-    metric = next((trial.metric for trial in group if trial.metric), "not run")
+    metric = next((f"{trial.metric} by {level}" for trial in group if trial.metric), "not run")
     changes = [
         f"{key}={format_value(value)}"
         for key, value in group[0].data.items()
         if key not in IN_HEADING and base.params.get(key, MISSING) != value
     ]
-    return ", ".join([f"{metric} by {level}: {dataset} ({task})", *changes])
+    return ", ".join([f"{metric}: {dataset} ({task})", *changes])
 
 
 def tabulate_trials(group: Sequence[Trial], base: Trial, *, test: bool) -> formatting.Rows:
