@@ -25,6 +25,12 @@ DETAILS = {
     "rule": {"rule": "mean_probability", "thresholds": None, "sensitivity": 0.9, "prevalence": 0.1},
     "headline": HEADLINE,
     "baseline": {"answer": "Present", "weighted_accuracy_official": 0.4989, "uar": 0.3333, "roc_auc": 0.5},
+    "validation": {
+        "metric": "weighted_accuracy_official",
+        "mean": 0.7712,
+        "sd": 0.0251,
+        "undefined_because": None,
+    },
     "no_answer": {"recording": 0, "patient": 0},
     "absent": {},
     "data": {
@@ -164,6 +170,7 @@ def test_the_model_card_shows_figures_with_intervals_beside_the_constant_class_b
     text = model_card()
     assert "| weighted accuracy, official mix | 0.763 | 0.033 | 0.719-0.807 | 0.499 |" in text
     assert "| ROC-AUC | 0.903 | 0.014 | 0.853-0.949 | 0.500 |" in text
+    assert "weighted_accuracy_official 0.771, SD over runs 0.025" in text, "of the validation parts"
     assert "0.763 (95 % interval over persons 0.719-0.807); always predicting Present gives 0.499" in text
     assert "| validation | sensitivity | 0.821 | 0.050 | 0.720-0.900 |" in text
     assert "| curve | positive predictive value | 0.211 | 0.010 | undefined |" in text

@@ -122,7 +122,7 @@ def test_errors_of_git_are_shown_with_a_remedy(folder, monkeypatch):
     monkeypatch.setenv("GIT_CONFIG_SYSTEM", "/dev/null")
     for call in (
         lambda: project.read_revision("HEAD", ["a"]),
-        lambda: project.has_uncommitted_changes(Path("a")),
+        lambda: list(project.read_kept_versions(Path("a"))),
     ):
         with pytest.raises(MurmurError, match=r"git: detected dubious ownership .* --add safe.directory "):
             call()

@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from dvc.utils.serialize import modify_yaml
 
 from murmur import sections
 from murmur.commands import recipes as commands
@@ -124,7 +125,7 @@ def test_a_recipe_with_an_error_is_refused_and_does_not_affect_others(project):
 def test_use_does_not_overwrite_uncommitted_changes(project):
     before = Path("params.yaml").read_text() + "# mine\n"
     Path("params.yaml").write_text(before)
-    with pytest.raises(MurmurError, match=r"params.yaml has changes that are not committed: commit them"):
+    with pytest.raises(MurmurError, match=r"params.yaml has changes that are not committed and that no exp"):
         commands.use_recipe("circor_cnn")
     git("add", "params.yaml")  # staged is not committed
     with pytest.raises(MurmurError, match="not committed"):
@@ -132,6 +133,40 @@ def test_use_does_not_overwrite_uncommitted_changes(project):
     assert Path("params.yaml").read_text() == before
     git("commit", "--quiet", "-m", "mine")
     commands.use_recipe("circor_cnn")
+
+
+def set_value(key, value):
+    """Change a value of params.yaml as `dvc exp run -S` does, which also writes null as nothing."""
+    with modify_yaml("params.yaml") as content:
+        section, name = key.split(".")
+        content[section][name] = value
+
+
+def test_use_overwrites_the_parameters_of_an_experiment_and_those_that_dvc_only_reformatted(project):
+    committed = Path("params.yaml").read_text()
+    set_value("train.lr", 0.004)  # its value
+    assert Path("params.yaml").read_text() != committed
+    commands.use_recipe("circor_cnn")
+    Path("params.yaml").write_text(committed)
+    set_value("train.lr", 0.123)
+    with pytest.raises(MurmurError, match="no experiment has"):
+        commands.use_recipe("default")
+    git("commit", "--quiet", "-a", "-m", "an experiment")
+    git("update-ref", f"refs/exps/{'a' * 2}/{'b' * 38}/kept-hare", "HEAD")
+    git("reset", "--quiet", "--soft", "HEAD~1")
+    Path("params.yaml").write_text(Path("params.yaml").read_text() + "# another comment\n")
+    with pytest.raises(MurmurError, match="no experiment has"):
+        commands.use_recipe("default")
+    set_value("train.lr", 0.123)
+    Path("params.yaml").write_text(Path("params.yaml").read_text().removesuffix("# another comment\n"))
+    commands.use_recipe("default")
+    assert Path("params.yaml").read_bytes() == (made.ROOT / "params.yaml").read_bytes()
+
+
+def test_use_states_that_nothing_changes(project, capsys):
+    for expected in ("params.yaml is now default: ", "params.yaml already is default\n"):
+        commands.use_recipe("default")
+        assert capsys.readouterr().out.startswith(expected)
 
 
 def test_use_does_not_overwrite_an_untracked_file(project):

@@ -334,7 +334,7 @@ def test_a_recipe_runs_from_download_to_evaluate(name, data, run):
     assert details["protocol"]["flaws"] == ("data set" if is_unknown else "none")
     level, runs = details["level"], pd.read_csv("metrics/runs.csv").set_index("level")
     assert level == content["evaluate"]["level"]
-    assert runs.loc[level, "uar"] == pytest.approx(summary["uar"])
+    assert runs.loc[level, "uar"] == pytest.approx(summary["test"]["uar"])
     assert runs["accuracy"].between(0, 1).all() and set(runs.index) >= {level, "patient"}
     assert runs.loc["patient", "n_units"] == details["data"]["patients"] > 7
 

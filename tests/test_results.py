@@ -235,24 +235,111 @@ def test_the_summary_has_few_figures(made):
     figures = results.details["headline"]
     lead = figures["weighted_accuracy_official"]
     assert results.summary == {
-        "weighted_accuracy_official": lead["mean"],
-        "interval_low": lead["low"],
-        "interval_high": lead["high"],
-        **{name: row["mean"] for name, row in figures.items() if name != "weighted_accuracy_official"},
+        "validation": {"weighted_accuracy_official": results.details["validation"]["mean"]},
+        "test": {
+            "weighted_accuracy_official": lead["mean"],
+            "interval_low": lead["low"],
+            "interval_high": lead["high"],
+            **{name: row["mean"] for name, row in figures.items() if name != "weighted_accuracy_official"},
+        },
         "leaky": True,
     }
 
 
+def test_the_validation_score_counts_each_patient_once_in_a_run(made):
+    """Against sums of weights 1/n, where n folds of a run validate a patient."""
+    folds, predictions = (
+        made["folds"][0],
+        made["predictions"][0],
+    )  # the test part of fold 2 is validated twice
+    folds.loc[(folds["fold"] == 1) & (folds["role"] == "train"), "role"] = "validation"
+    again = predictions.query("fold == 2 and role == 'test'").assign(fold=1, role="validation")
+    made["predictions"][0] = pd.concat([predictions, again], ignore_index=True)
+    validation = evaluate_predictions(**made).details["validation"]
+    values = [expected_validation_score(made, run) for run in RUNS]
+    assert validation == {
+        "metric": "weighted_accuracy_official",
+        "mean": pytest.approx(np.mean(values)),
+        "sd": pytest.approx(np.std(values, ddof=1)),
+        "undefined_because": None,
+    }
+
+
+def expected_validation_score(made, run):
+    table = made["predictions"][run].query("role == 'validation'").drop(columns="role")
+    table = table.merge(made["segments"], left_on="unit_id", right_on="segment_id").merge(made["recordings"])
+    columns = [f"p_{c}" for c in CLASSES]
+    table = table.groupby(["fold", "patient_id", "patient_label", "recording_id"])[columns].mean()
+    table = table.groupby(level=[0, 1, 2]).mean().reset_index()
+    is_right = np.array(CLASSES)[table[columns].to_numpy().argmax(1)] == table["patient_label"]
+    weight = 1 / table.groupby("patient_id")["fold"].transform("size")
+    assert run or (weight < 1).any()
+    official = {"Present": 5 * 179, "Unknown": 3 * 68, "Absent": 695}
+    recall = {
+        c: (weight * is_right)[table["patient_label"] == c].sum() / weight[table["patient_label"] == c].sum()
+        for c in CLASSES
+    }
+    return sum(official[c] * recall[c] for c in CLASSES) / sum(official.values())
+
+
+def test_the_validation_score_depends_on_no_test_prediction(made):
+    before = evaluate_predictions(**made).details["validation"]
+    for run, table in made["predictions"].items():
+        test = table["role"] == "test"
+        made["predictions"][run] = table.assign(
+            **{f"p_{c}": table[f"p_{c}"].mask(test, 1.0 * (c == "Absent")) for c in CLASSES}
+        )
+    after = evaluate_predictions(**made)
+    assert after.details["validation"] == before
+    assert after.summary["test"]["uar"] == pytest.approx(1 / 3)
+
+
+def test_the_validation_score_uses_the_level_and_the_fitted_weights(made):
+    """With thresholds it is at least as high: the weights maximise it fold by fold."""
+    plain, fitted = (
+        evaluate_predictions(**made | {"options": options(level="recording", thresholds=t)}).details
+        for t in (None, "weighted_accuracy_official")
+    )
+    assert fitted["validation"]["mean"] > plain["validation"]["mean"]
+    assert plain["validation"]["mean"] != evaluate_predictions(**made).details["validation"]["mean"]
+
+
+def test_without_validation_parts_the_validation_score_is_undefined_with_the_reason(made):
+    made["folds"][3] = made["folds"][3].query("role != 'validation' or fold != 1")
+    made["predictions"][3] = made["predictions"][3].query("role != 'validation' or fold != 1")
+    results = evaluate_predictions(**made)
+    reason = "1 of 6 folds have no validation part"
+    assert results.details["validation"]["undefined_because"] == reason
+    assert np.isnan(results.summary["validation"]["weighted_accuracy_official"])
+    assert f"Validation parts: weighted_accuracy_official undefined, {reason}." in format_summary(
+        results.details
+    )
+
+
+def test_a_class_without_validation_units_makes_the_validation_score_undefined(made):
+    unknown = set(made["recordings"].query("patient_label == 'Unknown'")["recording_id"])
+    for name in ("folds", "predictions"):
+        table = made[name][3]
+        ids = table["recording_id"] if name == "folds" else table["unit_id"].str.split("@").str[0]
+        made[name][3] = table[(table["role"] != "validation") | ~ids.isin(unknown)]
+    validation = evaluate_predictions(**made).details["validation"]
+    assert np.isnan(validation["mean"])
+    assert validation["undefined_because"] == "in 1 of 2 runs the validation parts lack a class that it needs"
+
+
 def test_two_classes(made):
     results = evaluate_predictions(**two_classes(made))
-    assert next(iter(results.summary)) == "accuracy" and results.details["baseline"]["answer"] == "Absent"
+    assert (
+        next(iter(results.summary["test"])) == "accuracy"
+        and results.details["baseline"]["answer"] == "Absent"
+    )
 
 
 def test_the_score_of_the_2016_challenge_is_first_where_quality_is_known(made):
     made = two_classes(made)
     quality = np.where(np.arange(len(made["recordings"])) % 3, "good", "poor")
     results = evaluate_predictions(**made | {"recordings": made["recordings"].assign(quality=quality)})
-    assert next(iter(results.summary)) == "macc"
+    assert next(iter(results.summary["test"])) == "macc"
     assert set(results.tables["subgroups"]["group"]) == {"site", "quality", "sex"}
     runs = results.tables["runs"].set_index("level")
     assert runs.loc["segment", "macc"].isna().all() and runs.loc["patient", "macc"].notna().all()
@@ -357,7 +444,8 @@ def test_classes_with_unusual_names_have_the_same_scores(made, names, tmp_path):
     check_class_names(names)
     plain = evaluate_predictions(**renamed(made, ("Qx", "Qy", "Qz")))
     found = evaluate_predictions(**renamed(made, names))
-    assert found.summary == pytest.approx(plain.summary)
+    for part in ("validation", "test"):
+        assert found.summary[part] == pytest.approx(plain.summary[part])
     output.write_results(found, tmp_path, tmp_path)
     runs, expected = read_csv(tmp_path / "runs.csv"), plain.tables["runs"].round(6)
     for kind in ("precision", "recall", "f1"):

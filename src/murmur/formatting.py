@@ -108,6 +108,21 @@ def format_persons(n: int, unknown: int | None) -> str:
     return f"at most {n} persons" if unknown else f"{n} persons"
 
 
+def describe_validation(validation: Mapping[str, Any]) -> str:
+    """Describe the score of the validation parts in a sentence, or why there is none.
+
+    Parameters
+    ----------
+    validation : mapping
+        The entry `validation` of metrics/details.json.
+    """
+    name = validation["metric"]
+    if validation["undefined_because"]:
+        return f"Validation parts: {name} undefined, {validation['undefined_because']}."
+    mean, sd = (format_figure(validation[key]) for key in ("mean", "sd"))
+    return f"Validation parts (to choose between experiments): {name} {mean}, SD over runs {sd}."
+
+
 def describe_resampling(details: Mapping[str, Any]) -> str:
     """Describe what the bootstrap resamples, with the number of units.
 

@@ -15,7 +15,16 @@ import rich
 import typer
 
 from murmur import logs
-from murmur.commands import comparison, generalisation, integration, models, recipes, reporting, watch
+from murmur.commands import (
+    comparison,
+    generalisation,
+    integration,
+    models,
+    recipes,
+    reporting,
+    trials,
+    watch,
+)
 from murmur.errors import MurmurError, run_stage
 from murmur.experiments.recipes import FOLDER
 
@@ -27,6 +36,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "use": recipes.use_recipe,
     "model": models.choose_model,
     "optimism": recipes.compare_protocols,
+    "experiments": trials.list_experiments,
     "compare": comparison.compare_revisions,
     "watch": watch.watch_training,
     "report": reporting.write_html_report,

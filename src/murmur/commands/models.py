@@ -29,15 +29,30 @@ PARAMS = Path("params.yaml")
 logger = logging.getLogger(__name__)
 
 
+def complete_name(incomplete: str) -> list[str]:
+    """The models whose name begins with `incomplete`, for the completion in the shell."""
+    return [name for name in models.list_names() if name.startswith(incomplete)]
+
+
 def choose_model(
-    name: Annotated[str | None, typer.Argument(help="a module of src/murmur/models")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(help="a module of src/murmur/models", autocompletion=complete_name),
+    ] = None,
     options: Annotated[
-        list[str] | None, typer.Argument(help="its options, key=value; the others have their default")
+        list[str] | None,
+        typer.Argument(metavar="KEY=VALUE", help="its options; the others have their default"),
     ] = None,
 ) -> None:
-    """List the models with their options and defaults; with NAME, write it to params.yaml as train.model.
+    """List the models and their options, or choose one of them.
 
-    Examples: `murmur model` lists them, `murmur model cnn width=16 dropout=0.3` chooses one.
+    Without NAME: each model with its options and their defaults. With NAME: write it to params.yaml as
+    train.model, without the options of the model before.
+
+    Examples
+    --------
+    murmur model
+    murmur model cnn width=16 dropout=0.3
     """
     if name is None:
         _list_models()

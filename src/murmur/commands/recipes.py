@@ -66,7 +66,7 @@ def list_recipes(
 def use_recipe(name: Name) -> None:
     """Write a recipe, or `default`, as params.yaml.
 
-    Changes of params.yaml that are not committed are never overwritten.
+    A params.yaml with changes that are neither committed nor those of a DVC experiment is never overwritten.
 
     Examples
     --------
@@ -74,10 +74,13 @@ def use_recipe(name: Name) -> None:
     murmur use default
     """
     text, path = recipes.complete_params(name), Path("params.yaml")
-    if path.exists() and not recipes.is_recipe(path) and project.has_uncommitted_changes(path):
+    if path.exists() and path.read_bytes() == text.encode():
+        print(f"params.yaml already is {name}")
+        return
+    if path.exists() and not recipes.is_recipe(path) and not _is_kept(path):
         raise MurmurError(
-            "params.yaml has changes that are not committed: commit them, or drop them with "
-            "`git checkout params.yaml`, then try again"
+            "params.yaml has changes that are not committed and that no experiment has: commit them, or drop "
+            "them with `git checkout params.yaml`, then try again"
         )
     write_text(path, text)
     logger.info("wrote %s", path)
@@ -87,6 +90,12 @@ def use_recipe(name: Name) -> None:
     )
     for need in recipes.list_needs(name):
         print(escape_unprintable(need))
+
+
+def _is_kept(path: Path) -> bool:
+    """Whether HEAD or an experiment has the values and comments of a params.yaml."""
+    text = path.read_text(encoding="utf-8", errors="replace")
+    return any(recipes.is_same_content(text, kept) for kept in project.read_kept_versions(path))
 
 
 def compare_protocols(

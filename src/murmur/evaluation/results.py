@@ -20,6 +20,7 @@ from murmur.evaluation.prediction_checks import check_predictions
 from murmur.evaluation.protocol import count_parts, describe_leaks
 from murmur.evaluation.subgroups import score_subgroups
 from murmur.evaluation.summary import select_summary
+from murmur.evaluation.validation_score import score_validation
 from murmur.sections.evaluate import Evaluate
 from murmur.tables.predictions import TrainingInfo
 from murmur.tables.recordings import DatasetCard
@@ -114,6 +115,7 @@ def evaluate_predictions(
     patients = units["patient"].facts
     details = {
         **_describe_scores(level, runs, names, options, seed),
+        "validation": score_validation(predictions, folds, units, card, options, fitted, names[0]),
         "no_answer": description.count_without_segments(recordings, segments),
         "absent": description.count_absent_classes(by_fold, level.name, card.classes),
         "scored": description.describe_scored(level, segments, lowest_level=next(iter(levels))),

@@ -8,13 +8,28 @@ from murmur.evaluation.levels import CLASS_WITHOUT_SEGMENTS
 
 
 def select_summary(details: Mapping[str, Any]) -> dict[str, Any]:
-    """Select the few figures that `dvc metrics diff` and `dvc exp show` have as columns."""
-    headline = details["headline"]
-    lead = next(iter(headline))
-    means = {name: row["mean"] for name, row in headline.items()}
+    """Select the few figures that `dvc metrics diff` and `dvc exp show` have as columns.
+
+    Parameters
+    ----------
+    details : mapping
+        The content of metrics/details.json.
+
+    Returns
+    -------
+    dict
+        validation, with the first headline metric; test, with all of them and the interval of the first;
+        leaky. DVC joins the names with a point, such as test.uar.
+    """
+    headline, validation = details["headline"], details["validation"]
+    lead, *others = headline
     interval = {"interval_low": headline[lead]["low"], "interval_high": headline[lead]["high"]}
-    others = {name: mean for name, mean in means.items() if name != lead}
-    return {lead: means[lead], **interval, **others, "leaky": details["protocol"]["leaky"]}
+    test = {lead: headline[lead]["mean"], **interval, **{name: headline[name]["mean"] for name in others}}
+    return {
+        "validation": {validation["metric"]: validation["mean"]},
+        "test": test,
+        "leaky": details["protocol"]["leaky"],
+    }
 
 
 def format_summary(details: Mapping[str, Any]) -> str:
@@ -36,6 +51,7 @@ def format_summary(details: Mapping[str, Any]) -> str:
     for name, row in details["headline"].items():
         mean, sd, always = map(formatting.format_figure, (row["mean"], row["sd"], baseline[name]))
         lines.append(f"  {name:26} {mean:>5}  {sd:>5}  {formatting.format_interval(row):>13}  {always:>5}")
+    lines.append(formatting.describe_validation(details["validation"]))
     lines += _describe_missing(details)
     lines.append(
         f"The 95 % interval resamples {formatting.describe_resampling(details)}. {formatting.INTERVAL_NOTE}"

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.console import Console
 
@@ -27,6 +27,27 @@ DVC_CONFIG = """\
 [cache]
     dir = {}
 """
+
+
+class DvcExperiment(NamedTuple):
+    """An experiment of DVC.
+
+    Attributes
+    ----------
+    name : str
+        Its name.
+    commit : str
+        The commit with its parameters and, if it has run, its results.
+    baseline : str
+        The commit on which it is based; empty in the queue.
+    state : str
+        queued, running or failed; empty if it has succeeded.
+    """
+
+    name: str
+    commit: str
+    baseline: str
+    state: str = ""
 
 
 def read_revision(name: str, paths: Sequence[str]) -> tuple[str, dict[str, str]]:
@@ -58,14 +79,19 @@ def read_revision(name: str, paths: Sequence[str]) -> tuple[str, dict[str, str]]
     commit = find_commit(name)
     texts = {}
     for path in paths:
-        blob = run_git("rev-parse", "--verify", "--quiet", f"{commit}:./{path}")
-        text = run_git("cat-file", "blob", blob.strip()) if blob else None
+        text = read_committed(commit, path)
         if text is None:
             raise MurmurError(
                 f"{name} ({commit[:7]}): no {path}: run it with this version of murmur and commit metrics/"
             )
         texts[path] = text
     return f"{name} ({commit[:7]})", texts
+
+
+def read_committed(commit: str, path: str) -> str | None:
+    """Read a file of a commit, relative to the project folder; None if the commit lacks it."""
+    blob = run_git("rev-parse", "--verify", "--quiet", f"{commit}:./{path}")
+    return run_git("cat-file", "blob", blob.strip()) if blob else None
 
 
 def find_commit(name: str) -> str:
@@ -83,13 +109,13 @@ def find_commit(name: str) -> str:
     if commit := run_git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}"):
         return commit.strip()
     experiments = list_experiments()
-    commits = [commit for experiment, commit in experiments if experiment == name]
+    commits = [e.commit for e in experiments if e.name == name]
     if len(commits) > 1:
         raise MurmurError(
             f"experiment {name}: several have this name; name the commit instead: {', '.join(commits)}"
         )
     if not commits:
-        known = ", ".join(dict.fromkeys(experiment for experiment, _ in experiments)) or "none"
+        known = ", ".join(dict.fromkeys(e.name for e in experiments)) or "none"
         raise MurmurError(
             f"{name}: neither a git revision nor a DVC experiment; {explain_unknown_revision()}; "
             f"experiments here: {known}"
@@ -97,11 +123,30 @@ def find_commit(name: str) -> str:
     return commits[0]
 
 
-def list_experiments() -> list[tuple[str, str]]:
-    """Name and commit of each DVC experiment, sorted."""
+def list_experiments() -> list[DvcExperiment]:
+    """List the DVC experiments, sorted by name."""
     lines = (run_git("for-each-ref", "--format=%(objectname) %(refname)", "refs/exps") or "").splitlines()
     references = [(commit, name.split("/")) for commit, name in (line.split(" ", 1) for line in lines)]
-    return sorted((parts[4], commit) for commit, parts in references if len(parts) == 5)
+    return sorted(
+        DvcExperiment(parts[4], commit, parts[2] + parts[3])
+        for commit, parts in references
+        if len(parts) == 5
+    )
+
+
+def list_queue() -> list[DvcExperiment]:
+    """List the experiments in the queue of DVC that have not succeeded."""
+    if not Path(".dvc/tmp/exps/celery").is_dir():
+        return []
+    from dvc.repo import Repo
+
+    with Repo() as repo:
+        entries = repo.experiments.celery_queue.status()
+    return [
+        DvcExperiment(entry["name"] or entry["rev"][:7], entry["rev"], "", entry["status"].lower())
+        for entry in entries
+        if entry["status"] != "Success"
+    ]
 
 
 def run_git(*arguments: str) -> str | None:
@@ -133,8 +178,8 @@ def explain_unknown_revision() -> str:
     return "fetch it, with its history"
 
 
-def has_uncommitted_changes(path: Path) -> bool:
-    """Whether a file differs from that in HEAD, or is not in HEAD.
+def read_kept_versions(path: Path) -> Iterator[str]:
+    """Read a file as it is in HEAD and in each DVC experiment.
 
     Raises
     ------
@@ -142,13 +187,15 @@ def has_uncommitted_changes(path: Path) -> bool:
         If there is no git repository.
     """
     try:
-        committed = run_git("rev-parse", "--verify", "--quiet", f"HEAD:./{path}")
+        commits = ["HEAD", *(experiment.commit for experiment in list_experiments())]
     except MurmurError as error:
         raise MurmurError(
             f"{path} may have changes that are not committed; without git this is unknown. {error}. "
             f"Or rename {path}, then try again"
         ) from error
-    return not committed or run_git("hash-object", "--no-filters", "--", str(path)) != committed
+    for commit in commits:
+        if (text := read_committed(commit, path.as_posix())) is not None:
+            yield text
 
 
 def is_tracked(path: Path) -> bool:

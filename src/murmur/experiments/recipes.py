@@ -1,5 +1,6 @@
 """Recipes: published systems, each a file with the parameters in which it differs from the default."""
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from copy import deepcopy
@@ -146,6 +147,18 @@ def list_needs(name: str, folder: Path = FOLDER) -> list[str]:
             "Weights: the first training downloads them; without a network: -S train.model.weights=none."
         )
     return needs
+
+
+def is_same_content(text: str, other: str) -> bool:
+    """Whether two texts of params.yaml have the same values and comments; ``dvc exp run -S`` reformats it."""
+    try:
+        return _read_content(text) == _read_content(other)
+    except MurmurError:
+        return text == other
+
+
+def _read_content(text: str) -> tuple[Any, list[str]]:
+    return parse_yaml(text, "params.yaml"), sorted(re.findall(r"(?:^|\s)#(.*)", text, re.MULTILINE))
 
 
 def list_differences(name: str, folder: Path = FOLDER) -> list[tuple[str, Any, Any]]:

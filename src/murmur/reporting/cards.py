@@ -71,7 +71,13 @@ def format_results(
         for title, table in result_tables.tabulate_subgroups(subgroup_table).items()
     ]
     sections = {
-        "Results": [*mark, descriptions.describe_headline(details), headline, formatting.INTERVAL_NOTE],
+        "Results": [
+            *mark,
+            descriptions.describe_headline(details),
+            headline,
+            formatting.INTERVAL_NOTE,
+            formatting.describe_validation(details["validation"]),
+        ],
         "Operating points": [*mark, descriptions.describe_operating_points(details), operating_points],
         "Calibration": [*mark, descriptions.describe_calibration(details), calibration],
         "Factors: subgroups": [*mark, *subgroups, formatting.INTERVAL_NOTE] if subgroups else [NO_SUBGROUPS],
