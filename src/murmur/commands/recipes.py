@@ -1,6 +1,5 @@
 """Commands for recipes: list them, use one, and compare its protocols."""
 
-import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -10,8 +9,6 @@ from murmur import formatting
 from murmur.errors import MurmurError, escape_unprintable
 from murmur.experiments import project, recipes
 from murmur.files import write_text
-
-logger = logging.getLogger(__name__)
 
 
 def complete_name(incomplete: str) -> list[str]:
@@ -83,7 +80,6 @@ def use_recipe(name: Name) -> None:
             "them with `git checkout params.yaml`, then try again"
         )
     write_text(path, text)
-    logger.info("wrote %s", path)
     print(
         f"params.yaml is now {name}: run it with `dvc exp run`; back to the committed one: "
         "git checkout params.yaml; to the default: murmur use default"
