@@ -54,9 +54,9 @@ def run(*stages, **changes):
 
 
 def list_files(root):
-    return {
-        p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file() and p.name != "params.yaml"
-    }
+    """The files of a project, without the parameters and the progress of a training."""
+    files = (p.relative_to(root) for p in root.rglob("*") if p.is_file() and p.name != "params.yaml")
+    return {p.as_posix() for p in files if p.parts[0] != "live"}
 
 
 def check_fails(project, stage, message, **changes):
