@@ -168,9 +168,11 @@ def test_figures_have_three_digits_and_undefined_is_not_zero(value, expected):
 
 def test_the_model_card_shows_figures_with_intervals_beside_the_constant_class_baseline():
     text = model_card()
-    assert "| weighted accuracy, official mix | 0.763 | 0.033 | 0.719-0.807 | 0.499 |" in text
+    assert "| weighted accuracy (official mix) | 0.763 | 0.033 | 0.719-0.807 | 0.499 |" in text
     assert "| ROC-AUC | 0.903 | 0.014 | 0.853-0.949 | 0.500 |" in text
-    assert "weighted_accuracy_official 0.771, SD over runs 0.025" in text, "of the validation parts"
+    assert "experiments): weighted accuracy (official mix) 0.771, SD over runs 0.025" in text, (
+        "of the validation parts"
+    )
     assert "0.763 (95 % interval over persons 0.719-0.807); always predicting Present gives 0.499" in text
     assert "| validation | sensitivity | 0.821 | 0.050 | 0.720-0.900 |" in text
     assert "| curve | positive predictive value | 0.211 | 0.010 | undefined |" in text
@@ -239,7 +241,10 @@ def test_only_published_data_refer_to_a_publication(dataset, origin):
         ({"data.source": {"CC2014": 902}}, "All recordings come from one source (CC2014)."),
         ({"data.sex": {}}, "Not stated: sex;"),
         ({"data.age_group": {"not stated": 272}}, "Not stated: age groups;"),
-        ({"headline.weighted_accuracy_official.low": 0.70}, "Wide interval: weighted accuracy, official mix"),
+        (
+            {"headline.weighted_accuracy_official.low": 0.70},
+            "Wide interval: weighted accuracy (official mix)",
+        ),
         ({"headline.weighted_accuracy_official.low": None}, "has no interval"),
         ({"no_answer.recording": 3}, "3 recordings have no usable segment"),
         ({"absent": {"Unknown": 4}}, "Class Unknown is absent from the test part of 4 folds"),

@@ -354,7 +354,7 @@ def test_every_term_and_metric_is_explained(method):
     found = terms.explain_terms(changed({"headline": headline, "protocol.method": method}))
     assert list(found)[-len(names) :] == [descriptions.capitalise(name_column(name)) for name in names]
     assert found["Unit"] == "What gets one prediction and counts once: here a patient."
-    assert "179 Present, 68 Unknown, 695 Absent" in found["Weighted accuracy, official mix"]
+    assert "179 Present, 68 Unknown, 695 Absent" in found["Weighted accuracy (official mix)"]
     assert not [text for text in found.values() if "{" in text or not text.endswith(".")]
 
 

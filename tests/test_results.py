@@ -482,10 +482,10 @@ def test_unknown_persons_are_a_flaw_and_counted(made):
     made |= {"card": card, "audit": nothing, "protocol": protocol, "options": options(draws=5)}
     results = evaluate_predictions(**made)
     assert results.summary["leaky"] is True and results.details["protocol"]["flaws"] == "data set"
-    first, *_, last = format_summary(results.details).splitlines()
+    first, *_, interval, _ = format_summary(results.details).splitlines()
     assert first == f"LEAKY, the figures may be too optimistic: {leaks.describe_unknown_persons(n, n)}."
     assert f"the persons of {n} of {n} recordings are unknown: no split of these data can be" in first
-    assert "resamples at most 22 persons" in last and formatting.INTERVAL_NOTE in last
+    assert "resamples at most 22 persons" in interval and formatting.INTERVAL_NOTE in interval
 
 
 def test_only_a_table_of_leaky_figures_begins_with_a_warning(made):

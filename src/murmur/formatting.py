@@ -108,15 +108,16 @@ def format_persons(n: int, unknown: int | None) -> str:
     return f"at most {n} persons" if unknown else f"{n} persons"
 
 
-def describe_validation(validation: Mapping[str, Any]) -> str:
+def describe_validation(validation: Mapping[str, Any], name: str) -> str:
     """Describe the score of the validation parts in a sentence, or why there is none.
 
     Parameters
     ----------
     validation : mapping
         The entry `validation` of metrics/details.json.
+    name : str
+        The name of its metric in the text.
     """
-    name = validation["metric"]
     if validation["undefined_because"]:
         return f"Validation parts: {name} undefined, {validation['undefined_because']}."
     mean, sd = (format_figure(validation[key]) for key in ("mean", "sd"))

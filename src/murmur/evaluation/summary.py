@@ -51,11 +51,11 @@ def format_summary(details: Mapping[str, Any]) -> str:
     for name, row in details["headline"].items():
         mean, sd, always = map(formatting.format_figure, (row["mean"], row["sd"], baseline[name]))
         lines.append(f"  {name:26} {mean:>5}  {sd:>5}  {formatting.format_interval(row):>13}  {always:>5}")
-    lines.append(formatting.describe_validation(details["validation"]))
     lines += _describe_missing(details)
-    lines.append(
-        f"The 95 % interval resamples {formatting.describe_resampling(details)}. {formatting.INTERVAL_NOTE}"
-    )
+    lines += [
+        f"The 95 % interval resamples {formatting.describe_resampling(details)}. {formatting.INTERVAL_NOTE}",
+        formatting.describe_validation(details["validation"], details["validation"]["metric"]),
+    ]
     return "\n".join(lines)
 
 

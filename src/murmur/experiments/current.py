@@ -59,6 +59,7 @@ class Details(BaseModel):
     rule: dict[str, Any]
     headline: dict[str, dict[str, float | None]]
     baseline: dict[str, str | float | None]
+    validation: dict[str, Any]
     no_answer: dict[str, int]
     data: Data
     protocol: dict[str, str | int | bool | None]

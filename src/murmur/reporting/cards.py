@@ -76,7 +76,7 @@ def format_results(
             descriptions.describe_headline(details),
             headline,
             formatting.INTERVAL_NOTE,
-            formatting.describe_validation(details["validation"]),
+            descriptions.describe_validation(details["validation"]),
         ],
         "Operating points": [*mark, descriptions.describe_operating_points(details), operating_points],
         "Calibration": [*mark, descriptions.describe_calibration(details), calibration],

@@ -46,10 +46,15 @@ def describe_headline(details: Mapping[str, Any]) -> str:
     name, row = next(iter(details["headline"].items()))
     constant = details["baseline"]
     return (
-        f"{capitalise(name_column(name))} by {details['level']}: {format_cell(row['mean'])} (95 % interval "
+        f"{capitalise(name_column(name))}, by {details['level']}: {format_cell(row['mean'])} (95 % interval "
         f"over {name_resampled_units(details)} {format_interval(row)}); always predicting "
         f"{constant['answer']} gives {format_cell(constant[name])}."
     )
+
+
+def describe_validation(validation: Mapping[str, Any]) -> str:
+    """The score of the validation parts; see `formatting.describe_validation`."""
+    return formatting.describe_validation(validation, name_column(validation["metric"]))
 
 
 def name_resampled_units(details: Mapping[str, Any]) -> str:

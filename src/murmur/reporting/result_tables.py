@@ -14,7 +14,7 @@ WHY_UNDEFINED = (
     "SD, if there is only one run. An undefined value never counts as 0."
 )
 METRIC_NAMES = {
-    "weighted_accuracy_official": "weighted accuracy, official mix",
+    "weighted_accuracy_official": "weighted accuracy (official mix)",
     "weighted_accuracy": "weighted accuracy",
     "macc": "modified accuracy (MAcc)",
     "uar": "unweighted average recall (UAR)",
