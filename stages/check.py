@@ -7,7 +7,7 @@ if __name__ == "__main__":
 
 from pathlib import Path
 
-from murmur import datasets
+from murmur import datasets, models
 from murmur.errors import MurmurError, run_stage
 from murmur.features import bandpass
 from murmur.files import write_text
@@ -34,10 +34,12 @@ def main() -> None:
 
 
 def _check_names(p: experiment.Params) -> None:
-    known = datasets.list_names()  # none where there are only the dependencies of this stage
+    """Check the names of data set and network, unless there is only what this stage depends on."""
+    known = datasets.list_names()
     if known and p.dataset not in known:
         raise MurmurError(f"dataset: there is no {p.dataset!r}; there are {', '.join(known)}")
-    check_options(p.train.model.name, p.train.model.options)
+    if models.list_names():
+        check_options(p.train.model.name, p.train.model.options)
     check_weights(p.train.model.name, p.train.model.options)
     experiment.check_files(p)
 
