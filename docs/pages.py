@@ -25,6 +25,7 @@ PAGES = {
     "docs/cache.md": ("cache.md", "The shared cache"),
     "docs/privacy.md": ("privacy.md", "What leaves this machine"),
     "docs/speed.md": ("speed.md", "Speed"),
+    "docs/setup.md": ("setup.md", "Set-up"),
     "docs/costs.md": ("costs.md", "Costs"),
     "CONTRIBUTING.md": ("contributing.md", "Contributing"),
     "CHANGELOG.md": ("changelog.md", "Changelog"),

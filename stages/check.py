@@ -15,7 +15,7 @@ from murmur.models._signatures import check_options, check_weights
 from murmur.sections import experiment
 
 COPY = (
-    "; `--temp` and `--queue` run in a copy with only the files that git tracks: add a model with `git add`, "
+    "; `--temp` and `--queue` run in a copy with only the files that git tracks: commit a new model, "
     "name recordings and weights by their absolute path"
 )
 

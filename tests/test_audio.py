@@ -200,7 +200,7 @@ def test_complete_files_of_other_kinds_are_refused(tmp_path, kind, options):
     [
         ("a.m4a", b"\0\0\0\x20ftypM4A ", "convert it: ffmpeg -i {0}/a.m4a {0}/a.wav"),
         ("a b's.mp3", b"ID3\x04", """convert it: ffmpeg -i '{0}/a b'"'"'s.mp3' '{0}/a b'"'"'s.wav'"""),
-        ("a.avi", b"RIFF\0\0\0\0AVI LIST", "an AVI file, .*convert it: ffmpeg -i {0}/a.avi {0}/a.wav"),
+        ("a.avi", b"RIFF\0\0\0\0AVI LIST", "an AVI file; .*convert it: ffmpeg -i {0}/a.avi {0}/a.wav"),
         (
             "a.ogg",
             b"unknown",

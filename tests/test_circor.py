@@ -176,7 +176,7 @@ def test_missing_and_unnamed_files_are_listed(import_circor, tmp_path):
 def test_checksums_are_verified(import_circor, tmp_path):
     made.audio(tmp_path / "circor/training_data/1001_AV.wav", made.noise())
     with pytest.raises(
-        MurmurError, match=r"1 recordings cannot be used[^\n]*\n *\S+/1001_AV\.wav: its sha256 is not"
+        MurmurError, match=r"1 recording cannot be used[^\n]*\n *\S+/1001_AV\.wav: its sha256 is not"
     ):
         import_circor()
     recordings, _, left_out = import_circor(on_bad="leave_out")

@@ -112,7 +112,7 @@ def test_a_broken_recording_is_refused_or_left_out(project, what):
     check_fails(
         project,
         "download",
-        rf"1 recordings cannot be used; fix the files.*leave_out[^\n]*\n *own/2\.wav: {message}",
+        rf"1 recording cannot be used; fix the files.*leave_out[^\n]*\n *own/2\.wav: {message}",
     )
     run("download", **{"download.on_bad": "leave_out"})
     left_out = parquet.read(OUTS[0], LEFT_OUT)
@@ -415,7 +415,7 @@ def test_a_stage_reports_an_error_without_traceback_and_with_status_1(project):
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert (
-        done.stderr.startswith("error: 1 recordings cannot be used; ")
+        done.stderr.startswith("error: 1 recording cannot be used; ")
         and "own/5.wav: cut short" in done.stderr
     )
     assert not (project / "data/raw").exists() and not list_files(project) & {*OUTS}

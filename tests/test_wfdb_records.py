@@ -155,6 +155,6 @@ def test_records_are_imported_with_their_signal_files(tmp_path):
         assert len(samples) == 2000
     (root / "p1/a.dat").unlink()
     with pytest.raises(
-        MurmurError, match=r"1 recordings cannot be used.*\n.*a\.hea: its signal file a\.dat is mi"
+        MurmurError, match=r"1 recording cannot be used.*\n.*a\.hea: its signal file a\.dat is mi"
     ):
         download(root, tmp_path / "raw")

@@ -56,11 +56,14 @@ def clean_up_on_signal(clean_up: Callable[[], object]) -> Iterator[None]:
 
 def _watch(reader: int, parent: int | None) -> None:
     """End this process at a signal that the main thread does not handle, and at the end of its parent."""
-    while not select.select([reader], [], [], INTERVAL)[0]:
-        if parent and os.getppid() != parent:
+    number = 0
+    while number not in SIGNALS:  # others, such as SIGCHLD of a library, arrive here too
+        if select.select([reader], [], [], INTERVAL)[0]:
+            number = os.read(reader, 1)[0]
+        elif parent and os.getppid() != parent:
             os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(INTERVAL)  # the main thread handles the signal, unless it is in a long call of a C library
-    _end(os.read(reader, 1)[0])
+    _end(number)
 
 
 def _end(number: int) -> None:

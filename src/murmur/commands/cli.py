@@ -6,7 +6,6 @@ No stage of the pipeline depends on these modules.
 import inspect
 import sys
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from textwrap import indent
 from typing import Annotated
@@ -14,7 +13,7 @@ from typing import Annotated
 import rich
 import typer
 
-from murmur import logs
+from murmur import __version__, logs
 from murmur.commands import (
     comparison,
     generalisation,
@@ -61,7 +60,7 @@ for name, command in COMMANDS.items():
 def print_version(is_wanted: bool) -> None:
     """Print the version and exit."""
     if is_wanted:
-        print(f"murmur {version('murmur')}")
+        print(f"murmur {__version__}")
         raise typer.Exit
 
 

@@ -1,5 +1,6 @@
 """The command that shows trainings while they run."""
 
+import os
 import time
 from collections.abc import Sequence
 from itertools import chain
@@ -12,6 +13,7 @@ from rich.live import Live
 from rich.table import Table
 
 from murmur.errors import MurmurError
+from murmur.interruption import SHOW_CURSOR, clean_up_on_signal
 from murmur.reporting.line_chart import draw_lines
 from murmur.training import display, live
 
@@ -41,13 +43,16 @@ def watch_training(
     if once or not console.is_terminal or not _is_in_progress(_list_runs()):
         console.print(draw())
         return
-    try:
-        with Live(get_renderable=draw, console=console, refresh_per_second=1):
-            while _is_in_progress(_list_runs()):
-                time.sleep(1)
-    except KeyboardInterrupt:
-        return
+    with clean_up_on_signal(_end), Live(get_renderable=draw, console=console, refresh_per_second=1):
+        while _is_in_progress(_list_runs()):
+            time.sleep(1)
     console.print("The training has ended.")
+
+
+def _end() -> None:
+    """End at Ctrl-C, which is the usual end of this command: no message, status 0."""
+    os.write(1, SHOW_CURSOR + b"\n")
+    os._exit(0)
 
 
 def _list_runs() -> list[Path]:

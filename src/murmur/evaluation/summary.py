@@ -66,7 +66,7 @@ def _describe_missing(details: Mapping[str, Any]) -> list[str]:
         has_class = CLASS_WITHOUT_SEGMENTS in details["data"]["classes"]
         how = f"predicted as {CLASS_WITHOUT_SEGMENTS}" if has_class else "counted as wrong"
         lines.append(f"without a usable segment, {how}: {missing}")
-    for name, n in details.get("absent", {}).items():
+    for name, n in details["absent"].items():
         lines.append(
             f"{n} folds have no {name} in their test part: metrics that need it are undefined (-), not 0"
         )

@@ -61,6 +61,7 @@ class Details(BaseModel):
     baseline: dict[str, str | float | None]
     validation: dict[str, Any]
     no_answer: dict[str, int]
+    absent: dict[str, int]
     data: Data
     protocol: dict[str, str | int | bool | None]
     scored: dict[str, Any]

@@ -21,7 +21,7 @@ def describe_provenance(command: str) -> str:
         parts = [f"git revision {_describe_revision()}", *_describe_experiments()]
     except MurmurError:
         parts = ["git revision unknown (no git repository)"]
-    return f'Written {now} by "{command}", from the figures of "dvc repro"; {"; ".join(parts)}.'
+    return f'Written {now} by "{command}"; {"; ".join(parts)}.'
 
 
 def _describe_revision() -> str:

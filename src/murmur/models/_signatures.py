@@ -6,6 +6,7 @@ No stage but `check` depends on this module: a change does not repeat a training
 import ast
 import builtins
 import collections.abc
+import json
 import typing
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -145,7 +146,9 @@ def check_weights(name: str, options: dict[str, Any]) -> None:
 
 def _check_type(name: str, key: str, value: Any, kind: Any) -> None:
     try:
-        TypeAdapter(kind, config=ConfigDict(strict=True)).validate_python(value)
+        TypeAdapter(kind, config=ConfigDict(strict=True)).validate_json(
+            json.dumps(value)
+        )  # YAML has no tuple
     except ValidationError as error:
         reason = error.errors()[0]["msg"]
         raise MurmurError(f"train.model.{key}: {reason} (it is {value!r}; the model is {name})") from None

@@ -160,11 +160,10 @@ def _inspect_recordings(
         if isinstance(result, MurmurError)
     ]
     if damaged and on_bad == "error":
-        first_line = (
-            f"{len(damaged)} recordings cannot be used; fix the files, or set download.on_bad: leave_out to "
-            "continue without them"
-        )
-        raise MurmurError("\n  ".join([first_line, *(message for _, message in damaged)]))
+        subject = "1 recording" if len(damaged) == 1 else f"{len(damaged)} recordings"
+        remedy = "fix the files, or set download.on_bad: leave_out to continue without them"
+        lines = [f"{subject} cannot be used; {remedy}", *(message for _, message in damaged)]
+        raise MurmurError("\n  ".join(lines))
     columns = pd.DataFrame(facts, columns=list(audio.AudioFacts._fields))
     return pd.concat([table[is_good].reset_index(drop=True), columns], axis=1), damaged
 

@@ -62,8 +62,8 @@ def explain_terms(details: Mapping[str, Any]) -> dict[str, str]:
     }
     return {
         "Person, patient": (
-            "A person is who was recorded, a patient is a number in the data set. One person can have "
-            "several patient numbers."
+            "A person is the human being who was recorded, a patient is a number in the data set. One person "
+            "can have several patient numbers."
         ),
         "Unit": f"What gets one prediction and counts once: here a {level}.",
         "Fold, run": RUNS[protocol["method"]].format(**values),

@@ -85,7 +85,7 @@ def _skip_id3(content: bytes) -> bytes:
 def _explain_other_kind(content: bytes) -> str:
     for signature, kind in OTHER_AUDIO.items():
         if re.match(signature, content, re.DOTALL):
-            return f"not readable as audio: {kind} file, and only WAV and FLAC are read; {CONVERT}"
+            return f"not readable as audio: {kind} file; WAV, FLAC and WFDB records are read; {CONVERT}"
     for signature, (kind, remedy) in OTHER_FILES.items():
         if re.match(signature, content):
             return f"not readable as audio ({kind}); {remedy}"

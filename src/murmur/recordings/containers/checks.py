@@ -1,5 +1,6 @@
 """Checks and messages that WAV and FLAC share."""
 
+import re
 import shlex
 from pathlib import Path
 
@@ -8,39 +9,11 @@ from murmur.errors import MurmurError
 UNKNOWN = "not readable as audio (neither WAV nor FLAC); replace the file"
 LOWEST_RATE, HIGHEST_RATE = 100, 768_000  # Hz
 CONVERT = "convert it: ffmpeg -i INPUT OUTPUT"  # `name_files` inserts the names
-OTHER_SUFFIXES = {  # of audio and video files that ffmpeg converts
-    *(
-        ".3gp",
-        ".aac",
-        ".ac3",
-        ".aif",
-        ".aifc",
-        ".aiff",
-        ".amr",
-        ".ape",
-        ".au",
-        ".avi",
-        ".caf",
-        ".m4a",
-        ".m4b",
-    ),
-    *(
-        ".mka",
-        ".mkv",
-        ".mov",
-        ".mp2",
-        ".mp3",
-        ".mp4",
-        ".mpeg",
-        ".mpg",
-        ".oga",
-        ".ogg",
-        ".opus",
-        ".ra",
-        ".snd",
-    ),
-    *(".spx", ".w64", ".webm", ".wma", ".wmv", ".wv"),
-}
+OTHER_SUFFIXES = re.compile(  # of audio and video files that ffmpeg converts
+    r"\.(3gp|aac|ac3|aif|aifc|aiff|amr|ape|au|avi|caf|m4a|m4b|mka|mkv|mov|mp2|mp3|mp4|mpeg|mpg|oga|ogg|opus"
+    r"|ra|snd|spx|w64|webm|wma|wmv|wv)$",
+    re.IGNORECASE,
+)
 
 
 def name_files(message: str, path: Path) -> str:
@@ -53,7 +26,7 @@ def name_files(message: str, path: Path) -> str:
     path : Path
         The file. If its content is unknown but its suffix is that of audio or video, the command is added.
     """
-    if path.suffix.lower() in OTHER_SUFFIXES:
+    if OTHER_SUFFIXES.match(path.suffix):
         message = message.replace(UNKNOWN, f"{UNKNOWN.partition(';')[0]}; if it is audio, {CONVERT}")
     wav = path.with_suffix(".wav")
     if wav == path:
