@@ -106,8 +106,8 @@ def test_a_file_that_is_not_a_model_is_named(params, write_model, capsys, source
 
 def test_an_option_may_have_any_annotation(params, write_model):
     write_model(
-        f"import x\ndef build({SHAPE}, a: x.Y = 1, b=2, *, c: 'float' = 3, d: int | None = None, e: tuple[int, ...] = ()):"
-        " ..."
+        f"import x\ndef build({SHAPE}, a: x.Y = 1, b=2, *, "
+        "c: 'float' = 3, d: int | None = None, e: tuple[int, ...] = ()): ..."
     )
     choose_model("mine", ["a=text", "b=[1]", "c=0.5", "d=null", "e=[3, 4]"])
     assert yaml.safe_load(params.read_text())["train"]["model"]["c"] == 0.5
