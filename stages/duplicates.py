@@ -25,9 +25,9 @@ def main() -> None:
     differ = (first != second).sum()
     n = pairs["identical"].sum()
     print(
-        f"{n} pairs of recordings have identical audio, {len(pairs) - n} nearly identical audio; "
-        f"{differ['patient_id']} are of two patients, {differ['person_id']} of two persons, "
-        f"{differ['label']} have two labels"
+        f"pairs of recordings with identical audio: {n}, with nearly identical audio: {len(pairs) - n}; "
+        f"of two patients: {differ['patient_id']}, of two persons: {differ['person_id']}, "
+        f"with two labels: {differ['label']}"
     )
 
 

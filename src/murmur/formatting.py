@@ -71,6 +71,11 @@ def format_quantity(value: float, unit: str) -> str:
     return "none" if math.isnan(value) else f"{value:g} {unit}"
 
 
+def format_count(n: int, noun: str) -> str:
+    """Format a number of things, such as ``1 patient`` or ``2 patients``."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
 def join_sorted(items: Iterable[Any]) -> str:
     """Join the sorted items with commas."""
     return ", ".join(str(item) for item in sorted(items))
@@ -105,11 +110,14 @@ def format_persons(n: int, unknown: int | None) -> str:
     unknown : int or None
         The number of recordings whose person is unknown.
     """
-    return f"at most {n} persons" if unknown else f"{n} persons"
+    persons = format_count(n, "person")
+    return f"at most {persons}" if unknown else persons
 
 
 def describe_validation(validation: Mapping[str, Any], name: str) -> str:
     """Describe the score of the validation parts in a sentence, or why there is none.
+
+    One run has no SD.
 
     Parameters
     ----------
@@ -120,8 +128,9 @@ def describe_validation(validation: Mapping[str, Any], name: str) -> str:
     """
     if validation["undefined_because"]:
         return f"Validation parts: {name} undefined, {validation['undefined_because']}."
-    mean, sd = (format_figure(validation[key]) for key in ("mean", "sd"))
-    return f"Validation parts (to choose between experiments): {name} {mean}, SD over runs {sd}."
+    mean, sd = (format_figure(validation[key], undefined="") for key in ("mean", "sd"))
+    spread = f", SD over runs {sd}" if sd else ""
+    return f"Validation parts (to choose between experiments): {name} {mean}{spread}."
 
 
 def describe_resampling(details: Mapping[str, Any]) -> str:

@@ -1,25 +1,28 @@
 """Commands that show the current experiment: the results, the report, and the images that a model sees."""
 
+import json
 import logging
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from textwrap import fill
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from murmur import sections
 from murmur.errors import MurmurError, escape_unprintable
 from murmur.experiments import project
-from murmur.experiments.current import read_details, warn_if_params_changed
+from murmur.experiments.current import DETAILS_FILE, read_details, warn_if_params_changed
+from murmur.models._signatures import find_file
 
 logger = logging.getLogger(__name__)
 NEXT = """\
 Next:
   make report                     all tables and figures on one page
-  dvc exp run -S train.lr=0.002   change a parameter; then: murmur compare
-  murmur recipes                  published systems; own recordings: README.md"""
+  dvc exp run -S train.lr=0.002   change a parameter; then: {then}
+  murmur recipes                  published systems{more}"""
 IDENTITY = """\
   `dvc exp run` needs your name in git: git config --global user.name "Your Name"
                                         git config --global user.email you@example.org"""
@@ -45,7 +48,8 @@ def show_results() -> None:
         fill(f"{topic:8}  {text}", width, subsequent_indent=" " * 10)
         for topic, text in interpret_results(details).items()
     ]
-    print(escape_unprintable("\n".join([*lines, "", NEXT]), lines=True))
+    _warn_if_untracked()
+    print(escape_unprintable("\n".join([*lines, "", _format_next(details)]), lines=True))
     if shutil.which("git") and not project.has_git_identity():
         print(IDENTITY)
     if shutil.which("murmur") != str(Path(sys.executable).with_name("murmur")):
@@ -60,8 +64,40 @@ def _warn_if_changed() -> None:
         logger.warning("whether the figures are up to date is unknown: %s", error)
     else:
         if changes:
-            names = ", ".join(changes)
+            names = ", ".join(_drop_keys_of_sections(changes))
             logger.warning("the figures are of an earlier run: `dvc repro` updates them; changed: %s", names)
+
+
+def _drop_keys_of_sections(changes: list[str]) -> list[str]:
+    """Drop keys such as ``params.yaml (clean.bandpass)`` where the section, ``(clean)``, is in the list."""
+    sections_with_point = tuple(f"{change[:-1]}." for change in changes if change.endswith(")"))
+    return [change for change in changes if not change.startswith(sections_with_point)]
+
+
+def _warn_if_untracked() -> None:
+    """Log a warning if git does not track the file of the model in params.yaml."""
+    try:
+        path = find_file(sections.load("train").train.model.name)
+        if not path.is_absolute() and path.exists() and not project.is_tracked(path):
+            logger.warning("git does not track %s: commit it together with these figures", path)
+    except MurmurError:  # no git, no repository, or a wrong params.yaml
+        return
+
+
+def _format_next(details: Mapping[str, Any]) -> str:
+    """What to do next: `murmur compare` needs committed figures of the same data."""
+    then = "murmur compare" if _is_committed_data(details) else "murmur experiments"
+    more = "; own recordings: README.md" if details["data"]["dataset"] == "synthetic" else ""
+    return NEXT.format(then=then, more=more)
+
+
+def _is_committed_data(details: Mapping[str, Any]) -> bool:
+    """Whether the figures in HEAD are of the same data and task."""
+    try:
+        committed = json.loads(project.read_committed("HEAD", DETAILS_FILE) or "{}").get("data", {})
+    except (MurmurError, ValueError, AttributeError):  # no git, no repository, or no JSON object
+        return False
+    return all(committed.get(key) == details["data"][key] for key in ("dataset", "task", "sha256"))
 
 
 def _find_activation() -> Path:

@@ -101,7 +101,7 @@ def read(root: Path, options: Options, task: str) -> Reading:
     """
     path = _find_table(root, options.csv)
     paths = "file_name" if path.name == AUDIO_FOLDER else "path"
-    table = input_csv.read_table(path, [paths, "label"], remedy=REMEDY.format(paths=paths))
+    table = input_csv.read_table(path, [paths, "label"], remedy=_write_remedy(path, paths))
     table = _select_columns(table, path, paths)
     input_csv.check_not_empty(path, table, "label")
     _check_paths(table, path)
@@ -120,6 +120,16 @@ def read(root: Path, options: Options, task: str) -> Reading:
     table["sex"] = _fill_sex(table, path)
     table["patient_label"] = _fill_patient_labels(table, path)
     return Reading(table, persons=_describe_persons(id_columns, path.name))
+
+
+def _write_remedy(path: Path, paths: str) -> str:
+    """What to do if the table is missing or is no such table; `paths` is its column of files."""
+    remedy = REMEDY.format(paths=paths)
+    if path.name == Options().csv and path.exists():
+        return f"{remedy}; a table with the column file_name must have the name {AUDIO_FOLDER}"
+    if path.name == Options().csv:
+        return f"{remedy}. Or add {AUDIO_FOLDER}, with the column file_name in place of path"
+    return remedy
 
 
 def _find_table(root: Path, name: str) -> Path:
@@ -177,7 +187,8 @@ def _select_columns(table: pd.DataFrame, path: Path, paths: str) -> pd.DataFrame
     columns = [paths, "label", *OPTIONAL]
     if unknown := sorted(set(table) - {*columns}):
         raise MurmurError(
-            f"{path}: unknown column {', '.join(unknown)}; the columns are {', '.join(columns)}"
+            f"{path}: unknown column {', '.join(unknown)}; remove it or rename it; the columns are "
+            f"{', '.join(columns)}"
         )
     table = table.reindex(columns=columns).astype(object)
     missing = table.map(lambda cell: str(cell).lower() in MISSING)

@@ -63,11 +63,22 @@ def _describe_missing(details: Mapping[str, Any]) -> list[str]:
     """A line for units without a usable segment, and one for each class that is absent from a test part."""
     lines = []
     if missing := {level: n for level, n in details["no_answer"].items() if n}:
-        has_class = CLASS_WITHOUT_SEGMENTS in details["data"]["classes"]
-        how = f"predicted as {CLASS_WITHOUT_SEGMENTS}" if has_class else "counted as wrong"
-        lines.append(f"without a usable segment, {how}: {missing}")
+        counts = ", ".join(formatting.format_count(n, level) for level, n in missing.items())
+        lines.append(f"without a usable segment, {describe_units_without_segments(details)}: {counts}")
     for name, n in details["absent"].items():
         lines.append(
             f"{n} folds have no {name} in their test part: metrics that need it are undefined (-), not 0"
         )
     return lines
+
+
+def describe_units_without_segments(details: Mapping[str, Any]) -> str:
+    """How units without a usable segment are scored.
+
+    Parameters
+    ----------
+    details : mapping
+        The content of metrics/details.json.
+    """
+    has_class = CLASS_WITHOUT_SEGMENTS in details["data"]["classes"]
+    return f"predicted as {CLASS_WITHOUT_SEGMENTS}" if has_class else "counted as wrong"

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import psutil
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from murmur import sections
 from murmur.errors import MurmurError
@@ -36,6 +36,48 @@ SECTIONS = (  # of params.yaml that the models and their figures depend on
 )
 
 
+class Moments(BaseModel):
+    """A headline metric in metrics/details.json."""
+
+    mean: float | None
+    sd: float | None
+    low: float | None
+    high: float | None
+
+
+class Baseline(BaseModel):
+    """The best constant-class baseline in metrics/details.json; it also has each headline metric."""
+
+    answer: str
+
+
+class Validation(BaseModel):
+    """The score of the validation parts in metrics/details.json."""
+
+    metric: str
+    mean: float | None
+    sd: float | None
+    undefined_because: str | None
+
+
+class Protocol(BaseModel):
+    """The protocol in metrics/details.json: the entries that pages and tables need."""
+
+    method: str
+    folds: int
+    runs: int
+    group_by: str
+    merge_near_duplicates: bool
+    leaky: bool
+
+
+class Resampled(BaseModel):
+    """What the bootstrap resamples, in metrics/details.json."""
+
+    groups: int
+    persons: int
+
+
 class Data(BaseModel):
     """What metrics/details.json has about the data: the entries that pages and tables need."""
 
@@ -47,7 +89,7 @@ class Data(BaseModel):
     patients: int
     persons: int
     unknown_persons: int
-    counts: dict[str, dict[str, int]]
+    counts: Annotated[dict[str, dict[str, int]], Field(min_length=1)]
     sample_rates: dict[str, dict[str, int]]
     sha256: str
 
@@ -57,15 +99,15 @@ class Details(BaseModel):
 
     level: str
     rule: dict[str, Any]
-    headline: dict[str, dict[str, float | None]]
-    baseline: dict[str, str | float | None]
-    validation: dict[str, Any]
+    headline: Annotated[dict[str, Moments], Field(min_length=1)]
+    baseline: Baseline
+    validation: Validation
     no_answer: dict[str, int]
     absent: dict[str, int]
     data: Data
-    protocol: dict[str, str | int | bool | None]
+    protocol: Protocol
     scored: dict[str, Any]
-    resampled: dict[str, int]
+    resampled: Resampled
     parts: dict[str, int]
 
 

@@ -324,7 +324,7 @@ def _describe_data(result: Mapping[str, Any]) -> list[str]:
             f"{', '.join(names)}: not in the external data, so not predicted, and left out of both columns"
         )
     if data["no_answer"]:
-        lines.append(f"without a usable segment: {data['no_answer']} units")
+        lines.append(f"without a usable segment: {formatting.format_count(data['no_answer'], 'unit')}")
     return lines
 
 

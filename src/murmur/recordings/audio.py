@@ -53,6 +53,8 @@ def load(path: str | Path) -> tuple[np.ndarray, int]:
     """
     path = Path(path)
     try:
+        if header := _find_header(path):
+            raise MurmurError(f"not the header of the WFDB record; name the header, {header.name}")
         if not path.exists():
             raise MurmurError("no such file")
         if not path.is_file():  # reading a named pipe would wait for a writer
@@ -66,6 +68,13 @@ def load(path: str | Path) -> tuple[np.ndarray, int]:
         raise MurmurError(f"{path}: holds no samples; replace the file")
     samples = _to_float(samples)
     return (samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)), rate
+
+
+def _find_header(path: Path) -> Path | None:
+    """Return the header of a WFDB record of which `path` is the bare name or the signal file."""
+    is_part = path.suffix == ".dat" or (not path.suffix and not path.is_file())
+    header = path.with_suffix(".hea")
+    return header if is_part and header.is_file() else None
 
 
 def _decode(path: Path) -> tuple[np.ndarray, int]:

@@ -4,6 +4,7 @@ import logging
 
 import pandas as pd
 
+from murmur.tables.left_out import UNUSABLE, shorten_reason
 from murmur.tables.recordings import DatasetCard
 
 logger = logging.getLogger(__name__)
@@ -28,11 +29,13 @@ def summarise_recordings(recordings: pd.DataFrame, card: DatasetCard, left_out: 
     if unknown:
         persons = f", {'all' if unknown == n else unknown} of unknown persons"
     else:
-        persons = f" of {recordings['person_id'].nunique()} persons"
-    reasons = left_out["reason"].where(~left_out["reason"].str.contains(": "), "cannot be used")
-    counts = reasons.value_counts(sort=False)
+        n_persons = recordings["person_id"].nunique()
+        persons = f" of {n_persons} person{'s' * (n_persons != 1)}"
+    is_unusable = left_out["reason"].map(shorten_reason) == UNUSABLE
+    counts = left_out["reason"].mask(is_unusable, UNUSABLE).value_counts(sort=False)
+    where = ", listed in data/left_out/download.parquet" if len(left_out) else ""
     return [
-        f"{n} recordings{persons}; {len(left_out)} left out",
+        f"{n} recording{'s' * (n != 1)}{persons}; {len(left_out)} left out{where}",
         *(f"left out: {count} x {reason}" for reason, count in counts.items()),
     ]
 

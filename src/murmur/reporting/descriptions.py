@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from murmur import formatting, leaks
+from murmur.evaluation.summary import describe_units_without_segments
 from murmur.reporting.result_tables import format_cell, format_interval, name_column
 
 NOT_FOR_DIAGNOSIS = "Not a medical device; not for diagnosis."
@@ -36,7 +37,7 @@ METHODS_OF_ONE_RUN = {
     "kfold": "{folds}-fold cross-validation, once",
     "holdout": "one test part, drawn once",
     "role": "the training and test part of the data set, one training",
-    "file": "a published split from a file, one run, folds: {all_folds}",
+    "file": "a published split from a file, one run of {counted_folds}",
 }
 SELECTION_METRICS = {"loss": "the lowest loss", "uar": "the highest UAR", "accuracy": "the highest accuracy"}
 
@@ -76,18 +77,24 @@ def write_protocol(details: Mapping[str, Any]) -> list[str]:
         f"Definition of a person: {details['protocol']['person']}",
         f"{_describe_selection(details)} {_describe_scored_units(details)}",
         _describe_rule(details),
-        (
-            "Means and SD are over runs; the 95 % interval resamples "
-            f"{formatting.describe_resampling(details)} (bootstrap)."
-        ),
+        _describe_statistics(details),
     ]
+
+
+def _describe_statistics(details: Mapping[str, Any]) -> str:
+    """What the means, the SD and the interval are over."""
+    one_run = details["protocol"]["runs"] == 1
+    figures = "The figures are those of one run" if one_run else "Means and SD are over runs"
+    return f"{figures}; the 95 % interval resamples {formatting.describe_resampling(details)} (bootstrap)."
 
 
 def describe_split(details: Mapping[str, Any]) -> str:
     """The folds and runs, and what is kept together in a split."""
     protocol = details["protocol"]
     methods = METHODS_OF_ONE_RUN if protocol["runs"] == 1 else METHODS
-    text = methods[protocol["method"]].format(**protocol, all_folds=details["parts"]["folds"])
+    n = details["parts"]["folds"]
+    counted = formatting.format_count(n, "fold")
+    text = methods[protocol["method"]].format(**protocol, all_folds=n, counted_folds=counted)
     if protocol["method"] in ("kfold", "holdout"):
         text += f", split by {protocol['group_by']}{_describe_merging(protocol)}"
     return f"{capitalise(text)}."
@@ -135,12 +142,22 @@ def _describe_scored_units(details: Mapping[str, Any]) -> str:
     times = f"{least}" if least == most else f"{least} to {most}"
     in_runs = "each in every run" if least == runs else f"each in {times} of {runs} runs"
     text = (
-        f"{scored['units']} of {scored['of']} {level}s are scored, {in_runs}, by the model of the fold in "
-        "which they were tested"
+        f"{scored['units']} of {scored['of']} {level}s are scored, {in_runs}, {_name_scoring_models(details)}"
     )
     if scored["in_parts"]:
         text += f"; a {level} that several test parts share is scored in each of them, on the parts in it"
     return f"{text}."
+
+
+def _name_scoring_models(details: Mapping[str, Any]) -> str:
+    """Which model scores a unit; units without a usable segment are scored without one."""
+    scored, by_model = details["scored"], "by the model of the fold in which they were tested"
+    empty, how = details["no_answer"].get(details["level"], 0), describe_units_without_segments(details)
+    if not empty:
+        return by_model
+    if scored["units"] < scored["of"]:  # how many of the empty units are tested is not known
+        return f"{by_model}, or, without a usable segment ({empty} of {scored['of']}), {how}"
+    return f"{scored['units'] - empty} {by_model}, {empty} without a usable segment {how}"
 
 
 def _describe_rule(details: Mapping[str, Any]) -> str:
@@ -184,7 +201,7 @@ def describe_operating_points(details: Mapping[str, Any]) -> str:
         f"Required sensitivity {format_cell(rule['sensitivity'])}; predictive values at a prevalence of "
         f"{format_cell(rule['prevalence'])}. Threshold chosen on validation: {on_validation} Threshold "
         "chosen on the curve: read from the ROC curve of the test part, which is not possible in "
-        "practice, so it has no interval."
+        "practice, so it has no interval (-)."
     )
 
 

@@ -7,12 +7,14 @@ from typing import Any
 import pandas as pd
 
 from murmur import leaks
+from murmur.evaluation.summary import describe_units_without_segments
+from murmur.formatting import format_count
 from murmur.reporting import cards, descriptions, result_tables
 from murmur.reporting import guideline_items as items
 from murmur.reporting.guideline_items import GUIDELINES, Item
 from murmur.reporting.limits import COLLECTION, describe_limits
 from murmur.reporting.result_tables import Table
-from murmur.tables.left_out import REASONS
+from murmur.tables.left_out import shorten_reason
 
 AUTHOR = "to be completed by the author"
 INTRODUCTION = """\
@@ -122,24 +124,23 @@ def _list_steps(details: Mapping[str, Any], left_out: pd.DataFrame) -> Iterable[
     yield "recordings used", str(data["recordings"])
     for reason, n in removed["segment"].items():
         yield f"pieces of recordings left out: {reason}", str(n)
+    if removed["download"]:
+        yield "patients before recordings were left out", AUTHOR
     for unit in ("segments", "patients"):
         yield unit, str(data[unit])
     yield "persons, at most" if data["unknown_persons"] else "persons", str(data["persons"])
     yield f"{level}s scored", f"{scored['units']} of {scored['of']}"
+    if empty := details["no_answer"].get(level, 0):
+        how = describe_units_without_segments(details)
+        yield f"{level}s without a usable segment, {how}", f"{empty} of {scored['of']}"
 
 
 def _count_reasons(left_out: pd.DataFrame, stage: str) -> dict[str, int]:
     """The number of items that a stage left out, by reason without what is particular to an item."""
     rows = left_out[left_out["stage"] == stage]
-    reasons = [_shorten(reason) for reason in rows["reason"]]
+    reasons = [shorten_reason(reason) for reason in rows["reason"]]
     numbers = rows["n_items"] if "n_items" in rows else pd.Series(1, index=rows.index)
     return numbers.groupby(reasons).sum().to_dict()
-
-
-def _shorten(reason: str) -> str:
-    """The kind of a reason; errors, such as ``PATH: is damaged``, name files of their own."""
-    own = "cannot be used" if ": " in reason else reason
-    return next((kind for kind in REASONS if kind in reason), own)
 
 
 def _describe_outcome(data: Mapping[str, Any]) -> str:
@@ -159,7 +160,7 @@ def _describe_predictors(details: Mapping[str, Any], params: SimpleNamespace) ->
 def _list_missing(details: Mapping[str, Any]) -> Iterable[str]:
     """Units without a usable segment, and the recordings or patients without a stated attribute."""
     data = details["data"]
-    numbers = " and ".join(f"{n} {unit}s" for unit, n in details["no_answer"].items())
+    numbers = " and ".join(format_count(n, unit) for unit, n in details["no_answer"].items())
     yield f"Without a usable segment: {numbers}. Such a unit {descriptions.describe_empty_unit(details)}."
     for name, unit in result_tables.UNITS_OF_ATTRIBUTES.items():
         n = data[name].get("not stated", 0) if data[name] else data[unit]

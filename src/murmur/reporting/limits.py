@@ -52,7 +52,8 @@ def _list_runs_and_units(details: Mapping[str, Any]) -> Iterable[str]:
         yield f"{n} of {scored['of']} {level}s are in no test part: the figures do not include them."
     for unit, n in details["no_answer"].items():
         if n:
-            yield f"{n} {unit}s have no usable segment; such a unit {describe_empty_unit(details)}."
+            units = formatting.format_count(n, unit)
+            yield f"Without a usable segment: {units}; such a unit {describe_empty_unit(details)}."
     for name, n in details.get("absent", {}).items():
         yield f"Class {name} is absent from the test part of {n} folds: metrics that need it are undefined."
 

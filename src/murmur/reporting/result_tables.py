@@ -121,10 +121,11 @@ def tabulate_classes(details: Mapping[str, Any]) -> Table:
 
 def tabulate_operating_points(points: pd.DataFrame) -> Table:
     """A row for each metric of metrics/operating_points.csv."""
-    rows = [
-        (row["chosen_on"], name_column(row["figure"]), *_format_moments(row))
-        for row in points.to_dict("records")
-    ]
+    rows = []
+    for row in points.to_dict("records"):
+        mean, sd, interval = _format_moments(row)
+        interval = "-" if row["chosen_on"] == "curve" else interval  # it has none by definition
+        rows.append((row["chosen_on"], name_column(row["figure"]), mean, sd, interval))
     return Table(("chosen on", "metric", "mean", "SD over runs", "95 % interval"), rows)
 
 

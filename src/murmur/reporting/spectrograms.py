@@ -58,7 +58,7 @@ def draw_gallery(
     segments = pd.DataFrame({"recording": recording_ids, "label": labels})
     examples = _choose_examples(segments, classes, per_class)
     for label, axes, rows in zip(classes, grid, examples, strict=True):
-        titles = [f"{recording_ids[row]}: {label}" for row in rows]
+        titles = [textwrap.fill(f"{recording_ids[row]}: {label}", TITLE) for row in rows]
         _draw_all(axes, mel, rows, titles, seconds, frequencies)
     with atomic_write(path) as part:
         _save(figure, part)

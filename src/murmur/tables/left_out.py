@@ -15,6 +15,7 @@ REASONS = (  # kinds of reasons, without the name of an item
     "no table names this file",
     "the file is missing",
 )
+UNUSABLE = "cannot be used"  # the kind of an error message about a broken file, such as ``PATH: is damaged``
 
 
 def count_by_reason(left_out: pd.DataFrame) -> pd.DataFrame:
@@ -42,4 +43,11 @@ def count_by_reason(left_out: pd.DataFrame) -> pd.DataFrame:
 
 def classify_reasons(reasons: Iterable[str]) -> list[str]:
     """Return the kind of each reason, without what is particular to an item."""
-    return [next((kind for kind in REASONS if kind in reason), "another reason") for reason in reasons]
+    kinds = map(shorten_reason, reasons)
+    return [kind if kind in {*REASONS, UNUSABLE} else "another reason" for kind in kinds]
+
+
+def shorten_reason(reason: str) -> str:
+    """Return the kind of a reason; a reason of no known kind, which names no file, is returned as it is."""
+    other = UNUSABLE if ": " in reason else reason
+    return next((kind for kind in REASONS if kind in reason), other)
