@@ -175,11 +175,11 @@ def test_the_model_card_shows_figures_with_intervals_beside_the_constant_class_b
     )
     assert "0.763 (95 % interval over persons 0.719-0.807); always predicting Present gives 0.499" in text
     assert "| validation | sensitivity | 0.821 | 0.050 | 0.720-0.900 |" in text
-    assert "| curve | positive predictive value | 0.211 | 0.010 | undefined |" in text
+    assert "| curve | positive predictive value | 0.211 | 0.010 | - |" in text
     assert "| Brier score | 0.420 | 0.014 |" in text, "mean and SD of the two runs at patient level"
     assert "| AV | 450 | 449 | 0.651 (0.551-0.751) |" in text and "| PV | 452 | 451 | 0.689" in text
     assert "| Male | 132 | 131 | undefined | undefined | undefined |" in text
-    assert text.count(WHY_UNDEFINED) == 2, "below each table with an undefined cell"
+    assert text.count(WHY_UNDEFINED) == 1, "below the table with undefined cells"
     assert "nan" not in text and "None" not in text
 
 
@@ -246,7 +246,7 @@ def test_only_published_data_refer_to_a_publication(dataset, origin):
             "Wide interval: weighted accuracy (official mix)",
         ),
         ({"headline.weighted_accuracy_official.low": None}, "has no interval"),
-        ({"no_answer.recording": 3}, "3 recordings have no usable segment"),
+        ({"no_answer.recording": 3}, "Without a usable segment: 3 recordings; such a unit"),
         ({"absent": {"Unknown": 4}}, "Class Unknown is absent from the test part of 4 folds"),
         ({"protocol.runs": 1}, "One run:"),
     ],
@@ -283,7 +283,25 @@ SPLITS = [  # changes of the details; texts that the description has; texts that
     ),
     (
         {"protocol.runs": 1, "scored.least_runs": 1, "scored.most_runs": 1},
-        ["2-fold cross-validation, once"],
+        ["2-fold cross-validation, once", "The figures are those of one run; the 95 % interval"],
+        ["SD"],
+    ),
+    (
+        {"protocol.runs": 1, "protocol.method": "file", "parts.folds": 1},
+        ["a published split from a file, one run of 1 fold."],
+        [],
+    ),
+    (
+        {"no_answer.patient": 2},
+        [
+            "272 of 272 patients are scored, each in every run, 270 by the model of the fold in which they",
+            "were tested, 2 without a usable segment predicted as Unknown.",
+        ],
+        [],
+    ),
+    (
+        {"no_answer.patient": 2, "data.classes": ["ill", "well"], "scored.units": 99},
+        ["which they were tested, or, without a usable segment (2 of 272), counted as wrong."],
         [],
     ),
     (
@@ -456,7 +474,7 @@ def test_names_in_the_data_are_neither_html_nor_links():
     details["data"]["counts"]["<i>"] = {"recordings": 1, "patients": 1, "persons": 1}
     text = cards.format_data_card(details, AUDIT, LEFT_OUT)
     assert "<b>" not in text and "<i>" not in text and "](" not in text.replace("\\](", "")
-    assert "| &lt;b>x | 3 |" in text and "Small class: &lt;i> has 1 persons" in text
+    assert "| &lt;b>x | 3 |" in text and "Small class: &lt;i> has 1 person;" in text
 
 
 def test_without_subgroups_the_card_states_it():

@@ -379,7 +379,7 @@ def test_the_table_has_development_and_external_data_side_by_side():
     assert remarks[:-1] == [
         "3 units (1 Present, 2 Absent) of 2 persons, 5 models",
         "Unknown: not in the external data, so not predicted, and left out of both columns",
-        "without a usable segment: 1 units",
+        "without a usable segment: 1 unit",
         "left out: 4 x has no label",
         "6 recordings are of persons whose audio is in the experiment: left out (a, b, c, d, e, …)",
     ]

@@ -91,7 +91,10 @@ def test_blank_rows_are_skipped_but_counted_in_row_numbers(tmp_path):
     [
         ("file,label\na.wav,ill\n", r"no column path; .*\(it is 'file, label'\)"),
         ("path;label\na.wav;ill\n", "no column path, label; .* separated by commas: .*'path;label'"),
-        ("path,label,lable\na.wav,ill,x\n", "unknown column lable; the columns are path, label, patient_id"),
+        (
+            "path,label,lable\na.wav,ill,x\n",
+            "unknown column lable; remove it or rename it; the columns are path, label, p",
+        ),
         ("path,label,label\na.wav,ill,x\n", "the column label occurs twice; keep one"),
         ("path,label,label \na.wav,ill,x\n", "the column label occurs twice; keep one"),
         ("path,label,\na.wav,ill,x\n", "column 3 has no name"),
@@ -346,7 +349,7 @@ def test_the_table_of_an_audio_folder_is_read(tmp_path, capsys):
         ("path,label\na.wav,ill\n", "no column file_name; .* separated by commas: file_name,label and"),
         (
             "file_name,label,text\na.wav,ill,x\n",
-            "unknown column text; the columns are file_name, label",
+            "unknown column text; remove it or rename it; the columns are file_name, label",
         ),
         ("file_name,label\n,ill\n", "row 2: file_name is empty"),
         ("file_name,label\n../a.wav,ill\n", r"row 2: \.\./a\.wav is not a path inside the folder"),

@@ -88,6 +88,7 @@ def test_the_flow_starts_with_the_recordings_found():
 | recordings left out: has no label | 7 |
 | recordings used | 902 |
 | pieces of recordings left out: too short for a segment | 1 |
+| patients before recordings were left out | to be completed by the author |
 | segments | 8000 |
 | patients | 272 |
 | persons | 253 |
@@ -97,6 +98,13 @@ def test_the_flow_starts_with_the_recordings_found():
     assert expected in text and "wav" not in text
     counted = left_out.assign(n_items=2).drop(columns="item")
     assert "| recordings found | 918 |" in write(left_out=counted)
+
+
+def test_the_flow_counts_patients_that_no_model_scores():
+    text = write(changed({"no_answer.patient": 2}))
+    scored = "| patients scored | 272 of 272 |\n"
+    assert f"{scored}| patients without a usable segment, predicted as Unknown | 2 of 272 |\n" in text
+    assert "patients without a usable segment" not in write()
 
 
 def test_predictions_are_counted_by_actual_and_predicted_class():

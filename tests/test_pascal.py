@@ -250,7 +250,7 @@ def test_recordings_of_set_a_are_of_unknown_persons(tmp_path, monkeypatch):
     found = made.download("pascal", tmp_path / "out")
     assert found[1].unknown_persons == 7 and "set A names no person" in found[1].persons
     assert summarise_recordings(*found)[:4] == [
-        "23 recordings, 7 of unknown persons; 19 left out",
+        "23 recordings, 7 of unknown persons; 19 left out, listed in data/left_out/download.parquet",
         "left out: 2 x has no label",
         "left out: 4 x label extrahls is not a class of task murmur",
         "left out: 4 x label artifact is not a class of task murmur",

@@ -192,7 +192,7 @@ def test_the_other_tables_are_those_of_the_files(page):
     assert given[1] == ["0", "0", "patient", "1.234", "1.500", "1.000", "1.000"]
     assert page.tables["Operating points"][1:] == [
         ["validation", "sensitivity", "0.821", "0.050", "0.720-0.900"],
-        ["curve", "positive predictive value", "0.211", "0.010", "undefined"],
+        ["curve", "positive predictive value", "0.211", "0.010", "-"],
     ]
     assert page.tables["By site, recording level: mean over runs"][1:] == [
         ["AV", "450", "449", *["0.651 (0.551-0.751)"] * 3],
@@ -286,6 +286,10 @@ def test_a_file_of_another_version_is_named(tmp_path, without_drawings):
     (tmp_path / "metrics/details.json").write_text('{"level": "patient"}')
     with pytest.raises(MurmurError, match=r"details.json: no rule, headline, .*dvc repro evaluate"):
         rewrite_page(tmp_path)
+    for key in ("headline", "baseline", "validation", "protocol", "resampled", "data.counts"):
+        (tmp_path / "metrics/details.json").write_text(json.dumps(changed({key: {}})))
+        with pytest.raises(MurmurError, match=rf"^\S+details.json: {key}[^\n]+; make it again: dvc repro"):
+            rewrite_page(tmp_path)
     (tmp_path / "metrics/details.json").write_text(json.dumps(changed({"data.counts": {"Present": 3}})))
     with pytest.raises(MurmurError, match=r"details.json: data.counts.Present: .*dictionary; make it again"):
         rewrite_page(tmp_path)
@@ -330,7 +334,8 @@ def test_the_limits_of_the_intervals_are_stated_below_them(page):
 
 def test_items_of_private_data_are_counted_and_not_named(tmp_path, without_drawings):
     counted = pd.DataFrame({"stage": ["segment"], "reason": ["too short for a segment"], "n_items": [7]})
-    page = Page(write_page(tmp_path, left_out=counted))
+    page = Page(write_page(tmp_path, changed({"data.shareable": False}), left_out=counted))
+    assert "The wrong predictions with" not in page.text and "None: the data must not be shared." in page.text
     assert page.tables["Items left out, by reason"][1:] == [["segment", "too short for a segment", "7"]]
     assert "Items left out" not in page.tables and descriptions.ITEMS_NOT_NAMED in page.text
 

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from textwrap import fill
@@ -109,13 +110,39 @@ def test_one_run_of_few_unknown_persons_is_described(tmp_path, monkeypatch, caps
 
 
 def test_show_names_what_has_changed_and_what_is_missing(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(current_project, "list_changes", lambda: ["params.yaml (mel)", "data/own"])
+    monkeypatch.setattr(
+        current_project, "list_changes", lambda: ["params.yaml (mel)", "params.yaml (mel.n_mels)", "data/own"]
+    )
     monkeypatch.setattr(current_project, "has_git_identity", lambda: False)
     monkeypatch.setattr(reporting.shutil, "which", lambda name: f"/usr/bin/{name}")
     output = show(tmp_path, monkeypatch, capsys)
     assert "an earlier run: `dvc repro` updates them; changed: params.yaml (mel), data/own\n" in output
     assert "git config --global user.name" in output
     assert f"source {sys.prefix}/bin/activate" in output
+
+
+@pytest.mark.parametrize("dataset", ["synthetic", "folder"])
+def test_the_next_commands_are_those_that_help(tmp_path, monkeypatch, capsys, up_to_date, dataset):
+    output = show(tmp_path, monkeypatch, capsys, **{"data.dataset": dataset})
+    assert "then: murmur experiments\n" in output, "no committed figures of the same data"
+    assert ("own recordings" in output) == (dataset == "synthetic")
+    committed = json.dumps(test_cards.changed({"data.dataset": "synthetic"}))
+    monkeypatch.setattr(current_project, "read_committed", lambda commit, path: committed)
+    reporting.show_results()
+    assert ("then: murmur compare\n" in capsys.readouterr().out) == (dataset == "synthetic")
+
+
+def test_a_model_file_that_git_does_not_track_is_named(project, tmp_path, monkeypatch, capsys, up_to_date):
+    path = Path("src/murmur/models/tiny.py")
+    path.parent.mkdir(parents=True)
+    path.touch()
+    monkeypatch.setattr(reporting, "find_file", lambda name: path)
+    subprocess.run(["git", "init", "--quiet"], check=True)
+    warning = f"git does not track {path}: commit it together with these figures"
+    assert warning in show(tmp_path, monkeypatch, capsys)
+    subprocess.run(["git", "add", path], check=True)
+    reporting.show_results()
+    assert "does not track" not in capsys.readouterr().out
 
 
 def test_changes_since_the_last_run_are_those_of_dvc_status(tmp_path, monkeypatch):

@@ -116,7 +116,7 @@ def test_units_without_a_usable_segment_are_counted_at_every_level(made, change,
     none = results.tables["runs"].groupby("level")["n_no_answer"].first().to_dict()
     assert none == {"segment": 0, "recording": len(names) + 1, "patient": 1}
     text = format_summary(results.details)
-    assert f"without a usable segment, {words}: {{'recording': {len(names) + 1}, 'patient': 1}}" in text
+    assert f"without a usable segment, {words}: {len(names) + 1} recordings, 1 patient\n" in text
     assert "usable segment" not in format_summary(complete.details)
 
 
@@ -547,11 +547,16 @@ def test_scored_units_and_parts_are_counted(made):
 
 def test_left_out_items_of_private_data_are_counted_and_not_named():
     reasons = ["/data/own/Ann Smith/1.wav: is cut short", "last piece of 0.52 s is too short for a segment"]
-    reasons += ["last piece of 0.61 s is too short for a segment", "class ill is left out by class_map"]
-    table = pd.DataFrame({"stage": "download", "item": ["Ann", "b", "c", "d"], "reason": reasons})
+    reasons += [
+        "the name of Ann is wrong",
+        "last piece of 0.61 s is too short for a segment",
+        "class ill is left out by class_map",
+    ]
+    table = pd.DataFrame({"stage": "download", "item": ["Ann", "b", "c", "d", "e"], "reason": reasons})
     found = count_by_reason(table)
     assert sorted(found.itertuples(index=False, name=None)) == [
         ("download", "another reason", 1),
+        ("download", "cannot be used", 1),
         ("download", "left out by class_map", 1),
         ("download", "too short for a segment", 2),
     ]

@@ -105,6 +105,13 @@ def test_a_signal_file_in_another_place_is_not_opened(tmp_path, name):
         audio.load(header)
 
 
+@pytest.mark.parametrize("name", ["r", "r.dat"])
+def test_the_error_for_a_part_of_a_record_names_its_header(tmp_path, name):
+    made.record(tmp_path / "r.hea", draw())
+    with pytest.raises(MurmurError, match=rf"/{name}: not the header of .*; name the header, r\.hea$"):
+        audio.load(tmp_path / name)
+
+
 def test_a_record_without_exactly_one_phonocardiogram_is_refused(tmp_path):
     header = made.record(tmp_path / "r.hea", draw(channels=2), names=["ECG", "sound"])
     words = r"holds 2 signals \(ECG, sound\), and not exactly one is named PCG; give this name, in the header"

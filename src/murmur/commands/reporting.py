@@ -75,7 +75,7 @@ def _drop_keys_of_sections(changes: list[str]) -> list[str]:
 
 
 def _warn_if_untracked() -> None:
-    """Log a warning if git does not track the file of the model in params.yaml."""
+    """Log a warning if git does not track the file of the model that params.yaml names."""
     try:
         path = find_file(sections.load("train").train.model.name)
         if not path.is_absolute() and path.exists() and not project.is_tracked(path):
