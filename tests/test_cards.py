@@ -295,7 +295,7 @@ SPLITS = [  # changes of the details; texts that the description has; texts that
         {"no_answer.patient": 2},
         [
             "272 of 272 patients are scored, each in every run, 270 by the model of the fold in which they",
-            "were tested, 2 without a usable segment predicted as Unknown.",
+            "were tested; 2 by no model, for lack of a usable segment (predicted as Unknown).",
         ],
         [],
     ),

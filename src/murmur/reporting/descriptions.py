@@ -157,7 +157,7 @@ def _name_scoring_models(details: Mapping[str, Any]) -> str:
         return by_model
     if scored["units"] < scored["of"]:  # how many of the empty units are tested is not known
         return f"{by_model}, or, without a usable segment ({empty} of {scored['of']}), {how}"
-    return f"{scored['units'] - empty} {by_model}, {empty} without a usable segment {how}"
+    return f"{scored['units'] - empty} {by_model}; {empty} by no model, for lack of a usable segment ({how})"
 
 
 def _describe_rule(details: Mapping[str, Any]) -> str:
