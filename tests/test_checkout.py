@@ -169,7 +169,8 @@ echo "$(basename $0)" "$@" >> calls
 env >> environment
 case "$*" in
   *"-m venv"*)
-    rm -rf .venv; mkdir -p .venv/bin; cp "$0" .venv/bin/python; echo "command = $0 $* $PWD/.venv" > .venv/pyvenv.cfg;;
+    rm -rf .venv; mkdir -p .venv/bin; cp "$0" .venv/bin/python
+    echo "command = $0 $* $PWD/.venv" > .venv/pyvenv.cfg;;
   *"-m pip"*) cp "$0" .venv/bin/uv;;
 esac
 """

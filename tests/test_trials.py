@@ -165,9 +165,7 @@ def test_with_running_workers_the_queue_is_not_to_be_started_again(project, caps
 def test_an_experiment_without_results_is_named(project, monkeypatch):
     queue = [DvcExperiment(name, "HEAD", "", state) for name, state in [("q", "queued"), ("f", "failed")]]
     monkeypatch.setattr(of_project, "list_queue", lambda: queue)
-    with pytest.raises(
-        MurmurError, match=r"^experiment q is in the queue and has no results yet \(dvc queue"
-    ):
+    with pytest.raises(MurmurError, match=r"^experiment q is in the queue and has no results yet \(dvc"):
         of_project.find_commit("q")
     with pytest.raises(MurmurError, match=r"^experiment f has failed; the reason: dvc queue logs f"):
         of_project.find_commit("f")

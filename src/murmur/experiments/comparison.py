@@ -370,8 +370,8 @@ def _describe_sides(result: Mapping[str, Any]) -> list[str]:
             f"worse, better: B by more than {result['rope']:g}, equivalent: within it"
         ),
         (
-            "A and B are means over folds; `dvc metrics diff` shows means over runs, where a run pools its folds: "
-            "a small difference can have the other sign there"
+            "A and B are means over folds; `dvc metrics diff` shows means over runs, where a run pools its "
+            "folds: a small difference can have the other sign there"
         ),
     ]
 

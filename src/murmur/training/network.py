@@ -91,14 +91,15 @@ def _check_input_shape(
         raise MurmurError(
             f"train.model {model.name}: cannot take a spectrogram of {size[1]} x {size[2]} (mels x frames): "
             f"{first_line(error)}; if the network needs a larger input, change mel.image.size, mel.n_mels or "
-            f"segment.length; if not, correct src/murmur/models/{model.name}.py{_find_line(error, module)}"
+            f"segment.length; if not, correct its options or src/murmur/models/{model.name}.py"
+            f"{find_line(error, module.__file__)}"
         ) from error
 
 
-def _find_line(error: Exception, module: ModuleType) -> str:
-    """The innermost line of a module that an error came from, as " (line 12)"; empty if there is none."""
+def find_line(error: Exception, path: str | None) -> str:
+    """Return the innermost line of a file that an error came from, as " (line 12)"; "" if there is none."""
     frames = traceback.extract_tb(error.__traceback__)
-    lines = [frame.lineno for frame in frames if frame.filename == module.__file__]
+    lines = [frame.lineno for frame in frames if frame.filename == path]
     return f" (line {lines[-1]})" if lines else ""
 
 

@@ -36,9 +36,10 @@ def read_record(header: Path) -> tuple[np.ndarray, int]:
     Raises
     ------
     MurmurError
-        If the record is damaged or cut short, or longer than its header states, has several segments, several signals of which not exactly one
-        is named PCG, no length, a rate that is not a whole number, a missing value (by WFDB's convention the
-        lowest one), or a signal file that is missing or a WAV file. The message does not name the header.
+        If the record is damaged, shorter or longer than its header states, or has several segments, several
+        signals of which not exactly one is named PCG, no length, a rate that is not a positive whole number,
+        a missing value (by WFDB's convention the lowest one), or a signal file that is missing or a WAV file.
+        The message does not name the header.
 
     Notes
     -----
