@@ -15,7 +15,7 @@ unexport PIP_REQUIREMENT PIP_REQUIRE_HASHES PIP_NO_BINARY UV_PYTHON UV_SYSTEM_PY
 unexport UV_EXCLUDE UV_EXCLUDE_NEWER UV_RESOLUTION UV_PRERELEASE UV_REQUIRE_HASHES UV_NO_BINARY UV_NO_BUILD UV_TORCH_BACKEND
 
 IS_LOCKED := import sys; sys.exit(sys.version_info[:2] != (3, 11))
-IS_OURS := $(BIN)/python -I -c '$(IS_LOCKED)' && grep -qF '$(CURDIR)/.venv' $(BIN)/activate
+IS_OURS := $(BIN)/python -I -c '$(IS_LOCKED)' && grep -qF "$$(pwd -P)/.venv" .venv/pyvenv.cfg
 # a .venv of another Python version, or made in another folder, is recreated
 ifneq (yes,$(shell { $(IS_OURS); } 2>/dev/null && echo yes))
 .PHONY: .venv/ready

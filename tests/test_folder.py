@@ -362,6 +362,18 @@ def test_an_error_in_the_table_of_an_audio_folder_is_named(tmp_path, text, words
         read(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("make_table", "words"),
+    [(os.mkfifo, "not an ordinary file"), (lambda p: p.symlink_to("/nix"), "No such")],
+)
+def test_a_table_that_is_a_pipe_or_a_dangling_link_is_named(tmp_path, make_table, words):
+    root = made.folder(tmp_path / "own")
+    (root / "recordings.csv").unlink()
+    make_table(root / "metadata.csv")
+    with pytest.raises(MurmurError, match=rf"own/metadata\.csv: cannot be read \(.*{words}"):
+        read(root)
+
+
 def test_two_tables_or_an_audio_folder_of_another_form_are_refused(tmp_path):
     made.folder(tmp_path)
     (tmp_path / "metadata.csv").write_text("file_name,label\na.wav,ill\n")

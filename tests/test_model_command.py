@@ -2,12 +2,14 @@
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
 from murmur import models
+from murmur.commands import models as command
 from murmur.commands.models import choose_model
 from murmur.errors import MurmurError
 from murmur.experiments import recipes
@@ -26,10 +28,11 @@ def params(tmp_path, monkeypatch):
 
 @pytest.fixture
 def write_model(tmp_path, monkeypatch):
-    """Return a function that writes the only model, `mine`."""
+    """Return a function that writes the only model, `mine`, which is not built."""
     monkeypatch.setattr(_signatures, "FOLDER", tmp_path)
     monkeypatch.setattr(_signatures, "list_names", lambda: ["mine"])
     monkeypatch.setattr(models, "list_names", lambda: ["mine"])
+    monkeypatch.setattr(command, "_check_network", lambda p: None)
     return (tmp_path / "mine.py").write_text
 
 
@@ -72,6 +75,10 @@ def test_all_other_lines_keep_their_comments(tmp_path, model):
         ("m2d", [], "train.model.weights: no file data/weights/m2d"),
         ("vgg16", ["weights=mine.pth"], "train.model.weights: no file mine.pth"),
         ("cnn", ["width=: ["], "width: cannot be read as YAML"),
+        ("cnn", ["width=16", "width=8"], "width: given more than once; write each option once"),
+        ("cnn", ["width=-1"], "train.model cnn .*: Trying to create tensor with negative dimension"),
+        ("cnn", ["dropout=2"], "train.model cnn .*: dropout probability has to be between 0 and 1"),
+        ("backbone", ["arch=nosuch"], "train.model.arch: timm has no network 'nosuch'"),
     ],
 )
 def test_a_model_that_cannot_be_built_is_refused_and_nothing_is_written(params, name, options, message):
@@ -104,6 +111,74 @@ def test_a_file_that_is_not_a_model_is_named(params, write_model, capsys, source
     assert "mine: mine.py: " in capsys.readouterr().out
 
 
+NET = """
+from torch import nn
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(3, 2)
+    def forward(self, x):
+        return self.layer(x{})
+def build(*, classes, channels, mels, frames):
+    return Net()
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("", r"spectrogram of 32 x 126 .*; if not, correct its options or .*/models/mine\.py \(line 8\)$"),
+        (".nosuch", r"mine\.py \(line 8\): AttributeError: .*nosuch.*; correct the file$"),
+    ],
+)
+def test_an_error_of_a_new_model_names_its_line(params, write_model, monkeypatch, code, message):
+    monkeypatch.undo()
+    monkeypatch.chdir(params.parent)
+    monkeypatch.setattr(models, "list_names", lambda: ["mine"])
+    monkeypatch.setattr(_signatures, "list_names", lambda: ["mine"])
+    monkeypatch.setattr(_signatures, "FOLDER", params.parent)
+    monkeypatch.setattr(models, "__path__", [str(params.parent)])
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    write_model(NET.format(code))
+    before = params.read_bytes()
+    try:
+        with pytest.raises(MurmurError, match=message):
+            choose_model("mine")
+    finally:
+        sys.modules.pop("murmur.models.mine", None)
+    assert params.read_bytes() == before
+
+
+def test_line_ends_and_permissions_are_kept_and_lost_comments_are_named(params, capsys):
+    text = params.read_text().replace(
+        "model: {name: cnn, width: 8, dropout: 0.2}", "model:\n    name: cnn  # small\n    width: 8"
+    )
+    params.write_bytes(text.replace("\n", "\r\n").encode())
+    params.chmod(0o640)
+    choose_model("cnn", [])
+    content = params.read_bytes()
+    assert content.count(b"\n") == content.count(b"\r\n") == text.count("\n") - 2
+    assert params.stat().st_mode & 0o777 == 0o640
+    assert "left out, a comment inside train.model: # small\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda params: params.chmod(0o444), "is read-only; chmod u"),
+        (
+            lambda params: params.symlink_to(params.rename("other.yaml").absolute()),
+            "is a link; put a copy",
+        ),
+    ],
+)
+def test_a_link_or_a_file_that_is_read_only_is_not_replaced(params, change, words):
+    change(params)
+    for call in (lambda: choose_model("cnn", []), lambda: recipes.write_params(Path("params.yaml"), "")):
+        with pytest.raises(MurmurError, match=f"^params.yaml: {words}"):
+            call()
+
+
 def test_an_option_may_have_any_annotation(params, write_model):
     write_model(
         f"import x\ndef build({SHAPE}, a: x.Y = 1, b=2, *, "
@@ -130,7 +205,7 @@ def test_a_file_that_git_does_not_track_is_noted(params, write_model, capsys):
     subprocess.run(["git", "init", "--quiet"], check=True)
     write_model(f"def build({SHAPE}): ...")
     choose_model("mine")
-    assert "git does not track mine.py: run `git add mine.py`" in capsys.readouterr().out
+    assert "git does not track mine.py; commit it: --queue and --temp see only" in capsys.readouterr().out
     subprocess.run(["git", "add", "mine.py"], check=True)
     choose_model("mine")
-    assert "git add" not in capsys.readouterr().out
+    assert "git does not" not in capsys.readouterr().out

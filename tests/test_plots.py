@@ -40,6 +40,10 @@ def test_the_page_runs_its_own_scripts_only_and_loads_nothing():
     assert not re.search(OUTSIDE, re.sub(r"<script>.*?</script>", "", PAGE, flags=re.DOTALL))
 
 
+def test_what_dvc_writes_is_text_which_nothing_ends():
+    assert PAGE.endswith("\n<plaintext hidden>\n{plot_divs}\n") and PAGE.count("{plot_divs}") == 1
+
+
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory):
     """The project of an experiment, and the page of its plots."""
@@ -71,12 +75,9 @@ def test_dvc_writes_all_plots_into_the_page(shown):
 
 def read_spec(page, name):
     """The specification of a plot, read as the script of the page reads it."""
-    (text,) = re.findall(
-        rf'<div id = "{name.replace(" ", "_")}">\s*<script type = "text/javascript">\s*'
-        r"var spec = (.*);\s*vegaEmbed\(",
-        page,
-    )
-    return json.loads(text)
+    pattern = re.search(r"const PLOT = /(.*)/g;", PAGE)[1]
+    specs = dict(re.findall(pattern, page.partition("<plaintext hidden>\n")[2]))
+    return json.loads(specs[name.replace(" ", "_")])
 
 
 def test_the_confusion_matrix_has_its_numbers_and_the_order_of_the_file(shown):

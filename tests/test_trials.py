@@ -156,6 +156,21 @@ def test_queued_and_failed_experiments_have_no_scores(project, capsys, monkeypat
     assert "1 queued; run them: dvc queue start" in printed.err and "dvc queue logs NAME" in printed.err
 
 
+def test_with_running_workers_the_queue_is_not_to_be_started_again(project, capsys, monkeypatch):
+    queue = [DvcExperiment(name, "HEAD", "", state) for name, state in [("q", "queued"), ("r", "running")]]
+    monkeypatch.setattr(of_project, "list_queue", lambda: queue)
+    assert "1 queued, 1 running; look: dvc queue status" in run(capsys).err
+
+
+def test_an_experiment_without_results_is_named(project, monkeypatch):
+    queue = [DvcExperiment(name, "HEAD", "", state) for name, state in [("q", "queued"), ("f", "failed")]]
+    monkeypatch.setattr(of_project, "list_queue", lambda: queue)
+    with pytest.raises(MurmurError, match=r"^experiment q is in the queue and has no results yet \(dvc"):
+        of_project.find_commit("q")
+    with pytest.raises(MurmurError, match=r"^experiment f has failed; the reason: dvc queue logs f"):
+        of_project.find_commit("f")
+
+
 def test_csv_has_all_columns_and_no_test_score_unless_requested(project, capsys):
     commit = experiment("a", summary(0.8), train__lr=0.01, split__runs=[0])
     records = list(csv.DictReader(io.StringIO(run(capsys, as_csv=True).out)))

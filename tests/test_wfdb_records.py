@@ -1,5 +1,6 @@
 """WFDB records, written by the package wfdb, complete and with errors."""
 
+import os
 import re
 from concurrent.futures import ThreadPoolExecutor
 
@@ -80,7 +81,9 @@ def edit(header, old, new):
         ("4000 2000", "40 2000", "its rate is 40 Hz, not within 100 to"),
         ("4000 2000", "4000", "its header does not state the number of samples; write it after"),
         ("4000 2000", "4000 2001", "cut short: by its header r.dat has 4002 bytes, the file has 4000; fetch"),
-        ("4000 2000", "4000 1999", "the samples in r.dat have the checksum"),
+        ("4000 2000", "4000 1999", "its header states 1999 samples for each signal, r.dat has 2000; correct"),
+        ("4000 2000", "-4000 2000", "its sample rate, -4000, is not a positive number; correct the header"),
+        ("dat 16", "dat 16x0", "its header states 0 samples per frame for PCG; correct it"),
         ("r 1", "r 2", "its header describes 1 of 2 signals; replace the file"),
         ("r 1", "r/2 1", "not readable as a WFDB header"),
         ("r 1 4000 2000\nr.dat 16", "r/1 1 4000 2000\nr 2000 #", "of several segments is not read; name the"),
@@ -128,6 +131,14 @@ def test_a_file_that_is_cut_short_or_damaged_is_refused(tmp_path):
     header = made.record(tmp_path / "f.hea", draw(), fmt="516")
     made.cut(tmp_path / "f.dat")
     with pytest.raises(MurmurError, match=r"f\.hea: damaged: f\.dat: "):
+        audio.load(header)
+
+
+def test_a_signal_file_that_is_a_pipe_is_refused(tmp_path):
+    header = made.record(tmp_path / "r.hea", draw())
+    (tmp_path / "r.dat").unlink()
+    os.mkfifo(tmp_path / "r.dat")
+    with pytest.raises(MurmurError, match=r"r\.hea: its signal file r\.dat is not an ordinary file; replace"):
         audio.load(header)
 
 

@@ -95,6 +95,8 @@ def _parse(path: Path, remedy: str) -> list[list[str]]:
 
 
 def _read_text(path: Path, remedy: str) -> str:
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise MurmurError(f"{path}: cannot be read (it is not an ordinary file); {remedy}")
     try:
         content = path.read_bytes()
     except OSError as error:

@@ -8,7 +8,6 @@ import typer
 from murmur import formatting
 from murmur.errors import MurmurError, escape_unprintable
 from murmur.experiments import project, recipes
-from murmur.files import write_text
 
 
 def complete_name(incomplete: str) -> list[str]:
@@ -79,7 +78,7 @@ def use_recipe(name: Name) -> None:
             "params.yaml has changes that are not committed and that no experiment has: commit them, or drop "
             "them with `git checkout params.yaml`, then try again"
         )
-    write_text(path, text)
+    recipes.write_params(path, text)
     print(
         f"params.yaml is now {name}: run it with `dvc exp run`; back to the committed one: "
         "git checkout params.yaml; to the default: murmur use default"

@@ -71,7 +71,9 @@ def _log_notes(listed: list[Trial], *, test: bool) -> None:
     states, experiments = Counter(trial.state for trial in listed), project.list_experiments()
     if not experiments and not states["queued"] + states["running"] + states["failed"]:
         logger.info("no experiments yet; begin with: dvc exp run -S train.lr=0.002 (docs/search.md)")
-    if states["queued"]:
+    if states["queued"] and states["running"]:
+        logger.info("%d queued, %d running; look: dvc queue status", states["queued"], states["running"])
+    elif states["queued"]:
         logger.info("%d queued; run them: dvc queue start -j 1; look: dvc queue status", states["queued"])
     if states["failed"]:
         logger.info("%d failed; the reason: dvc queue logs NAME", states["failed"])

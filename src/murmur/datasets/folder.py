@@ -135,7 +135,7 @@ def _write_remedy(path: Path, paths: str) -> str:
 def _find_table(root: Path, name: str) -> Path:
     """Return the path of the table: `name`, or an AudioFolder's where the folder has no recordings.csv."""
     path, other = root / name, root / AUDIO_FOLDER
-    if name != Options().csv or not other.exists():
+    if name != Options().csv or not os.path.lexists(other):
         return _find_audio_folder(root, path)
     if path.exists():
         raise MurmurError(

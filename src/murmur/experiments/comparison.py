@@ -369,7 +369,10 @@ def _describe_sides(result: Mapping[str, Any]) -> list[str]:
             f"{result['level']} level, mean of {result['folds']} fold(s) of {len(result['runs'])} run(s); "
             f"worse, better: B by more than {result['rope']:g}, equivalent: within it"
         ),
-        "A and B are means over folds; `dvc metrics diff` shows means over runs, where a run pools its folds",
+        (
+            "A and B are means over folds; `dvc metrics diff` shows means over runs, where a run pools its "
+            "folds: a small difference can have the other sign there"
+        ),
     ]
 
 

@@ -100,7 +100,7 @@ def find_commit(name: str) -> str:
     Raises
     ------
     MurmurError
-        If there is neither, or if several experiments have this name.
+        If there is neither, if several experiments have this name, or if it is in the queue or has failed.
 
     Notes
     -----
@@ -115,12 +115,22 @@ def find_commit(name: str) -> str:
             f"experiment {name}: several have this name; name the commit instead: {', '.join(commits)}"
         )
     if not commits:
+        _refuse_queued(name)
         known = ", ".join(dict.fromkeys(e.name for e in experiments)) or "none"
         raise MurmurError(
             f"{name}: neither a git revision nor a DVC experiment; {explain_unknown_revision()}; "
             f"experiments here: {known}"
         )
     return commits[0]
+
+
+def _refuse_queued(name: str) -> None:
+    """Raise an error if an experiment is in the queue, where it has no results yet, or has failed."""
+    state = next((e.state for e in list_queue() if e.name == name), None)
+    if state == "failed":
+        raise MurmurError(f"experiment {name} has failed; the reason: dvc queue logs {name}")
+    if state:
+        raise MurmurError(f"experiment {name} is in the queue and has no results yet (dvc queue status)")
 
 
 def list_experiments() -> list[DvcExperiment]:

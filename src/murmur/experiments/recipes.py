@@ -1,6 +1,8 @@
 """Recipes: published systems, each a file with the parameters in which it differs from the default."""
 
 import re
+import shutil
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from copy import deepcopy
@@ -15,6 +17,7 @@ from ruamel.yaml.nodes import CollectionNode, MappingNode, Node
 from ruamel.yaml.representer import RoundTripRepresenter, SafeRepresenter
 
 from murmur.errors import MurmurError
+from murmur.files import atomic_write
 from murmur.models import needs_download
 from murmur.models._requirements import REQUIREMENTS
 from murmur.params.validation import validate
@@ -158,7 +161,7 @@ def is_same_content(text: str, other: str) -> bool:
 
 
 def _read_content(text: str) -> tuple[Any, list[str]]:
-    return parse_yaml(text, "params.yaml"), sorted(re.findall(r"(?:^|\s)#(.*)", text, re.MULTILINE))
+    return parse_yaml(text, "params.yaml"), list_comments(text)
 
 
 def list_differences(name: str, folder: Path = FOLDER) -> list[tuple[str, Any, Any]]:
@@ -185,6 +188,29 @@ def format_value(value: Any) -> str:
     return stream.getvalue().removesuffix("...\n").strip()
 
 
+def list_comments(text: str) -> list[str]:
+    """List the comments of a YAML text, sorted."""
+    return sorted(re.findall(r"(?:^|\s)#(.*?)\r?$", text, re.MULTILINE))
+
+
+def write_params(path: Path, text: str) -> None:
+    """Write params.yaml with its present permissions.
+
+    Raises
+    ------
+    MurmurError
+        If it is a link or read-only.
+    """
+    if path.is_symlink():
+        raise MurmurError(f"{path}: is a link; put a copy of {path.resolve()} in its place, then try again")
+    if path.exists() and not path.stat().st_mode & stat.S_IWUSR:
+        raise MurmurError(f"{path}: is read-only; chmod u+w {path}, then try again")
+    with atomic_write(path) as part:
+        part.write_text(text, encoding="utf-8", newline="")
+        if path.exists():
+            shutil.copymode(path, part)
+
+
 def replace_value(path: Path, key: str, value: Any) -> str:
     """Replace the value of a key in the text of a YAML file; all other text stays as it is.
 
@@ -208,7 +234,7 @@ def replace_value(path: Path, key: str, value: Any) -> str:
         If the file is not YAML or has no such key.
     """
     read_yaml(path)  # raises an error with the file and the line if it is not YAML
-    text = path.read_text(encoding="utf-8")
+    text = path.read_bytes().decode("utf-8")  # with its line ends
     node = _yaml().compose(text)
     for part in key.split("."):
         pairs = node.value if isinstance(node, MappingNode) else []

@@ -1,7 +1,9 @@
 """Construction of the network that `train.model` names."""
 
 import inspect
+import traceback
 from collections.abc import Callable
+from types import ModuleType
 
 import torch
 from pydantic import ConfigDict, ValidationError, validate_call
@@ -37,11 +39,11 @@ def build(model: Model, *, classes: int, channels: int, mels: int, frames: int) 
     MurmurError
         If there is no such model, it has no such option, or it does not accept spectrograms of this shape.
     """
-    function = load_module(model.name).build
+    module = load_module(model.name)
     shape = {"classes": classes, "channels": channels, "mels": mels, "frames": frames}
-    _check_option_names(function, model)
-    network = _construct(function, model, shape)
-    _check_input_shape(network, model, (channels, mels, frames))
+    _check_option_names(module.build, model)
+    network = _construct(module.build, model, shape)
+    _check_input_shape(network, module, model, (channels, mels, frames))
     return network
 
 
@@ -72,7 +74,9 @@ def _construct(function: Callable[..., nn.Module], model: Model, shape: dict[str
         raise MurmurError(f"train.model {model.name} {model.options}: {first_line(error)}") from error
 
 
-def _check_input_shape(network: nn.Module, model: Model, size: tuple[int, int, int]) -> None:
+def _check_input_shape(
+    network: nn.Module, module: ModuleType, model: Model, size: tuple[int, int, int]
+) -> None:
     """Pass one spectrogram of zeros through the network: some networks need a larger input."""
     inputs: tuple[torch.Tensor, ...] = (torch.zeros(1, *size),)
     if model.level == "patient":
@@ -86,8 +90,17 @@ def _check_input_shape(network: nn.Module, model: Model, size: tuple[int, int, i
             raise MurmurError(f"train.model {model.name} {model.options}: {first_line(error)}") from error
         raise MurmurError(
             f"train.model {model.name}: cannot take a spectrogram of {size[1]} x {size[2]} (mels x frames): "
-            f"{first_line(error)}; give it a larger one (mel.image.size, mel.n_mels, segment.length)"
+            f"{first_line(error)}; if the network needs a larger input, change mel.image.size, mel.n_mels or "
+            f"segment.length; if not, correct its options or src/murmur/models/{model.name}.py"
+            f"{find_line(error, module.__file__)}"
         ) from error
+
+
+def find_line(error: Exception, path: str | None) -> str:
+    """Return the innermost line of a file that an error came from, as " (line 12)"; "" if there is none."""
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == path]
+    return f" (line {lines[-1]})" if lines else ""
 
 
 def freeze(network: nn.Module, layers: int) -> list[nn.Module]:

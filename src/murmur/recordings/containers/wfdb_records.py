@@ -1,6 +1,7 @@
 """WFDB records (PhysioNet): a header file NAME.hea, and the file of its signals beside it."""
 
 import math
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -35,9 +36,10 @@ def read_record(header: Path) -> tuple[np.ndarray, int]:
     Raises
     ------
     MurmurError
-        If the record is damaged or cut short, has several segments, several signals of which not exactly one
-        is named PCG, no length, a rate that is not a whole number, a missing value (by WFDB's convention the
-        lowest one), or a signal file that is missing or a WAV file. The message does not name the header.
+        If the record is damaged, shorter or longer than its header states, or has several segments, several
+        signals of which not exactly one is named PCG, no length, a rate that is not a positive whole number,
+        a missing value (by WFDB's convention the lowest one), or a signal file that is missing or a WAV file.
+        The message does not name the header.
 
     Notes
     -----
@@ -45,7 +47,7 @@ def read_record(header: Path) -> tuple[np.ndarray, int]:
     values must have it.
     """
     record, k = _read_header(header)
-    bits, per_frame = BITS[record.fmt[k]], record.samps_per_frame[k] or 1
+    bits, per_frame = BITS[record.fmt[k]], record.samps_per_frame[k]
     rate = float(record.fs) * per_frame
     if not rate.is_integer():
         raise MurmurError(f"its sample rate, {rate:g} Hz, is not a whole number; resample the record")
@@ -76,7 +78,7 @@ def find_signal_file(header: Path) -> Path:
 
 def _read_header(header: Path) -> tuple[Any, int]:
     """Return the header and the number of the signal to read."""
-    header.read_bytes()  # raises OSError if it cannot be read
+    _check_rate_is_positive(header.read_text(encoding="utf-8", errors="replace"))
     try:
         record = _import_wfdb().rdheader(str(_without_suffix(header)))
         segments = getattr(record, "n_seg", None)
@@ -93,9 +95,21 @@ def _read_header(header: Path) -> tuple[Any, int]:
         raise MurmurError(
             f"signals in WFDB format {record.fmt[k]} are not read; store them in format 16 (wfdb.wrsamp)"
         )
+    if 0 in record.samps_per_frame:
+        raise MurmurError(
+            f"its header states 0 samples per frame for {names[record.samps_per_frame.index(0)]}; correct it"
+        )
     if not record.sig_len:
         raise MurmurError("its header does not state the number of samples; write it after the sample rate")
     return record, k
+
+
+def _check_rate_is_positive(header: str) -> None:
+    """Check the sample rate, the third field of the first line: where it is no number, wfdb takes 250 Hz."""
+    lines = (line.split() for line in header.splitlines() if not line.lstrip().startswith("#"))
+    fields = next(filter(None, lines), [])
+    if len(fields) > 2 and not re.fullmatch(r"(\d+\.?\d*|\.\d+)([/(].*)?", fields[2]):
+        raise MurmurError(f"its sample rate, {fields[2]}, is not a positive number; correct the header")
 
 
 def _choose_signal(names: list[str]) -> int:
@@ -112,6 +126,8 @@ def _choose_signal(names: list[str]) -> int:
 
 def _check_signal_file(folder: Path, name: str) -> None:
     """Check that the file of a signal exists and is no WAV file; wfdb refuses names with a folder in them."""
+    if not (folder / name).is_file() and (folder / name).exists():
+        raise MurmurError(f"its signal file {name} is not an ordinary file; replace it")
     if not (folder / name).is_file():
         raise MurmurError(f"its signal file {name} is missing; add it to the folder of the header")
     if name.lower().endswith((".wav", ".flac")):
@@ -119,17 +135,23 @@ def _check_signal_file(folder: Path, name: str) -> None:
 
 
 def _check_size(folder: Path, record: Any, k: int) -> None:
-    """Check that the file of a signal is not shorter than the header states."""
+    """Check that the file of a signal has the length that the header states."""
     name, form = record.file_name[k], record.fmt[k]
     if form in COMPRESSED:
         return
     in_file = [j for j, other in enumerate(record.file_name) if other == name]
-    samples = record.sig_len * sum(record.samps_per_frame[j] or 1 for j in in_file)
-    expected = (record.byte_offset[k] or 0) + math.ceil(samples * BITS[form] / 8)
+    per_frame = sum(record.samps_per_frame[j] for j in in_file)
+    offset, bytes_per_frame = record.byte_offset[k] or 0, per_frame * BITS[form] / 8
+    expected = offset + math.ceil(record.sig_len * bytes_per_frame)
     actual = (folder / name).stat().st_size
     if actual < expected:
         raise MurmurError(
             f"cut short: by its header {name} has {expected} bytes, the file has {actual}; fetch it again"
+        )
+    if actual > expected + (form == "212"):  # a pair of samples in 3 bytes: the last may be half used
+        raise MurmurError(
+            f"its header states {record.sig_len} samples for each signal, {name} has "
+            f"{(actual - offset) / bytes_per_frame:g}; correct the header, or fetch both again"
         )
 
 
