@@ -4,7 +4,7 @@ They are no outputs of the pipeline: git and DVC ignore them, and no stage reads
 
 - ``live/run_R/run.json``: what `RunState` has; locked while the run is trained.
 - ``live/run_R/fold_F.json``: a `FoldState`, rewritten at most once per second.
-- ``live/run_R/fold_F.tsv``: a row for each epoch, added as the epoch ends.
+- ``live/run_R/fold_F.tsv``: a row for each epoch, counted from 1, added as the epoch ends.
 - ``live/dvc.yaml``: plots of the .tsv files, for the DVC extension of Visual Studio Code.
 
 If a file cannot be written, the training continues without it.
@@ -124,7 +124,7 @@ class Recorder:
         Parameters
         ----------
         row : mapping of str to float
-            `COLUMNS` except the time.
+            `COLUMNS` except the time; the epoch is counted from 0.
         best : int
             Index of the best epoch so far.
         """
@@ -132,7 +132,7 @@ class Recorder:
         state.best, state.train_loss = best, row["train_loss"]
         state.validation_loss, state.validation_uar = row["validation_loss"], row["validation_uar"]
         self.record_position(row["epoch"] + 1)
-        values = [*(row[name] for name in COLUMNS[:-1]), time.monotonic() - self._start]
+        values = [row["epoch"] + 1, *(row[name] for name in COLUMNS[1:-1]), time.monotonic() - self._start]
         line = "\t".join(f"{value:.6g}" for value in values)
         if self._folder:
             with suppress(OSError), (self._folder / f"fold_{state.fold}.tsv").open("a") as file:
