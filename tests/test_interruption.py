@@ -59,7 +59,7 @@ def end(process, number=signal.SIGINT):
 
 
 @pytest.mark.parametrize("wait", [SLEEP, LONG_CALL, THREADS], ids=["main thread", "C library", "threads"])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGQUIT])
 def test_a_signal_leaves_the_earlier_output_and_no_other_file(tmp_path, wait, number):
     (tmp_path / "out").mkdir()
     (tmp_path / "out/file").write_text("old")
