@@ -117,6 +117,7 @@ def test_a_failed_item_ends_the_worker_processes_at_once(tmp_path):
     with start(tmp_path, code) as process:
         _, errors = process.communicate(timeout=20)
     assert "TypeError" in errors and time.monotonic() - begin < 15
+    assert "_process_worker" in errors.rpartition("Traceback")[2], "the worker's traceback is the last"
 
 
 @pytest.mark.parametrize("variable", ["DVC_STAGE", "OTHER"])

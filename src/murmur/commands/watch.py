@@ -60,7 +60,7 @@ def _wait_for_training(console: Console) -> None:
     is_announced = False
     while not any(map(live.is_training, _list_runs())) and _is_dvc_running():
         if not is_announced:
-            console.print("DVC is running; waiting for the stage train (Ctrl-C ends this)")
+            console.print("DVC is running: waiting for the stage train")
         is_announced = True
         time.sleep(1)
 

@@ -63,9 +63,7 @@ def map_processes(
             _kill_workers()  # they would otherwise finish the items that they have begun
             if not isinstance(error, Exception) or error.__cause__ is None:
                 raise
-            error.add_note(
-                str(error.__cause__).strip()
-            )  # the worker's traceback, which ends in the faulty line
+            error.add_note(str(error.__cause__).strip('\n"'))  # the worker's traceback
             raise error.with_traceback(None) from None
 
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from rich.console import RenderableType
+from rich.text import Text
 
 from murmur import progress, workers
 from murmur.errors import MurmurError, add_path
@@ -246,7 +247,9 @@ def _show_progress(
     def draw() -> RenderableType:
         state = read()
         return (
-            display.draw_run(state, [fold for fold in state.folds if fold.is_running]) if state else count()
+            display.draw_run(state, [fold for fold in state.folds if fold.is_running])
+            if state
+            else Text(count())
         )
 
     def describe() -> str:
