@@ -242,7 +242,8 @@ def _show_progress(
         return state if recorded >= len(results) else None  # fewer: a disk has become full
 
     def count() -> str:
-        return f"train run {run.run}: {len(results)} of {len(run.roles)} folds"
+        reason = f" ({folder} could not be written)" if folder else ""
+        return f"train run {run.run}: {len(results)} of {len(run.roles)} folds{reason}"
 
     def draw() -> RenderableType:
         state = read()
