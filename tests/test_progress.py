@@ -3,9 +3,10 @@
 import io
 import logging
 import time
-from types import SimpleNamespace
 
 import pytest
+import rich
+from rich.console import Console
 
 from murmur import progress
 from murmur.errors import MurmurError
@@ -22,7 +23,7 @@ class Terminal(io.StringIO):
 def output(monkeypatch, request):
     """The stream on which progress is shown."""
     stream = request.param()
-    monkeypatch.setattr(progress, "sys", SimpleNamespace(stdout=stream))
+    monkeypatch.setattr(rich, "get_console", lambda: Console(file=stream))
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setattr(progress, "INTERVAL", 0.1)

@@ -4,13 +4,13 @@ The work goes on if its progress cannot be shown, as on a full disk or after the
 """
 
 import logging
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import IO, Any, TypeVar, cast
 
+import rich
 from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.progress import track as draw_bar
@@ -38,7 +38,7 @@ class _Output:
 
 
 def _open_console() -> Console:
-    return Console(file=cast("IO[str]", _Output(sys.stdout)))
+    return Console(file=cast("IO[str]", _Output(rich.get_console().file)))  # stderr in commands
 
 
 def track(items: Sequence[Item], label: str) -> Iterator[Item]:
