@@ -33,12 +33,13 @@ def main() -> None:
     write_csv(audit, "metrics/audit.csv")  # before the check, so that the user can read it if the check fails
     tables = (audit, folds, recordings, duplicates)
     options = {"method": p.split.method, "unknown_persons": card.unknown_persons}
-    if summary := check_audit(*tables, p.split.on_leak, **options):
-        print(summary)
+    summary = check_audit(*tables, p.split.on_leak, **options)
     parquet.write(group_persons(recordings, duplicates), "data/groups.parquet", GROUPS)
     with atomic_write("data/folds") as folder:
         for run, table in runs.items():
             parquet.write(table, folder / f"run_{run}.parquet", FOLDS)
+    if summary:
+        print(summary)
 
 
 if __name__ == "__main__":

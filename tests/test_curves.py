@@ -149,7 +149,7 @@ def test_learning_curves_are_means_over_the_fits_that_have_not_stopped():
     assert three["mean"].iloc[0] == 4, "the mean of 1, 3 and 8"
     assert list(table) == ["curve", "epoch", "mean", "low", "high", "n_fits"]
     loss = table[table["curve"] == "train loss"]
-    assert loss["epoch"].tolist() == [0, 1, 2] and loss["n_fits"].tolist() == [2, 2, 1]
+    assert loss["epoch"].tolist() == [1, 2, 3] and loss["n_fits"].tolist() == [2, 2, 1]
     assert loss["mean"].tolist() == [2, 1, 1]
     assert loss["low"].tolist()[:2] == pytest.approx([2 - 2**0.5, 1 - 0.5**0.5]) and np.isnan(
         loss["low"].iloc[2]

@@ -59,7 +59,7 @@ def end(process, number=signal.SIGINT):
 
 
 @pytest.mark.parametrize("wait", [SLEEP, LONG_CALL, THREADS], ids=["main thread", "C library", "threads"])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGQUIT])
 def test_a_signal_leaves_the_earlier_output_and_no_other_file(tmp_path, wait, number):
     (tmp_path / "out").mkdir()
     (tmp_path / "out/file").write_text("old")
@@ -117,6 +117,7 @@ def test_a_failed_item_ends_the_worker_processes_at_once(tmp_path):
     with start(tmp_path, code) as process:
         _, errors = process.communicate(timeout=20)
     assert "TypeError" in errors and time.monotonic() - begin < 15
+    assert "_process_worker" in errors.rpartition("Traceback")[2], "the worker's traceback is the last"
 
 
 @pytest.mark.parametrize("variable", ["DVC_STAGE", "OTHER"])

@@ -74,10 +74,15 @@ def test_a_run_is_in_training_while_its_process_lives(tmp_path):
     assert not live.is_training(tmp_path / "run_0") and not live.is_training(tmp_path / "run_1")
 
 
-def test_a_folder_that_cannot_be_written_stops_nothing(tmp_path):
+def test_a_folder_that_cannot_be_written_is_reported_and_stops_nothing(tmp_path, caplog):
     (tmp_path / "file").touch()
-    with live.record_run(tmp_path / "file", 0, [0], 1, 1) as path:
-        assert path is None
+    (tmp_path / "folder/dvc.yaml").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "missing/folder")
+    caplog.set_level("INFO")
+    for name, named in (("file", "file/run_0"), ("folder", "folder/dvc.yaml"), ("link", "link")):
+        with live.record_run(tmp_path / name, 0, [0], 1, 1) as path:
+            assert path is None
+        assert caplog.messages[-1].startswith(f"{tmp_path / named} cannot be written (")
     with live.record_run(tmp_path / "live", 0, [0], 1, 1) as path:
         live.shutil.rmtree(path)
         recorder = Recorder(path, 0)
@@ -116,6 +121,61 @@ def test_a_chart_shows_each_value_at_its_place():
     assert text.splitlines() == ["loss", "     1 ┤⠑⢄⡠⠊", "     0 ┤⡠⠊⠑⢄", "  epoch 1  2"]
     assert "no epoch has ended yet" in draw_lines("loss", [((), "cyan")], 2).plain
     assert "0.5 ┤" in draw_lines("loss", [((0.5, 0.5), "cyan")], 2).plain
+
+
+def test_a_chart_leaves_out_what_is_not_finite_and_can_be_drawn_in_ascii():
+    line = ((float("nan"), 1.0, float("inf"), 0.0), "cyan")
+    text = draw_lines("loss", [line], last=4, width=12, height=3, ascii_only=True).plain
+    assert text.splitlines() == ["loss", "     1 | ** ", "     0 |  **", "  epoch 1  4"]
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value"),
+    [
+        ("run.json", "folds", []),
+        ("run.json", "epochs", "many"),
+        ("run.json", "workers", 0),
+        ("fold_0.json", "epochs", float("nan")),
+        ("fold_1.json", "seconds", float("inf")),
+        ("fold_1.json", "best", "x"),
+    ],
+)
+def test_damaged_files_are_not_readable(folder, capsys, name, key, value):
+    content = json.loads((folder / name).read_text())
+    (folder / name).write_text(json.dumps(content | {key: value}))
+    watch.watch_training(once=True)
+    assert "live/run_3: not readable" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("width", ["20", "59", "60"])
+def test_a_narrow_terminal_gets_a_description(folder, capsys, monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", width)
+    watch.watch_training(once=True)
+    output = " ".join(capsys.readouterr().out.split())
+    assert ("need a terminal of 60 columns" in output) == (int(width) < 60)
+    assert ("validation UAR" in output) == (width == "60")
+
+
+def test_watch_waits_while_dvc_runs(folder, monkeypatch):
+    answers = iter([True, True, False])
+    monkeypatch.setattr(watch, "_is_dvc_running", lambda: next(answers))
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    with open(os.devnull, "w") as file:
+        watch._wait_for_training(watch.Console(file=file))
+    assert not list(answers)
+
+
+@pytest.mark.parametrize("place", [".", "sub", ".."])
+def test_dvc_is_found_in_this_project_only(tmp_path, monkeypatch, place):
+    project = tmp_path / "project"
+    (project / "sub").mkdir(parents=True)
+    (tmp_path / "dvc").write_text("import time; print(flush=True); time.sleep(60)")
+    monkeypatch.chdir(project)
+    command = [sys.executable, tmp_path / "dvc", "repro"]
+    with subprocess.Popen(command, cwd=place, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        assert watch._is_dvc_running() == (place != "..")
+        process.kill()
 
 
 def test_watch_shows_the_last_run_if_nothing_is_trained(folder, capsys):

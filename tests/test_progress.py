@@ -23,8 +23,9 @@ class Terminal(io.StringIO):
 def output(monkeypatch, request):
     """The stream on which progress is shown."""
     stream = request.param()
-    console = Console(file=stream, width=80, _environ={"TERM": "xterm"})
-    monkeypatch.setattr(rich, "get_console", lambda: console)
+    monkeypatch.setattr(rich, "get_console", lambda: Console(file=stream))
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setattr(progress, "INTERVAL", 0.1)
     return stream
 
@@ -67,6 +68,32 @@ def test_a_terminal_shows_a_display_that_leaves_only_the_last_line(output, fails
 def test_a_terminal_shows_a_bar(output):
     assert list(progress.track([1, 2], "cleaning")) == [1, 2]
     assert "cleaning" in output.getvalue() and "100%" in output.getvalue()
+
+
+class FullDisk(io.StringIO):
+    """A stream that cannot be written."""
+
+    def write(self, text):
+        raise OSError(28, "No space left on device")
+
+
+class ClosedPipe(FullDisk):
+    """A stream whose reader has ended."""
+
+    def write(self, text):
+        raise BrokenPipeError
+
+
+class ClosedTerminal(Terminal, FullDisk):
+    """A terminal that was closed."""
+
+
+@pytest.mark.parametrize("output", [FullDisk, ClosedPipe, ClosedTerminal], indirect=True)
+def test_work_goes_on_if_its_progress_cannot_be_shown(output):
+    for item in progress.track([0.0, 0.3], "cleaning"):
+        time.sleep(item)
+    with progress.show(str, lambda: "done"):
+        time.sleep(0.2)
 
 
 @redirected

@@ -49,7 +49,7 @@ def make_tables():
     curves = [
         {"curve": c, "epoch": e, "mean": 1.0 - e / 9, "low": 0.4, "high": 1.1, "n_fits": 4}
         for c in ("train loss", "validation loss", "validation UAR", "learning rate")
-        for e in range(3)
+        for e in range(1, 4)
     ]
     kinds = [("as predicted", 0.4, 0.5, 7), ("as predicted", 0.9, 0.8, 9), ("calibrated", 0.6, 0.6, 16)]
     at_level = FOLDS[FOLDS["level"] == "patient"]
@@ -365,8 +365,8 @@ def test_every_term_and_metric_is_explained(method):
 
 def test_the_captions_of_learning_curves_state_the_time_and_the_number_of_trainings(page):
     for caption in (
-        "Loss after each epoch (0 is the first), mean over 4 trainings. Band: one SD.",
-        "Learning rate at the start of each epoch (0 is the first), mean over 4 trainings. Band: one SD.",
+        "Loss after each epoch, mean over 4 trainings. Band: one SD.",
+        "Learning rate at the start of each epoch, mean over 4 trainings. Band: one SD.",
     ):
         assert caption in page.text
     curve = pd.DataFrame({"mean": [0.1, 0.2], "low": [0.1, 0.2], "high": [0.1, 0.2], "n_fits": [5, 3]})

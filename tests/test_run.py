@@ -273,6 +273,7 @@ def test_each_epoch_is_recorded_as_it_ends(example, tmp_path, monkeypatch, n):
     for fold, table in history.groupby("fold"):
         recorded = pd.read_csv(tmp_path / f"live/run_7/fold_{fold}.tsv", sep="\t")
         columns = list(live.COLUMNS[:-1])
+        recorded["epoch"] -= 1
         pd.testing.assert_frame_equal(
             recorded[columns], table[columns].reset_index(drop=True), check_dtype=False, rtol=1e-5
         )
@@ -280,6 +281,26 @@ def test_each_epoch_is_recorded_as_it_ends(example, tmp_path, monkeypatch, n):
     assert [(fold.epochs, fold.best, fold.is_finished) for fold in state.folds] == [
         (2, table["best"].argmax(), True) for _, table in history.groupby("fold")
     ]
+
+
+@pytest.mark.parametrize("n", ["1", "2"])
+def test_folds_are_counted_if_their_progress_cannot_be_recorded(example, tmp_path, monkeypatch, capsys, n):
+    monkeypatch.setenv("MURMUR_WORKERS", n)
+    (tmp_path / "live").touch()
+    fit_run(example[0], tmp_path / "weights", tmp_path / "live")
+    note, last = capsys.readouterr().out.splitlines()
+    assert note.startswith("note: ") and "live/run_7 cannot be written (Not a directory)" in note
+    assert last == "train run 7: 2 of 2 folds"
+
+
+def test_a_disk_that_becomes_full_is_reported_with_the_number_of_folds(
+    example, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("MURMUR_WORKERS", "1")
+    monkeypatch.setattr(live.Recorder, "_write_state", lambda self: None)
+    fit_run(example[0], tmp_path / "weights", tmp_path / "live")
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == f"train run 7: 2 of 2 folds ({tmp_path}/live/run_7 could not be written)"
 
 
 def test_the_position_inside_an_epoch_is_recorded(example, tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""Ending a stage or command on Ctrl-C or SIGTERM: at once, with one line and without incomplete files.
+"""Ending a stage or command on a signal, as of Ctrl-C: at once, with one line and without incomplete files.
 
 Nothing is raised: libraries catch some exceptions, and an exception waits until threads have finished.
 """
@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 INTERVAL = 0.5  # s
 ATTEMPTS = 20  # at a clean-up; a thread may still be writing into a folder that is being removed
 SHOW_CURSOR = b"\x1b[?25h"  # a progress bar hides it
@@ -22,7 +22,7 @@ _is_ending = threading.RLock()
 
 
 def handle_signals() -> None:
-    """End this process at SIGINT, SIGTERM and SIGHUP, with status 128 + the number of the signal.
+    """End this process at a signal of `SIGNALS`, with status 128 + the number of the signal.
 
     First, the clean-ups of all blocks of `clean_up_on_signal` that are running are called. Signals that are
     ignored, as by nohup, remain so. A stage also ends if DVC, which started it, has ended.

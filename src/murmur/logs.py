@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from contextlib import suppress
 from typing import Literal
 
 
@@ -18,9 +19,10 @@ class Console(logging.Handler):
         self.stream = stream
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print a message."""
+        """Print a message; work that cannot print it goes on."""
         kind = "note" if record.levelno < logging.WARNING else "warning"
-        print(f"{kind}: {record.getMessage()}", file=getattr(sys, self.stream))
+        with suppress(OSError):
+            print(f"{kind}: {record.getMessage()}", file=getattr(sys, self.stream))
 
 
 def show_messages(stream: Literal["stdout", "stderr"] = "stdout") -> None:

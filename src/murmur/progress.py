@@ -1,11 +1,14 @@
-"""Progress of long work: bars in a terminal; otherwise, as in a log file, a line each minute."""
+"""Progress of long work: bars in a terminal; otherwise, as in a log file, a line each minute.
+
+The work goes on if its progress cannot be shown, as on a full disk or after the end of `| head`.
+"""
 
 import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TypeVar
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from typing import IO, Any, TypeVar, cast
 
 import rich
 from rich.console import Console, RenderableType
@@ -14,6 +17,28 @@ from rich.progress import track as draw_bar
 
 INTERVAL = 60.0  # s between two lines
 Item = TypeVar("Item")
+
+
+class _Output:
+    """A text stream that ignores errors of the operating system."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def _open_console() -> Console:
+    return Console(file=cast("IO[str]", _Output(rich.get_console().file)))  # stderr in commands
 
 
 def track(items: Sequence[Item], label: str) -> Iterator[Item]:
@@ -28,7 +53,7 @@ def track(items: Sequence[Item], label: str) -> Iterator[Item]:
     label : str
         What is done.
     """
-    console = rich.get_console()
+    console = _open_console()
     if _is_silent():
         yield from items
     elif _is_terminal(console):
@@ -67,7 +92,7 @@ def show(draw: Callable[[], RenderableType], describe: Callable[[], str]) -> Ite
     describe : callable
         Returns one line.
     """
-    console = rich.get_console()
+    console = _open_console()
     shown: AbstractContextManager[object]
     if _is_silent():
         shown = nullcontext()

@@ -7,6 +7,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
+import psutil
 import typer
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -19,6 +20,7 @@ from murmur.training import display, live
 
 EXPERIMENTS = (".dvc/tmp/exps/*", ".dvc/tmp/exps/standalone/*")  # where DVC runs queued and temporary ones
 PAUSE = 20.0  # s in which one training may end and the next begin
+WIDTH = 60  # characters of the table of the folds
 CURVES = {"validation_loss": "validation loss", "validation_uar": "validation UAR"}
 
 
@@ -28,7 +30,8 @@ def watch_training(
     """Show the learning curves of a training while it runs.
 
     Start it in a second terminal, while `dvc repro` or an experiment runs, also a queued one. It ends with
-    the training, or with Ctrl-C. If nothing is being trained, it shows the last run.
+    the training, or with Ctrl-C. While DVC runs earlier stages, it waits for the training. If nothing is
+    being trained and DVC does not run, it shows the last run.
 
     Examples
     --------
@@ -38,15 +41,39 @@ def watch_training(
     console = Console()
 
     def draw() -> RenderableType:
-        return _draw(_list_runs(), console.width)
+        return _draw(_list_runs(), console)
 
-    if once or not console.is_terminal or not _is_in_progress(_list_runs()):
-        console.print(draw())
-        return
-    with clean_up_on_signal(_end), Live(get_renderable=draw, console=console, refresh_per_second=1):
-        while _is_in_progress(_list_runs()):
-            time.sleep(1)
-    console.print("The training has ended.")
+    if not once and console.is_terminal:
+        with clean_up_on_signal(_end):
+            _wait_for_training(console)
+            if _is_in_progress(_list_runs()):
+                with Live(get_renderable=draw, console=console, refresh_per_second=1):
+                    while _is_in_progress(_list_runs()):
+                        time.sleep(1)
+                console.print("The training has ended.")
+                return
+    console.print(draw())
+
+
+def _wait_for_training(console: Console) -> None:
+    """Wait until a training begins, or DVC ends."""
+    is_announced = False
+    while not any(map(live.is_training, _list_runs())) and _is_dvc_running():
+        if not is_announced:
+            console.print("DVC is running: waiting for the stage train")
+        is_announced = True
+        time.sleep(1)
+
+
+def _is_dvc_running() -> bool:
+    """Return whether DVC runs the pipeline of this project, or an experiment of it."""
+    folders = []
+    for process in psutil.process_iter(["cmdline", "cwd"]):
+        words, folder = process.info["cmdline"] or [], process.info["cwd"]
+        is_dvc = any(Path(word).name == "dvc" for word in words[:3])  # python /…/bin/dvc, or python -m dvc
+        if is_dvc and {"repro", "run", "exec-run"} & set(words) and folder:
+            folders.append(Path(folder))
+    return any(folder.is_relative_to(Path.cwd()) for folder in folders)
 
 
 def _end() -> None:
@@ -76,29 +103,35 @@ def _is_in_progress(runs: Sequence[Path]) -> bool:
     return any(map(live.is_training, runs)) or (bool(runs) and time.time() - _last_change(runs[-1]) < PAUSE)
 
 
-def _draw(runs: Sequence[Path], width: int) -> RenderableType:
+def _draw(runs: Sequence[Path], console: Console) -> RenderableType:
     """Draw all runs that are being trained, else the last one."""
     if not runs:
         raise MurmurError(f"{live.FOLDER}: no training has been recorded yet; start one with dvc repro")
     if trained := [path for path in runs if live.is_training(path)]:
-        return Group(*(_draw_run(path, width) for path in trained))
-    return Group("No run is being trained now. The last one:", _draw_run(runs[-1], width))
+        return Group(*(_draw_run(path, console) for path in trained))
+    return Group("No run is being trained now. The last one:", _draw_run(runs[-1], console))
 
 
-def _draw_run(path: Path, width: int) -> RenderableType:
+def _draw_run(path: Path, console: Console) -> RenderableType:
     """Draw the progress and the learning curves of a run."""
     state = live.read_run(path)
     if state is None:
-        return f"{path}: not readable at this moment"
+        return f"{path}: not readable"
     state.is_training = live.is_training(path)
+    if console.width < WIDTH:
+        return Group(
+            display.describe_run(state),
+            f"The table and the learning curves need a terminal of {WIDTH} columns.",
+        )
     started = [fold for fold in state.folds if fold.started is not None]
     charts = Table.grid(padding=(0, 2))
-    charts.add_row(*(_draw_curves(path, state, column, width // 2 - 2) for column in CURVES))
+    charts.add_row(*(_draw_curves(path, state, column, console) for column in CURVES))
     return Group(display.draw_run(state, started), "", charts)
 
 
-def _draw_curves(path: Path, state: live.RunState, column: str, width: int) -> RenderableType:
+def _draw_curves(path: Path, state: live.RunState, column: str, console: Console) -> RenderableType:
     """Draw a line for each fold."""
     folds = [fold.fold for fold in state.folds if fold.started is not None]
     lines = [(live.read_curve(path, fold, column), display.choose_colour(fold)) for fold in folds]
-    return draw_lines(CURVES[column], lines, state.epochs, width)
+    ascii_only = console.options.ascii_only
+    return draw_lines(CURVES[column], lines, state.epochs, console.width // 2 - 2, ascii_only=ascii_only)

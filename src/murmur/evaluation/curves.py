@@ -116,9 +116,11 @@ def average_histories(histories: Iterable[pd.DataFrame]) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        curve, epoch, mean, low, high (one sample SD below and above), n_fits.
+        curve, epoch (from 1; in the histories it is from 0), mean, low, high (one sample SD below and above),
+        n_fits.
     """
     table = pd.concat(histories)
+    table["epoch"] += 1
     names = {column: name for column, name in LEARNING_CURVES.items() if column in table}
     long = table.rename(columns=names).melt("epoch", list(names.values()), "curve")
     groups = long.groupby(["curve", "epoch"], sort=False)["value"]

@@ -147,7 +147,7 @@ def _describe_learning_curves(table: pd.DataFrame, quantity: str) -> str:
     fits = f"{most} trainings" if least == most else reached
     is_spread = (table["high"] - table["low"]).max() > 0.01 * table["mean"].max()
     band = "Band: one SD." if is_spread else "Nearly the same in all of them."
-    return f"{capitalise(quantity)} {time} each epoch (0 is the first), mean over {fits}. {band}"
+    return f"{capitalise(quantity)} {time} each epoch, mean over {fits}. {band}"
 
 
 def _draw_learning_curves(ax: Axes, table: pd.DataFrame, quantity: str) -> None:

@@ -15,7 +15,13 @@ LABEL = 7  # characters for the values beside the axis
 
 
 def draw_lines(
-    title: str, lines: Sequence[tuple[Sequence[float], str]], last: int, width: int = 38, height: int = 10
+    title: str,
+    lines: Sequence[tuple[Sequence[float], str]],
+    last: int,
+    width: int = 38,
+    height: int = 10,
+    *,
+    ascii_only: bool = False,
 ) -> Text:
     """Draw lines over the epochs.
 
@@ -24,17 +30,19 @@ def draw_lines(
     title : str
         What the values are.
     lines : sequence of (sequence of float, str)
-        The values of each line, from epoch 1, and its colour.
+        The values of each line, from epoch 1, and its colour. Values that are not finite are left out.
     last : int
         The last epoch of the axis, at most; while all lines are shorter, the axis is.
     width, height : int
         Characters of the chart, with labels and without the title.
+    ascii_only : bool
+        Draw with characters of ASCII, for an output that has no others.
 
     Returns
     -------
     rich.text.Text
     """
-    values = [value for line, _ in lines for value in line]
+    values = [value for line, _ in lines for value in line if is_drawable(value)]
     chart = Text(f"{title}\n", "bold")
     if not values:
         return chart.append("no epoch has ended yet", "dim")
@@ -49,12 +57,17 @@ def draw_lines(
     labels = {0: high, rows // 2: (low + high) / 2, rows - 1: low}
     for row in range(rows):
         label = f"{labels[row]:.3g}" if row in labels else ""
-        chart.append(f"{label:>{LABEL - 1}} ┤", "dim")
+        chart.append(f"{label:>{LABEL - 1}} {'|' if ascii_only else '┤'}", "dim")
         for column in range(columns):
             bits, colour = cells.get((row, column), (0, ""))
-            chart.append(chr(0x2800 + bits) if bits else " ", colour)
+            chart.append("*" if bits and ascii_only else chr(0x2800 + bits) if bits else " ", colour)
         chart.append("\n")
     return chart.append(f"{'epoch':>{LABEL}} 1{epochs:>{columns - 1}}", "dim")
+
+
+def is_drawable(value: float) -> bool:
+    """Return whether a value has a place on an axis: it is neither infinite, nor nearly so, nor NaN."""
+    return abs(value) < 1e300
 
 
 def _trace(
@@ -64,7 +77,8 @@ def _trace(
     span = (high - low) or 1.0
     points = [
         (k / max(epochs - 1, 1) * (width - 1), (high - value) / span * (height - 1))
-        for k, value in enumerate(line)
+        for k, value in enumerate(line[:epochs])
+        if is_drawable(value)
     ]
     dots = {(round(x), round(y)) for x, y in points}
     for (x0, y0), (x1, y1) in pairwise(points):

@@ -79,12 +79,13 @@ def draw_run(state: RunState, folds: Sequence[FoldState]) -> RenderableType:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     scores = ("train\nloss", "validation\nloss", "validation\nUAR", "best\nepoch")
     table.add_column("\nfold")
-    for heading in ("", f"epoch, at\nmost {state.epochs}", *scores):
-        table.add_column(heading, justify="right")
+    table.add_column("", max_width=16)
+    for heading in (f"epoch, at\nmost {state.epochs}", *scores):
+        table.add_column(heading, justify="right", no_wrap=True)
     for fold in folds:
         table.add_row(
             Text(str(fold.fold), choose_colour(fold.fold)),
-            ProgressBar(state.epochs, _count_done(state, fold), width=16),
+            ProgressBar(state.epochs, _count_done(state, fold)),
             str(min(int(fold.epochs) + fold.is_running, state.epochs)),
             *map(_format_score, (fold.train_loss, fold.validation_loss, fold.validation_uar)),
             "" if fold.best is None else str(fold.best + 1),

@@ -240,7 +240,9 @@ def _train(loop: Loop, fold: Fold, rarity: np.ndarray) -> tuple[pd.DataFrame, di
 
 def _check_finite(loss: float, epoch: int) -> None:
     if not np.isfinite(loss):
-        raise MurmurError(f"train: the loss is not finite in epoch {epoch}; lower train.lr or set train.clip")
+        raise MurmurError(
+            f"train: the loss is not finite in epoch {epoch + 1}; lower train.lr or set train.clip"
+        )
 
 
 def _score(validation: dict[str, float], options: Train) -> float:

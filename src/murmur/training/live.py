@@ -4,21 +4,26 @@ They are no outputs of the pipeline: git and DVC ignore them, and no stage reads
 
 - ``live/run_R/run.json``: what `RunState` has; locked while the run is trained.
 - ``live/run_R/fold_F.json``: a `FoldState`, rewritten at most once per second.
-- ``live/run_R/fold_F.tsv``: a row for each epoch, added as the epoch ends.
+- ``live/run_R/fold_F.tsv``: a row for each epoch, counted from 1, added as the epoch ends.
 - ``live/dvc.yaml``: plots of the .tsv files, for the DVC extension of Visual Studio Code.
 
-If a file cannot be written, the training continues without it.
+If a file cannot be written, the training continues without it; a note names the first at its start.
 """
 
 import fcntl
 import json
+import logging
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
 
+from pydantic import Field, TypeAdapter
+
+logger = logging.getLogger(__name__)
 FOLDER = Path("live")
 COLUMNS = (
     *("epoch", "train_loss", "learning_rate", "validation_loss", "validation_uar", "validation_accuracy"),
@@ -30,6 +35,8 @@ PLOTS = {
     "Training now: validation UAR": "validation_uar",
 }
 INTERVAL = 1.0  # s between two versions of fold_F.json, at least
+Count = Annotated[int, Field(ge=0)]
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 @dataclass
@@ -52,14 +59,14 @@ class FoldState:
         Whether the training has ended.
     """
 
-    fold: int
-    epochs: float = 0.0
-    started: float | None = None
-    seconds: float = 0.0
+    fold: Count
+    epochs: Amount = 0.0
+    started: Amount | None = None
+    seconds: Amount = 0.0
     train_loss: float | None = None
     validation_loss: float | None = None
     validation_uar: float | None = None
-    best: int | None = None
+    best: Count | None = None
     is_finished: bool = False
 
     @property
@@ -86,10 +93,10 @@ class RunState:
         Whether the process that trains it still runs.
     """
 
-    run: int
-    epochs: int
-    workers: int
-    folds: list[FoldState]
+    run: Count
+    epochs: Annotated[int, Field(ge=1)]
+    workers: Annotated[int, Field(ge=1)]
+    folds: Annotated[list[FoldState], Field(min_length=1)]
     is_training: bool = True
 
 
@@ -124,7 +131,7 @@ class Recorder:
         Parameters
         ----------
         row : mapping of str to float
-            `COLUMNS` except the time.
+            `COLUMNS` except the time; the epoch is counted from 0.
         best : int
             Index of the best epoch so far.
         """
@@ -132,7 +139,7 @@ class Recorder:
         state.best, state.train_loss = best, row["train_loss"]
         state.validation_loss, state.validation_uar = row["validation_loss"], row["validation_uar"]
         self.record_position(row["epoch"] + 1)
-        values = [*(row[name] for name in COLUMNS[:-1]), time.monotonic() - self._start]
+        values = [row["epoch"] + 1, *(row[name] for name in COLUMNS[1:-1]), time.monotonic() - self._start]
         line = "\t".join(f"{value:.6g}" for value in values)
         if self._folder:
             with suppress(OSError), (self._folder / f"fold_{state.fold}.tsv").open("a") as file:
@@ -170,21 +177,28 @@ def record_run(
     Yields
     ------
     Path or None
-        The folder of the run; None if it cannot be written.
+        The folder of the run; None if it cannot be written, which a note states.
     """
+    content = {"run": run, "epochs": epochs, "workers": workers, "folds": list(folds)}
     with ExitStack() as stack:
-        path = None
-        if folder:
-            with suppress(OSError):
-                path = _make_folder(folder / f"run_{run}", folds)
-                file = stack.enter_context((path / "run.json").open("w"))
-                json.dump({"run": run, "epochs": epochs, "workers": workers, "folds": list(folds)}, file)
-                file.flush()
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path = folder and folder / f"run_{run}"
+        try:
+            if path:
+                _make_folder(path, folds)
+                (path / "run.json").write_text(json.dumps(content))
+                file = stack.enter_context((path / "run.json").open("a"))
+                with suppress(OSError):  # the file system has no locks
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            logger.info(
+                f"{error.filename or path} cannot be written ({error.strerror}): the progress shows only how "
+                f"many folds are done, and `murmur watch` does not show run {run}"
+            )
+            path = None
         yield path
 
 
-def _make_folder(path: Path, folds: Sequence[int]) -> Path:
+def _make_folder(path: Path, folds: Sequence[int]) -> None:
     """Make an empty folder for a run, and the plots of its folds."""
     shutil.rmtree(path, ignore_errors=True)
     path.mkdir(parents=True)
@@ -196,7 +210,6 @@ def _make_folder(path: Path, folds: Sequence[int]) -> Path:
         for title, column in PLOTS.items()
     ]
     (path.parent / "dvc.yaml").write_text(json.dumps({"plots": plots}, indent=1) + "\n")
-    return path
 
 
 def read_run(path: Path) -> RunState | None:
@@ -204,16 +217,16 @@ def read_run(path: Path) -> RunState | None:
     try:
         content = json.loads((path / "run.json").read_text())
         folds = [_read_fold(path, fold) for fold in content["folds"]]
-        return RunState(content["run"], content["epochs"], content["workers"], folds)
+        return TypeAdapter(RunState).validate_python(content | {"folds": folds})
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _read_fold(path: Path, fold: int) -> FoldState:
+def _read_fold(path: Path, fold: int) -> dict[str, object]:
     try:
-        return FoldState(**json.loads((path / f"fold_{fold}.json").read_text()))
+        return {"fold": fold} | json.loads((path / f"fold_{fold}.json").read_text())
     except FileNotFoundError:  # not started
-        return FoldState(fold)
+        return {"fold": fold}
 
 
 def is_training(path: Path) -> bool:

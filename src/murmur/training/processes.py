@@ -55,13 +55,16 @@ def map_processes(
         ProcessPoolExecutor(n, _start_method(modules), initializer=_exit_with_parent) as pool,
     ):
         try:
-            with _sigint_blocked():
+            with _keyboard_signals_blocked():
                 jobs = {pool.submit(function, item): item for item in items}
             for job in as_completed(jobs):
                 yield jobs[job], job.result()
-        except BaseException:
+        except BaseException as error:
             _kill_workers()  # they would otherwise finish the items that they have begun
-            raise
+            if not isinstance(error, Exception) or error.__cause__ is None:
+                raise
+            error.add_note(str(error.__cause__).strip('\n"'))  # the worker's traceback
+            raise error.with_traceback(None) from None
 
 
 def _start_resource_tracker() -> None:
@@ -72,12 +75,12 @@ def _start_resource_tracker() -> None:
 
 
 @contextmanager
-def _sigint_blocked() -> Iterator[None]:
-    """Block SIGINT in the processes that are started within the block; this process ends them itself.
+def _keyboard_signals_blocked() -> Iterator[None]:
+    r"""Block SIGINT and SIGQUIT in processes that are started within the block; this one ends them itself.
 
-    Ctrl-C in a terminal sends SIGINT to all processes, and these would print tracebacks.
+    Ctrl-C and Ctrl-\ in a terminal send these to all processes, which would print tracebacks.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGQUIT})
     try:
         yield
     finally:

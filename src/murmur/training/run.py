@@ -1,8 +1,8 @@
 """One run of the cross-validation: its folds are trained in parallel, one CPU thread for each."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from rich.console import RenderableType
+from rich.text import Text
 
 from murmur import progress, workers
 from murmur.errors import MurmurError, add_path
@@ -209,11 +210,12 @@ def fit_run(
     if needs_download(run.options.model.options):
         _download_weights(run.options.model)
     n = min(workers.count_workers(), len(run.roles))
+    results: dict[int, FoldResult] = {}
     with (
         live.record_run(live_folder, run.run, list(run.roles), run.options.epochs, n) as folder,
-        _show_progress(folder),
+        _show_progress(run, folder, results),
     ):
-        results = dict(_fit_folds(run, weights, n, folder))
+        results.update(_fit_folds(run, weights, n, folder))
     folds = sorted(results)
     predictions = [_tabulate_predictions(run, fold, results[fold].probabilities) for fold in folds]
     history = pd.concat([results[fold].history for fold in folds], ignore_index=True)
@@ -229,18 +231,31 @@ def _download_weights(model: Model) -> None:
     build(model, classes=2, channels=3, mels=224, frames=224)
 
 
-def _show_progress(folder: Path | None) -> AbstractContextManager[None]:
-    """Show the progress that the fits record in `folder`; None: nothing is recorded."""
-    if folder is None:
-        return nullcontext()
+def _show_progress(
+    run: Run, folder: Path | None, results: Mapping[int, FoldResult]
+) -> AbstractContextManager[None]:
+    """Show the progress that the fits record in `folder`; if it has none, how many results there are."""
+
+    def read() -> live.RunState | None:
+        state = live.read_run(folder) if folder else None
+        recorded = sum(fold.is_finished for fold in state.folds) if state else 0
+        return state if recorded >= len(results) else None  # fewer: a disk has become full
+
+    def count() -> str:
+        reason = f" ({folder} could not be written)" if folder else ""
+        return f"train run {run.run}: {len(results)} of {len(run.roles)} folds{reason}"
 
     def draw() -> RenderableType:
-        state = live.read_run(folder)
-        return display.draw_run(state, [fold for fold in state.folds if fold.is_running]) if state else ""
+        state = read()
+        return (
+            display.draw_run(state, [fold for fold in state.folds if fold.is_running])
+            if state
+            else Text(count())
+        )
 
     def describe() -> str:
-        state = live.read_run(folder)
-        return display.describe_run(state) if state else f"{folder}: the progress cannot be read"
+        state = read()
+        return display.describe_run(state) if state else count()
 
     return progress.show(draw, describe)
 
