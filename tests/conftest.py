@@ -1,14 +1,16 @@
 """Fixtures of several test files; made.py makes tiny data sets."""
 
 import pytest
+import rich
 
 from murmur import logs
 
 
 @pytest.fixture(autouse=True)
 def _log_messages_on_the_console() -> None:
-    """Log messages are printed, as in a stage."""
+    """Log messages and progress are printed on standard output, as in a stage."""
     logs.show_messages()
+    rich.reconfigure(stderr=False)
 
 
 @pytest.fixture(params=[1, 2, 3])

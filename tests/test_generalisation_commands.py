@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import rich
 import soundfile
 import torch
 import yaml
@@ -59,7 +58,6 @@ def project(tiny_project, monkeypatch):
     monkeypatch.chdir(tiny_project)
     show_messages_on_stderr()
     yield tiny_project
-    rich.reconfigure(stderr=False)
     (tiny_project / "params.yaml").write_text(text)
     torch.set_num_threads(before)
 

@@ -666,7 +666,7 @@ def test_a_copy_for_an_experiment_names_what_git_does_not_track(tmp_path, monkey
     monkeypatch.chdir(copy)
     Path("params.yaml").write_text(yaml.safe_dump(made.changed({"train.model.name": "mine"})))
     with pytest.raises(
-        MurmurError, match=r"no model 'mine'; .*`--temp` and `--queue` run in a copy .*git add"
+        MurmurError, match=r"no model 'mine'; .*`--temp` and `--queue` run in a copy .*commit a new model"
     ):
         check.main()
 
