@@ -281,7 +281,7 @@ def test_make_repro_ends_with_the_result_or_with_the_error_of_dvc(unpacked):
 
 @MAKE
 def test_make_lists_its_targets(unpacked):
-    done = subprocess.run(["make"], capture_output=True, text=True, check=True)
+    done = subprocess.run(["make", "--no-print-directory"], capture_output=True, text=True, check=True)
     names = [line.split()[1] for line in done.stdout.splitlines()[:-1]]
     assert names == ["setup", "repro", "report", "test", "lint", "check", "docs", "lock"]
     assert not Path(".venv").exists()
