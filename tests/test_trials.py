@@ -26,7 +26,7 @@ PARAMS = {
     "mel": {"n_mels": 32},
     "split": {"runs": [0, 1]},
     "train": {"lr": 0.004, "model": {"name": "cnn", "width": 8}},
-    "evaluate": {"level": "patient"},
+    "evaluate": {"level": "patient", "thresholds": None},
 }
 OLD = {
     "weighted_accuracy_official": 0.9,
@@ -122,6 +122,16 @@ def test_other_data_and_other_metrics_have_their_own_table(project, capsys):
     )
     assert others[1].startswith("macc by patient: cinc2016 (murmur)\n")
     assert "the validation parts differ" in printed.err
+
+
+def test_fitted_thresholds_which_raise_the_validation_score_have_their_own_table(project, capsys):
+    experiment("fitted", summary(0.99), evaluate__thresholds="uar")
+    experiment("plain", summary(0.9), train__lr=0.1)
+    first, second = run(capsys).out.split("\n\n")
+    assert "fitted" not in first
+    assert [line.split()[0] for line in first.splitlines()[2:]] == ["plain", "HEAD"]
+    assert "evaluate.thresholds=uar\n" in second
+    assert "fitted" in second
 
 
 def test_commits_of_an_older_version_have_a_test_score_only(project, capsys):

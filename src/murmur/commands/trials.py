@@ -29,7 +29,7 @@ def list_experiments(test: Test = False, as_csv: AsCsv = False, commits: Commits
 
     The best is first, and the parameters that differ from those of HEAD are listed. Choose by the
     validation score. The test score of an experiment that was chosen by its test score is too high. Scores of
-    other data, another level or another metric have their own table.
+    other data, another level, other thresholds or another metric have their own table.
 
     Examples
     --------

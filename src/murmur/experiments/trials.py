@@ -15,7 +15,8 @@ from murmur.params.yaml_files import parse_yaml
 
 PARAMS_FILE, SUMMARY_FILE = "params.yaml", "metrics/summary.json"
 IN_HEADING = ("dataset", "task", "evaluate.level")  # parameters in the heading of each group
-OF_DATA = (*IN_HEADING, "class_map", "positive", "download.limit")
+# validation scores are comparable only if these are the same; fitted thresholds make them much higher
+COMPARED = (*IN_HEADING, "class_map", "positive", "download.limit", "evaluate.thresholds")
 MISSING = "(none)"  # the value of a parameter that an older or newer params.yaml does not have
 
 
@@ -51,9 +52,9 @@ class Trial:
     leaky: bool = False
 
     @property
-    def data(self) -> dict[str, Any]:
-        """The parameters of the data and of the level; scores are comparable only if they are the same."""
-        names = (*OF_DATA, f"download.{self.params.get('dataset')}")
+    def compared(self) -> dict[str, Any]:
+        """The parameters of data, level and thresholds; scores are comparable only if they are the same."""
+        names = (*COMPARED, f"download.{self.params.get('dataset')}")
         sections = tuple(f"{name}." for name in names)
         return {key: value for key, value in self.params.items() if f"{key}.".startswith(sections)}
 
@@ -134,17 +135,17 @@ def _flatten(values: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def list_changes(trial: Trial, base: Trial) -> dict[str, Any]:
-    """List the parameters in which a trial differs from `base`, without those of the data."""
-    of_data = {**base.data, **trial.data}
+    """List the parameters in which a trial differs from `base`, without those of `compared`."""
+    shown_in_heading = {**base.compared, **trial.compared}
     return {
         key: trial.params.get(key, MISSING)
         for key in {**base.params, **trial.params}
-        if key not in of_data and trial.params.get(key, MISSING) != base.params.get(key, MISSING)
+        if key not in shown_in_heading and trial.params.get(key, MISSING) != base.params.get(key, MISSING)
     }
 
 
 def group_trials(trials: Sequence[Trial]) -> list[list[Trial]]:
-    """Group the trials whose scores are comparable: same data, level and metric.
+    """Group the trials whose scores are comparable: same data, level, thresholds and metric.
 
     Returns
     -------
@@ -154,7 +155,7 @@ def group_trials(trials: Sequence[Trial]) -> list[list[Trial]]:
     """
     groups: list[list[Trial]] = []
     for trial in sorted(trials, key=lambda trial: not trial.metric):
-        same = (g for g in groups if trial.data == g[0].data and trial.metric in (g[0].metric, ""))
+        same = (g for g in groups if trial.compared == g[0].compared and trial.metric in (g[0].metric, ""))
         if group := next(same, None):
             group.append(trial)
         else:
@@ -168,12 +169,12 @@ def _rank(trial: Trial) -> tuple[bool, float, str]:
 
 
 def describe_group(group: Sequence[Trial], base: Trial) -> str:
-    """Describe metric, level and data of a group, and in what else its data differ from those of `base`."""
+    """Describe metric, level and data of a group, and what else makes it not comparable with `base`."""
     dataset, task, level = (group[0].params.get(key, MISSING) for key in IN_HEADING)
     metric = next((f"{trial.metric} by {level}" for trial in group if trial.metric), "not run")
     changes = [
         f"{key}={format_value(value)}"
-        for key, value in group[0].data.items()
+        for key, value in group[0].compared.items()
         if key not in IN_HEADING and base.params.get(key, MISSING) != value
     ]
     return ", ".join([f"{metric}: {dataset} ({task})", *changes])
@@ -205,7 +206,7 @@ def tabulate_trials(group: Sequence[Trial], base: Trial, *, test: bool) -> forma
 
 def list_records(trials: Sequence[Trial], base: Trial, *, test: bool) -> list[dict[str, Any]]:
     """List the trials as records, with the parameters of the data and those that any trial changes."""
-    keys = [*dict.fromkeys(key for t in trials for key in {**t.data, **list_changes(t, base)})]
+    keys = [*dict.fromkeys(key for t in trials for key in {**t.compared, **list_changes(t, base)})]
     of_test = ("test", "low", "high") if test else ()
     shown = ("name", "commit", "state", "metric", "validation", *of_test, "leaky")
     return [
