@@ -36,7 +36,7 @@ FOLDERS = (  # a folder may import those before it
         ("training",),
         ("evaluation",),
     ),
-    *(("generalisation",), ("experiments",), ("reporting",), ("commands",), ("__main__",)),
+    *(("generalisation",), ("inference",), ("experiments",), ("reporting",), ("commands",), ("__main__",)),
 )
 RANK = dict.fromkeys(ROOT_MODULES, 0) | {name: k for k, names in enumerate(FOLDERS, 1) for name in names}
 MODULES = {

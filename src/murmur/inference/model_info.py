@@ -1,0 +1,195 @@
+"""The description of a trained model, model.json: all that a program needs besides the weights."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from murmur.errors import MurmurError
+from murmur.inference.familiarity import Reference
+from murmur.params.validation import validate
+from murmur.sections.clean import Clean
+from murmur.sections.embed import Embed
+from murmur.sections.evaluate import Evaluate
+from murmur.sections.mel import Mel
+from murmur.sections.segment import Segment
+from murmur.sections.train import Train
+
+SCHEMA = 1  # raised when an older version of murmur would misunderstand the file
+JSON_NAME, WEIGHTS_NAME = "model.json", "model.safetensors"
+Interval = dict[str, float | None]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelParams(_Part):
+    """The sections of params.yaml that the computation of a prediction uses."""
+
+    clean: Clean
+    segment: Segment
+    mel: Mel
+    embed: Embed
+    train: Train
+    evaluate: Evaluate
+
+
+class Decision(_Part):
+    """How probabilities of a level become a class; fitted on all validation parts of the cross-validation.
+
+    Attributes
+    ----------
+    temperature : float
+        Divides the logarithms of the probabilities; 1 if there were no validation parts.
+    weights : dict of str to float
+        Factor of the probability of each class.
+    """
+
+    temperature: float
+    weights: dict[str, float]
+
+
+class Performance(_Part):
+    """The performance in the cross-validation, which the model is expected to have on similar recordings.
+
+    Attributes
+    ----------
+    level : str
+        segment, recording or patient.
+    metrics : dict
+        For each metric mean and sd over the runs, and low and high of the 95 % interval over persons.
+    baseline : dict
+        The metrics of the best constant prediction.
+    leaky : bool
+        Whether test and training parts of the cross-validation shared something.
+    flaws : str
+        What is leaky, or "none".
+    runs, folds : int
+        Number of runs, and of folds in all runs.
+    """
+
+    level: str
+    metrics: dict[str, Interval]
+    baseline: dict[str, Any]
+    leaky: bool
+    flaws: str
+    runs: int
+    folds: int
+
+
+class Data(_Part):
+    """The recordings that the model was trained on: their numbers, their licence, and hashes of them."""
+
+    dataset: str
+    task: str
+    recordings: int
+    patients: int
+    persons: int
+    hours: float
+    counts: dict[str, dict[str, int]]
+    licence: str
+    shareable: bool
+    sha256: str
+
+
+class ModelInfo(_Part):
+    """The content of model.json.
+
+    Attributes
+    ----------
+    schema_version : int
+        Version of this schema.
+    murmur : str
+        Version of the library that wrote the file.
+    classes, positive : tuple of str
+        The classes in the order of the probabilities, and those counted as positive.
+    level : {"segment", "patient"}
+        What the network predicts.
+    shape : tuple of int
+        Channels, mels and frames of the features of a segment.
+    params : ModelParams
+        All parameters of the signal, the spectrogram, the network and the decision rule.
+    decisions : dict of str to Decision
+        For each level.
+    ensemble : int
+        Number of networks; their probabilities are averaged.
+    epochs : int
+        Number of epochs of the training.
+    performance : Performance
+    familiarity : Reference
+        What the recordings of the training data are like.
+    data : Data
+    code_sha256 : str
+        Hash of the code that trained the model and computes its features.
+    weights_sha256 : str
+        Hash of model.safetensors.
+    intended_use : str
+        What the model may be used for.
+    """
+
+    schema_version: Annotated[int, Field(alias="schema")] = SCHEMA
+    murmur: str
+    classes: tuple[str, ...]
+    positive: tuple[str, ...]
+    level: Literal["segment", "patient"]
+    shape: tuple[int, int, int]
+    params: ModelParams
+    decisions: dict[str, Decision]
+    ensemble: int
+    epochs: int
+    performance: Performance
+    familiarity: Reference
+    data: Data
+    code_sha256: str
+    weights_sha256: str
+    intended_use: str
+
+    def to_json(self) -> str:
+        """Return the content of model.json."""
+        return json.dumps(self.model_dump(mode="json", by_alias=True), indent=2, ensure_ascii=False) + "\n"
+
+
+def parse_model_info(text: str, path: str | Path) -> ModelInfo:
+    """Parse and check the content of a model.json.
+
+    Parameters
+    ----------
+    text : str
+        The content.
+    path : path-like
+        Where it was read from, for error messages.
+
+    Raises
+    ------
+    MurmurError
+        If the text is not JSON, of a newer schema, or a key is missing or wrong.
+    """
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        raise MurmurError(f"{path}: not JSON ({error}); make the model again: dvc repro package") from error
+    schema = content.get("schema") if isinstance(content, dict) else None
+    if not isinstance(schema, int):
+        raise MurmurError(f"{path}: not the description of a model of murmur: it has no schema number")
+    if schema > SCHEMA:
+        raise MurmurError(
+            f"{path}: schema {schema}; this version of murmur reads up to {SCHEMA}: update murmur, or make the "
+            "model again with this version"
+        )
+    info = validate(ModelInfo, content, where=str(path))
+    _check_classes(info, path)
+    return info
+
+
+def _check_classes(info: ModelInfo, path: str | Path) -> None:
+    """Check that all parts of the file are of the same classes."""
+    for level, decision in info.decisions.items():
+        if set(decision.weights) != set(info.classes):
+            raise MurmurError(
+                f"{path}: decisions.{level} is of the classes {', '.join(decision.weights)}, the model of "
+                f"{', '.join(info.classes)}; make the model again: dvc repro package"
+            )
+    if not set(info.positive) <= set(info.classes):
+        raise MurmurError(f"{path}: positive {', '.join(info.positive)}: not among the classes")
