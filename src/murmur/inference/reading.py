@@ -15,13 +15,18 @@ from murmur.errors import MurmurError
 from murmur.inference.completeness import check_complete
 from murmur.recordings import audio, containers
 from murmur.recordings.containers import flac, wav
-from murmur.recordings.containers.checks import CONVERT, check_rate, name_files
+from murmur.recordings.containers.checks import CONVERT, OTHER_SUFFIXES, check_rate, name_files
 
 MAX_HOURS = 3
 MAX_SAMPLES = 2**29  # of one channel; 2 GiB of memory. 3 hours at 48 kHz are less
 BLOCK = 2**20  # samples of all channels
 FORMATS = "WAV, FLAC, OGG, MP3, AIFF, WFDB records and the other formats of libsndfile are read"
 UNKNOWN = "not readable as audio (of no known format); name an audio file"
+SIGNATURES = re.compile(  # the first bytes of audio files
+    rb"fLaC|RF64|BW64|RIF[FX]....WAVE|FORM....(AIF[FC]|8SVX)|\.snd|OggS|caff|riff\x2e\x91\xcf\x11|NIST_1A|ID3"
+    rb"|\xff[\xe2\xe3\xf2\xf3\xfa\xfb]",
+    re.DOTALL,
+)
 UTF16 = b"\xff\xfe"  # the first bytes of such a text
 
 
@@ -98,17 +103,61 @@ def read_any(source: str | Path | bytes, name: str | None = None) -> tuple[np.nd
 
 
 def find_audio_file(path: Path) -> Path:
-    """Return the file to read: for the header of a WFDB record with its signal in one WAV or FLAC, that file.
+    """Return the file to read of a WFDB record.
 
-    For the bare name or the signal file of a WFDB record, return its header.
+    Parameters
+    ----------
+    path : Path
+        The header, the bare name or the signal file of a record; or any other file.
+
+    Returns
+    -------
+    Path
+        The WAV or FLAC file that the header names, if it names one; else the header; `path` for other files.
     """
     header = audio.find_header(path) or path
     if header.suffix != ".hea" or not header.is_file():
         return header
     lines = [line.split() for line in header.read_text(encoding="utf-8", errors="replace").splitlines()]
-    names = {line[0] for line in lines[1:] if line and not line[0].startswith("#")}
-    is_audio = len(names) == 1 and re.search(r"\.(wav|flac)$", min(names), re.IGNORECASE)
-    return header.with_name(Path(min(names)).name) if is_audio else header
+    names = {line[0] for line in lines[1:] if line and re.search(r"\.(wav|flac)$", line[0], re.IGNORECASE)}
+    return header.with_name(Path(names.pop()).name) if len(names) == 1 else header
+
+
+def is_audio(path: Path) -> bool:
+    """Return whether a file has the name or the first bytes of audio; it may still be unreadable.
+
+    Of a WFDB record, only a header that names no WAV or FLAC file counts as audio.
+    """
+    is_named = path.suffix.lower() in {".wav", ".flac"} or bool(OTHER_SUFFIXES.match(path.suffix))
+    if not path.exists():  # a broken link
+        return is_named
+    if not path.is_file() or path.suffix == ".hea":
+        return path.is_file() and find_audio_file(path) == path
+    if is_named:
+        return True
+    with path.open("rb") as file:
+        return bool(SIGNATURES.match(file.read(16)))
+
+
+def read_length(path: Path) -> tuple[int, int]:
+    """Return the sample rate (Hz) and the number of samples of one channel, without decoding them.
+
+    The number is an estimate for some MP3 files.
+
+    Raises
+    ------
+    MurmurError
+        As `read_any`, for what is found without decoding.
+    """
+    path = find_audio_file(path)
+    if path.suffix == ".hea":
+        samples, rate = read_any(path)
+        return rate, len(samples)
+    with _name_errors(path):
+        _check_is_file(path)
+        with path.open("rb") as file, _map_file(file) as content:
+            stream = _open_stream(file, cast("bytes", content))
+            return stream.rate, stream.n_samples
 
 
 @contextmanager
@@ -214,6 +263,6 @@ def _read_other(sound: sf.SoundFile) -> Iterator[np.ndarray]:
 
 def _explain_failure(start: bytes) -> str:
     """Write the message for a file that libsndfile does not open."""
-    if re.match(rb"OggS|caff|FORM....AIF|\.snd|RIF[FX]....WAVE|riff|ID3|\xff[\xe2-\xff]", start, re.DOTALL):
+    if SIGNATURES.match(start):
         return f"not readable as audio (damaged, or of a coding that is not supported); {CONVERT}"
     return containers.explain_other_kind(start, FORMATS, UNKNOWN)
