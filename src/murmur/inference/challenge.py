@@ -1,16 +1,17 @@
 """Input and output of the George B. Moody PhysioNet Challenge 2022.
 
 Reyna et al. (2023), "Heart murmur detection from phonocardiogram recordings: The George B. Moody PhysioNet
-Challenge 2022", PLOS Digital Health 2(9). The formats are those of run_model.py and helper_code.py in
+Challenge 2022", PLOS Digital Health 2(9), e0000324. The formats are those of run_model.py and helper_code.py in
 https://github.com/physionetchallenges/python-classifier-2022, and of evaluate_model.py in
 https://github.com/physionetchallenges/evaluation-2022.
 """
 
 import logging
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
-from murmur import progress
+from murmur import workers
 from murmur.errors import MurmurError
 from murmur.files import write_text
 from murmur.inference.model_info import ModelInfo
@@ -23,7 +24,9 @@ CLASSES = (("Present", "Unknown", "Absent"), ("Abnormal", "Normal"))  # of the m
 UNKNOWN = "Unknown"
 
 
-def predict_challenge(model: Model, folder: str | Path, out: str | Path) -> list[Path]:
+def predict_challenge(
+    model: Model, folder: str | Path, out: str | Path, *, check: bool = False
+) -> list[Path]:
     """Predict all patients of a folder of the challenge, and write the challenge's output files.
 
     Parameters
@@ -34,6 +37,9 @@ def predict_challenge(model: Model, folder: str | Path, out: str | Path) -> list
         With ID.txt for each patient, and the recordings that it names.
     out : path-like
         Folder for ID.csv of each patient. It must be new or empty, or hold only files that are replaced.
+    check : bool
+        As in `Model.predict`. False: predict as the evaluation of the pipeline does, also from recordings
+        that are clipped or unlike the training data.
 
     Returns
     -------
@@ -47,26 +53,22 @@ def predict_challenge(model: Model, folder: str | Path, out: str | Path) -> list
 
     Notes
     -----
-    Patients are predicted as in the evaluation of the pipeline: also from recordings that are clipped or
-    unlike the training data. The challenge requires an answer for each patient. If no recording of a patient
-    can be read or used, it is Unknown, or else the class with most patients in the training data, and the
-    probabilities are the proportions of the classes in the training data. Files are written when all patients
-    are predicted, each completely or not at all.
+    The challenge requires an answer for each patient. If no recording of a patient can be read or used, it is
+    Unknown, or else the class with most patients in the training data, and the probabilities are the
+    proportions of the classes in the training data. Files are written when all patients are predicted, each
+    completely or not at all.
     """
     classes = _order_classes(model.info)
     patients, out = read_patients(folder), Path(out)
     files = [out / f"{name}.csv" for name in patients]
     replaced = _list_replaced(out, files)
-    texts: list[str] = []
-    errors: list[str] = []
-    unpredicted: list[str] = []
-    for patient in progress.track([*patients.values()], "predicting"):
-        prediction, faults = predict_readable(model, patient, check=False)
-        texts.append(_format_output(patient.patient_id, prediction, classes, model.info))
-        errors += map(str, faults)
-        if prediction is None or prediction.answer is None:
-            unpredicted.append(patient.patient_id)
-    _log_problems(errors, unpredicted, model.info)
+    predict = partial(predict_readable, model, check=check)
+    outputs = workers.map_threads(predict, patients.values(), "predicting")
+    texts = [
+        _format_output(patient.patient_id, prediction, classes, model.info)
+        for patient, (prediction, _) in zip(patients.values(), outputs, strict=True)
+    ]
+    _log_problems(patients.values(), outputs, model.info)
     for file, text in zip(files, texts, strict=True):
         write_text(file, text)
     if replaced:
@@ -168,9 +170,17 @@ def _get_default(info: ModelInfo) -> tuple[str, dict[str, float]]:
     return (UNKNOWN if UNKNOWN in counts else max(counts, key=lambda c: counts[c])), shares
 
 
-def _log_problems(errors: list[str], unpredicted: list[str], info: ModelInfo) -> None:
+def _log_problems(
+    patients: Iterable[Patient],
+    outputs: Iterable[tuple[Prediction | None, list[MurmurError]]],
+    info: ModelInfo,
+) -> None:
+    """Log which recordings cannot be read and which patients have no prediction."""
+    errors = [str(error) for _, errors in outputs for error in errors]
     if errors:
         logger.warning(f"not used, because they cannot be read: {count_and_list(errors, 'recording')}")
+    pairs = zip(patients, outputs, strict=True)
+    unpredicted = [patient.patient_id for patient, (p, _) in pairs if p is None or p.answer is None]
     if unpredicted:
         answer, shares = _get_default(info)
         mix = ", ".join(f"{c} {share:.3f}" for c, share in shares.items())
