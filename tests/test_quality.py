@@ -67,6 +67,9 @@ def test_clipped_samples_are_runs_at_the_limit():
     assert measure(x).clipped == pytest.approx(0.04, abs=1e-3)
     assert measure(np.clip(beats(72), -0.2, 0.2)).clipped > 0.01
     assert measure(beats(72)).clipped == 0
+    clicks = np.zeros(10_000, np.float32)
+    clicks[::700] = 1
+    assert measure(clicks).clipped == measure(np.ones(9000)).clipped == 0  # silent, but not clipped
 
 
 def test_a_long_recording_has_the_figures_of_a_short_one():

@@ -16,6 +16,9 @@ PERIODS = (0.35, 1.5)  # s: 171 to 40 beats per minute
 SIMILAR = 0.9  # of peaks that are about as high as the highest one, the first is that of one heart cycle
 CLEAR = 0.3  # minimum score at which the heart rate is given
 MIN_RUN = 3  # samples in a row at the limit that count as clipped
+MIN_DEPARTURE = (
+    0.1  # of the limit from the mean, a fraction of the range; else samples at the limit are silent
+)
 PIECE = 60  # s, length of the pieces that are filtered, so that memory is bounded
 
 
@@ -62,7 +65,7 @@ def measure_quality(samples: np.ndarray, signal: np.ndarray, rate: int) -> Quali
     exact: lags of more than half its length are not used, and noise has higher scores.
 
     Samples are clipped if three or more in a row are equal to the highest value of the recording, or to the
-    lowest.
+    lowest, unless that value is near the mean, as in a recording of silence with clicks.
 
     References
     ----------
@@ -128,9 +131,11 @@ def _find_peak(correlation: np.ndarray, rate: float) -> tuple[float, float]:
 
 def _measure_clipping(samples: np.ndarray) -> float:
     """Return the fraction of the samples that are in runs at the highest or lowest value."""
-    lowest, highest = samples.min(), samples.max()
+    lowest, mean, highest = samples.min(), samples.mean(dtype=np.float64), samples.max()
     clipped = 0
-    for limit in {lowest, highest}:
+    for limit in (lowest, highest):
+        if abs(limit - mean) <= MIN_DEPARTURE * (highest - lowest):
+            continue
         places = np.flatnonzero(samples == limit)
         runs = np.diff(np.flatnonzero(np.diff(places, prepend=-2, append=-2) != 1))
         clipped += int(runs[runs >= MIN_RUN].sum())
