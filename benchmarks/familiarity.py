@@ -194,9 +194,8 @@ def print_small(circor: Measured) -> None:
         reference = fit_reference(circor.figures[is_chosen], circor.person[is_chosen])
         shares.append(is_beyond(circor.figures[~is_chosen], reference).mean())
     low, high = np.percentile(shares, [5, 95])
-    print(
-        f"reference of {PERSONS} persons of CirCor: {np.mean(shares):.1%} of the others ({low:.1%}-{high:.1%})"
-    )
+    ends = f"{low:.1%}-{high:.1%} of 50 draws"
+    print(f"training data of {PERSONS} persons of CirCor: {np.mean(shares):.1%} of the others ({ends})")
 
 
 def print_disturbed(circor: Measured, p: SimpleNamespace) -> None:
