@@ -12,6 +12,7 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -44,6 +45,8 @@ NAMES = {"circor": "CirCor", "set_a": "PASCAL set A", "set_b": "PASCAL set B", "
 EVERY = 4  # only each fourth recording of CirCor is disturbed
 PERSONS = 14  # of a small data set
 SNR = (30, 20, 10, 0, -10)  # dB
+GAINS = (0, 20, 30, 40, 50)  # dB
+CLIPPED_EDGES = (-1, 0.01, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1)
 Change = Callable[[np.ndarray, int, np.random.Generator], np.ndarray]
 
 
@@ -75,6 +78,7 @@ def main() -> None:
         print_disturbed(sets["circor"], p)
         if read_yaml("params.yaml")["dataset"] == "circor":
             print_models(sets)
+            print_clipping(sets["circor"], p, Path(name))
 
 
 def measure(folder: Path, dataset: str, p: SimpleNamespace) -> Measured:
@@ -340,6 +344,30 @@ def print_rightness(table: pd.DataFrame) -> None:
             uar = f"{compute_uar(beyond):.3f} / {compute_uar(within):.3f}"
             head = f"{NAMES.get(str(source), source):16} {part['recording_id'].nunique():4} {check:10}"
             print(f"{head} {part[check].mean():7.1%} {of_wrong:7.1%} {accuracy:>14} {uar:>14}")
+
+
+def print_clipping(circor: Measured, p: SimpleNamespace, folder: Path) -> None:
+    """Print how often the models are right for amplified recordings, by the fraction of clipped samples."""
+    experiment, parts = current.load_experiment(), []
+    for db in GAINS:
+        data = folder / f"gain_{db}"
+        data.mkdir()
+        amplify = partial(robustness.change_gain, db=db, rng=np.random.default_rng(0))
+        table = robustness.write_disturbed(
+            circor.table, circor.raw, data / "raw", lambda x, rate, _, change=amplify: change(x, rate)
+        )
+        parquet.write(table, data / "recordings.parquet", RECORDINGS)
+        samples = [audio.load(data / "raw" / path)[0] for path in table["path"]]
+        clipped = [measure_quality(x, x[:0], 1).clipped for x in samples]
+        prepared = compute_features(data, p)
+        predictions = predict_recordings(experiment, circor._replace(prepared=prepared), True)
+        parts.append(predictions.merge(table[["recording_id"]].assign(clipped=clipped)))
+    results = pd.concat(parts)
+    results["is_right"] = results["predicted"] == results["label"]
+    print(f"\nCirCor with a gain of {', '.join(map(str, GAINS))} dB\nclipped           n  accuracy    UAR")
+    for interval, part in results.groupby(pd.cut(results["clipped"], CLIPPED_EDGES), observed=True):
+        bounds = f"{max(0, interval.left):.0%}-{interval.right:.0%}"
+        print(f"{bounds:14} {len(part):5} {part['is_right'].mean():8.3f} {compute_uar(part):8.3f}")
 
 
 def compute_uar(table: pd.DataFrame) -> float:
