@@ -94,7 +94,7 @@ def describe_distance(distance: float, limit: float) -> str:
     """Return the reason for a recording at this distance from the training data."""
     return (
         f"{UNFAMILIAR}: the distance is {distance:.1f}, at most {limit:.1f} is allowed; the "
-        "model does not know recordings of this kind"
+        "model was not trained on recordings of this kind"
     )
 
 
