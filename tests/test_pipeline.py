@@ -177,12 +177,13 @@ def test_a_change_of_a_file_that_no_stage_reads_runs_nothing(project):
 def test_an_additional_run_trains_only_itself_and_a_removed_run_trains_nothing(project):
     before = (project / "dvc.lock").read_bytes()
     edit(project, {"split": {"runs": [0, 1, 5]}})
-    assert repro(project, MURMUR_WORKERS="1") == ["split", "train@5", "evaluate"]
+    assert repro(project, MURMUR_WORKERS="1") == ["split", "train@5", "evaluate", "final", "package"]
     edit(project, {"split": {"runs": [0, 1]}})
     assert "train@1" not in repro(project)
     locks = [yaml.safe_load(text)["stages"] for text in (before, (project / "dvc.lock").read_bytes())]
     assert locks[0]["train@1"] == locks[1]["train@1"]
-    assert locks[0]["evaluate"] == locks[1]["evaluate"]  # it names no file of the removed run
+    for stage in ("evaluate", "final", "package"):
+        assert locks[0][stage] == locks[1][stage]  # it names no file of the removed run
     assert not list(project.glob("data/*/run_5.[ph]*"))  # predictions, history
 
 
@@ -287,6 +288,7 @@ ALSO = {
     },  # reads weights by _weights.py
     "split": {"split": {"method": "file", "file": "data/splits/made.csv", "on_leak": "warn"}},
 }
+ALSO["final"] = ALSO["train"]
 # Run in the folder of one stage: lists the files that are opened, and prevents imports of another `murmur`.
 WATCH = """
 import atexit, os, pathlib, sys

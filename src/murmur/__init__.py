@@ -19,7 +19,7 @@ MurmurError
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from murmur.version import __version__
+from murmur.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from murmur.errors import MurmurError as MurmurError
