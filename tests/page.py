@@ -39,7 +39,9 @@ def make_info(dataset: str = "synthetic") -> ModelInfo:
             "decisions": {level: decision for level in ("segment", "recording", "patient")},
             "ensemble": 1, "epochs": 10,
             "performance": {
-                "level": "patient", "metrics": METRICS, "leaky": False, "flaws": "none", "runs": 10, "folds": 50,
+                "level": "patient",
+                "units": 60,
+                "persons": 56, "metrics": METRICS, "leaky": False, "flaws": "none", "runs": 10, "folds": 50,
                 "baseline": {"answer": "Present"} | {key: row[4] for key, row in FIGURES.items()},
             },
             "familiarity": Reference(mean=(0.0,), precision=((1.0,),), limit=9.0).model_dump(),
@@ -50,15 +52,14 @@ def make_info(dataset: str = "synthetic") -> ModelInfo:
             "code_sha256": "0" * 64, "weights_sha256": "1" * 64,
             "intended_use": "For research on the classification of phonocardiograms. It is not a medical device: "
             "do not use it for diagnosis, screening or treatment.",
-            "schema": 1,
         }
     )  # fmt: skip
 
 
 class FakeModel(Model):
-    """Predicts Present with a probability that rises over the recording; recordings below 3 s are too short."""
+    """Predicts Present with a probability that rises over the recording, if it has 3 s or more."""
 
-    def predict(self, recordings, rate=None, *, sites=None, patient_id=None, check=True):  # noqa: ARG002
+    def predict(self, recordings, rate=None, *, sites=None, patient_id=None, check=True):
         sites = sites or [None] * len(recordings)
         found = tuple(self.predict_one(Path(p), s) for p, s in zip(recordings, sites, strict=True))
         usable = [recording.probabilities for recording in found if recording.answer]
@@ -76,9 +77,8 @@ class FakeModel(Model):
         quality = measure_quality(samples, clean_recording(samples, rate), 4000)
         answer = max(p, key=p.get) if p else None
         reasons = () if p else (f"too short: {len(samples) / rate:.1f} s, the model needs 3.0 s",)
-        return RecordingPrediction(
-            path.name, str(path), site, len(samples) / rate, rate, quality, answer, reasons, p, p, starts, 3.0, segments
-        )  # fmt: skip
+        facts = (path.name, str(path), site, len(samples) / rate, rate, quality)
+        return RecordingPrediction(*facts, answer, reasons, p, p, starts, 3.0, segments)
 
 
 def make_model(dataset: str = "synthetic") -> Model:

@@ -181,7 +181,13 @@ def test_a_form_of_another_page_has_not_the_header_that_is_needed(client, tmp_pa
 
 def test_every_answer_has_the_headers_and_the_page_loads_own_files_only(client):
     policies = set()
-    for address, status in {"/": 200, "/static/page.js": 200, "/alive": 204, "/x": 404, "/predict": 405}.items():
+    for address, status in {
+        "/": 200,
+        "/static/page.js": 200,
+        "/alive": 204,
+        "/x": 404,
+        "/predict": 405,
+    }.items():
         response = client.get(address, base_url="http://localhost:8765")
         assert response.status_code == status and HEADERS.items() <= dict(response.headers).items(), address
         policies.add(response.headers["Content-Security-Policy"])
@@ -234,7 +240,9 @@ def test_a_port_that_is_in_use_gives_one_line(monkeypatch):
 def test_serve_prints_the_address_and_listens_on_this_computer_only(monkeypatch, capsys, caplog):
     served = {}
     monkeypatch.setattr("murmur.inference.prediction.load_model", lambda path: page.make_model())
-    monkeypatch.setattr("waitress.serve", lambda app, sockets, **_: served.update(app=app, at=sockets[0].getsockname()))
+    monkeypatch.setattr(
+        "waitress.serve", lambda app, sockets, **_: served.update(app=app, at=sockets[0].getsockname())
+    )
     monkeypatch.setattr(serving.webbrowser, "open", lambda address: served.update(opened=address))
     caplog.set_level(logging.INFO)
     serving.serve_page(Path("models/murmur"), port=0, browser=True)

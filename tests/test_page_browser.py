@@ -1,6 +1,7 @@
 """The local page in a real browser: headless Chromium."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -12,7 +13,9 @@ from playwright.sync_api import expect, sync_playwright
 from tests import made, page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium in PATH: the page is not tested in a browser")
+pytestmark = pytest.mark.skipif(
+    not CHROMIUM, reason="no Chromium in PATH: the page is not tested in a browser"
+)
 FAKE_MICROPHONE = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
 TIMEOUT = 10_000  # ms; only a failing test waits so long
 
@@ -42,7 +45,10 @@ def open_page(browser, address):
         window.set_default_timeout(TIMEOUT)
         window.on("pageerror", lambda error: problems.append(str(error)))
         window.on("console", lambda m: problems.append(m.text) if "Content Security" in m.text else None)
-        window.on("request", lambda r: problems.append(r.url) if not r.url.startswith((at, "blob:", "data:")) else None)
+        window.on(
+            "request",
+            lambda r: problems.append(r.url) if not r.url.startswith((at, "blob:", "data:")) else None,
+        )
         window.goto(at)
         windows.append(window)
         return window
@@ -95,17 +101,20 @@ def test_the_cursor_moves_over_a_recording_of_a_format_that_browsers_do_not_play
     expect(play).to_be_enabled()
     play.focus()
     window.keyboard.press("Enter")
-    window.wait_for_function("parseFloat(document.querySelector('.cursor').style.left) > 5")
+    cursor = window.locator(".cursor-area > .cursor")
+    expect(cursor).to_have_attribute("style", re.compile(r"left: ([1-9]\d|[3-9])\b"))
     expect(window.get_by_role("button", name="Pause 9_PV.hea")).to_be_visible()
     window.locator(".curve").click(position={"x": 5, "y": 5})  # the start again
     slider = window.get_by_role("slider", name="Position in 9_PV.hea")
     slider.press("End")
-    window.wait_for_function("parseFloat(document.querySelector('.cursor').style.left) > 99")
+    expect(cursor).to_have_attribute("style", re.compile(r"left: (99|100)\b"))
     assert "7.0 of 7.0 s" in slider.get_attribute("aria-valuetext")
     assert window.evaluate("document.querySelector('.spectrogram').naturalWidth") > 100
 
 
-def test_a_damaged_and_a_huge_file_give_a_sentence_and_the_page_can_be_used_after_it(open_page, recordings, tmp_path):
+def test_a_damaged_and_a_huge_file_give_a_sentence_and_the_page_can_be_used_after_it(
+    open_page, recordings, tmp_path
+):
     window = open_page()
     (tmp_path / "notes.wav").write_text("not audio")
     choose(window, tmp_path / "notes.wav")

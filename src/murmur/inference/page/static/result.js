@@ -117,8 +117,12 @@ function makeRecording(recording, request) {
   const find = (selector) => article.querySelector(selector);
   const { name, site, answer, reasons, probabilities } = recording;
   find("h3").textContent = site ? `${name} (${site}${SITES[site] ? `, ${SITES[site]}` : ""})` : name;
-  const strong = make("strong", kind(answer), answer ?? "Cannot tell");
-  find(".site-answer").append(strong, answer !== null && probabilities ? `, estimated probability ${percent(probabilities[answer])}` : "");
+  if (answer === null && reasons.length === 0) {
+    find(".site-answer").textContent = "This model predicts patients only, not single recordings.";
+  } else {
+    const strong = make("strong", kind(answer), answer ?? "Cannot tell");
+    find(".site-answer").append(strong, answer === null ? "" : `, estimated probability ${percent(probabilities[answer])}`);
+  }
   find(".reasons").append(...reasons.map((reason) => make("li", "", reason)));
   find(".facts").append(...listFacts(recording));
   find(".spectrogram").src = recording.spectrogram.image;
