@@ -32,28 +32,32 @@ def make_info(dataset: str = "synthetic") -> ModelInfo:
     params = load_params()
     names = ("clean", "segment", "mel", "embed", "train", "evaluate")
     decision = {"temperature": 1.0, "weights": dict.fromkeys(CLASSES, 1.0)}
-    return ModelInfo.model_validate(
-        {
-            "murmur": "0.1.0", "classes": CLASSES, "positive": ["Present"], "level": "segment", "shape": (1, 32, 63),
-            "params": {name: getattr(params, name).model_dump() for name in names},
-            "decisions": {level: decision for level in ("segment", "recording", "patient")},
-            "ensemble": 1, "epochs": 10,
-            "performance": {
-                "level": "patient",
-                "units": 60,
-                "persons": 56, "metrics": METRICS, "leaky": False, "flaws": "none", "runs": 10, "folds": 50,
-                "baseline": {"answer": "Present"} | {key: row[4] for key, row in FIGURES.items()},
-            },
-            "familiarity": Reference(mean=(0.0,), precision=((1.0,),), limit=9.0).model_dump(),
-            "data": {
-                "dataset": dataset, "task": "murmur", "recordings": 191, "patients": 60, "persons": 56, "hours": 0.66,
-                "counts": {}, "licence": "MIT", "shareable": True, "sha256": "ecb0e5e6ab570486",
-            },
-            "code_sha256": "0" * 64, "weights_sha256": "1" * 64,
-            "intended_use": "For research on the classification of phonocardiograms. It is not a medical device: "
-            "do not use it for diagnosis, screening or treatment.",
-        }
-    )  # fmt: skip
+    performance = {
+        "level": "patient", "units": 60, "persons": 56, "metrics": METRICS,
+        "baseline": {"answer": "Present"} | {key: row[4] for key, row in FIGURES.items()},
+        "leaky": False, "flaws": "none", "runs": 10, "folds": 50,
+    }  # fmt: skip
+    data = {
+        "dataset": dataset, "task": "murmur", "recordings": 191, "patients": 60, "persons": 56, "hours": 0.66,
+        "counts": {}, "licence": "MIT", "shareable": True, "sha256": "ecb0e5e6ab570486",
+    }  # fmt: skip
+    return ModelInfo(
+        murmur="0.1.0",
+        classes=CLASSES,
+        positive=("Present",),
+        level="segment",
+        shape=(1, 32, 63),
+        params={name: getattr(params, name).model_dump() for name in names},
+        decisions=dict.fromkeys(("segment", "recording", "patient"), decision),
+        ensemble=1,
+        epochs=10,
+        performance=performance,
+        familiarity=Reference(mean=(0.0,), precision=((1.0,),), limit=9.0).model_dump(),
+        data=data,
+        code_sha256="0" * 64,
+        weights_sha256="1" * 64,
+        intended_use="For research. It is not a medical device: do not use it for diagnosis.",
+    )
 
 
 class FakeModel(Model):

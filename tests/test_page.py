@@ -49,7 +49,7 @@ def post(client, *paths, address="/predict", sites=None, headers=OWN, **more):
 
 
 def refusal(response, status=400):
-    assert response.status_code == status and list(response.json)[0] == "error", response.text
+    assert response.status_code == status and next(iter(response.json)) == "error", response.text
     assert "Traceback" not in response.text and "/tmp" not in response.text
     return response.json["error"]
 
@@ -170,7 +170,7 @@ def test_other_sites_and_host_names_are_refused(client, headers, method):
     address = {"get": "/", "post": "/predict"}[method]
     response = getattr(client, method)(address, base_url=BASE, headers=OWN | headers)
     refusal(response, 403)
-    assert not any(name.startswith("Access-Control") for name in response.headers.keys())
+    assert not any(name.startswith("Access-Control") for name in dict(response.headers))
 
 
 def test_a_form_of_another_page_has_not_the_header_that_is_needed(client, tmp_path):
@@ -200,7 +200,7 @@ def test_every_answer_has_the_headers_and_the_page_loads_own_files_only(client):
 def test_the_page_states_what_the_model_is(client):
     text = client.get("/", base_url=BASE).text
     assert "Trained on simulated data" in text and "not a medical device" in text
-    assert "<td>0.754 – 0.923</td>" in text
+    assert "<td>0.754 \N{EN DASH} 0.923</td>" in text
     other = make_app(page.make_model("circor"), 8765).test_client().get("/", base_url=BASE).text
     assert "simulated" not in other
 

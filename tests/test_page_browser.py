@@ -91,6 +91,8 @@ def test_the_answer_is_shown_with_its_confidence_and_can_be_downloaded(open_page
         window.click("text=Download as CSV")
     lines = download.value.path().read_text().splitlines()
     assert download.value.suggested_filename == "1234_prediction.csv" and len(lines) == 4
+    window.get_by_label("Site of 1234_AV.wav").select_option("TV")
+    expect(window.locator("#result")).to_be_hidden()  # it was for another site
 
 
 def test_the_cursor_moves_over_a_recording_of_a_format_that_browsers_do_not_play(open_page, recordings):
@@ -136,7 +138,8 @@ def test_the_server_refuses_50_mb_too(open_page):
         """async () => {
             const form = new FormData();
             form.append("files", new File([new Uint8Array(51 * 2 ** 20)], "a.wav"));
-            const answer = await fetch("/predict", {method: "POST", body: form, headers: {"X-Murmur": "page"}});
+            const options = {method: "POST", body: form, headers: {"X-Murmur": "page"}};
+            const answer = await fetch("/predict", options);
             return [answer.status, (await answer.json()).error];
         }"""
     )
@@ -176,7 +179,9 @@ def test_the_microphone_gives_a_recording(open_page):
 
 
 def test_an_ended_program_is_noticed(open_page, recordings):
-    code = "from tests import page\nwith page.serve(page.make_model()) as (address, _): print(address, flush=True), input()"
+    code = (
+        "from tests import page\nwith page.serve(page.make_model()) as (a, _): print(a, flush=True), input()"
+    )
     with subprocess.Popen(
         [sys.executable, "-c", code], cwd=made.ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as program:

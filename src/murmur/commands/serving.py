@@ -1,6 +1,7 @@
 """The command that starts the local page."""
 
 import logging
+import os
 import socket
 import threading
 import webbrowser
@@ -55,5 +56,6 @@ def _listen(port: int) -> socket.socket:
         return socket.create_server((HOST, port))
     except OSError as error:
         raise MurmurError(
-            f"port {port} cannot be used ({error.strerror}); choose another: murmur serve --port 0 takes a free one"
+            f"port {port} cannot be used ({os.strerror(error.errno or 0)}); end the program that uses it, or "
+            "take a free port: murmur serve --port 0"
         ) from error

@@ -1,7 +1,7 @@
 """The web application of the local page.
 
-Only the page itself may call it: requests for another host (DNS rebinding), from another origin or without the
-header of the page are refused, and there are no CORS headers.
+Only the page itself may call it: requests for another host (DNS rebinding), from another origin or without
+the header of the page are refused, and there are no CORS headers.
 """
 
 import base64
@@ -167,7 +167,8 @@ def _add_headers(response: Response) -> Response:
 
 def _refuse_patients(patients: list[str]) -> ResponseReturnValue:
     number = "two" if len(patients) == 2 else str(len(patients))
-    error = f"These recordings seem to be of {number} patients: {', '.join(patients)}. A prediction is for one patient."
+    names = ", ".join(patients)
+    error = f"These recordings seem to be of {number} patients: {names}. A prediction is for one patient."
     return jsonify(error=error, patients=patients), 409
 
 
@@ -182,6 +183,7 @@ def _describe_http_error(error: HTTPException) -> ResponseReturnValue:
 
 def _describe_fault(error: Exception) -> ResponseReturnValue:
     """Log an unexpected error for the terminal; the browser gets no details."""
-    logger.error("the page could not answer a request:\n" + "".join(traceback.format_exception(error)))
+    details = "".join(traceback.format_exception(error))
+    logger.error(f"the page could not answer a request:\n{details}")
     status = 507 if isinstance(error, MemoryError) else 500
     return _fail(MESSAGES[status], status)

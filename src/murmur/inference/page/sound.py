@@ -11,6 +11,7 @@ PEAK = 0.9  # largest sample of the player
 WINDOW = 512  # samples, 64 ms
 MIN_HOP = 32  # samples, 4 ms
 MAX_COLUMNS = 1500  # of the picture, so that an hour needs no more memory than a minute
+MAX_WINDOWS = 16  # in a column; with one alone, the column would depend on the phase of the heartbeat
 MAX_FREQUENCY = 1000  # Hz
 RANGE = 50  # dB between the darkest and the brightest colour
 BRIGHTEST = 99.8  # percentile, so that one click does not darken the rest
@@ -45,8 +46,8 @@ def encode_wav(samples: np.ndarray) -> bytes:
 def draw_spectrogram(samples: np.ndarray) -> bytes:
     """Draw the spectrogram of samples of the rate `RATE` as a PNG, without axes.
 
-    The columns go from the first to the last sample, the rows from `MAX_FREQUENCY` down to 0 Hz. Of long
-    recordings, the columns show single windows, not all of them.
+    The columns go from the first to the last sample, the rows from `MAX_FREQUENCY` down to 0 Hz. A column is
+    the mean power of the windows in it, up to `MAX_WINDOWS`.
 
     Parameters
     ----------
@@ -59,10 +60,7 @@ def draw_spectrogram(samples: np.ndarray) -> bytes:
     from matplotlib import colormaps  # slow to import
     from PIL import Image
 
-    columns = min(MAX_COLUMNS, max(2, len(samples) // MIN_HOP))
-    starts = np.linspace(0, len(samples), columns).astype(int)
-    windows = np.pad(samples, WINDOW // 2)[starts[:, None] + np.arange(WINDOW)] * np.hanning(WINDOW)
-    power = np.abs(np.fft.rfft(windows)[:, : MAX_FREQUENCY * WINDOW // RATE + 1].T) ** 2
+    power = _compute_power(samples)
     reference = np.percentile(power, BRIGHTEST) or 1
     decibels = 10 * np.log10(power / reference + 1e-12)
     pixels = (np.clip(decibels / RANGE + 1, 0, 1)[::-1] * 255).round().astype(np.uint8)
@@ -72,3 +70,17 @@ def draw_spectrogram(samples: np.ndarray) -> bytes:
     file = BytesIO()
     image.save(file, "PNG", optimize=True)
     return file.getvalue()
+
+
+def _compute_power(samples: np.ndarray) -> np.ndarray:
+    """Compute the power of each pixel, shape (rows, columns); the first row is 0 Hz."""
+    columns = min(MAX_COLUMNS, max(2, len(samples) // MIN_HOP))
+    hop = len(samples) / columns
+    windows = min(MAX_WINDOWS, max(1, round(hop / WINDOW)))
+    padded, taper = np.pad(samples, WINDOW // 2), np.hanning(WINDOW).astype(np.float32)
+    power = np.zeros((MAX_FREQUENCY * WINDOW // RATE + 1, columns))
+    for k in range(windows):
+        starts = ((np.arange(columns) + (k + 0.5) / windows) * hop).astype(int)
+        spectra = np.fft.rfft(padded[starts[:, None] + np.arange(WINDOW)] * taper)
+        power += np.abs(spectra[:, : len(power)].T) ** 2 / windows
+    return power

@@ -1,5 +1,5 @@
 // The page: which recordings are chosen, the request to the server, and errors.
-import { showResult } from "./result.js";
+import { clearResult, showResult } from "./result.js";
 import { Recorder } from "./recorder.js";
 
 const $ = (id) => document.getElementById(id);
@@ -28,7 +28,9 @@ function addFiles(files) {
   showRecordings();
 }
 
+// A result of other recordings or sites must not remain beside the list.
 function showRecordings() {
+  clearResult($("result"));
   $("recordings").replaceChildren(...recordings.map(makeRow));
   $("predict").disabled = isBusy || recordings.length === 0;
 }
@@ -39,7 +41,10 @@ function makeRow(recording) {
   const select = row.querySelector("select");
   select.value = recording.site;
   select.setAttribute("aria-label", `Site of ${recording.name}`);
-  select.addEventListener("change", () => { recording.site = select.value; });
+  select.addEventListener("change", () => {
+    recording.site = select.value;
+    clearResult($("result"));
+  });
   const remove = row.querySelector(".remove");
   remove.setAttribute("aria-label", `Remove ${recording.name}`);
   remove.addEventListener("click", () => {
@@ -154,12 +159,10 @@ function setBusy(busy) {
   $("predict").disabled = busy || recordings.length === 0;
   $("result").setAttribute("aria-busy", busy);
   $("status").textContent = busy ? "Computing the prediction …" : "";
-  if (busy) $("result").hidden = true;
+  if (busy) clearResult($("result"));
 }
 
 function startAgain() {
-  $("result").hidden = true;
-  $("result").replaceChildren();
   $("clear").hidden = true;
   removeRecordings(() => true);
   $("files").focus();

@@ -17,10 +17,16 @@ function make(tag, className, text = "") {
   return element;
 }
 
-export function showResult(section, prediction, requests) {
+export function clearResult(section) {
   players.forEach((player) => player.destroy());
   players = [];
-  section.replaceChildren(makeAnswer(prediction), makeDownloads(prediction));
+  section.replaceChildren();
+  section.hidden = true;
+}
+
+export function showResult(section, prediction, requests) {
+  clearResult(section);
+  section.append(makeAnswer(prediction), makeDownloads(prediction));
   section.hidden = false; // before the players measure their width
   prediction.recordings.forEach((recording, k) => section.append(makeRecording(recording, requests[k])));
   const heading = section.querySelector(".answer");
@@ -189,7 +195,7 @@ async function connectPlayer(find, recording, request) {
   play.setAttribute("aria-label", `Play ${recording.name}`);
   slider.setAttribute("aria-label", `Position in ${recording.name}`);
   const response = await request();
-  if (!response) return;
+  if (!response || !play.isConnected) return; // another result is shown meanwhile
   const colour = (name) => getComputedStyle(document.body).getPropertyValue(name);
   const player = WaveSurfer.create({
     container: find(".wave"), height: 90, cursorWidth: 0, normalize: true, interact: false, cspNonce: document.body.dataset.nonce,
