@@ -18,6 +18,7 @@ PAGES = {
     "docs/experiments.md": ("experiments.md", "Experiments"),
     "docs/search.md": ("search.md", "Search"),
     "docs/python.md": ("python.md", "Python"),
+    "docs/page.md": ("page.md", "The local page"),
     "docs/recipes.md": ("recipes.md", "Recipes"),
     "docs/evaluation.md": ("evaluation.md", "Evaluation"),
     "docs/results.md": ("results.md", "Results of the recipes"),
