@@ -105,7 +105,7 @@ def test_recordings_of_two_patients_need_a_confirmation(client, tmp_path):
 @pytest.mark.parametrize(
     ("names", "patients"),
     [
-        (("1234_AV.wav", "1234_MV_2.wav", "1234-phc.wav"), ["1234"]),
+        (("1234_AV.wav", "1234_MV_2.wav", "1234_phc.wav"), ["1234"]),
         (("p_1_AV.wav", "p_2_AV.wav"), ["p_1", "p_2"]),
         (("AV.wav", "microphone 1.wav", "a_b.wav"), []),
     ],

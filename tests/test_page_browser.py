@@ -158,6 +158,22 @@ def test_two_patients_are_separated_or_confirmed(open_page, recordings):
     expect(window.locator(".of")).to_have_text("Patient 1234, 1 recording")
 
 
+def test_dropped_files_have_their_site_and_names_are_only_text(open_page):
+    window = open_page()
+    window.evaluate(
+        """() => {
+            const dropped = new DataTransfer();
+            for (const name of ["<img src=x>_tv_2.wav", "a_Phc.wav", "b.wav"]) {
+                dropped.items.add(new File(["x"], name));
+            }
+            const drop = new DragEvent("drop", {dataTransfer: dropped, bubbles: true, cancelable: true});
+            document.getElementById("drop").dispatchEvent(drop);
+        }"""
+    )
+    expect(window.locator(".row .name")).to_have_text(["<img src=x>_tv_2.wav", "a_Phc.wav", "b.wav"])
+    assert [s.input_value() for s in window.locator(".row select").all()] == ["TV", "Phc", ""]
+
+
 def test_two_pages_predict_at_once(open_page, recordings):
     windows = [open_page(), open_page()]
     for window, name in zip(windows, ("1234_AV.wav", "5678_MV.wav"), strict=True):

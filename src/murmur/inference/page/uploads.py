@@ -10,7 +10,7 @@ from werkzeug.datastructures import FileStorage
 
 from murmur.errors import MurmurError, escape_unprintable
 
-ID_SITE = re.compile(r"(.+?)[_-](AV|PV|TV|MV|Phc)([_-]\d+)?", re.IGNORECASE)  # as CirCor names its files
+ID_SITE = re.compile(r"(.+?)_(AV|PV|TV|MV|Phc)(_\d+)?", re.IGNORECASE)  # as CirCor names its files
 MAX_NAME = 200  # bytes of a file name
 
 
@@ -29,7 +29,7 @@ def save_uploads(files: Sequence[FileStorage], sites: Sequence[str], folder: Pat
     files : sequence of FileStorage
         The files. A WFDB record has a header (.hea) and signal files.
     sites : sequence of str
-        The site of each file; empty if it is another or unknown.
+        The site of each file; empty if it is not known.
     folder : Path
         An empty folder.
 

@@ -4,14 +4,18 @@ import { Recorder } from "./recorder.js";
 
 const $ = (id) => document.getElementById(id);
 const MAX_UPLOAD = Number(document.body.dataset.maxUpload);
-const SITE = /[_-](AV|PV|TV|MV)([_-]\d+)?$/i; // as ID_SITE of uploads.py
-const PATIENT = /^(.+?)[_-](AV|PV|TV|MV|Phc)([_-]\d+)?$/i;
+const ID_SITE = /^(.+?)_(AV|PV|TV|MV|Phc)(_\d+)?$/i; // as in uploads.py
 const ENDED = "The program has ended, so this page cannot predict or play any more recordings. Start it again in a terminal: ";
 
 let recordings = []; // {name, files, site}; a WFDB record has several files
 let isBusy = false;
 
 const stem = (name) => name.replace(/\.[^.]*$/, "");
+
+function guessSite(name) {
+  const found = stem(name).match(ID_SITE)?.[2].toUpperCase() ?? "";
+  return found === "PHC" ? "Phc" : found;
+}
 
 function addFiles(files) {
   showProblem(null);
@@ -23,7 +27,7 @@ function addFiles(files) {
       record.name = `${stem(file.name)}.hea`;
       continue;
     }
-    recordings.push({ name: file.name, files: [file], site: (stem(file.name).match(SITE)?.[1] ?? "").toUpperCase() });
+    recordings.push({ name: file.name, files: [file], site: guessSite(file.name) });
   }
   showRecordings();
 }
@@ -128,7 +132,7 @@ function showRefusal({ error, patients }) {
   if (!patients) return showProblem(error);
   const buttons = [["They are of one patient: predict", () => predict({ one_patient: "yes" })]];
   for (const patient of patients) {
-    const isOfPatient = (recording) => stem(recording.name).match(PATIENT)?.[1] === patient;
+    const isOfPatient = (recording) => stem(recording.name).match(ID_SITE)?.[1] === patient;
     buttons.push([`Remove those of ${patient}`, () => { removeRecordings(isOfPatient); $("predict").focus(); }]);
   }
   return showProblem(error, buttons);

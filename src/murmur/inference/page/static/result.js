@@ -3,7 +3,7 @@ import WaveSurfer from "./wavesurfer.esm.js";
 
 const POSITIVE = JSON.parse(document.body.dataset.positive);
 const SVG = "http://www.w3.org/2000/svg";
-const SITES = { AV: "aortic valve", PV: "pulmonary valve", TV: "tricuspid valve", MV: "mitral valve" };
+const SITES = { AV: "aortic valve", PV: "pulmonary valve", TV: "tricuspid valve", MV: "mitral valve", Phc: "another site" };
 let players = [];
 
 const percent = (p) => `${(100 * p).toFixed(0)} %`;
