@@ -128,8 +128,10 @@ def test_a_damaged_and_a_huge_file_give_a_sentence_and_the_page_can_be_used_afte
     choose(window, tmp_path / "huge.wav")
     expect(window.locator("#problem")).to_contain_text("larger than 50 MB in all (51 MB)")
     window.get_by_role("button", name="Remove huge.wav").click()
-    choose(window, recordings["1234_AV.wav"])
+    short = made.audio(tmp_path / "short.wav", seconds=1)
+    choose(window, recordings["1234_AV.wav"], short)
     expect(window.locator("#answer")).to_have_text("Present")
+    expect(window.locator(".of")).to_have_text("Patient 1234, 2 recordings, 1 not used")
 
 
 def test_the_server_refuses_50_mb_too(open_page):

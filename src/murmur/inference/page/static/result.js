@@ -37,7 +37,8 @@ export function showResult(section, prediction, requests) {
 function makeAnswer({ patient, answer, reasons, probabilities, recordings, model }) {
   const box = make("div", "patient");
   const left = make("div", "");
-  const number = recordings.length === 1 ? "1 recording" : `${recordings.length} recordings`;
+  const unused = answer === null ? 0 : recordings.filter((recording) => recording.reasons.length).length;
+  const number = (recordings.length === 1 ? "1 recording" : `${recordings.length} recordings`) + (unused ? `, ${unused} not used` : "");
   const heading = make("h2", `answer ${kind(answer)}`, answer ?? "Cannot tell");
   heading.id = "answer";
   heading.tabIndex = -1;
