@@ -21,6 +21,7 @@ from murmur.commands import (
     models,
     recipes,
     reporting,
+    serving,
     trials,
     watch,
 )
@@ -42,6 +43,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "images": reporting.export_images,
     "evaluate-on": generalisation.evaluate_on,
     "robustness": generalisation.evaluate_disturbed,
+    "serve": serving.serve_page,
     "ci": integration.run_ci,
 }
 EXAMPLES = "\n\nExamples\n--------\n"  # the section of a docstring that ends the help text of a command
