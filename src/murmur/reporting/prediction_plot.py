@@ -3,6 +3,7 @@
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -61,7 +62,11 @@ def plot_recording_prediction(
     _draw_mel(axes[1], samples, rate, info)
     _draw_probability(axes[2], prediction, info)
     axes[2].legend(
-        handles=_make_legend(prediction, info), fontsize=8, ncols=4, loc="upper left", bbox_to_anchor=(0, -0.28)
+        handles=_make_legend(prediction, info),
+        fontsize=8,
+        ncols=4,
+        loc="upper left",
+        bbox_to_anchor=(0, -0.28),
     )
     _label_time(axes[2], seconds)
     return figure
@@ -93,7 +98,9 @@ def plot_patient_prediction(
         ax.axis("off")
     lines = _describe_probabilities(prediction.probabilities, prediction.reasons)
     _write_title(header[0], f"patient {prediction.patient_id}", lines, prediction, info, header[1])
-    for (left, right), recording, (samples, rate) in zip(grid, prediction.recordings, recordings, strict=True):
+    for (left, right), recording, (samples, rate) in zip(
+        grid, prediction.recordings, recordings, strict=True
+    ):
         seconds = len(samples) / rate
         left.set_title(_name(recording), fontsize=9, loc="left", fontweight="bold", parse_math=False)
         text = "\n".join(textwrap.wrap(_answer(recording, info), 60))
@@ -107,8 +114,10 @@ def plot_patient_prediction(
     return figure
 
 
-def write_plots(prediction: Prediction, info: ModelInfo, names: Sequence[str], overview: Path) -> None:
-    """Write a PNG for each recording of a patient, and an overview if there are several.
+def write_plots(
+    prediction: Prediction, info: ModelInfo, folder: Path, names: Sequence[str], overview: str = ""
+) -> None:
+    """Write a PNG for each recording of a patient, and an overview.
 
     Parameters
     ----------
@@ -116,16 +125,19 @@ def write_plots(prediction: Prediction, info: ModelInfo, names: Sequence[str], o
         For recordings in files.
     info : ModelInfo
         Of the model.
+    folder : Path
+        Folder of the pictures.
     names : sequence of str
-        File name of the picture of each recording, in the folder of `overview`.
-    overview : Path
-        File of the overview.
+        File name of the picture of each recording.
+    overview : str
+        File name of the overview; empty: none.
     """
     recordings = [read_any(recording.path or "") for recording in prediction.recordings]
     for recording, loaded, name in zip(prediction.recordings, recordings, names, strict=True):
-        _write(plot_recording_prediction(recording, *loaded, info, prediction.patient_id), overview.parent / name)
-    if len(recordings) > 1:
-        _write(plot_patient_prediction(prediction, recordings, info), overview)
+        figure = plot_recording_prediction(recording, *loaded, info, prediction.patient_id)
+        _write(figure, folder / name)
+    if overview:
+        _write(plot_patient_prediction(prediction, recordings, info), folder / overview)
 
 
 def _write(figure: Figure, path: Path) -> None:
@@ -179,7 +191,7 @@ def _write_title(
     (right or ax).annotate(
         text.replace(", probability", "\nprobability"),
         (1, 1),
-        xytext=(-8, 12),
+        xytext=(-8, 2 if right else 12),
         xycoords="axes fraction",
         textcoords="offset points",
         ha="right",
@@ -262,7 +274,7 @@ def _draw_probability(ax: Axes, prediction: RecordingPrediction, info: ModelInfo
         ax.stairs(p, edges, fill=True, color=LIGHT)
         ax.stairs(p, edges, baseline=None, color=DARK, linewidth=1.5)
         middle, is_positive = (prediction.starts + ends) / 2, p > limits
-        style = {"color": DARK, "linestyle": "", "marker": "o", "markersize": 5, "clip_on": False}
+        style: Any = {"color": DARK, "linestyle": "", "marker": "o", "markersize": 5, "clip_on": False}
         ax.plot(middle[is_positive], p[is_positive], **style)
         ax.plot(middle[~is_positive], p[~is_positive], markerfacecolor="white", **style)
     ax.stairs(limits, edges, baseline=None, color="black", linestyle=(0, (4, 2)), linewidth=1)
@@ -292,13 +304,15 @@ def _make_legend(prediction: RecordingPrediction, info: ModelInfo) -> list[Line2
     if not len(prediction.segments):
         return []
     positive = " or ".join(info.positive)
-    limit = Line2D([], [], color="black", linestyle=(0, (4, 2)), label=f"{positive} is chosen above this line")
+    limit = Line2D(
+        [], [], color="black", linestyle=(0, (4, 2)), label=f"{positive} is chosen above this line"
+    )
     if len(prediction.segments) > SEGMENTS:
         size = len(prediction.segments) / SEGMENTS
         mean = Line2D([], [], color=DARK, label=f"mean of {size:.0f} segments")
         spread = Line2D([], [], color=LIGHT, linewidth=6, label="lowest to highest")
         return [mean, spread, limit]
-    style = {"color": DARK, "marker": "o", "linestyle": ""}
+    style: Any = {"color": DARK, "marker": "o", "linestyle": ""}
     yes = Line2D([], [], label=f"segment: {positive}", **style)
     no = Line2D([], [], label="segment: another class", markerfacecolor="white", **style)
     return [yes, no, limit]
