@@ -3,13 +3,16 @@
 import logging
 import re
 import shutil
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from threadpoolctl import threadpool_limits
 
 from murmur import formatting
 from murmur.errors import MurmurError, escape_unprintable
@@ -111,17 +114,29 @@ def _predict_all(
     predictions: list[Prediction] = []
     failures: dict[str, str] = {}
     taken: set[str] = set()
-    for prediction, errors in (
-        workers.stream_threads(work, patients, "predicting") if many else map(work, patients)
-    ):
-        failures |= errors
-        if prediction:
-            predictions.append(prediction)
-            if plot:
-                _write_plots(prediction, model, plot, taken)
+    with _one_thread_each():
+        results = workers.stream_threads(work, patients, "predicting") if many else map(work, patients)
+        for prediction, errors in results:
+            failures |= errors
+            if prediction:
+                predictions.append(prediction)
+                if plot:
+                    _write_plots(prediction, model, plot, taken)
     if plot and predictions:
         logger.info("wrote %s: %s", plot, formatting.format_count(len(taken), "picture"))
     return predictions, failures
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Use one thread for each operation, so that the number of cores does not change the results."""
+    with ExitStack() as stack:
+        stack.enter_context(threadpool_limits(1))
+        if "torch" in sys.modules:  # not with an ONNX file
+            from murmur.devices import single_thread
+
+            stack.enter_context(single_thread())
+        yield
 
 
 def _predict_patient(

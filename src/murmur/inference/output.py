@@ -127,7 +127,7 @@ def format_predictions(
     table = formatting.format_table([header, *([*row, *[""] * (len(header) - len(row))] for row in rows)])
     reasons = list(_format_reasons(predictions))
     lines = [fill(line, width, subsequent_indent="    ") for line in reasons]
-    return "\n".join([table, *(["", "Why there is no answer:", *lines] if lines else [])])
+    return "\n".join([table, *(["", "No answer for these recordings, and why:", *lines] if lines else [])])
 
 
 def _format_patient(prediction: Prediction, segments: bool) -> Iterator[list[str]]:

@@ -57,7 +57,11 @@ def plot_recording_prediction(
     figure = Figure(figsize=(9, 6.2), dpi=100, layout="constrained")
     axes = figure.subplots(3, 1, sharex=True, height_ratios=(1, 1.3, 1.3))
     seconds = len(samples) / rate
-    _write_title(axes[0], _name(prediction, patient_id), _describe(prediction), prediction, info)
+    title = "\n".join([*textwrap.wrap(_name(prediction, patient_id), LINE), _describe(prediction)])
+    axes[0].set_title(title, fontsize=9, loc="left", parse_math=False, linespacing=1.4)
+    place: dict[str, Any] = {"xy": (1, 1), "xycoords": "axes fraction", "va": "bottom"}
+    place |= {"xytext": (-8, 12), "textcoords": "offset points"}
+    axes[0].annotate(**_style_answer(prediction, info), **place)
     _draw_waveform(axes[0], samples, seconds)
     _draw_mel(axes[1], samples, rate, info)
     _draw_probability(axes[2], prediction, info)
@@ -92,25 +96,30 @@ def plot_patient_prediction(
         Left the mel spectrograms, right the probability of the positive classes in each segment.
     """
     rows = len(recordings)
-    figure = Figure(figsize=(11, 1.2 + 1.9 * rows), dpi=100, layout="constrained")
-    header, *grid = figure.subplots(rows + 1, 2, height_ratios=[0.01] + [1] * rows, squeeze=False)
-    for ax in header:
-        ax.axis("off")
-    lines = _describe_probabilities(prediction.probabilities, prediction.reasons)
-    _write_title(header[0], f"patient {prediction.patient_id}", lines, prediction, info, header[1])
+    height = 1.6 + 1.9 * rows
+    figure = Figure(figsize=(11, height), dpi=100)
+    grid = figure.subplots(rows, 2, squeeze=False)
+    margins = {"top": 1 - 1.05 / height, "bottom": 0.8 / height}  # constrained layout fails on small axes
+    figure.subplots_adjust(left=0.065, right=0.985, hspace=0.6, wspace=0.13, **margins)
+    name = textwrap.wrap(f"patient {prediction.patient_id}", LINE)
+    title = "\n".join([*name, _describe_probabilities(prediction)])
+    top = 1 - 0.12 / height
+    figure.text(0.015, top, title, va="top", fontsize=9, parse_math=False, linespacing=1.4)
+    style = _style_answer(prediction, info)
+    figure.text(0.975, top - 0.06 / height, style.pop("text"), va="top", **style)
     for (left, right), recording, (samples, rate) in zip(
         grid, prediction.recordings, recordings, strict=True
     ):
         seconds = len(samples) / rate
         left.set_title(_name(recording), fontsize=9, loc="left", fontweight="bold", parse_math=False)
-        text = "\n".join(textwrap.wrap(_answer(recording, info), 60))
+        text = "\n".join(textwrap.wrap(_answer(recording, info), 80))
         right.set_title(text, fontsize=9, loc="left", parse_math=False)
         _draw_mel(left, samples, rate, info)
         _draw_probability(right, recording, info)
         for ax in (left, right):
             _label_time(ax, seconds, is_last=recording is prediction.recordings[-1])
     handles = _make_legend(prediction.recordings[0], info)
-    figure.legend(handles=handles, fontsize=8, ncols=4, loc="outside lower right")
+    figure.legend(handles=handles, fontsize=8, ncols=4, loc="lower right")
     return figure
 
 
@@ -157,13 +166,14 @@ def _describe(prediction: RecordingPrediction) -> str:
     quality = prediction.quality
     rate = f"heart rate {quality.heart_rate:.0f}/min" if quality.heart_rate else "heart rate not found"
     facts = f"{prediction.seconds:.1f} s at {prediction.rate} Hz, signal quality {quality.score:.2f}, {rate}"
-    return f"{_describe_probabilities(prediction.probabilities, prediction.reasons)}\n{facts}".strip()
+    return f"{_describe_probabilities(prediction)}\n{facts}".strip()
 
 
-def _describe_probabilities(probabilities: dict[str, float] | None, reasons: Sequence[str]) -> str:
-    if reasons:
-        return "\n".join(textwrap.wrap(f"Reason: {'; '.join(reasons)}", LINE))
-    return "  ".join(f"{name} {p:.2f}" for name, p in (probabilities or {}).items())
+def _describe_probabilities(prediction: RecordingPrediction | Prediction) -> str:
+    """The probability of each class, or the reasons why there is no answer."""
+    if prediction.reasons:
+        return "\n".join(textwrap.wrap(f"Reason: {'; '.join(prediction.reasons)}", LINE))
+    return "  ".join(f"{name} {p:.2f}" for name, p in (prediction.probabilities or {}).items())
 
 
 def _answer(prediction: RecordingPrediction | Prediction, info: ModelInfo) -> str:
@@ -175,37 +185,23 @@ def _answer(prediction: RecordingPrediction | Prediction, info: ModelInfo) -> st
     return f"{prediction.answer}, probability {prediction.probabilities[prediction.answer]:.2f}"
 
 
-def _write_title(
-    ax: Axes,
-    name: str,
-    lines: str,
-    prediction: RecordingPrediction | Prediction,
-    info: ModelInfo,
-    right: Axes | None = None,
-) -> None:
-    """Write the name and facts on the left, and the answer in a box on the right: dark if it is positive."""
-    lines = "\n".join([*textwrap.wrap(name, LINE), lines])
-    ax.set_title(lines, fontsize=9, loc="left", parse_math=False, linespacing=1.4)
+def _style_answer(prediction: RecordingPrediction | Prediction, info: ModelInfo) -> dict[str, Any]:
+    """The text and style of the answer in a box: dark if it is positive, dashed without an answer."""
     is_positive = prediction.answer in info.positive
     text = CANNOT_TELL if prediction.reasons else _answer(prediction, info)
-    (right or ax).annotate(
-        text.replace(", probability", "\nprobability"),
-        (1, 1),
-        xytext=(-8, 2 if right else 12),
-        xycoords="axes fraction",
-        textcoords="offset points",
-        ha="right",
-        va="bottom",
-        fontsize=11,
-        fontweight="bold",
-        color="white" if is_positive else "black",
-        bbox={
+    return {
+        "text": text.replace(", probability", "\nprobability"),
+        "ha": "right",
+        "fontsize": 11,
+        "fontweight": "bold",
+        "color": "white" if is_positive else "black",
+        "bbox": {
             "boxstyle": "round,pad=0.5",
             "facecolor": DARK if is_positive else "white",
             "linestyle": "dashed" if prediction.reasons else "solid",
         },
-        parse_math=False,
-    )
+        "parse_math": False,
+    }
 
 
 def _draw_waveform(ax: Axes, samples: np.ndarray, seconds: float) -> None:
@@ -253,7 +249,6 @@ def _compute_mel(signal: np.ndarray, info: ModelInfo) -> np.ndarray:
 def _draw_probability(ax: Axes, prediction: RecordingPrediction, info: ModelInfo) -> None:
     """Draw the probability of the positive classes in each segment, and the limit of the decision."""
     ax.set(ylim=(-0.04, 1.04), yticks=(0, 0.5, 1), ylabel=f"P({' or '.join(info.positive)})")
-    ax.grid(axis="y", color="0.85")
     if not len(prediction.segments):
         text = "no probabilities of segments: "
         text += prediction.reasons[0] if prediction.reasons else "the model predicts patients only"
