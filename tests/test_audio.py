@@ -228,7 +228,7 @@ GUID = b"\x16\0\x10\0\x04\0\0\0\x01\0\0\0\0\0\x10\0\x80\0\0\xaa\0\x38\x9b\x71"
     [
         (fmt(channels=2), "2 channels of 16 bits contradict its block align of 2 bytes"),
         (fmt(channels=0), "it has 0 channels"),
-        (fmt(channels=65, frame=130), "it has 65 channels"),
+        (fmt(channels=1025, frame=2050), "it has 1025 channels"),
         (fmt(frame=4), "1 channels of 16 bits contradict its block align of 4 bytes"),
         (fmt(frame=0), ".*contradict its block align of 0"),
         (fmt(bits=24), "1 channels of 24 bits contradict its block align of 2"),

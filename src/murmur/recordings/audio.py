@@ -53,7 +53,7 @@ def load(path: str | Path) -> tuple[np.ndarray, int]:
     """
     path = Path(path)
     try:
-        if header := _find_header(path):
+        if header := find_header(path):
             raise MurmurError(f"not the header of the WFDB record; name the header, {header.name}")
         if not path.exists():
             raise MurmurError("no such file")
@@ -66,11 +66,10 @@ def load(path: str | Path) -> tuple[np.ndarray, int]:
         raise MurmurError(f"{path}: {name_files(str(error), path)}") from error
     if len(samples) == 0:
         raise MurmurError(f"{path}: holds no samples; replace the file")
-    samples = _to_float(samples)
-    return (samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)), rate
+    return mix_channels(samples), rate
 
 
-def _find_header(path: Path) -> Path | None:
+def find_header(path: Path) -> Path | None:
     """Return the header of a WFDB record of which `path` is the bare name or the signal file."""
     is_part = path.suffix == ".dat" or (not path.suffix and not path.is_file())
     header = path.with_suffix(".hea")
@@ -80,6 +79,18 @@ def _find_header(path: Path) -> Path | None:
 def _decode(path: Path) -> tuple[np.ndarray, int]:
     with path.open("rb") as file:
         return containers.decode(file)
+
+
+def mix_channels(samples: np.ndarray) -> np.ndarray:
+    """Return the mean of all channels, shape [n_samples], float32, in the range [-1, 1].
+
+    Parameters
+    ----------
+    samples : ndarray of int16, int32 or float32, shape [n_samples, n_channels]
+        Integers are scaled to the full range of their type.
+    """
+    samples = _to_float(samples)
+    return samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
 
 
 def _to_float(samples: np.ndarray) -> np.ndarray:

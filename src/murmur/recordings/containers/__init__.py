@@ -64,16 +64,16 @@ def decode(file: BinaryIO) -> tuple[np.ndarray, int]:
     """
     start = file.read(1024)
     if not start.startswith((*SIGNATURES, b"ID3")):
-        raise MurmurError(_explain_other_kind(start))
-    content = _skip_id3(start + file.read())
+        raise MurmurError(explain_other_kind(start))
+    content = skip_id3(start + file.read())
     if content.startswith(b"fLaC"):
         return flac.decode(content)
     if content[8:12] == b"WAVE":
         return wav.decode(content)
-    raise MurmurError(_explain_other_kind(content))
+    raise MurmurError(explain_other_kind(content))
 
 
-def _skip_id3(content: bytes) -> bytes:
+def skip_id3(content: bytes) -> bytes:
     """Remove an ID3v2 tag that precedes WAV or FLAC: some programs write one there."""
     if len(content) < 10 or not content.startswith(b"ID3"):
         return content
@@ -82,11 +82,24 @@ def _skip_id3(content: bytes) -> bytes:
     return audio if audio.startswith(SIGNATURES) else content
 
 
-def _explain_other_kind(content: bytes) -> str:
+def explain_other_kind(
+    content: bytes, formats: str = "WAV, FLAC and WFDB records are read", unknown: str = UNKNOWN
+) -> str:
+    """Write the message for a file of another kind.
+
+    Parameters
+    ----------
+    content : bytes
+        The start of the file.
+    formats : str
+        What the message states for an audio file of another format.
+    unknown : str
+        The message for a file of no known kind.
+    """
     for signature, kind in OTHER_AUDIO.items():
         if re.match(signature, content, re.DOTALL):
-            return f"not readable as audio: {kind} file; WAV, FLAC and WFDB records are read; {CONVERT}"
+            return f"not readable as audio: {kind} file; {formats}; {CONVERT}"
     for signature, (kind, remedy) in OTHER_FILES.items():
         if re.match(signature, content):
             return f"not readable as audio ({kind}); {remedy}"
-    return UNKNOWN if content else "not readable as audio (an empty file); replace the file"
+    return unknown if content else "not readable as audio (an empty file); replace the file"

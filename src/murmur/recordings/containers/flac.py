@@ -2,7 +2,8 @@
 
 import hashlib
 import io
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import soundfile as sf
@@ -59,23 +60,58 @@ def decode(content: bytes) -> tuple[np.ndarray, int]:
         If the file is damaged or cut short, or the number or the MD5 of its samples differs from that in its
         header.
     """
-    header = _read_header(content)
+    header = read_header(content)
+    return np.concatenate([*decode_blocks(io.BytesIO(content), header)]), header.rate
+
+
+def decode_blocks(file: BinaryIO, header: Header, size: int = 2**20) -> Iterator[np.ndarray]:
+    """Decode a FLAC file in blocks, so that a wrong length in the header allocates no memory.
+
+    Parameters
+    ----------
+    file : binary file
+        Open for reading, at its start.
+    header : Header
+        From `read_header`.
+    size : int
+        Samples of one channel in a block.
+
+    Yields
+    ------
+    int16 or int32 array, shape [size, n_channels]
+        As `decode`. The last block may be shorter.
+
+    Raises
+    ------
+    MurmurError
+        As `decode`; at the end, if the number or the MD5 of the samples differs.
+    """
+    md5, n_samples = hashlib.md5(usedforsecurity=False), 0
     try:
-        samples = _read_samples(content, "int16" if header.bits == 16 else "int32")
+        with sf.SoundFile(file) as sound:
+            while len(block := sound.read(size, "int16" if header.bits == 16 else "int32", True)):
+                original = block.view("u1").reshape(-1, block.itemsize)[:, -(header.bits // 8) :]
+                md5.update(original.tobytes())
+                n_samples += len(block)
+                yield block
     except sf.LibsndfileError as error:
         raise MurmurError(
             f"not readable as audio (damaged or cut short: {error}); replace the file"
         ) from error
-    if len(samples) < header.n_samples:
-        raise MurmurError(f"cut short: {len(samples)} of {header.n_samples} samples; fetch the file again")
-    width = samples.itemsize
-    original = samples.view("u1").reshape(-1, width)[:, width - header.bits // 8 :]
-    if hashlib.md5(original.tobytes(), usedforsecurity=False).digest() != header.md5:
+    if n_samples < header.n_samples:
+        raise MurmurError(f"cut short: {n_samples} of {header.n_samples} samples; fetch the file again")
+    if md5.digest() != header.md5:
         raise damaged_error("its samples are not those of the MD5 in its header")
-    return samples, header.rate
 
 
-def _read_header(content: bytes) -> Header:
+def read_header(content: bytes) -> Header:
+    """Read and check STREAMINFO.
+
+    Raises
+    ------
+    MurmurError
+        If it is damaged, has no length or no MD5, or states more samples than `MAX_SAMPLES`.
+    """
     if len(content) < 42 or content[4] & 0x7F != 0:
         raise MurmurError("cut short: it ends within its header; fetch the file again")
     packed = int.from_bytes(content[18:26])
@@ -107,15 +143,6 @@ def _check_header(header: Header, frame_rate: int) -> None:
         raise MurmurError(
             f"its header states {n} samples, more than {MAX_SAMPLES}; replace the file, or cut it into pieces"
         )
-
-
-def _read_samples(content: bytes, dtype: str) -> np.ndarray:
-    """Decode in blocks, so that a wrong length in the header allocates no memory."""
-    blocks = []
-    with sf.SoundFile(io.BytesIO(content)) as sound:
-        while len(block := sound.read(2**20, dtype=dtype, always_2d=True)):
-            blocks.append(block)
-        return np.concatenate(blocks) if blocks else np.empty((0, sound.channels), dtype)
 
 
 def _read_frame_rate(content: bytes) -> int:

@@ -11,7 +11,7 @@ import soundfile as sf
 from murmur.errors import MurmurError
 from murmur.recordings.containers.checks import CONVERT, check_rate, damaged_error
 
-MAX_CHANNELS = 64
+MAX_CHANNELS = 1024  # as libsndfile
 CODINGS = {  # format tag: name
     0x01: "PCM",
     0x03: "floats",
@@ -46,6 +46,10 @@ CHUNK_NAME = re.compile(rb"[ -~]{4}")
 RIFF_TOLERANCE = 16  # bytes: programs that write the right data size may write a RIFF size that is this wrong
 
 
+class CodingError(MurmurError):
+    """The samples of a WAV are not linear: they are compressed, for example."""
+
+
 class Format(NamedTuple):
     """The content of a WAV's `fmt` chunk.
 
@@ -70,11 +74,16 @@ class Format(NamedTuple):
 def decode(content: bytes) -> tuple[np.ndarray, int]:
     """Decode a WAV: (samples [n_samples, n_channels] int16 or float32, sample rate in Hz)."""
     form, start, size = locate_samples(content)
-    if not size:
-        return np.empty((0, form.channels), np.float32), form.rate
+    return decode_samples(content[start : start + size], form), form.rate
+
+
+def decode_samples(content: bytes, form: Format) -> np.ndarray:
+    """Decode samples of a WAV, or some of them, to int16 or float32, shape [n_samples, n_channels]."""
+    if not content:
+        return np.empty((0, form.channels), np.float32)
     dtype = "int16" if form.subtype == "PCM_16" else "float32"
     raw = {"samplerate": form.rate, "channels": form.channels, "subtype": form.subtype, "endian": "LITTLE"}
-    return sf.read(io.BytesIO(content[start : start + size]), -1, 0, None, dtype, True, format="RAW", **raw)
+    return sf.read(io.BytesIO(content), -1, 0, None, dtype, True, format="RAW", **raw)[0]
 
 
 def locate_samples(content: bytes) -> tuple[Format, int, int]:
@@ -100,7 +109,9 @@ def locate_samples(content: bytes) -> tuple[Format, int, int]:
     Raises
     ------
     MurmurError
-        If the sizes contradict each other, or the sample format is not supported.
+        If the sizes contradict each other.
+    CodingError
+        If the sample format is not supported.
     """
     chunks, start = _read_chunks(content)
     if b"fmt " not in chunks:
@@ -153,7 +164,7 @@ def _parse_format(chunk: bytes) -> Format:
     subtype = SUBTYPES.get((tag, bits))
     if subtype is None:
         coding = CODINGS.get(tag, f"coding {tag:#06x}") + (f" of {bits} bits" if bits else "")
-        raise MurmurError(f"not readable as audio: a WAV of {coding}, which is not supported; {CONVERT}")
+        raise CodingError(f"not readable as audio: a WAV of {coding}, which is not supported; {CONVERT}")
     if not 1 <= channels <= MAX_CHANNELS:
         raise damaged_error(f"it has {channels} channels")
     check_rate(rate)

@@ -1,0 +1,126 @@
+"""Checks that audio files of other formats than WAV and FLAC are complete.
+
+libsndfile reads a file that is cut short without an error, up to where it ends.
+"""
+
+import re
+import struct
+
+from murmur.errors import MurmurError
+from murmur.recordings.containers.checks import CONVERT
+
+UNKNOWN_SIZES = {0, 0x7FFFFFFF, 0xFFFFFFFF}  # which programs write before they know the length
+RATES = (44100, 48000, 32000)  # Hz, of MPEG-1, by code; MPEG-2 has half of them, MPEG-2.5 a quarter
+BITRATES = {  # kbit/s of layer III, by code, for MPEG-1 and for MPEG-2 and 2.5
+    True: (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    False: (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+}
+
+
+def check_complete(content: bytes) -> None:
+    """Check that a file has the length that its header or its last part implies.
+
+    Parameters
+    ----------
+    content : bytes
+        The whole file: Ogg, MP3, AIFF, AU, CAF, W64, RIFX and RIFF. Other formats are not checked.
+
+    Raises
+    ------
+    MurmurError
+        If the file is cut short. The message does not contain the file's name.
+
+    References
+    ----------
+    Ogg: RFC 3533. Frames of MP3: ISO/IEC 11172-3 and 13818-3.
+    """
+    start = content[:24].ljust(24, b"\0")
+    if start.startswith(b"OggS"):
+        _check_ogg(content)
+    elif start.startswith(b"caff"):
+        _check_caf(content)
+    elif start.startswith(b"riff\x2e\x91\xcf\x11"):
+        _check_size(content, struct.unpack("<Q", start[16:])[0])
+    elif start.startswith(b".snd"):
+        offset, size = struct.unpack(">II", start[4:12])
+        _check_size(content, size if size in UNKNOWN_SIZES else offset + size)
+    elif start.startswith((b"FORM", b"RIFX", b"RIFF")):
+        size = struct.unpack("<I" if start.startswith(b"RIFF") else ">I", start[4:8])[0]
+        _check_size(content, size if size in UNKNOWN_SIZES else size + 8)
+    elif start.startswith(b"ID3") or re.match(rb"\xff[\xe2\xe3\xf2\xf3\xfa\xfb]", start):
+        _check_mp3(content)
+
+
+def _check_size(content: bytes, size: int) -> None:
+    if size not in UNKNOWN_SIZES and len(content) < size:
+        raise _cut_short(f"it has {len(content)} of {size} bytes")
+
+
+def _cut_short(reason: str) -> MurmurError:
+    return MurmurError(f"cut short: {reason}; fetch the file again")
+
+
+def _check_ogg(content: bytes) -> None:
+    """Go from page to page: the last one is complete and marked as the last."""
+    position, is_last = 0, False
+    while content[position : position + 4] == b"OggS":
+        header = content[position : position + 27].ljust(27, b"\0")
+        is_last = bool(header[5] & 4)
+        position += 27 + header[26] + sum(content[position + 27 : position + 27 + header[26]])
+    if position > len(content):
+        raise _cut_short("its last page is incomplete")
+    if not is_last:
+        raise _cut_short("its last page is missing")
+
+
+def _check_caf(content: bytes) -> None:
+    """Go from chunk to chunk: the last one ends within the file."""
+    position = 8
+    while position + 12 <= len(content):
+        size = struct.unpack(">q", content[position + 4 : position + 12])[0]
+        position = len(content) if size < 0 else position + 12 + size  # -1: to the end of the file
+    _check_size(content, position)
+
+
+def _check_mp3(content: bytes) -> None:
+    """Go from frame to frame: the last one ends within the file, and there are as many as the index states.
+
+    A file with a variable bit rate and without an index is refused, because libsndfile would guess its length
+    and read a part of it.
+    """
+    position = _skip_tag(content)
+    first, sizes = position, []
+    while size := _read_frame_size(content[position : position + 4]):
+        sizes.append(size)
+        position += size
+    if not sizes:
+        return
+    if position > len(content) or (position < len(content) and content[position] == 0xFF):
+        raise _cut_short("its last frame is incomplete")
+    index = re.search(rb"(?:Xing|Info)(.{8})", content[first : first + sizes[0]], re.DOTALL)
+    flags, n_frames = struct.unpack(">II", index[1]) if index else (0, 0)
+    if flags & 1 and len(sizes) - 1 < n_frames:
+        raise _cut_short(f"it has {len(sizes) - 1} of {n_frames} frames")
+    if not index and max(sizes) - min(sizes) > 1:
+        raise MurmurError(
+            f"an MP3 of variable bit rate without an index, of which only a part would be read; {CONVERT}"
+        )
+
+
+def _skip_tag(content: bytes) -> int:
+    """Return the position after an ID3v2 tag, in bytes."""
+    if content[:3] != b"ID3" or len(content) < 10:
+        return 0
+    return 10 + sum(byte << shift for byte, shift in zip(content[6:10], (21, 14, 7, 0), strict=True))
+
+
+def _read_frame_size(header: bytes) -> int:
+    """Return the size of a frame of layer III in bytes; 0 if this is no header of one."""
+    if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE6 != 0xE2:
+        return 0
+    version, bitrate, rate = header[1] >> 3 & 3, header[2] >> 4, header[2] >> 2 & 3  # version 3: MPEG-1
+    if version == 1 or bitrate in (0, 15) or rate == 3:
+        return 0
+    hertz = RATES[rate] // {3: 1, 2: 2, 0: 4}[version]
+    words = 144 if version == 3 else 72
+    return words * 1000 * BITRATES[version == 3][bitrate - 1] // hertz + (header[2] >> 1 & 1)
