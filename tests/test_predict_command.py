@@ -100,7 +100,7 @@ def test_a_file_that_cannot_be_read_does_not_stop_the_others(trained, predict, t
     assert all(row.endswith("not read") for row in table[2:])
     assert "5_PV.wav: " in result.stderr and "nan.wav: " in result.stderr
     only = predict(nan, "--json")
-    assert message(only) == "no recording could be read"
+    assert message(only).startswith(f"{nan}: sample 0 is not a finite number")
     assert json.loads(only.stdout)["failures"][0]["path"] == str(nan)
 
 
@@ -108,7 +108,7 @@ def test_a_patient_without_an_answer_has_an_exit_code_and_a_reason(trained, pred
     short = made.audio(tmp_path / "short.wav", seconds=0.5)
     result = predict(short, trained.raw / "5_AV.wav")
     assert result.exit_code == 4
-    assert "short     cannot tell" in result.stdout or "short.wav  cannot tell" in result.stdout
+    assert result.stdout.splitlines()[1].split()[:3] == ["short", "cannot", "tell"]
     assert "  short.wav: too short" in result.stdout
     assert predict(short, trained.raw / "5_AV.wav", tmp_path / "missing.wav").exit_code == 3
 
@@ -123,6 +123,12 @@ def test_a_path_or_the_challenge_is_required(predict, arguments, expected):
 def test_a_model_that_does_not_exist_is_named_with_the_remedy(trained, predict, tmp_path):
     text = message(predict(trained.raw, model=tmp_path / "none"))
     assert str(tmp_path / "none") in text and "make repro" in text and "--model" in text
+
+
+@pytest.mark.parametrize("option", ["--csv", "--plot"])
+def test_an_output_of_the_wrong_kind_is_refused_before_any_work(trained, predict, tmp_path, option):
+    path = tmp_path if option == "--csv" else made.audio(tmp_path / "a.wav")
+    assert message(predict("missing.wav", option, path)).startswith(f"{option} {path}: ")
 
 
 def test_wrong_options_are_errors_of_usage(predict):

@@ -70,6 +70,10 @@ def predict(
     if challenge:
         _predict_challenge(model, *challenge, check)
         return
+    if csv and csv.is_dir():
+        raise MurmurError(f"--csv {csv}: a folder; name a file")
+    if plot and plot.exists() and not plot.is_dir():
+        raise MurmurError(f"--plot {plot}: not a folder; choose another name")
     from murmur.inference import patients as finding  # these import numpy and pandas
     from murmur.inference.output import format_json, format_model, format_predictions, make_table
     from murmur.inference.prediction import load_model
@@ -87,6 +91,8 @@ def predict(
         width = min(shutil.get_terminal_size().columns, 100)
         text = format_predictions(predictions, failures, loaded.info, segments=segments, width=width)
         print(escape_unprintable(f"{text}\n\n{format_model(loaded.info, model, width)}", lines=True))
+    if not predictions and len(failures) == 1:
+        raise MurmurError(*failures.values())
     for error in failures.values():
         logger.warning("%s", escape_unprintable(error))
     if not predictions:

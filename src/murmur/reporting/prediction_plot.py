@@ -60,7 +60,7 @@ def plot_recording_prediction(
     title = "\n".join([*textwrap.wrap(_name(prediction, patient_id), LINE), _describe(prediction)])
     axes[0].set_title(title, fontsize=9, loc="left", parse_math=False, linespacing=1.4)
     place: dict[str, Any] = {"xy": (1, 1), "xycoords": "axes fraction", "va": "bottom"}
-    place |= {"xytext": (-8, 12), "textcoords": "offset points"}
+    place |= {"xytext": (-8, 9), "textcoords": "offset points"}
     axes[0].annotate(**_style_answer(prediction, info), **place)
     _draw_waveform(axes[0], samples, seconds)
     _draw_mel(axes[1], samples, rate, info)
@@ -192,7 +192,7 @@ def _style_answer(prediction: RecordingPrediction | Prediction, info: ModelInfo)
     return {
         "text": text.replace(", probability", "\nprobability"),
         "ha": "right",
-        "fontsize": 11,
+        "fontsize": 10,
         "fontweight": "bold",
         "color": "white" if is_positive else "black",
         "bbox": {
