@@ -13,6 +13,7 @@ PAGES = {
     "README.md": ("index.md", "Home"),
     "docs/architecture.md": ("architecture.md", "Architecture"),
     "docs/datasets.md": ("datasets.md", "Data sets"),
+    "docs/inputs.md": ("inputs.md", "Recordings for predictions"),
     "data/folder/README.md": ("own-recordings.md", "Your own recordings"),
     "data/weights/README.md": ("weights.md", "Weights"),
     "docs/experiments.md": ("experiments.md", "Experiments"),

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from murmur import input_csv, progress
 from murmur.errors import MurmurError, explain_os_error
 from murmur.formatting import format_count
+from murmur.inference.prediction import Model, Prediction
 from murmur.inference.reading import find_audio_file, is_audio, read_any, read_length
 from murmur.recordings.audio import AudioFacts, compute_facts
 from murmur.spelling import remove_invisible
@@ -136,14 +137,16 @@ def _search_folder(root: Path) -> list[_Found]:
     audio = [path for path in files if is_audio(path)]
     others = {*files} - {*audio}
     if not audio:
-        names = f" (it holds {_shorten((path.name for path in sorted(others)), 'file')})" if others else ""
+        names = (
+            f" (it holds {count_and_list((path.name for path in sorted(others)), 'file')})" if others else ""
+        )
         raise MurmurError(f"{root}: no audio in this folder{names}; name an audio file or a folder with some")
     found = [_describe_file(path) for path in audio]
     known = {path.with_suffix("") for path in audio} | {
         path.parent / key.patient_id for path, (key, _) in zip(audio, found, strict=True)
     }
     if unknown := sorted(path for path in others if path.with_suffix("") not in known):
-        names = _shorten((str(path.relative_to(root)) for path in unknown), "file")
+        names = count_and_list((str(path.relative_to(root)) for path in unknown), "file")
         logger.info(f"{root}: not used, because it is not audio: {names}")
     return found
 
@@ -207,7 +210,7 @@ def _drop_same_file(found: Sequence[_Found]) -> list[_Found]:
             repeated.append(str(recording.path))
         kept.setdefault(path, (key, recording))
     if repeated:
-        logger.info(f"named twice and used once: {_shorten(repeated, 'file')}")
+        logger.info(f"named twice and used once: {count_and_list(repeated, 'file')}")
     return [*kept.values()]
 
 
@@ -226,9 +229,9 @@ def _drop_same_audio(found: Sequence[_Found]) -> list[_Found]:
             kept.append((key, recording))
             shared.append(pair)
     if repeated:
-        logger.info(f"not used, because another has the same audio: {_shorten(repeated, 'recording')}")
+        logger.info(f"not used, because another has the same audio: {count_and_list(repeated, 'recording')}")
     if shared:
-        logger.warning(f"two patients have the same audio: {_shorten(shared, 'recording')}")
+        logger.warning(f"two patients have the same audio: {count_and_list(shared, 'recording')}")
     return kept
 
 
@@ -265,7 +268,54 @@ def _group(found: Sequence[_Found]) -> list[Patient]:
     ]
 
 
-def _shorten(names: Iterable[str], noun: str) -> str:
+def predict_readable(
+    model: Model, patient: Patient, *, check: bool = True
+) -> tuple[Prediction | None, list[MurmurError]]:
+    """Predict a patient from the recordings that can be read.
+
+    Parameters
+    ----------
+    model : Model
+        From `load_model`.
+    patient : Patient
+        From `find_patients`.
+    check : bool
+        As in `Model.predict`.
+
+    Returns
+    -------
+    prediction : Prediction or None
+        None if no recording can be read.
+    errors : list of MurmurError
+        For each recording that cannot be read, its file and what is wrong.
+    """
+    if not patient.recordings:  # of the challenge
+        return None, []
+    try:
+        return _predict(model, patient, check), []
+    except MurmurError:
+        faults = {r: fault for r in patient.recordings if (fault := _find_fault(r.path))}
+        if not faults:  # an error that is not of a recording
+            raise
+    readable = tuple(r for r in patient.recordings if r not in faults)
+    errors = [*faults.values()]
+    return (_predict(model, patient._replace(recordings=readable), check) if readable else None), errors
+
+
+def _predict(model: Model, patient: Patient, check: bool) -> Prediction:
+    paths, sites = [r.path for r in patient.recordings], [r.site for r in patient.recordings]
+    return model.predict(paths, sites=sites, patient_id=patient.patient_id, check=check)
+
+
+def _find_fault(path: Path) -> MurmurError | None:
+    try:
+        read_any(path)
+    except MurmurError as error:
+        return error
+    return None
+
+
+def count_and_list(names: Iterable[str], noun: str) -> str:
     """Return the number of names and the first of them, such as `2 files (a, b)`."""
     names = [*names]
     more = ", …" if len(names) > LISTED else ""
