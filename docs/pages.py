@@ -21,6 +21,7 @@ PAGES = {
     "docs/python.md": ("python.md", "Python"),
     "docs/recipes.md": ("recipes.md", "Recipes"),
     "docs/evaluation.md": ("evaluation.md", "Evaluation"),
+    "docs/predict.md": ("predict.md", "Predictions"),
     "docs/results.md": ("results.md", "Results of the recipes"),
     "docs/ci.md": ("ci.md", "CI"),
     "docs/cache.md": ("cache.md", "The shared cache"),

@@ -6,10 +6,12 @@ import numpy as np
 
 from murmur.inference.familiarity import Reference, compute_distance, describe_signal
 from murmur.inference.model_info import ModelParams
-from murmur.inference.quality import Quality
+from murmur.inference.quality import WINDOW, Quality
 
-TOO_SHORT, SILENT = "too short", "silent"
-MAX_CLIPPED = 0.01  # fraction of the samples
+SILENT, TOO_SHORT, CLIPPED = "silent", "too short", "clipped"
+IRREGULAR, UNFAMILIAR = "no regular heart sounds", "unlike the training data"
+MAX_CLIPPED = 0.15  # fraction of the samples
+MIN_SCORE = 0.12  # of `Quality`, for recordings of at least 4 s: in shorter ones the score of noise is higher
 
 
 def find_faults(samples: np.ndarray, signal: np.ndarray, params: ModelParams) -> tuple[str, ...]:
@@ -30,11 +32,11 @@ def find_faults(samples: np.ndarray, signal: np.ndarray, params: ModelParams) ->
         Empty, or one reason.
     """
     if samples.min() == samples.max():
-        return (f"{SILENT}: all samples are {samples[0]:g}",)
+        return (f"{SILENT}: all samples are {samples[0]:g}; check the microphone",)
     rate, options = params.clean.sample_rate, params.segment
     required = options.length if options.short == "drop" else min(options.length, options.min_length)
     if len(signal) < max(1, round(required * rate)):
-        return (f"{TOO_SHORT}: {len(signal) / rate:.2f} s; the model needs {required:g} s",)
+        return (f"{TOO_SHORT}: {len(signal) / rate:.2f} s, the model needs {required:g} s; record again",)
     return ()
 
 
@@ -64,9 +66,37 @@ def find_doubts(signal: np.ndarray, rate: int, quality: Quality, reference: Refe
     """
     doubts = []
     if quality.clipped > MAX_CLIPPED:
-        doubts.append(f"clipped: {quality.clipped:.0%} of the samples are at the limit")
+        doubts.append(describe_clipping(quality.clipped))
+    if quality.score < MIN_SCORE and len(signal) >= WINDOW * rate:
+        doubts.append(describe_score(quality.score))
     if (distance := compute_distance(describe_signal(signal, rate), reference)) > reference.limit:
-        doubts.append(
-            f"unlike the training data: distance {distance:.1f}, the limit is {reference.limit:.1f}"
-        )
+        doubts.append(describe_distance(distance, reference.limit))
     return tuple(doubts)
+
+
+def describe_clipping(clipped: float) -> str:
+    """Return the reason for a recording of which this fraction of the samples is clipped."""
+    return (
+        f"{CLIPPED}: {_format_percent(clipped)} of the samples are at the highest or lowest value, at most "
+        f"{_format_percent(MAX_CLIPPED)} is allowed; record again at a lower volume"
+    )
+
+
+def describe_score(score: float) -> str:
+    """Return the reason for a recording with this score of `Quality`."""
+    return (
+        f"{IRREGULAR}: the quality score is {score:.2f}, at least {MIN_SCORE:.2f} is needed; "
+        "record again in a quiet room"
+    )
+
+
+def describe_distance(distance: float, limit: float) -> str:
+    """Return the reason for a recording at this distance from the training data."""
+    return (
+        f"{UNFAMILIAR}: the distance is {distance:.1f}, at most {limit:.1f} is allowed; the "
+        "model was not trained on recordings of this kind"
+    )
+
+
+def _format_percent(fraction: float) -> str:
+    return f"{100 * fraction:.0f} %"
