@@ -19,6 +19,7 @@ from murmur.commands import (
     generalisation,
     integration,
     models,
+    prediction,
     recipes,
     reporting,
     serving,
@@ -44,8 +45,10 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "evaluate-on": generalisation.evaluate_on,
     "robustness": generalisation.evaluate_disturbed,
     "serve": serving.serve_page,
+    "predict": prediction.predict,
     "ci": integration.run_ci,
 }
+ANYWHERE = {"predict"}  # commands that do not need the project's folder
 EXAMPLES = "\n\nExamples\n--------\n"  # the section of a docstring that ends the help text of a command
 
 
@@ -72,11 +75,12 @@ Version = Annotated[
 
 
 @app.callback(epilog="`murmur COMMAND --help` describes a command, with examples.")
-def prepare(_version: Version = False) -> None:
+def prepare(context: typer.Context, _version: Version = False) -> None:
     """Reproducible heart-murmur classification: results, published systems, comparison, and evaluation."""
     if "--help" in sys.argv:  # works in any folder
         return
-    if not Path("dvc.yaml").is_file() or not FOLDER.is_dir():
+    is_project = Path("dvc.yaml").is_file() and FOLDER.is_dir()
+    if not is_project and context.invoked_subcommand not in ANYWHERE:
         raise MurmurError("no dvc.yaml and recipes/ here: go to the project's folder")
     show_messages_on_stderr()
 

@@ -61,7 +61,7 @@ def draw_gallery(
         titles = [textwrap.fill(f"{recording_ids[row]}: {label}", TITLE) for row in rows]
         _draw_all(axes, mel, rows, titles, seconds, frequencies)
     with atomic_write(path) as part:
-        _save(figure, part)
+        save_png(figure, part)
 
 
 def draw_errors(
@@ -96,7 +96,7 @@ def draw_errors(
     for ax in axes[max(0, n - columns) : n]:  # the lowest of each column
         ax.tick_params(labelbottom=True)
     with atomic_write(path) as part:
-        _save(figure, part)
+        save_png(figure, part)
 
 
 def draw_notice(text: str, path: str | Path) -> None:
@@ -104,7 +104,7 @@ def draw_notice(text: str, path: str | Path) -> None:
     figure = Figure(figsize=(6, 0.6), dpi=72)
     figure.text(0.5, 0.5, text, ha="center", va="center")
     with atomic_write(path) as part:
-        _save(figure, part)
+        save_png(figure, part)
 
 
 def _choose_examples(segments: pd.DataFrame, classes: Sequence[str], per_class: int) -> list[np.ndarray]:
@@ -140,12 +140,24 @@ def _draw_all(
         if row is None:
             ax.axis("off")
         else:
-            _draw(ax, mel[row], seconds, frequencies)
+            draw_spectrogram(ax, mel[row], seconds, frequencies)
             ax.set_title(title, fontsize=9, parse_math=False)
 
 
-def _draw(ax: Axes, channels: np.ndarray, seconds: float, frequencies: np.ndarray) -> None:
-    """Draw a spectrogram or an image [channels, mels, frames]."""
+def draw_spectrogram(ax: Axes, channels: np.ndarray, seconds: float, frequencies: np.ndarray) -> None:
+    """Draw a spectrogram or an image.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+        Where it is drawn.
+    channels : ndarray, shape [channels, mels, frames]
+        The first channel is drawn, or the colours of an image (uint8).
+    seconds : float
+        Its length, s.
+    frequencies : ndarray, shape [mels]
+        The centre of each band, Hz.
+    """
     mels = len(frequencies)
     image = channels.transpose(1, 2, 0) if channels.dtype == np.uint8 else channels[0].astype(np.float32)
     extent = (0, seconds, -0.5, mels - 0.5)
@@ -155,8 +167,8 @@ def _draw(ax: Axes, channels: np.ndarray, seconds: float, frequencies: np.ndarra
     ax.set_yticks(np.interp(ticks, frequencies, range(mels)), [f"{tick:g}" for tick in ticks])
 
 
-def _save(figure: Figure, path: Path) -> None:
-    """Save with a palette: half the size of full colour."""
+def save_png(figure: Figure, path: Path) -> None:
+    """Save a figure as a PNG with a palette: half the size of full colour."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB").quantize(256)

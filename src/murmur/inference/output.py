@@ -1,0 +1,207 @@
+"""Predictions as a table for a terminal, as JSON, and as a table with one row for each unit."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from textwrap import fill
+from typing import Any
+
+import pandas as pd
+
+from murmur import formatting
+from murmur.inference.model_info import ModelInfo
+from murmur.inference.prediction import Prediction, RecordingPrediction
+
+CANNOT_TELL, NOT_READ = "cannot tell", "not read"
+METRICS = {
+    "weighted_accuracy_official": "weighted accuracy (official mix)",
+    "macc": "mean of sensitivity and specificity",
+    "accuracy": "accuracy",
+    "uar": "unweighted average recall",
+    "sensitivity": "sensitivity",
+    "specificity": "specificity",
+    "f1_macro": "F1, macro",
+    "roc_auc": "ROC-AUC",
+}
+Failures = Mapping[str, str]
+
+
+def format_json(predictions: Sequence[Prediction], failures: Failures, info: ModelInfo) -> str:
+    """Format predictions as one JSON document.
+
+    Parameters
+    ----------
+    predictions : sequence of Prediction
+        One for each patient.
+    failures : dict of str to str
+        The error of each file that could not be read, by its path.
+    info : ModelInfo
+        Of the model.
+
+    Returns
+    -------
+    str
+        With the keys `model`, `patients` and `failures`.
+    """
+    names = {
+        *("murmur", "classes", "positive", "level", "ensemble", "performance", "data", "intended_use"),
+        *("code_sha256", "weights_sha256"),
+    }
+    content = {
+        "model": info.model_dump(mode="json", include=names),
+        "patients": [prediction.to_dict() for prediction in predictions],
+        "failures": [{"path": path, "error": error} for path, error in failures.items()],
+    }
+    return json.dumps(content, indent=2, ensure_ascii=False)
+
+
+def make_table(predictions: Sequence[Prediction], classes: Sequence[str]) -> pd.DataFrame:
+    """Make a table with a row for each segment, recording and patient.
+
+    Parameters
+    ----------
+    predictions : sequence of Prediction
+        One for each patient.
+    classes : sequence of str
+        The classes of the model.
+
+    Returns
+    -------
+    DataFrame
+        With the columns level, patient_id, recording, site, start, end (s), answer, reasons, p_CLASS for each
+        class, quality, heart_rate, clipped, path. What does not apply to a level is empty.
+    """
+    columns = ["level", "patient_id", "recording", "site", "start", "end", "answer", "reasons"]
+    columns += [f"p_{name}" for name in classes] + ["quality", "heart_rate", "clipped", "path"]
+    rows = [row for prediction in predictions for row in _list_units(prediction)]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _list_units(prediction: Prediction) -> Iterator[dict[str, Any]]:
+    """List the rows of a patient: its segments and recordings, then the patient."""
+    patient = {"patient_id": prediction.patient_id}
+    for recording in prediction.recordings:
+        own = {**patient, "recording": recording.name, "site": recording.site, "path": recording.path}
+        for start, p in zip(recording.starts, recording.segments, strict=True):
+            end = min(start + recording.segment_seconds, recording.seconds)
+            yield {"level": "segment", **own, "start": start, "end": end, **_name(prediction.classes, p)}
+        quality = recording.quality
+        facts = {"quality": quality.score, "heart_rate": quality.heart_rate, "clipped": quality.clipped}
+        span = {"start": 0.0, "end": recording.seconds}
+        yield {"level": "recording", **own, **span, **_list_answer(recording), **facts}
+    yield {"level": "patient", **patient, **_list_answer(prediction)}
+
+
+def _list_answer(prediction: Prediction | RecordingPrediction) -> dict[str, Any]:
+    values = prediction.probabilities or {}
+    reasons = "; ".join(prediction.reasons) or None
+    return {"answer": prediction.answer, "reasons": reasons, **_name(list(values), list(values.values()))}
+
+
+def _name(classes: Sequence[str], p: Sequence[float]) -> dict[str, float]:
+    return {f"p_{name}": value for name, value in zip(classes, p, strict=True)}
+
+
+def format_predictions(
+    predictions: Sequence[Prediction],
+    failures: Failures,
+    info: ModelInfo,
+    *,
+    segments: bool = False,
+    width: int = 100,
+) -> str:
+    """Format predictions as a table for a terminal, with the reasons of missing answers below.
+
+    Parameters
+    ----------
+    predictions, failures, info
+        As for `format_json`.
+    segments : bool
+        Whether the table has a row for each segment.
+    width : int
+        Characters in a line of the text below the table.
+    """
+    header = ["patient", "answer", *info.classes, "site", "length", "quality", "heart rate"]
+    rows = [row for prediction in predictions for row in _format_patient(prediction, segments)]
+    rows += [[Path(path).name, NOT_READ] for path in failures]
+    table = formatting.format_table([header, *([*row, *[""] * (len(header) - len(row))] for row in rows)])
+    reasons = list(_format_reasons(predictions))
+    lines = [fill(line, width, subsequent_indent="    ") for line in reasons]
+    return "\n".join([table, *(["", "No answer for these recordings, and why:", *lines] if lines else [])])
+
+
+def _format_patient(prediction: Prediction, segments: bool) -> Iterator[list[str]]:
+    """Format the rows of a patient; a patient with one recording has one row."""
+    row = [prediction.patient_id, *_format_answer(prediction, prediction.classes)]
+    recordings = prediction.recordings
+    yield [*row, *(_format_facts(recordings[0]) if len(recordings) == 1 else [""])]
+    for recording in recordings:
+        if len(recordings) > 1:
+            answer = _format_answer(recording, prediction.classes)
+            yield [f"  {recording.name}", *answer, *_format_facts(recording)]
+        for start, p in zip(recording.starts, recording.segments if segments else (), strict=segments):
+            end = min(start + recording.segment_seconds, recording.seconds)
+            yield [f"    {start:.1f}-{end:.1f} s", "", *map(formatting.format_figure, p)]
+
+
+def _format_answer(prediction: Prediction | RecordingPrediction, classes: Sequence[str]) -> list[str]:
+    """Format the answer and the probability of each class."""
+    values = prediction.probabilities or {}
+    answer = prediction.answer or (CANNOT_TELL if prediction.reasons else "-")
+    return [answer, *(formatting.format_figure(values.get(name)) for name in classes)]
+
+
+def _format_facts(recording: RecordingPrediction) -> list[str]:
+    """Format site, length, quality and heart rate."""
+    rate = recording.quality.heart_rate
+    facts = [
+        f"{recording.seconds:.1f} s",
+        f"{recording.quality.score:.2f}",
+        f"{rate:.0f}/min" if rate else "-",
+    ]
+    return [recording.site or "-", *facts]
+
+
+def _format_reasons(predictions: Sequence[Prediction]) -> Iterator[str]:
+    """Format the reasons of each recording without an answer; those of the patient contain no others."""
+    for prediction in predictions:
+        lines = [f"  {r.name}: {'; '.join(r.reasons)}" for r in prediction.recordings if r.reasons]
+        yield from lines or [f"  {prediction.patient_id}: {reason}" for reason in prediction.reasons]
+
+
+def format_model(info: ModelInfo, path: str | Path, width: int = 100) -> str:
+    """Describe a model in a few lines: its data, the performance to expect, and what it may be used for.
+
+    Parameters
+    ----------
+    info : ModelInfo
+        Of the model.
+    path : path-like
+        Where it was loaded from.
+    width : int
+        Characters in a line.
+    """
+    data, performance = info.data, info.performance
+    persons = formatting.format_count(data.persons, "person")
+    patients = formatting.format_count(data.patients, "patient")
+    lines = [f"Model {path}: trained on {data.dataset}, {patients} ({persons}), {data.hours:.2f} h."]
+    if data.dataset == "synthetic":
+        lines.append("SIMULATED DATA: the answers and the performance have no clinical meaning.")
+    if performance.leaky:
+        lines.append(f"LEAKY: the performance may be too optimistic ({performance.flaws}).")
+    lines.append(
+        f"Expected performance for similar recordings, {performance.level} level (mean of "
+        f"{formatting.format_count(performance.runs, 'run')} of the cross-validation, 95 % interval over "
+        "persons):"
+    )
+    baseline = performance.baseline
+    table = [
+        [
+            f"  {METRICS.get(name, name)}",
+            formatting.format_with_interval({"low": None, "high": None, **row}),
+            f"always {baseline['answer']}: {formatting.format_figure(baseline.get(name))}",
+        ]
+        for name, row in performance.metrics.items()
+    ]
+    text = [fill(line, width) for line in lines] + [formatting.format_table(table)]
+    return "\n".join([*text, fill(info.intended_use, width)])
