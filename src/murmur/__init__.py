@@ -10,6 +10,8 @@ clean_recording, cut_into_segments, compute_log_mel
     Compute its features as the stages of the pipeline do.
 load_params
     Load the parameters of these functions.
+load_model
+    Load a trained model, which predicts recordings.
 MurmurError
     An error that the user can fix.
 """
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from murmur.features.one_recording import compute_log_mel as compute_log_mel
     from murmur.features.one_recording import cut_into_segments as cut_into_segments
     from murmur.features.one_recording import read_recording as read_recording
+    from murmur.inference.prediction import load_model as load_model
     from murmur.reporting.recording_plot import plot_recording as plot_recording
     from murmur.sections.defaults import load_params as load_params
 
@@ -32,6 +35,7 @@ _MODULES = {
     "clean_recording": "murmur.features.one_recording",
     "compute_log_mel": "murmur.features.one_recording",
     "cut_into_segments": "murmur.features.one_recording",
+    "load_model": "murmur.inference.prediction",
     "load_params": "murmur.sections.defaults",
     "plot_recording": "murmur.reporting.recording_plot",
     "read_recording": "murmur.features.one_recording",

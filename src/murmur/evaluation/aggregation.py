@@ -8,7 +8,14 @@ import pandas as pd
 
 from murmur.errors import MurmurError
 from murmur.evaluation import calibration, rules, thresholds
-from murmur.evaluation.levels import Level, Units, class_without_segments, find_positions, sum_positive
+from murmur.evaluation.levels import (
+    Level,
+    Units,
+    class_without_segments,
+    find_positions,
+    sort_positive_first,
+    sum_positive,
+)
 from murmur.sections.evaluate import Evaluate
 from murmur.tables.levels import LEVELS
 from murmur.tables.recordings import DatasetCard
@@ -78,6 +85,38 @@ def compute_levels(
         level: _make_level(level, tables[level], units[level], card) for level in LEVELS if level in tables
     }
     return levels, pd.concat(fits, ignore_index=True) if fitted is None else fitted
+
+
+def fit_decisions(
+    predictions: Tables, units: Mapping[str, Units], card: DatasetCard, options: Evaluate
+) -> pd.DataFrame:
+    """Fit temperature, threshold and class weights of each level to the validation parts of all folds.
+
+    Parameters
+    ----------
+    predictions, units, card, options
+        As for `compute_levels`.
+
+    Returns
+    -------
+    DataFrame
+        level, temperature (NaN without validation parts), threshold, weight_<class>.
+
+    Raises
+    ------
+    MurmurError
+        As `compute_levels`.
+    """
+    validation = {run: table[table["role"] == "validation"] for run, table in predictions.items()}
+    tables = _number_predictions(validation, units, card.classes)
+    fits = []
+    for below, level in zip((None, *LEVELS), LEVELS, strict=False):
+        if level not in tables and below in tables:
+            tables[level] = _pool(tables[below], units[below], options.rule, card.classes)
+        if level in tables:
+            fits.append(_fit(tables[level].assign(run=0, fold=0), units[level], card, options, level))
+    names = ["level", "temperature", "threshold", *(f"weight_{c}" for c in card.classes)]
+    return pd.concat(fits, ignore_index=True)[names] if fits else pd.DataFrame(columns=names)
 
 
 def _number_predictions(
@@ -168,15 +207,9 @@ def _any_present(
         strict=True,
     )
     member, _ = _group_rows([np.concatenate(pair) for pair in pairs])
-    n, order = len(table), _order_positive_first(card)
+    n, order = len(table), [*sort_positive_first(card.classes, card.positive), len(card.classes)]
     chosen = rules.choose_any_present(recordings["predicted"].to_numpy(), member[n:], member.max() + 1, order)
     return chosen[member[:n]]
-
-
-def _order_positive_first(card: DatasetCard) -> list[int]:
-    """The numbers of the classes, the positive ones first; last the number for no class."""
-    positive = [k for k, c in enumerate(card.classes) if c in card.positive]
-    return [*positive, *(k for k in range(len(card.classes)) if k not in positive), len(card.classes)]
 
 
 def _make_level(name: str, table: pd.DataFrame, units: Units, card: DatasetCard) -> Level:

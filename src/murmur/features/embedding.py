@@ -83,6 +83,26 @@ def compute_embeddings(features: Path, weights: Path, out: Path, *, pool: str, d
             write(batch)
 
 
+def encode_segments(encoder: Callable[[torch.Tensor], torch.Tensor], x: np.ndarray, pool: str) -> np.ndarray:
+    """Encode spectrograms in batches, on the CPU.
+
+    Parameters
+    ----------
+    encoder : callable
+        From `m2d.load_encoder`.
+    x : ndarray, shape (k, 1, n_mels, frames)
+        The spectrograms.
+    pool : {"mean", "none"}
+        As for `compute_embeddings`.
+
+    Returns
+    -------
+    ndarray, shape (k, 1, dims, time), float32
+    """
+    firsts = range(0, len(x), BATCH)
+    return np.concatenate([_encode(encoder, torch.tensor(x[k : k + BATCH]), pool) for k in firsts])
+
+
 @torch.no_grad()
 def _encode(encoder: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, pool: str) -> np.ndarray:
     """Encode spectrograms, shape (k, 1, n_mels, frames), into embeddings, shape (k, 1, dims, time)."""

@@ -1,6 +1,7 @@
 """The features of one recording in memory, for programs and notebooks, as the stages compute them."""
 
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -8,8 +9,26 @@ from threadpoolctl import threadpool_limits
 
 from murmur.features import cleaning, mel, segmentation
 from murmur.recordings import audio
+from murmur.sections.clean import Clean
 from murmur.sections.defaults import load_params
-from murmur.sections.experiment import Params
+from murmur.sections.mel import Mel
+from murmur.sections.segment import Segment
+
+
+class FeatureParams(Protocol):
+    """The sections of params.yaml that determine the features; the result of `load_params` has them."""
+
+    @property
+    def clean(self) -> Clean:
+        """Section `clean`."""
+
+    @property
+    def segment(self) -> Segment:
+        """Section `segment`."""
+
+    @property
+    def mel(self) -> Mel:
+        """Section `mel`."""
 
 
 def read_recording(path: str | Path) -> tuple[np.ndarray, int]:
@@ -39,7 +58,7 @@ def read_recording(path: str | Path) -> tuple[np.ndarray, int]:
     return audio.load(path)
 
 
-def clean_recording(samples: np.ndarray, rate: int, params: Params | None = None) -> np.ndarray:
+def clean_recording(samples: np.ndarray, rate: int, params: FeatureParams | None = None) -> np.ndarray:
     """Resample, denoise, filter and normalise a recording, as the stage `clean` does.
 
     Parameters
@@ -48,7 +67,7 @@ def clean_recording(samples: np.ndarray, rate: int, params: Params | None = None
         The samples of one channel.
     rate : int
         Their sample rate, Hz.
-    params : Params, optional
+    params : FeatureParams, optional
         From `load_params`; by default the default parameters. The section `clean` is used.
 
     Returns
@@ -75,14 +94,14 @@ def clean_recording(samples: np.ndarray, rate: int, params: Params | None = None
     return cleaning.clean_signal(samples, rate, options, n_samples)
 
 
-def cut_into_segments(signal: np.ndarray, params: Params | None = None) -> np.ndarray:
+def cut_into_segments(signal: np.ndarray, params: FeatureParams | None = None) -> np.ndarray:
     """Cut a cleaned signal into segments of equal length, as the stage `segment` does.
 
     Parameters
     ----------
     signal : ndarray, shape (m,)
         From `clean_recording`.
-    params : Params, optional
+    params : FeatureParams, optional
         From `load_params`; by default the default parameters. The section `segment` is used, except `first`
         where it depends on the label (`first_of`), and `clean.sample_rate`.
 
@@ -115,14 +134,14 @@ def cut_into_segments(signal: np.ndarray, params: Params | None = None) -> np.nd
     return segments
 
 
-def compute_log_mel(segments: np.ndarray, params: Params | None = None) -> np.ndarray:
+def compute_log_mel(segments: np.ndarray, params: FeatureParams | None = None) -> np.ndarray:
     """Compute the log-mel spectrograms of segments, as the stage `mel` does.
 
     Parameters
     ----------
     segments : ndarray, shape (k, length)
         From `cut_into_segments`.
-    params : Params, optional
+    params : FeatureParams, optional
         From `load_params`; by default the default parameters. The section `mel` and `clean.sample_rate` are
         used.
 

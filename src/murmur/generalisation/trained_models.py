@@ -18,14 +18,13 @@ from murmur.evaluation.aggregation import compute_levels, predict_without_segmen
 from murmur.evaluation.levels import Level, number_units
 from murmur.features import store
 from murmur.features.chain import PreparedRecordings
-from murmur.models import needs_download
-from murmur.models._weights import check_keys, read_weights
+from murmur.models._weights import read_weights
 from murmur.sections.evaluate import Evaluate
 from murmur.sections.train import Train
 from murmur.tables.recordings import DatasetCard
 from murmur.training.classifier import Classifier, Inputs, predict_logits
-from murmur.training.network import build
 from murmur.training.run import Run, prepare_run
+from murmur.training.saved_weights import load_classifier
 
 AGAIN = "make them with train.keep_weights: best and `dvc repro`"
 
@@ -159,19 +158,11 @@ def _predict_fold(
 
 def _load(path: Path, x: torch.Tensor, models: TrainedModels) -> Classifier:
     """The model with the weights in the file `path`, for features of the shape of `x`."""
-    model, options = models.train.model, models.train
-    if needs_download(model.options):  # not needed: they are replaced by those of the file
-        model = model.model_copy(update={"weights": "none"})
-    _, channels, mels, frames = x.shape
-    network = build(model, classes=len(models.classes), channels=channels, mels=mels, frames=frames)
-    classifier = Classifier(network, Inputs(x, None), np.zeros(1, int), options)
     weights = read_weights(str(path))
     try:
-        check_keys(weights, classifier.state_dict(), path)
+        return load_classifier(weights, path, models.train, classes=len(models.classes), shape=x.shape[1:])
     except MurmurError as error:
         raise MurmurError(f"{error}, or params.yaml is not what these were trained with; {AGAIN}") from error
-    classifier.load_state_dict(weights)
-    return classifier
 
 
 def score_models(

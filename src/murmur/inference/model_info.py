@@ -2,9 +2,9 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from murmur.errors import MurmurError
 from murmur.inference.familiarity import Reference
@@ -58,6 +58,8 @@ class Performance(_Part):
     ----------
     level : str
         segment, recording or patient.
+    units, persons : int
+        Number of units of this level, and of persons.
     metrics : dict
         For each metric mean and sd over the runs, and low and high of the 95 % interval over persons.
     baseline : dict
@@ -71,6 +73,8 @@ class Performance(_Part):
     """
 
     level: str
+    units: int
+    persons: int
     metrics: dict[str, Interval]
     baseline: dict[str, Any]
     leaky: bool
@@ -129,7 +133,7 @@ class ModelInfo(_Part):
         What the model may be used for.
     """
 
-    schema_version: Annotated[int, Field(alias="schema")] = SCHEMA
+    schema_version: int = SCHEMA
     murmur: str
     classes: tuple[str, ...]
     positive: tuple[str, ...]
@@ -148,7 +152,7 @@ class ModelInfo(_Part):
 
     def to_json(self) -> str:
         """Return the content of model.json."""
-        return json.dumps(self.model_dump(mode="json", by_alias=True), indent=2, ensure_ascii=False) + "\n"
+        return json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
 
 
 def parse_model_info(text: str, path: str | Path) -> ModelInfo:
@@ -170,13 +174,13 @@ def parse_model_info(text: str, path: str | Path) -> ModelInfo:
         content = json.loads(text)
     except ValueError as error:
         raise MurmurError(f"{path}: not JSON ({error}); make the model again: dvc repro package") from error
-    schema = content.get("schema") if isinstance(content, dict) else None
+    schema = content.get("schema_version") if isinstance(content, dict) else None
     if not isinstance(schema, int):
-        raise MurmurError(f"{path}: not the description of a model of murmur: it has no schema number")
+        raise MurmurError(f"{path}: not the description of a model of murmur: it has no schema_version")
     if schema > SCHEMA:
         raise MurmurError(
-            f"{path}: schema {schema}; this version of murmur reads up to {SCHEMA}: update murmur, or make the "
-            "model again with this version"
+            f"{path}: schema {schema}; this version of murmur reads up to {SCHEMA}: update murmur, or make "
+            "the model again with this version"
         )
     info = validate(ModelInfo, content, where=str(path))
     _check_classes(info, path)

@@ -3,52 +3,20 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from murmur.inference.model_info import ModelInfo
-from murmur.inference.quality import Quality
+from murmur.evaluation import calibration, rules
+from murmur.evaluation.levels import sort_positive_first
+from murmur.features.one_recording import clean_recording
+from murmur.inference import checks
+from murmur.inference.model_info import WEIGHTS_NAME, ModelInfo
+from murmur.inference.quality import Quality, measure_quality
+from murmur.inference.reading import read_any
+from murmur.inference.recording import Network, Recording
 
 Source = str | Path | np.ndarray
-
-
-@dataclass(frozen=True)
-class Recording:
-    """A recording to predict.
-
-    Attributes
-    ----------
-    samples : ndarray, shape (n,), float32
-        One channel, as it was read.
-    rate : int
-        Sample rate of `samples`, Hz.
-    signal : ndarray, shape (m,), float32
-        The cleaned recording, at the sample rate of the model.
-    site : str or None
-        Auscultation site.
-    """
-
-    samples: np.ndarray
-    rate: int
-    signal: np.ndarray
-    site: str | None
-
-
-class Network(Protocol):
-    """What computes probabilities: the networks of a model folder, or an ONNX file."""
-
-    def predict_segments(self, recording: Recording) -> tuple[np.ndarray, np.ndarray]:
-        """Return the start (s) of each segment, shape (k,), and its probabilities, shape (k, classes).
-
-        Both are empty if the recording is too short for a segment.
-        """
-
-    def predict_patient(self, recordings: Sequence[Recording]) -> np.ndarray | None:
-        """Return the probabilities of the patient, shape (classes,); None without a usable segment.
-
-        Only for networks that predict patients (`ModelInfo.level`).
-        """
 
 
 @dataclass(frozen=True)
@@ -99,6 +67,11 @@ class RecordingPrediction:
     starts: np.ndarray
     segment_seconds: float
     segments: np.ndarray
+
+    @property
+    def is_used(self) -> bool:
+        """Whether the prediction of the patient uses this recording."""
+        return not self.reasons
 
     def to_dict(self) -> dict[str, Any]:
         """Return the prediction as JSON values."""
@@ -211,7 +184,138 @@ class Model:
         ValueError
             If there is no recording, or an array without its rate.
         """
-        raise NotImplementedError
+        loaded = _load_recordings(recordings, rate, sites, self.info)
+        predictions = tuple(self._predict_recording(*item, check) for item in loaded)
+        name = patient_id or predictions[0].name
+        used = [item for item, p in zip(loaded, predictions, strict=True) if p.is_used]
+        if self.info.level == "patient":
+            p = self.network.predict_patient([recording for recording, _ in used])
+            answer, calibrated = self._decide("patient", p)
+        else:
+            p, answer, calibrated = self._pool_patient([r for r in predictions if r.is_used])
+        reasons = () if answer else _collect_reasons(predictions, self.info)
+        return Prediction(
+            patient_id=name,
+            classes=self.info.classes,
+            answer=answer,
+            reasons=reasons,
+            probabilities=calibrated,
+            uncalibrated=self._name(p),
+            recordings=predictions,
+        )
+
+    def _predict_recording(self, recording: Recording, path: str, check: bool) -> RecordingPrediction:
+        """Predict one recording on its own."""
+        info, signal_rate = self.info, self.info.params.clean.sample_rate
+        quality = measure_quality(recording.samples, recording.signal, signal_rate)
+        starts, segments = np.empty(0), np.empty((0, len(info.classes)))
+        reasons = checks.find_faults(recording.samples, recording.signal, info.params)
+        p = None
+        if not reasons and info.level == "segment":
+            starts, segments = self.network.predict_segments(recording)
+            p = self._pool(segments)
+        if not reasons and check:
+            reasons = checks.find_doubts(recording.signal, signal_rate, quality, info.familiarity)
+        answer, calibrated = self._decide("recording", p)
+        return RecordingPrediction(
+            name=Path(path).name if path else "recording",
+            path=path or None,
+            site=recording.site,
+            seconds=len(recording.samples) / recording.rate,
+            rate=recording.rate,
+            quality=quality,
+            answer=None if reasons else answer,
+            reasons=reasons,
+            probabilities=calibrated,
+            uncalibrated=self._name(p),
+            starts=starts,
+            segment_seconds=info.params.segment.length,
+            segments=self._calibrate("segment", segments),
+        )
+
+    def _pool(self, parts: np.ndarray) -> np.ndarray | None:
+        """The probabilities, shape (classes,), of a unit from those of its parts."""
+        if not len(parts):
+            return None
+        member = np.zeros(len(parts), int)
+        return rules.pool_probabilities(parts, member, 1, self.info.params.evaluate.rule)[0]
+
+    def _pool_patient(
+        self, predictions: Sequence[RecordingPrediction]
+    ) -> tuple[np.ndarray | None, str | None, dict[str, float] | None]:
+        """The probabilities of a patient from those of the recordings, its class, and calibrated ones."""
+        parts = np.array([list(r.uncalibrated.values()) for r in predictions if r.uncalibrated])
+        p = self._pool(parts)
+        answer, calibrated = self._decide("patient", p)
+        if answer and self.info.params.evaluate.rule == "any_present":
+            order = sort_positive_first(self.info.classes, self.info.positive)
+            answers = {r.answer for r in predictions}
+            answer = next(c for c in (self.info.classes[k] for k in order) if c in answers)
+        return p, answer, calibrated
+
+    def _decide(self, level: str, p: np.ndarray | None) -> tuple[str | None, dict[str, float] | None]:
+        """The class, and the calibrated probabilities."""
+        if p is None:
+            return None, None
+        weights = self.info.decisions[level].weights
+        k = int((p * [weights[c] for c in self.info.classes]).argmax())
+        return self.info.classes[k], self._name(self._calibrate(level, p[None])[0])
+
+    def _calibrate(self, level: str, p: np.ndarray) -> np.ndarray:
+        decision = self.info.decisions.get(level)
+        return calibration.apply_temperature(p, decision.temperature) if decision and len(p) else p
+
+    def _name(self, p: np.ndarray | None) -> dict[str, float] | None:
+        return None if p is None else dict(zip(self.info.classes, p.tolist(), strict=True))
+
+
+def _collect_reasons(predictions: Sequence[RecordingPrediction], info: ModelInfo) -> tuple[str, ...]:
+    """Why no class is predicted for a patient: the reasons of the recordings, with their names if several."""
+    reasons = [(r.site or r.name, reason) for r in predictions for reason in r.reasons]
+    if not reasons:  # only of a network that predicts patients
+        return (checks.describe_missing_sites(info.params.train.model.options["sites"]),)
+    if len(predictions) == 1:
+        return predictions[0].reasons
+    return tuple(f"{name}: {reason}" for name, reason in reasons)
+
+
+def _load_recordings(
+    recordings: Source | Sequence[Source] | Mapping[str, Source],
+    rate: int | None,
+    sites: Sequence[str | None] | None,
+    info: ModelInfo,
+) -> list[tuple[Recording, str]]:
+    """Read and clean the recordings of `Model.predict`; each with the path of its file, "" for an array."""
+    if isinstance(recordings, Mapping):
+        sources, sites = list(recordings.values()), list(recordings)
+    elif isinstance(recordings, str | Path | np.ndarray):
+        sources = [recordings]
+    else:
+        sources = list(recordings)
+    if not sources:
+        raise ValueError("recordings: expected one recording or more, found none")
+    sites = list(sites) if sites is not None else [None] * len(sources)
+    if len(sites) != len(sources):
+        raise ValueError(f"sites: expected {len(sources)}, one for each recording, found {len(sites)}")
+    return [
+        (_load_recording(source, rate, site, info), "" if isinstance(source, np.ndarray) else str(source))
+        for source, site in zip(sources, sites, strict=True)
+    ]
+
+
+def _load_recording(source: Source, rate: int | None, site: str | None, info: ModelInfo) -> Recording:
+    if isinstance(source, np.ndarray):
+        if rate is None:
+            raise ValueError("rate: an array needs its sample rate, Hz")
+        samples = source.astype(np.float32, copy=False)
+        if samples.ndim != 1 or not len(samples) or not np.isfinite(samples).all():
+            raise ValueError(
+                f"recordings: expected finite numbers of shape (n,), found shape {samples.shape}"
+            )
+    else:
+        samples, rate = read_any(source)
+    signal = clean_recording(samples, rate, info.params)
+    return Recording(samples, rate, signal, site)
 
 
 def load_model(path: str | Path = "models/murmur") -> Model:
@@ -235,4 +339,14 @@ def load_model(path: str | Path = "models/murmur") -> Model:
     --------
     >>> murmur.load_model("models/murmur").predict("data/raw/P001_AV.wav")
     """
-    raise NotImplementedError
+    path = Path(path)
+    if path.suffix == ".onnx":
+        from murmur.inference.onnx_model import load_onnx
+
+        return Model(*load_onnx(path))
+    from murmur.inference.model_folder import read_model
+
+    info, weights = read_model(path)
+    from murmur.inference.networks import TorchNetworks  # imports torch
+
+    return Model(info, TorchNetworks(info, weights, path / WEIGHTS_NAME))

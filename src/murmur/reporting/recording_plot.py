@@ -6,14 +6,13 @@ from threadpoolctl import threadpool_limits
 
 from murmur.features.log_mel import LogMel
 from murmur.features.mel_scale import mel_frequencies
-from murmur.features.one_recording import clean_recording
+from murmur.features.one_recording import FeatureParams, clean_recording
 from murmur.sections.defaults import load_params
-from murmur.sections.experiment import Params
 
 UNITS = {"db": "dB", "ln": "ln", "ln_plus": "ln"}
 
 
-def plot_recording(samples: np.ndarray, rate: int, params: Params | None = None) -> np.ndarray:
+def plot_recording(samples: np.ndarray, rate: int, params: FeatureParams | None = None) -> np.ndarray:
     """Plot the waveform of a recording and the log-mel spectrogram of the cleaned recording.
 
     Parameters
@@ -22,7 +21,7 @@ def plot_recording(samples: np.ndarray, rate: int, params: Params | None = None)
         The samples of one channel.
     rate : int
         Their sample rate, Hz.
-    params : Params, optional
+    params : FeatureParams, optional
         From `load_params`; by default the default parameters. The sections `clean` and `mel` are used; the
         spectrogram has the first of several windows, and is of the whole recording, not of its segments.
 

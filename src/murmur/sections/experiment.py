@@ -17,6 +17,7 @@ from murmur.sections.download import Download
 from murmur.sections.duplicates import Duplicates
 from murmur.sections.embed import Embed
 from murmur.sections.evaluate import Evaluate
+from murmur.sections.final import Final
 from murmur.sections.mel import Mel
 from murmur.sections.seed import Seed
 from murmur.sections.segment import Segment
@@ -43,6 +44,7 @@ class Params(Section):
     split: Split
     train: Train
     evaluate: Evaluate
+    final: Final
     published: dict[str, Any]
 
     @model_validator(mode="after")

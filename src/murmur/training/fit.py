@@ -2,7 +2,7 @@
 
 import copy
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -140,20 +140,65 @@ def fit_network(
         If the device or the precision is not available, a class is absent from the training part, the model
         does not fit the features, or the loss is not finite.
     """
-    device = choose_device(options.device, "train.device")
-    check_precision(options.precision, device)
-    torch.manual_seed(seed)
-    _use_deterministic_algorithms(device)
     counts = _count_classes(labels[fold.train], classes)
     class_weights = compute_class_weights(counts, classes, weights, options)
-    inputs = _move_inputs(features, bags, options, device)
-    y = torch.tensor(labels, device=device)
-    loop = _prepare_loop(inputs, y, fold, options, class_weights, recorder or Recorder())
+    loop = _prepare_loop(
+        features, labels, bags, fold.train, options, class_weights, seed, recorder or Recorder()
+    )
     history, best = _train(loop, fold, 1 / counts[labels])
     loop.model.load_state_dict(best)
-    probabilities = predict_logits(loop.model, inputs, fold.predict).softmax(dim=1).cpu().numpy()
-    best_weights = {name: value.cpu().contiguous() for name, value in best.items()}
-    return Fit(probabilities, history, best_weights, device.type)
+    probabilities = predict_logits(loop.model, loop.inputs, fold.predict).softmax(dim=1).cpu().numpy()
+    return Fit(probabilities, history, _copy_to_cpu(best), loop.y.device.type)
+
+
+def fit_epochs(
+    features: np.ndarray,
+    labels: np.ndarray,
+    units: np.ndarray,
+    options: Train,
+    *,
+    epochs: Iterable[int],
+    classes: Sequence[str],
+    weights: Sequence[float],
+    seed: int,
+    bags: np.ndarray | None = None,
+) -> dict[str, torch.Tensor]:
+    """Train a network for a fixed number of epochs, without a validation part.
+
+    The schedule of the learning rate is that of `options.epochs` epochs, as in `fit_network`; ``plateau``
+    lowers the rate by the loss of the training part. Stopping rules do not apply.
+
+    Parameters
+    ----------
+    features, labels, options, classes, weights, seed, bags
+        As for `fit_network`.
+    units : np.ndarray of int
+        The units of the training part.
+    epochs : iterable of int
+        The epochs, counted from 0.
+
+    Returns
+    -------
+    dict of str to torch.Tensor
+        State dict after the last epoch, on the CPU.
+
+    Raises
+    ------
+    MurmurError
+        As `fit_network`.
+    """
+    counts = _count_classes(labels[units], classes)
+    class_weights = compute_class_weights(counts, classes, weights, options)
+    loop = _prepare_loop(features, labels, bags, units, options, class_weights, seed, Recorder())
+    for epoch in epochs:
+        loss = _train_epoch(loop, _draw_order(units, 1 / counts[labels], options), epoch)
+        _check_finite(loss, epoch)
+        _end_epoch(loop, loss)
+    return _copy_to_cpu(loop.model.state_dict())
+
+
+def _copy_to_cpu(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: value.cpu().contiguous() for name, value in weights.items()}
 
 
 def _use_deterministic_algorithms(device: torch.device) -> None:
@@ -183,20 +228,28 @@ def _move_inputs(
 
 
 def _prepare_loop(
-    inputs: Inputs,
-    y: torch.Tensor,
-    fold: Fold,
+    features: np.ndarray,
+    labels: np.ndarray,
+    bags: np.ndarray | None,
+    units: np.ndarray,
     options: Train,
     class_weights: torch.Tensor,
+    seed: int,
     recorder: Recorder,
 ) -> Loop:
     """Build the network, the loss function, the optimizer and the learning-rate schedule."""
+    device = choose_device(options.device, "train.device")
+    check_precision(options.precision, device)
+    torch.manual_seed(seed)
+    _use_deterministic_algorithms(device)
+    inputs = _move_inputs(features, bags, options, device)
+    y = torch.tensor(labels, device=device)
     _, channels, mels, frames = inputs.x.shape
     network = build(options.model, classes=len(class_weights), channels=channels, mels=mels, frames=frames)
-    model = Classifier(network, inputs, fold.train, options).to(y.device)
+    model = Classifier(network, inputs, units, options).to(y.device)
     criterion = Loss(class_weights, options).to(y.device)
     optimizer = make_optimizer(model, options)
-    batches = len(_split_batches(torch.from_numpy(fold.train), options.batch_size))
+    batches = len(_split_batches(torch.from_numpy(units), options.batch_size))
     scheduler = make_scheduler(optimizer, options, batches)
     return Loop(model, inputs, y, criterion, optimizer, scheduler, options, recorder)
 

@@ -1,0 +1,204 @@
+"""The model folder of an experiment, from its final networks and the results of its cross-validation."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+import murmur
+from murmur import workers
+from murmur.evaluation.aggregation import fit_decisions
+from murmur.evaluation.levels import number_units
+from murmur.features import store
+from murmur.inference.familiarity import Reference, describe_signal, fit_reference
+from murmur.inference.model_info import Data, Decision, ModelInfo, ModelParams, Performance
+from murmur.sections.evaluate import Evaluate
+from murmur.tables.recordings import DatasetCard
+
+INTENDED_USE = (
+    "Research only. Not a medical device: it must not be used for diagnosis, for screening or for decisions "
+    "on treatment. Its performance is known only for recordings like those of its training data."
+)
+
+
+def describe_decisions(
+    recordings: pd.DataFrame,
+    card: DatasetCard,
+    segments: pd.DataFrame,
+    predictions: Mapping[int, pd.DataFrame],
+    options: Evaluate,
+) -> dict[str, Decision]:
+    """Fit temperature and class weights of each level to the validation parts of all folds.
+
+    Parameters
+    ----------
+    recordings, segments : DataFrame
+        As in `murmur.tables`.
+    card : DatasetCard
+        The description of the data set.
+    predictions : dict of int to DataFrame
+        By run.
+    options : Evaluate
+        Section `evaluate` of params.yaml.
+
+    Returns
+    -------
+    dict of str to Decision
+        By level. Without validation parts (`split.validate_on: test`) all temperatures and weights are 1.
+    """
+    fits = fit_decisions(predictions, number_units(recordings, segments, card.classes), card, options)
+    levels = [level for level in ("segment", "recording", "patient") if level in {*fits["level"]}]
+    neutral = Decision(temperature=1.0, weights=dict.fromkeys(card.classes, 1.0))
+    decisions = dict.fromkeys(("segment", "recording", "patient"), neutral)
+    for level in levels:
+        (fit,) = fits[fits["level"] == level].to_dict("records")
+        temperature = 1.0 if np.isnan(fit["temperature"]) else fit["temperature"]
+        weights = {c: float(fit[f"weight_{c}"]) for c in card.classes}
+        decisions[level] = Decision(temperature=temperature, weights=weights)
+    return decisions
+
+
+def describe_recordings(
+    recordings: pd.DataFrame, signals: pd.DataFrame, samples: Path, rate: int
+) -> Reference:
+    """Describe what the recordings are like, for the check of new recordings.
+
+    Parameters
+    ----------
+    recordings, signals : DataFrame
+        As in `murmur.tables`.
+    samples : Path
+        data/signals.npy.
+    rate : int
+        Sample rate of the signals, Hz.
+
+    Returns
+    -------
+    Reference
+    """
+
+    def describe(row: Any) -> np.ndarray:
+        flat = store.map_npy(samples)  # opened for each recording: mapped pages count as memory in use
+        return describe_signal(np.array(flat[row.offset : row.offset + row.n_samples]), rate)
+
+    rows = signals.set_index("recording_id").loc[recordings["recording_id"]]
+    figures = workers.map_threads(describe, list(rows.itertuples()), "describing the recordings")
+    return fit_reference(np.stack(figures), recordings["person_id"].to_numpy(str))
+
+
+def describe_performance(details: Mapping[str, Any]) -> Performance:
+    """Take the performance from metrics/details.json.
+
+    Parameters
+    ----------
+    details : dict
+        Its content.
+
+    Returns
+    -------
+    Performance
+    """
+    protocol = details["protocol"]
+    return Performance(
+        level=details["level"],
+        units=details["scored"]["units"],
+        persons=details["data"]["persons"],
+        metrics=details["headline"],
+        baseline=details["baseline"],
+        leaky=protocol["leaky"],
+        flaws=protocol["flaws"],
+        runs=protocol["runs"],
+        folds=details["parts"]["folds"],
+    )
+
+
+def describe_data(details: Mapping[str, Any]) -> Data:
+    """Take the description of the data from metrics/details.json, of which `details` is the content."""
+    names = (
+        "dataset",
+        "task",
+        "recordings",
+        "patients",
+        "persons",
+        "hours",
+        "counts",
+        "licence",
+        "shareable",
+    )
+    return Data(**{name: details["data"][name] for name in (*names, "sha256")})
+
+
+def hash_files(paths: Iterable[Path]) -> str:
+    """Compute a hash of the names and contents of files, and of the Python files in folders."""
+    digest = hashlib.sha256()
+    for path in paths:
+        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+            content = hashlib.sha256(file.read_bytes()).hexdigest()
+            digest.update(f"{file.as_posix()} {content}\n".encode())
+    return digest.hexdigest()
+
+
+def make_model_info(
+    card: DatasetCard,
+    params: ModelParams,
+    details: Mapping[str, Any],
+    weights: bytes,
+    *,
+    decisions: Mapping[str, Decision],
+    familiarity: Reference,
+    shape: tuple[int, int, int],
+    ensemble: int,
+    code_sha256: str,
+) -> ModelInfo:
+    """Collect the description of a model.
+
+    Parameters
+    ----------
+    card : DatasetCard
+        The description of the data set.
+    params : ModelParams
+        Sections of params.yaml.
+    details : dict
+        Content of metrics/details.json.
+    weights : bytes
+        Content of model.safetensors.
+    decisions, familiarity
+        From `describe_decisions` and `describe_recordings`.
+    shape : tuple of int
+        Channels, mels and frames of the features.
+    ensemble : int
+        Number of networks.
+    code_sha256 : str
+        From `hash_files`.
+
+    Returns
+    -------
+    ModelInfo
+    """
+    return ModelInfo(
+        murmur=murmur.__version__,
+        classes=card.classes,
+        positive=card.positive,
+        level="patient" if params.train.model.level == "patient" else "segment",
+        shape=shape,
+        params=params,
+        decisions=dict(decisions),
+        ensemble=ensemble,
+        epochs=read_epochs(weights),
+        performance=describe_performance(details),
+        familiarity=familiarity,
+        data=describe_data(details),
+        code_sha256=code_sha256,
+        weights_sha256=hashlib.sha256(weights).hexdigest(),
+        intended_use=INTENDED_USE,
+    )
+
+
+def read_epochs(weights: bytes) -> int:
+    """Read the number of epochs from the metadata of a .safetensors file."""
+    size = int.from_bytes(weights[:8], "little")
+    return int(json.loads(weights[8 : 8 + size])["__metadata__"]["epochs"])
