@@ -16,6 +16,7 @@ import typer
 from murmur import __version__, logs
 from murmur.commands import (
     comparison,
+    export,
     generalisation,
     integration,
     models,
@@ -42,6 +43,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "images": reporting.export_images,
     "evaluate-on": generalisation.evaluate_on,
     "robustness": generalisation.evaluate_disturbed,
+    "export": export.export_onnx,
     "ci": integration.run_ci,
 }
 EXAMPLES = "\n\nExamples\n--------\n"  # the section of a docstring that ends the help text of a command
