@@ -30,7 +30,8 @@ def export_onnx(
         raise MurmurError(f"{out}: name a file with the ending .onnx")
     start = time.monotonic()
     difference = export_model(load_model(model), out)
+    size, seconds = out.stat().st_size / 1e6, time.monotonic() - start
     print(
-        f"{out}: {out.stat().st_size / 1e6:.1f} MB, {time.monotonic() - start:.0f} s; largest difference of a "
-        f"probability from torch's: {difference:.1g} (at most {TOLERANCE:g})"
+        f"{out}: {size:.1f} MB, {seconds:.0f} s; largest difference from torch's probabilities: "
+        f"{difference:.1g} (allowed: {TOLERANCE:g})"
     )

@@ -62,8 +62,9 @@ def export_model(model: Model, out: str | Path) -> float:
     difference = _compare(networks, OnnxNetwork(model.info, content, out), model.info)
     if not difference <= TOLERANCE:
         raise MurmurError(
-            f"{out}: not written: the probabilities of the ONNX file differ from torch's by {difference:.1g}, "
-            f"more than {TOLERANCE:g}"
+            f"{out}: not written: its probabilities differ from torch's by {difference:.1g}, more than "
+            f"{TOLERANCE:g}; if the network is very sensitive to the rounding of its input, train with "
+            "mel.dtype: float32"
         )
     with atomic_write(out) as part:
         part.write_bytes(content)
@@ -90,7 +91,8 @@ def check_exportable(model: Model) -> TorchNetworks:
         raise MurmurError("clean.denoise: noise reduction cannot be exported; train with clean.denoise: null")
     if params.train.features != "mel":
         raise MurmurError(
-            "train.features: embeddings of a pretrained encoder cannot be exported; train with train.features: mel"
+            "train.features: embeddings of a pretrained encoder cannot be exported; train with "
+            "train.features: mel"
         )
     if model.info.level == "patient":
         raise MurmurError(

@@ -1,4 +1,8 @@
-"""The ONNX graph from the waveform of a recording to probabilities."""
+"""The ONNX graph from the waveform of a recording to probabilities.
+
+The parts that do not depend on the weights are written in the text format of ONNX; torch exports the
+computation of one segment.
+"""
 
 import logging
 import warnings
@@ -8,26 +12,23 @@ import numpy as np
 import onnx
 import torch
 from onnx import compose, helper, numpy_helper, parser
-from PIL.Image import Resampling, fromarray
 from scipy.signal import sosfilt
 from torch import nn
-from torch.nn import functional as F
 
 from murmur.errors import MurmurError
 from murmur.evaluation.calibration import SMALLEST
 from murmur.features.bandpass import design_bandpass
-from murmur.features.images import make_colours
-from murmur.features.log_mel import AMIN, EPSILON, LogMel
+from murmur.inference.segment_layers import SegmentClassifier
 from murmur.sections.clean import Bandpass, Clean
-from murmur.sections.mel import Image, Mel
+from murmur.sections.mel import Mel
 from murmur.sections.segment import Segment
 
-OPSET = 20
-BLOCK = 64  # samples of the output of the filter that are computed by one row of a matrix product
+OPSET, IR_VERSION = 20, 10
+BLOCK = 64  # samples that one row of a matrix product filters
 REST = 1e-9  # sum of the absolute values of the impulse response after the last tap
 MAX_TAPS = 2**16
 
-Arrays = dict[str, np.ndarray]
+Part = tuple[str, dict[str, np.ndarray]]  # operations, a line each, and the constants in them
 
 
 def build_graph(
@@ -38,11 +39,11 @@ def build_graph(
     Parameters
     ----------
     clean, segment, mel
-        Sections of params.yaml. `clean.denoise` is ignored.
+        Sections of params.yaml; `clean.denoise` is not computed.
     rule : str
         `evaluate.rule`, by which the probabilities of the segments are pooled.
     classifiers : sequence of nn.Module
-        The networks, each from features to logits.
+        The networks, each from features to logits; their probabilities are averaged.
 
     Returns
     -------
@@ -60,79 +61,79 @@ def build_graph(
     -----
     The forward-backward filter is computed as two convolutions with the impulse response of the filter, which
     is cut off where the sum of the rest is below `REST`. The initial states of `apply_bandpass` are those of
-    a signal that is constant before its first sample (backward: after its last sample), so the convolutions
-    extend the signal by a constant, and the result is the same up to the end of the recording.
+    a signal that is constant before its first sample (backward: after its last), so each convolution extends
+    the signal by this constant, and the result is the same up to both ends of the recording.
 
-    The segments are computed one after the other (operator Loop), so that the memory in use does not grow
-    with the length of the recording.
+    The segments are computed one after the other (operator Loop), so that only the signal itself needs more
+    memory in longer recordings.
     """
     rate = clean.sample_rate
-    lines, arrays = _filter_lines(rate, clean.bandpass)
-    text = [
-        *lines,
-        *_gain_lines(clean.normalise),
-        *_segment_lines(segment, rate, arrays),
-        *_pooling_lines(rule),
-    ]
-    signal = "signal" if clean.bandpass or clean.normalise != "none" else "waveform"
-    body = _segment_graph(segment, rate, mel, classifiers, signal)
+    parts = [_numbers(), _filter(rate, clean.bandpass), _normalisation(clean.normalise)]
+    parts += [_segments(segment, rate), _pooling(rule)]
+    lines, arrays = "\n".join(part[0] for part in parts), {k: v for part in parts for k, v in part[1].items()}
     graph = parser.parse_graph(
-        "murmur (float[samples] waveform) => (float[segments, classes] probabilities, double[segments] starts, "
-        "double[classes] recording) {\n" + "\n".join(text) + "\n}"
+        "murmur (float[samples] waveform) => (float[segments, classes] probabilities, "
+        f"double[segments] starts, double[classes] recording) {{ {lines} }}"
     )
-    classes = body.output[1].type.tensor_type.shape.dim[0].dim_value
-    arrays |= {name: np.array([value]) for name, value in NUMBERS.items()}
-    arrays |= {"no_row": np.zeros((1, classes)), "rate": np.array(float(rate)), "i1": np.array(1)}
+    is_changed = clean.bandpass is not None or clean.normalise != "none"
+    body = _one_segment(segment, rate, mel, classifiers, "signal" if is_changed else "waveform")
+    next(node for node in graph.node if node.op_type == "Loop").attribute.append(
+        helper.make_attribute("body", body)
+    )
     graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in arrays.items())
+    n_classes = body.output[1].type.tensor_type.shape.dim[0].dim_value
     for output, axis in ((graph.output[0], 1), (graph.output[2], 0)):
-        output.type.tensor_type.shape.dim[axis].dim_value = classes
-    (loop,) = (node for node in graph.node if node.op_type == "Loop")
-    loop.attribute.append(helper.make_attribute("body", body))
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10)
+        output.type.tensor_type.shape.dim[axis].dim_value = n_classes
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
 
 
-NUMBERS = {"zero": 0, "one": 1, "minus_one": -1, "two_d": 2.0, "lowest": -(2**63), "highest": 2**63 - 1}
+def _numbers() -> Part:
+    """Return the number of samples, and constants of all parts."""
+    values = {"minus_one": -1, "zero": 0, "one": 1, "lowest": -(2**63)}
+    scalars = {"zero_scalar": np.array(0), "one_scalar": np.array(1), "nothing": np.array([0.0])}
+    return "n = Shape (waveform)", {k: np.array([v]) for k, v in values.items()} | scalars
 
 
-def _filter_lines(rate: int, band: Bandpass | None) -> tuple[list[str], Arrays]:
-    """Return the operations of `apply_bandpass`, from `waveform` to `filtered`, and their constants."""
+def _filter(rate: int, band: Bandpass | None) -> Part:
+    """Compute `filtered` from `waveform`, as `apply_bandpass`."""
     if band is None:
-        return ["filtered = Cast <to = 11> (waveform)", "n = Shape (waveform)"], {}
+        return "filtered = Cast <to = 11> (waveform)", {}
     sections, _ = design_bandpass(rate, band)
-    response = _impulse_response(sections, band)
-    n_blocks = -(-(len(response) - 1) // BLOCK)
-    lag = (n_blocks - np.arange(n_blocks + 1))[:, None, None] * BLOCK
-    lag = lag + np.arange(BLOCK) - np.arange(BLOCK)[:, None]
-    matrices = np.where((lag >= 0) & (lag < len(response)), response[lag % len(response)], 0)
+    matrices = _convolution_matrices(_impulse_response(sections, band))
+    n_before = len(matrices) - 1
     arrays = {f"filter_{k}": matrix for k, matrix in enumerate(matrices)}
-    arrays |= {"n_pad": np.array([3 * (2 * len(sections) + 1)]), "block": np.array([BLOCK])}
-    arrays |= {"n_before": np.array([n_blocks * BLOCK]), "rest": np.zeros(BLOCK)}
-    arrays |= {"rows": np.array([-1, BLOCK]), "n_blocks": np.array([n_blocks])}
-    arrays |= {f"block_{k}": np.array([k]) for k in range(n_blocks + 1)}
-    return [
-        "n = Shape (waveform)",
-        "x = Cast <to = 11> (waveform)",
-        "n_but_one = Sub (n, one)",
-        "pad = Min (n_pad, n_but_one)",
-        *_flip("x", "backwards"),
-        "left_start = Sub (n_but_one, pad)",
-        "left = Slice (backwards, left_start, n_but_one)",
-        "right_end = Add (pad, one)",
-        "right = Slice (backwards, one, right_end)",
-        "first = Slice (x, zero, one)",
-        "last = Slice (backwards, zero, one)",
-        "two_first = Mul (first, two_d)",
-        "two_last = Mul (last, two_d)",
-        "odd_left = Sub (two_first, left)",
-        "odd_right = Sub (two_last, right)",
-        "extended = Concat <axis = 0> (odd_left, x, odd_right)",
-        *_convolution("extended", "forward", n_blocks),
-        *_flip("forward", "forward_flipped"),
-        *_convolution("forward_flipped", "backward_flipped", n_blocks),
-        *_flip("backward_flipped", "both"),
-        "pad_and_n = Add (pad, n)",
-        "filtered = Slice (both, pad, pad_and_n)",
-    ], arrays
+    arrays |= {f"block_{k}": np.array([k]) for k in range(len(matrices))}
+    arrays |= {
+        "two": np.array([2.0]),
+        "n_pad": np.array([3 * (2 * len(sections) + 1)]),
+        "block_size": np.array([BLOCK]),
+        "rows": np.array([-1, BLOCK]),
+        "n_before": np.array([n_before * BLOCK]),
+        "zeros_after": np.zeros(BLOCK),
+    }
+    text = f"""
+        x = Cast <to = 11> (waveform)
+        n_but_one = Sub (n, one)
+        pad = Min (n_pad, n_but_one)
+        {_flip("x", "x_flipped")}
+        left_start = Sub (n_but_one, pad)
+        left = Slice (x_flipped, left_start, n_but_one)
+        right_end = Add (pad, one)
+        right = Slice (x_flipped, one, right_end)
+        first = Slice (x, zero, one)
+        twice_first = Mul (first, two)
+        odd_left = Sub (twice_first, left)
+        last = Slice (x_flipped, zero, one)
+        twice_last = Mul (last, two)
+        odd_right = Sub (twice_last, right)
+        extended = Concat <axis = 0> (odd_left, x, odd_right)
+        {_convolution("extended", "forward", n_before)}
+        {_flip("forward", "forward_flipped")}
+        {_convolution("forward_flipped", "backward", n_before)}
+        {_flip("backward", "both")}
+        pad_and_n = Add (pad, n)
+        filtered = Slice (both, pad, pad_and_n)"""
+    return text, arrays
 
 
 def _impulse_response(sections: np.ndarray, band: Bandpass) -> np.ndarray:
@@ -144,159 +145,161 @@ def _impulse_response(sections: np.ndarray, band: Bandpass) -> np.ndarray:
     n_taps = int((rest >= REST).sum())
     if n_taps > MAX_TAPS:
         raise MurmurError(
-            f"clean.bandpass: the impulse response of order {band.order}, {band.low:g}-{band.high:g} Hz, is longer "
-            f"than {MAX_TAPS} samples, too long for ONNX; lower order, or move low and high apart"
+            f"clean.bandpass: the impulse response of order {band.order}, {band.low:g}-{band.high:g} Hz, is "
+            f"longer than {MAX_TAPS} samples, too long for ONNX; lower order, or move low and high apart"
         )
     return response[:n_taps]
 
 
-def _flip(source: str, target: str) -> list[str]:
-    return [f"{target} = Slice ({source}, minus_one, lowest, zero, minus_one)"]
+def _convolution_matrices(response: np.ndarray) -> np.ndarray:
+    """Return the matrices, shape (n, BLOCK, BLOCK), by which the last n blocks give a block of the output.
+
+    Element [k, r, i] is the weight of sample r of block k in sample i of the output.
+    """
+    n_before = -(-(len(response) - 1) // BLOCK)
+    place = np.arange(BLOCK)
+    lag = (n_before - np.arange(n_before + 1))[:, None, None] * BLOCK + place - place[:, None]
+    return np.where((lag >= 0) & (lag < len(response)), response[lag % len(response)], 0)
 
 
-def _convolution(source: str, target: str, n_blocks: int) -> list[str]:
-    """Return the causal convolution of a signal that is constant before its first sample, in blocks."""
-    s = f"{target}_"
-    lines = [
-        f"{s}size = Shape ({source})",
-        f"{s}first = Slice ({source}, zero, one)",
-        f"{s}before = Expand ({s}first, n_before)",
-        f"{s}long = Concat <axis = 0> ({s}before, {source}, rest)",
-        f"{s}full = Div ({s}size, block)",
-        f"{s}count = Add ({s}full, one)",
-        f"{s}all = Add ({s}count, n_blocks)",
-        f"{s}stop = Mul ({s}all, block)",
-        f"{s}cut = Slice ({s}long, zero, {s}stop)",
-        f"{s}rows = Reshape ({s}cut, rows)",
-    ]
-    total = ""
-    for k in range(n_blocks + 1):
-        lines += [
-            f"{s}end_{k} = Add ({s}count, block_{k})",
-            f"{s}part_{k} = Slice ({s}rows, block_{k}, {s}end_{k})",
-            f"{s}product_{k} = MatMul ({s}part_{k}, filter_{k})",
-        ]
-        lines += [f"{s}sum_{k} = Add ({total}, {s}product_{k})"] if total else []
-        total = f"{s}sum_{k}" if total else f"{s}product_{k}"
-    return [
-        *lines,
-        f"{s}flat = Reshape ({total}, minus_one)",
-        f"{target} = Slice ({s}flat, zero, {s}size)",
-    ]
+def _flip(x: str, y: str) -> str:
+    return f"{y} = Slice ({x}, minus_one, lowest, zero, minus_one)"
 
 
-def _gain_lines(normalise: str) -> list[str]:
-    """Return the operations of the normalisation, from `filtered` to `signal`."""
+def _convolution(x: str, y: str, n_before: int) -> str:
+    """Compute `y`, the convolution of `x` with the impulse response; before its start `x` is constant."""
+    text = f"""
+        {y}_size = Shape ({x})
+        {y}_first = Slice ({x}, zero, one)
+        {y}_before = Expand ({y}_first, n_before)
+        {y}_long = Concat <axis = 0> ({y}_before, {x}, zeros_after)
+        {y}_full_blocks = Div ({y}_size, block_size)
+        {y}_blocks = Add ({y}_full_blocks, one)
+        {y}_all_blocks = Add ({y}_blocks, block_{n_before})
+        {y}_stop = Mul ({y}_all_blocks, block_size)
+        {y}_whole = Slice ({y}_long, zero, {y}_stop)
+        {y}_rows = Reshape ({y}_whole, rows)
+        {y}_sum_0 = Identity (nothing)"""
+    for k in range(n_before + 1):
+        text += f"""
+        {y}_end_{k} = Add ({y}_blocks, block_{k})
+        {y}_part_{k} = Slice ({y}_rows, block_{k}, {y}_end_{k})
+        {y}_product_{k} = MatMul ({y}_part_{k}, filter_{k})
+        {y}_sum_{k + 1} = Add ({y}_sum_{k}, {y}_product_{k})"""
+    return f"""{text}
+        {y}_flat = Reshape ({y}_sum_{n_before + 1}, minus_one)
+        {y} = Slice ({y}_flat, zero, {y}_size)"""
+
+
+def _normalisation(normalise: str) -> Part:
+    """Compute `signal` from `filtered`: `clean.normalise`."""
+    if normalise == "none":
+        return "signal = Cast <to = 1> (filtered)", {}
     level = {
-        "none": [],
-        "peak": ["sizes = Abs (filtered)", "level = ReduceMax (sizes)"],
-        "rms": ["squares = Mul (filtered, filtered)", "power = ReduceMean (squares)", "level = Sqrt (power)"],
-    }[normalise]
-    if not level:
-        return ["signal = Cast <to = 1> (filtered)"]
-    return [
-        *level,
-        "nothing = Constant <value = double[1] {0.0}> ()",
-        "unit = Constant <value = double[1] {1.0}> ()",
-        "has_level = Greater (level, nothing)",
-        "divisor = Where (has_level, level, unit)",
-        "normalised = Div (filtered, divisor)",
-        "signal = Cast <to = 1> (normalised)",
-    ]
+        "peak": "sizes = Abs (filtered) level = ReduceMax (sizes)",
+        "rms": "squares = Mul (filtered, filtered) power = ReduceMean (squares) level = Sqrt (power)",
+    }
+    text = f"""
+        {level[normalise]}
+        has_level = Greater (level, nothing)
+        divisor = Where (has_level, level, unit)
+        normalised = Div (filtered, divisor)
+        signal = Cast <to = 1> (normalised)"""
+    return text, {"unit": np.array([1.0])}
 
 
-def _segment_lines(options: Segment, rate: int, arrays: Arrays) -> list[str]:
-    """Return the operations of `cut_segments` and of the networks, from `signal` to `probabilities`."""
+def _segments(options: Segment, rate: int) -> Part:
+    """Compute `starts` and `probabilities`, with the segments of `cut_segments`."""
     length = round(options.length * rate)
     minimum = length if options.short == "drop" else min(length, max(1, round(options.min_length * rate)))
-    arrays |= {
+    limit = 2**62 if options.first is None or options.first_of else options.first
+    text = """
+        after_last = Sub (n, length)
+        after_last_start = Add (after_last, step)
+        stop = Max (after_last_start, one)
+        stop_scalar = Squeeze (stop)
+        all_starts = Range (zero_scalar, stop_scalar, step)
+        remaining = Sub (n, all_starts)
+        lengths = Min (remaining, length)
+        is_long = GreaterOrEqual (lengths, minimum)
+        long_starts = Compress <axis = 0> (all_starts, is_long)
+        first_samples = Slice (long_starts, zero, limit)
+        first_numbers = Cast <to = 11> (first_samples)
+        starts = Div (first_numbers, rate)
+        n_segments = Size (first_samples)
+        probabilities = Loop (n_segments, always)"""
+    return text, {
         "length": np.array([length]),
         "step": np.array(max(1, round(length * (1 - options.overlap)))),
         "minimum": np.array([minimum]),
-        "i0": np.array(0),
+        "limit": np.array([limit]),
+        "rate": np.array(float(rate)),
         "always": np.array(True),
     }
-    lines = [
-        "n_whole = Sub (n, length)",
-        "n_next = Add (n_whole, step)",
-        "stops = Max (n_next, one)",
-        "stop = Squeeze (stops)",
-        "all_starts = Range (i0, stop, step)",
-        "remaining = Sub (n, all_starts)",
-        "cut_sizes = Min (remaining, length)",
-        "is_long = GreaterOrEqual (cut_sizes, minimum)",
-        "long_starts = Compress <axis = 0> (all_starts, is_long)",
-    ]
-    if options.first is None or options.first_of:
-        lines += ["first_samples = Identity (long_starts)"]
-    else:
-        arrays["n_first"] = np.array([options.first])
-        lines += ["first_samples = Slice (long_starts, zero, n_first)"]
-    return [
-        *lines,
-        "start_numbers = Cast <to = 11> (first_samples)",
-        "starts = Div (start_numbers, rate)",
-        "n_segments = Size (first_samples)",
-        "probabilities = Loop (n_segments, always)",
-    ]
 
 
-def _pooling_lines(rule: str) -> list[str]:
-    """Return the operations of `pool_probabilities`, from `probabilities` to `recording`."""
-    lines = ["values = Cast <to = 11> (probabilities)"]
+def _pooling(rule: str) -> Part:
+    """Compute `recording` from `probabilities`, as `pool_probabilities`."""
     if rule == "maximum":
-        return [
-            *lines,
-            "with_zeros = Concat <axis = 0> (no_row, values)",
-            "maximum = ReduceMax <keepdims = 0> (with_zeros, zero)",
-            "total = ReduceSum (maximum)",
-            "recording = Div (maximum, total)",
-        ]
-    source, target = ("logits", "mean") if rule == "mean_logit" else ("values", "recording")
-    return [
-        *lines,
-        *([f"tiny = Constant <value = double[1] {{{SMALLEST}}}> ()"] if rule == "mean_logit" else []),
-        *(["limited = Max (values, tiny)", "logits = Log (limited)"] if rule == "mean_logit" else []),
-        f"sums = ReduceSum <keepdims = 0> ({source}, zero)",
-        "count = Cast <to = 11> (n_segments)",
-        f"{target} = Div (sums, count)",
-        *(["recording = Softmax <axis = 0> (mean)"] if rule == "mean_logit" else []),
-    ]
+        text = """
+        p = Cast <to = 11> (probabilities)
+        highest = ReduceMax <keepdims = 0> (p, zero)
+        total = ReduceSum (highest)
+        recording = Div (highest, total)"""
+        return text, {}
+    text = """
+        p = Cast <to = 11> (probabilities)
+        count = Cast <to = 11> (n_segments)
+        """
+    if rule != "mean_logit":
+        return f"{text} sum = ReduceSum <keepdims = 0> (p, zero) recording = Div (sum, count)", {}
+    return (
+        f"""{text}
+        limited = Max (p, smallest)
+        logarithms = Log (limited)
+        sum = ReduceSum <keepdims = 0> (logarithms, zero)
+        mean = Div (sum, count)
+        recording = Softmax <axis = 0> (mean)""",
+        {"smallest": np.array([SMALLEST])},
+    )
 
 
-def _segment_graph(
+def _one_segment(
     options: Segment, rate: int, mel: Mel, classifiers: Sequence[nn.Module], signal: str
 ) -> onnx.GraphProto:
-    """Return the graph from the first sample of a segment, int64, to its probabilities [classes]."""
+    """Return the body of the loop: from the number of a segment to its probabilities [classes].
+
+    `signal` is named as the waveform if that is not changed: onnxruntime would remove the operations that
+    change nothing, and not find their output here.
+    """
     length = round(options.length * rate)
-    network = _export(SegmentClassifier(rate, mel, length, classifiers).eval(), length)
-    network = compose.add_prefix_graph(network, "segment_")
-    index = {
-        "wrap": ["place = Mod (offset, size)", "sample = Add (first_sample, place)"],
-        "pad": [
-            "all_samples = Add (first_sample, offset)",
-            "end = Sub (n, one)",
-            "sample = Min (all_samples, end)",
-        ],
-    }["wrap" if options.short == "wrap" else "pad"]
-    lines = [
-        "go_on_again = Identity (go_on)",
-        "first_sample = Gather (first_samples, k)",
-        "remaining_samples = Sub (n, first_sample)",
-        "size = Min (remaining_samples, length)",
-        "length_number = Squeeze (length)",
-        "offset = Range (i0, length_number, i1)",
-        *index,
-        f"samples_there = Gather ({signal}, sample)",
-        "is_recorded = Less (offset, size)" if options.short != "wrap" else "",
-        "silence = Constant <value = float[1] {0.0}> ()",
-        "segment = Where (is_recorded, samples_there, silence)"
-        if options.short != "wrap"
-        else "segment = Identity (samples_there)",
-        f"{network.input[0].name} = Unsqueeze (segment, zero)",
-    ]
+    module = SegmentClassifier(rate, mel, length, classifiers).eval()
+    network = compose.add_prefix_graph(_export(module, length), "segment_")
+    if options.short == "wrap":
+        values = f"""
+        place = Mod (offset, size)
+        sample = Add (first_sample, place)
+        segment = Gather ({signal}, sample)"""
+    else:
+        values = f"""
+        any_sample = Add (first_sample, offset)
+        last_sample = Sub (n, one)
+        sample = Min (any_sample, last_sample)
+        value = Gather ({signal}, sample)
+        is_recorded = Less (offset, size)
+        silence = Constant <value = float[1] {{0.0}}> ()
+        segment = Where (is_recorded, value, silence)"""
     graph = parser.parse_graph(
-        "segment (int64 k, bool go_on) => (bool go_on_again) {\n" + "\n".join(filter(None, lines)) + "\n}"
+        f"""segment (int64 k, bool go_on) => (bool goes_on) {{
+        goes_on = Identity (go_on)
+        first_sample = Gather (first_samples, k)
+        rest = Sub (n, first_sample)
+        size = Min (rest, length)
+        length_scalar = Squeeze (length)
+        offset = Range (zero_scalar, length_scalar, one_scalar)
+        {values}
+        {network.input[0].name} = Unsqueeze (segment, zero)
+        }}"""
     )
     graph.node.extend(network.node)
     graph.initializer.extend(network.initializer)
@@ -305,148 +308,13 @@ def _segment_graph(
 
 
 def _export(module: nn.Module, length: int) -> onnx.GraphProto:
-    """Export a module whose input is one segment."""
+    """Export a module from samples [1, length] to probabilities [classes]."""
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+        warnings.simplefilter("ignore")  # about the inside of torch.export
         program = torch.onnx.export(
-            module,
-            (torch.zeros(1, length),),
-            dynamo=True,
-            opset_version=OPSET,
-            verbose=False,
+            module, (torch.zeros(1, length),), dynamo=True, opset_version=OPSET, verbose=False
         )
-    model = program.model_proto
-    assert not model.functions and all(o.domain == "" for o in model.opset_import if o.domain)
-    return model.graph
-
-
-class SegmentClassifier(nn.Module):
-    """From the samples of a segment to the mean of the probabilities of all networks.
-
-    Parameters
-    ----------
-    rate : int
-        Sample rate, Hz.
-    options : Mel
-        Section `mel` of params.yaml.
-    length : int
-        Samples of a segment.
-    classifiers : sequence of nn.Module
-        The networks, each from features to logits.
-    """
-
-    def __init__(self, rate: int, options: Mel, length: int, classifiers: Sequence[nn.Module]):
-        super().__init__()
-        self.features = Features(rate, options, length)
-        self.classifiers = nn.ModuleList(classifiers)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map samples [1, length] to probabilities [classes]."""
-        features = self.features(x)
-        p = [classifier(features).softmax(dim=1) for classifier in self.classifiers]
-        return torch.stack(p).mean(dim=0)[0]
-
-
-class Features(nn.Module):
-    """The features of a segment, as `murmur.features.mel.make_transform`, rounded as they are stored."""
-
-    def __init__(self, rate: int, options: Mel, length: int):
-        super().__init__()
-        self.options = options
-        self.log_mels = nn.ModuleList(
-            LogMelLayer(LogMel(rate, options, *window)) for window in options.windows
-        )
-        frames = 1 + (length + 2 * (options.n_fft // 2) - options.n_fft) // min(h for _, h in options.windows)
-        self.n_frames = frames
-        self.image = ImageLayer(options.image, options.n_mels, frames) if options.image else None
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map samples [1, length] to features [1, channels, n_mels, frames]."""
-        log = torch.cat([self._pad(log_mel(x)) for log_mel in self.log_mels])
-        if self.options.normalise == "minmax":
-            log = _minmax(log)
-        if self.image is not None:
-            return self.image(log)[None]
-        return (log.half().float() if self.options.dtype == "float16" else log)[None]
-
-    def _pad(self, log: torch.Tensor) -> torch.Tensor:
-        """Append frames to a spectrogram [1, n_mels, frames], as `murmur.features.mel`."""
-        n_more = self.n_frames - log.shape[2]
-        if not n_more:
-            return log
-        value = log.max()
-        if self.options.fill == "floor":
-            low = log.min()
-            top_db = self.options.top_db if self.options.scale == "db" else None
-            value = low if top_db is None else torch.where(low < value, value - top_db, low)
-        return torch.cat([log, value.expand(1, log.shape[1], n_more)], dim=2)
-
-
-class LogMelLayer(nn.Module):
-    """The log-mel spectrogram of `LogMel`; the Fourier transform is a convolution."""
-
-    window: torch.Tensor
-    bank: torch.Tensor
-
-    def __init__(self, transform: LogMel):
-        super().__init__()
-        self.options, self.hop = transform.options, transform.hop_length
-        self.silence = transform.silence()
-        n_fft = self.options.n_fft
-        used = np.flatnonzero(transform.window)
-        self.first, stop = int(used[0]), int(used[-1]) + 1
-        angles = -2 * np.pi * np.outer(np.arange(n_fft)[transform.bins], np.arange(self.first, stop)) / n_fft
-        waves = np.concatenate([np.cos(angles), np.sin(angles)]) * transform.window[self.first : stop]
-        self.last = n_fft - stop
-        self.register_buffer("waves", torch.from_numpy(waves[:, None]).float())
-        self.register_buffer("bank", torch.from_numpy(transform.bank.T.copy()))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map samples [1, length] to a spectrogram [1, n_mels, frames]."""
-        half, n = self.options.n_fft // 2, x.shape[1]
-        padded = F.pad(x[None], (half, half), "reflect" if self.options.edges == "reflect" else "constant")
-        padded = padded[:, :, self.first : n + 2 * half - self.last]
-        real, imaginary = F.conv1d(padded, self.waves, stride=self.hop).chunk(2, dim=1)
-        power = self.bank @ (real.square() + imaginary.square())
-        return self._to_log(torch.where(x.max() > x.min(), power, torch.zeros(())))
-
-    def _to_log(self, power: torch.Tensor) -> torch.Tensor:
-        """Take the logarithm of the power, relative to the reference."""
-        o = self.options
-        if o.scale == "ln_plus":
-            return torch.log(power + float(EPSILON))
-        reference = power.max() if o.reference == "max" else torch.tensor(float(o.reference))
-        log = torch.log(power.clamp(min=AMIN)) - torch.log(reference.clamp(min=AMIN))
-        if o.scale == "db":
-            log = log * (10 / np.log(10))
-            if o.top_db is not None:
-                log = torch.maximum(log, log.max() - o.top_db)
-        return log if o.reference != "max" else torch.where(reference > AMIN, log, self.silence)
-
-
-class ImageLayer(nn.Module):
-    """Colour images, as `murmur.features.images.render_images`; pillow's resizing is two matrix products."""
-
-    colours: torch.Tensor
-    wide: torch.Tensor
-    high: torch.Tensor
-
-    def __init__(self, options: Image, mels: int, frames: int):
-        super().__init__()
-        self.register_buffer("colours", torch.from_numpy(make_colours(options.colours).astype(np.float32)))
-        for name, n in (("wide", frames), ("high", mels)):
-            identity = fromarray(np.eye(n, dtype=np.float32))
-            weights = np.asarray(identity.resize((options.size, n), Resampling.BILINEAR)).copy()
-            self.register_buffer(name, torch.from_numpy(weights))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map a spectrogram [1, n_mels, frames] to an image [3, size, size] of values 0 to 255."""
-        image = self.colours[(_minmax(x)[0] * 255).round().long()].permute(2, 0, 1)
-        image = (image @ self.wide + 0.5).floor()
-        return (self.high.T @ image + 0.5).floor()
-
-
-def _minmax(x: torch.Tensor) -> torch.Tensor:
-    low, high = x.min(), x.max()
-    return (x - low) / torch.where(high > low, high - low, torch.ones(()))
+    if program is None or program.model_proto.functions:
+        raise RuntimeError("torch.onnx.export: expected a graph without functions")
+    return program.model_proto.graph

@@ -8,7 +8,6 @@ from typing import Any, NoReturn
 import numpy as np
 import onnx
 import onnxruntime
-from google.protobuf.message import DecodeError
 
 from murmur.errors import MurmurError, first_line
 from murmur.features.cleaning import clean_signal
@@ -51,7 +50,7 @@ class OnnxNetwork:
         )
         try:
             self.session = onnxruntime.InferenceSession(content, options, ["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime has an exception for each kind of error, without a common class
+        except Exception as error:  # the exceptions of onnxruntime have no common class
             raise MurmurError(f"{path}: onnxruntime cannot read it ({first_line(error)}); {MAKE}") from error
 
     def predict_segments(self, recording: Recording) -> tuple[np.ndarray, np.ndarray]:
@@ -95,14 +94,14 @@ def load_onnx(path: str | Path) -> tuple[ModelInfo, OnnxNetwork]:
     content = path.read_bytes()
     try:
         model = onnx.ModelProto.FromString(content)
-    except DecodeError as error:
+    except Exception as error:  # DecodeError of protobuf
         raise MurmurError(f"{path}: not an ONNX file, or damaged; copy it again, or {MAKE}") from error
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     if not {INFO, SHA256} <= set(metadata):
         raise MurmurError(f"{path}: not a model of murmur: it has no description; {MAKE}")
     info = parse_model_info(metadata[INFO], path)
     if model.functions or any(tensor.external_data for tensor in _list_tensors(model.graph)):
-        raise MurmurError(f"{path}: refers to other files, or has functions; such files are not opened; {MAKE}")
+        raise MurmurError(f"{path}: has functions, or weights in other files, which are not used; {MAKE}")
     if hash_graph(model) != metadata[SHA256]:
         raise MurmurError(f"{path}: has changed since it was written; copy it again, or {MAKE}")
     return info, OnnxNetwork(info, content, path)
