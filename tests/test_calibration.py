@@ -6,6 +6,7 @@ import sklearn.metrics as sk
 from scipy.special import softmax
 
 from murmur.evaluation import calibration, metrics
+from murmur.evaluation.temperature import apply_temperature
 
 
 def simulated(T, classes=3, n=20_000, seed=0):
@@ -25,32 +26,28 @@ def test_the_temperature_is_recovered(T, classes):
 
 def test_scaled_probabilities_worked_by_hand():
     """At T = 2 odds of 9 become odds of 3; a probability of 0 becomes 1e-7."""
-    assert calibration.apply_temperature(np.array([[0.9, 0.1]]), 2) == pytest.approx(np.array([[0.75, 0.25]]))
-    each = calibration.apply_temperature(np.array([[0.9, 0.1]] * 2), np.array([[2], [1]]))
+    assert apply_temperature(np.array([[0.9, 0.1]]), 2) == pytest.approx(np.array([[0.75, 0.25]]))
+    each = apply_temperature(np.array([[0.9, 0.1]] * 2), np.array([[2], [1]]))
     assert each == pytest.approx(np.array([[0.75, 0.25], [0.9, 0.1]]))
-    assert calibration.apply_temperature(np.array([[1.0, 0.0]]), 1) == pytest.approx(
-        np.array([[1 - 1e-7, 1e-7]])
-    )
+    assert apply_temperature(np.array([[1.0, 0.0]]), 1) == pytest.approx(np.array([[1 - 1e-7, 1e-7]]))
 
 
 def test_no_other_temperature_has_a_lower_loss():
     y, p = simulated(2, n=500)
     T = calibration.fit_temperature(y, p)
-    losses = [sk.log_loss(y, calibration.apply_temperature(p, T * f)) for f in (0.9, 0.99, 1, 1.01, 1.1)]
+    losses = [sk.log_loss(y, apply_temperature(p, T * f)) for f in (0.9, 0.99, 1, 1.01, 1.1)]
     assert np.argmin(losses) == 2
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_calibration_never_increases_the_loss(seed):
     y, p = simulated(3, n=300, seed=seed)
-    soft = calibration.apply_temperature(p, calibration.fit_temperature(y, p))
+    soft = apply_temperature(p, calibration.fit_temperature(y, p))
     assert sk.log_loss(y, soft) < sk.log_loss(y, p)
     assert metrics.expected_calibration_error(y, soft) < metrics.expected_calibration_error(y, p)
     assert (soft.argmax(1) == p.argmax(1)).all() and soft.sum(1) == pytest.approx(1)
     y, p = simulated(1, n=30, seed=seed)
-    assert sk.log_loss(y, calibration.apply_temperature(p, calibration.fit_temperature(y, p))) <= sk.log_loss(
-        y, p
-    )
+    assert sk.log_loss(y, apply_temperature(p, calibration.fit_temperature(y, p))) <= sk.log_loss(y, p)
 
 
 def test_calibrated_probabilities_have_temperature_one():
@@ -72,7 +69,7 @@ def test_units_without_probabilities_are_left_out():
     present = ~np.isnan(holes[:, 0])
     T = calibration.fit_temperature(y, holes)
     assert T == calibration.fit_temperature(y[present], p[present]) != calibration.fit_temperature(y, p)
-    assert (np.isnan(calibration.apply_temperature(holes, T)).all(1) == ~present).all()
+    assert (np.isnan(apply_temperature(holes, T)).all(1) == ~present).all()
     assert calibration.compute_reliability(y, holes).equals(
         calibration.compute_reliability(y[present], p[present])
     )

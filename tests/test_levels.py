@@ -12,6 +12,7 @@ from murmur.evaluation import calibration, rules
 from murmur.evaluation.aggregation import compute_levels
 from murmur.evaluation.levels import number_units
 from murmur.evaluation.prediction_checks import check_predictions
+from murmur.evaluation.temperature import apply_temperature
 from murmur.tables.levels import LEVELS
 from tests.experiment import (
     CARD,
@@ -304,7 +305,7 @@ def test_probabilities_are_calibrated_by_the_temperature_of_the_fold(made):
     for level in LEVELS:
         place = fitted[fitted["level"] == level].set_index(["run", "fold"])["temperature"]
         for key, part in tables[level].groupby(["run", "fold"]):
-            expected = calibration.apply_temperature(part[COLUMNS].to_numpy(), place[key])
+            expected = apply_temperature(part[COLUMNS].to_numpy(), place[key])
             assert part.filter(like="q_").to_numpy() == pytest.approx(expected)
     assert fitted["temperature"].nunique() > 10
 

@@ -13,9 +13,9 @@ from murmur.evaluation.levels import (
     Units,
     class_without_segments,
     find_positions,
-    sort_positive_first,
     sum_positive,
 )
+from murmur.evaluation.temperature import apply_temperature
 from murmur.sections.evaluate import Evaluate
 from murmur.tables.levels import LEVELS
 from murmur.tables.recordings import DatasetCard
@@ -192,7 +192,7 @@ def _predict(table: pd.DataFrame, fitted: pd.DataFrame, classes: Sequence[str]) 
     of_fold = table[["run", "fold"]].merge(fitted, how="left", on=["run", "fold"])
     p = table[[f"p_{c}" for c in classes]].to_numpy()
     weights = of_fold[[f"weight_{c}" for c in classes]].to_numpy()
-    q = calibration.apply_temperature(p, of_fold["temperature"].to_numpy()[:, None])
+    q = apply_temperature(p, of_fold["temperature"].to_numpy()[:, None])
     table = table.assign(predicted=rules.choose_class(p, weights, class_without_segments(classes)))
     return table.join(pd.DataFrame(q, columns=[f"q_{c}" for c in classes], index=table.index))
 
@@ -207,7 +207,7 @@ def _any_present(
         strict=True,
     )
     member, _ = _group_rows([np.concatenate(pair) for pair in pairs])
-    n, order = len(table), [*sort_positive_first(card.classes, card.positive), len(card.classes)]
+    n, order = len(table), [*rules.sort_positive_first(card.classes, card.positive), len(card.classes)]
     chosen = rules.choose_any_present(recordings["predicted"].to_numpy(), member[n:], member.max() + 1, order)
     return chosen[member[:n]]
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pandas as pd
 from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax, softmax
+from scipy.special import log_softmax
 
 from murmur.evaluation import metrics
+from murmur.evaluation.temperature import log_probabilities
 
-SMALLEST = 1e-7  # probability, so that its logarithm is finite
 BOUNDS = (1 / 20, 20)  # of the temperature
 
 
@@ -45,19 +45,6 @@ def fit_temperature(y_true: np.ndarray, p: np.ndarray) -> float:
     return float(np.exp(best.x)) if best.fun < log_loss(0.0) else 1.0
 
 
-def apply_temperature(p: np.ndarray, T: float | np.ndarray) -> np.ndarray:
-    """Return softmax(log p / T), which keeps the order of the classes.
-
-    Parameters
-    ----------
-    p : float array, shape [n, classes]
-        Probabilities; NaN stays NaN.
-    T : float or array, shape [n, 1]
-        The temperature, of all units or of each.
-    """
-    return softmax(log_probabilities(p) / T, axis=1)
-
-
 def compute_reliability(y_true: np.ndarray, p: np.ndarray, bins: int = 10) -> pd.DataFrame:
     """Compute the points of a reliability diagram of the most probable class.
 
@@ -76,8 +63,3 @@ def compute_reliability(y_true: np.ndarray, p: np.ndarray, bins: int = 10) -> pd
     bin_, confidence, is_right = metrics.bin_confidences(y_true, p, bins)
     table = pd.DataFrame({"confidence": confidence, "accuracy": is_right.astype(float)}).groupby(bin_)
     return table.mean().assign(n=table.size()).reset_index(drop=True)
-
-
-def log_probabilities(p: np.ndarray) -> np.ndarray:
-    """Return log p, finite where p is 0."""
-    return np.log(np.clip(p.astype(float), SMALLEST, None))

@@ -120,11 +120,6 @@ def sum_positive(p: np.ndarray, classes: Sequence[str], positive: Sequence[str])
     return p[:, np.isin(classes, positive)].sum(axis=1)
 
 
-def sort_positive_first(classes: Sequence[str], positive: Sequence[str]) -> list[int]:
-    """Return the numbers of the classes, the positive ones first."""
-    return sorted(range(len(classes)), key=lambda k: classes[k] not in positive)
-
-
 def class_without_segments(classes: Sequence[str]) -> int:
     """Return the number of the class predicted without a usable segment; `len(classes)` means none."""
     return list(classes).index(CLASS_WITHOUT_SEGMENTS) if CLASS_WITHOUT_SEGMENTS in classes else len(classes)

@@ -7,7 +7,7 @@ from scipy.special import softmax
 
 from murmur.circor_weights import CIRCOR_PATIENTS, CIRCOR_WEIGHTS
 from murmur.errors import MurmurError
-from murmur.evaluation import calibration
+from murmur.evaluation.temperature import log_probabilities
 
 
 def pool_probabilities(p: np.ndarray, member: np.ndarray, n_units: int, rule: str) -> np.ndarray:
@@ -33,7 +33,7 @@ def pool_probabilities(p: np.ndarray, member: np.ndarray, n_units: int, rule: st
         highest = np.zeros((n_units, p.shape[1]))
         np.maximum.at(highest, member, p)
         return highest / highest.sum(axis=1, keepdims=True)
-    values = calibration.log_probabilities(p) if rule == "mean_logit" else p
+    values = log_probabilities(p) if rule == "mean_logit" else p
     sums = np.stack([np.bincount(member, column, n_units) for column in values.T], axis=1)
     mean = sums / np.bincount(member, minlength=n_units)[:, None]
     return softmax(mean, axis=1) if rule == "mean_logit" else mean
@@ -87,6 +87,11 @@ def choose_any_present(
     lowest = np.full(n_units, len(order) - 1)
     np.minimum.at(lowest, member, rank[predicted])
     return np.asarray(order)[lowest]
+
+
+def sort_positive_first(classes: Sequence[str], positive: Sequence[str]) -> list[int]:
+    """Return the numbers of the classes, the positive ones first."""
+    return sorted(range(len(classes)), key=lambda k: classes[k] not in positive)
 
 
 def value_per_unit(truth: np.ndarray, metric: str, classes: Sequence[str]) -> np.ndarray:

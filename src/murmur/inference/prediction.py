@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from murmur.evaluation import calibration, rules
-from murmur.evaluation.levels import sort_positive_first
+from murmur.evaluation import rules
+from murmur.evaluation.temperature import apply_temperature
 from murmur.features.one_recording import clean_recording
 from murmur.inference import checks
 from murmur.inference.model_info import WEIGHTS_NAME, ModelInfo
@@ -248,7 +248,7 @@ class Model:
         p = self._pool(parts)
         answer, calibrated = self._decide("patient", p)
         if answer and self.info.params.evaluate.rule == "any_present":
-            order = sort_positive_first(self.info.classes, self.info.positive)
+            order = rules.sort_positive_first(self.info.classes, self.info.positive)
             answers = {r.answer for r in predictions}
             answer = next(c for c in (self.info.classes[k] for k in order) if c in answers)
         return p, answer, calibrated
@@ -263,7 +263,7 @@ class Model:
 
     def _calibrate(self, level: str, p: np.ndarray) -> np.ndarray:
         decision = self.info.decisions.get(level)
-        return calibration.apply_temperature(p, decision.temperature) if decision and len(p) else p
+        return apply_temperature(p, decision.temperature) if decision and len(p) else p
 
     def _name(self, p: np.ndarray | None) -> dict[str, float] | None:
         return None if p is None else dict(zip(self.info.classes, p.tolist(), strict=True))
