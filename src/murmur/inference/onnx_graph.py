@@ -16,7 +16,7 @@ from scipy.signal import sosfilt
 from torch import nn
 
 from murmur.errors import MurmurError
-from murmur.evaluation.calibration import SMALLEST
+from murmur.evaluation.temperature import SMALLEST
 from murmur.features.bandpass import design_bandpass
 from murmur.inference.segment_layers import SegmentClassifier
 from murmur.sections.clean import Bandpass, Clean

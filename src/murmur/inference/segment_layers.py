@@ -12,6 +12,8 @@ from murmur.features.images import make_colours
 from murmur.features.log_mel import AMIN, EPSILON, LogMel
 from murmur.sections.mel import Image, Mel
 
+PRECISION = 2**22  # of the weights of pillow's resizing
+
 
 class SegmentClassifier(nn.Module):
     """From the samples of a segment to the mean of the probabilities of all networks.
@@ -60,9 +62,10 @@ class Features(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map samples [1, length] to features [1, channels, n_mels, frames]."""
-        log = torch.cat([self._pad(log_mel(x)) for log_mel in self.log_mels])
+        channels = [self._pad(log_mel(x)) for log_mel in self.log_mels]
         if self.options.normalise == "minmax":
-            log = _minmax(log)
+            channels = [_minmax(channel) for channel in channels]
+        log = torch.cat(channels)
         if self.image is not None:
             return self.image(log)[None]
         return (log.half().float() if self.options.dtype == "float16" else log)[None]
@@ -140,8 +143,8 @@ class ImageLayer(nn.Module):
 
     Notes
     -----
-    The weights are those that pillow applies to an identity matrix. Like pillow, the horizontal pass comes
-    first, and both passes round to integers.
+    The weights are those that pillow applies to an identity matrix, rounded to 22 bits as pillow does for
+    colours. Like pillow, the horizontal pass comes first, and both passes round to integers.
     """
 
     colours: torch.Tensor
@@ -152,18 +155,18 @@ class ImageLayer(nn.Module):
         super().__init__()
         self.register_buffer("colours", torch.from_numpy(make_colours(options.colours).astype(np.float32)))
         for name, n in (("wide", frames), ("high", mels)):
-            identity = fromarray(np.eye(n, dtype=np.float32))
-            weights = np.asarray(identity.resize((options.size, n), Resampling.BILINEAR)).copy()
-            self.register_buffer(name, torch.from_numpy(weights))
+            identity = fromarray(np.eye(n, dtype=np.int32) << 30)
+            weights = np.asarray(identity.resize((options.size, n), Resampling.BILINEAR)) / 2**30
+            self.register_buffer(name, torch.from_numpy(np.round(weights * PRECISION) / PRECISION))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map a spectrogram [1, n_mels, frames] to an image [3, size, size] of values 0 to 255."""
-        image = self.colours[(_minmax(x)[0] * 255).round().long()].permute(2, 0, 1)
+        image = self.colours[(_minmax(x)[0] * 255).round().long()].permute(2, 0, 1).double()
         image = (image @ self.wide + 0.5).floor()
-        return (self.high.T @ image + 0.5).floor()
+        return (self.high.T @ image + 0.5).floor().float()
 
 
 def _minmax(x: torch.Tensor) -> torch.Tensor:
-    """Scale a spectrogram to the range 0 to 1; one that is constant becomes 0."""
+    """Scale one spectrogram to the range 0 to 1; if it is constant, it becomes 0."""
     low, high = x.min(), x.max()
     return (x - low) / torch.where(high > low, high - low, torch.ones(()))
