@@ -193,6 +193,12 @@ def test_what_cannot_be_exported_is_refused(trained, tmp_path, section, changes,
     assert not list(tmp_path.iterdir())
 
 
+def test_weights_that_are_too_large_are_refused(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(onnx_export, "MAX_BYTES", 1000)
+    with pytest.raises(MurmurError, match=r"^train\.model cnn: its weights have .* lower final\.ensemble"):
+        export_model(trained, tmp_path / "model.onnx")
+
+
 def test_an_onnx_file_is_not_exported_again(exported, tmp_path):
     with pytest.raises(MurmurError, match=r"^--model: is already an ONNX file"):
         export_model(load_model(exported), tmp_path / "model.onnx")

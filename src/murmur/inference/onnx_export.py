@@ -6,7 +6,6 @@ import numpy as np
 import onnx
 from onnx import checker, helper
 
-import murmur
 from murmur.errors import MurmurError
 from murmur.features.one_recording import clean_recording
 from murmur.files import atomic_write
@@ -19,7 +18,7 @@ from murmur.inference.recording import Recording
 
 TOLERANCE = 1e-4  # largest difference of a probability from torch's
 LENGTHS = (0.4, 1.0, 1.7, 4.3)  # of the recordings of the comparison, in segments
-MAX_BYTES = 2**31 - 2**20  # protobuf limits a file to 2 GiB
+MAX_BYTES = 2**31 - 2**27  # of weights; protobuf limits a file to 2 GiB
 
 
 def export_model(model: Model, out: str | Path) -> float:
@@ -52,11 +51,6 @@ def export_model(model: Model, out: str | Path) -> float:
     """
     networks = check_exportable(model)
     proto = _make_file(model.info, networks)
-    if proto.ByteSize() > MAX_BYTES:
-        raise MurmurError(
-            f"train.model {model.info.params.train.model.name}: {proto.ByteSize() / 2**30:.1f} GiB; an ONNX "
-            "file has at most 2 GiB: lower final.ensemble, or choose a smaller network"
-        )
     content = proto.SerializeToString(deterministic=True)
     checker.check_model(content, full_check=True)
     difference = _compare(networks, OnnxNetwork(model.info, content, out), model.info)
@@ -99,6 +93,12 @@ def check_exportable(model: Model) -> TorchNetworks:
             "train.model.sites: a network that predicts patients from several recordings cannot be exported; "
             "train one that predicts segments"
         )
+    weights = (w for classifier in model.network.classifiers for w in classifier.state_dict().values())
+    if (size := sum(w.nbytes for w in weights)) > MAX_BYTES:
+        raise MurmurError(
+            f"train.model {params.train.model.name}: its weights have {size / 2**30:.1f} GiB, more than an "
+            f"ONNX file can hold ({MAX_BYTES / 2**30:.1f} GiB); lower final.ensemble, or choose a smaller network"
+        )
     return model.network
 
 
@@ -106,7 +106,7 @@ def _make_file(info: ModelInfo, networks: TorchNetworks) -> onnx.ModelProto:
     """Build the graph, with the description of the model in the metadata."""
     p = info.params
     proto = build_graph(p.clean, p.segment, p.mel, p.evaluate.rule, networks.classifiers)
-    proto.producer_name, proto.producer_version = "murmur", murmur.__version__
+    proto.producer_name, proto.producer_version = "murmur", info.murmur
     proto.doc_string = (
         f"Classes: {', '.join(info.classes)}. Input: waveform at {p.clean.sample_rate} Hz, in [-1, 1]. "
         f"Outputs: uncalibrated probabilities of each segment of {p.segment.length:g} s, the start of each "

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import onnx
+import onnxscript  # noqa: F401 (torch.onnx.export needs it)
 import torch
 from onnx import compose, helper, numpy_helper, parser
 from scipy.signal import sosfilt

@@ -44,6 +44,8 @@ class OnnxNetwork:
     def __init__(self, info: ModelInfo, content: bytes, path: str | Path):
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
+        # The default order computes all parts of the filter before it adds them, in three times the memory.
+        options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
         options.log_severity_level = 3  # errors
         self.clean = info.params.clean.model_copy(
             update={"denoise": None, "bandpass": None, "normalise": "none"}
