@@ -97,7 +97,8 @@ def check_exportable(model: Model) -> TorchNetworks:
     if (size := sum(w.nbytes for w in weights)) > MAX_BYTES:
         raise MurmurError(
             f"train.model {params.train.model.name}: its weights have {size / 2**30:.1f} GiB, more than an "
-            f"ONNX file can hold ({MAX_BYTES / 2**30:.1f} GiB); lower final.ensemble, or choose a smaller network"
+            f"ONNX file can hold ({MAX_BYTES / 2**30:.1f} GiB); lower final.ensemble, or choose a smaller "
+            "network"
         )
     return model.network
 
