@@ -26,7 +26,7 @@ from preprocess import compute_log_mel, default_folder
 from scipy.signal import butter, sosfiltfilt
 
 from murmur import workers
-from murmur.inference.prediction import load_model
+from murmur.inference.loading import load_model
 from murmur.training.classifier import Inputs
 
 TOLERANCE = 0.02  # of a probability: librosa resamples and rounds differently

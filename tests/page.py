@@ -13,9 +13,10 @@ from murmur.features.one_recording import clean_recording
 from murmur.inference.familiarity import Reference
 from murmur.inference.model_info import ModelInfo
 from murmur.inference.page.app import make_app
-from murmur.inference.prediction import Model, Prediction, RecordingPrediction
+from murmur.inference.prediction import Model
 from murmur.inference.quality import measure_quality
 from murmur.inference.reading import read_any
+from murmur.inference.results import Prediction, RecordingPrediction
 from murmur.sections.defaults import load_params
 
 CLASSES = ("Present", "Unknown", "Absent")

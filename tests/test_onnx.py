@@ -19,9 +19,9 @@ from murmur.errors import MurmurError
 from murmur.features.bandpass import apply_bandpass
 from murmur.features.mel import make_transform, stored_dtype
 from murmur.inference import onnx_export, onnx_graph
+from murmur.inference.loading import load_model
 from murmur.inference.onnx_export import export_model
 from murmur.inference.onnx_model import INFO, SHA256, hash_graph
-from murmur.inference.prediction import load_model
 from murmur.inference.segment_layers import Features
 from murmur.sections.clean import Bandpass
 from murmur.sections.experiment import validate_params
@@ -272,7 +272,7 @@ def test_a_file_that_is_cut_short_is_refused(exported, tmp_path):
 
 
 def test_the_command_reports_what_it_wrote(trained, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("murmur.inference.prediction.load_model", lambda _: trained)
+    monkeypatch.setattr("murmur.inference.loading.load_model", lambda _: trained)
     monkeypatch.setattr(onnx_export, "export_model", lambda _, out: out.write_bytes(b"x" * 200_000) * 1e-10)
     export.export_onnx(tmp_path / "m.onnx")
     assert "m.onnx: 0.2 MB" in (text := capsys.readouterr().out) and "2e-05 (allowed: 0.0001)" in text

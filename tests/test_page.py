@@ -239,7 +239,7 @@ def test_a_port_that_is_in_use_gives_one_line(monkeypatch):
 
 def test_serve_prints_the_address_and_listens_on_this_computer_only(monkeypatch, capsys, caplog):
     served = {}
-    monkeypatch.setattr("murmur.inference.prediction.load_model", lambda path: page.make_model())
+    monkeypatch.setattr("murmur.inference.loading.load_model", lambda path: page.make_model())
     monkeypatch.setattr(
         "waitress.serve", lambda app, sockets, **_: served.update(app=app, at=sockets[0].getsockname())
     )

@@ -15,7 +15,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from murmur.commands import cli
-from murmur.inference.prediction import load_model
+from murmur.inference.loading import load_model
 from murmur.reporting import prediction_plot
 from tests import made
 from tests.trained_model import CLASSES, draw_samples, make_trained_model

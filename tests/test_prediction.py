@@ -199,8 +199,9 @@ def test_a_recording_without_an_answer_is_left_out_of_the_patient(trained):
 
 def test_wrong_arguments_are_refused(trained):
     model = murmur.load_model(trained.folder)
-    with pytest.raises(ValueError, match="an array needs its sample rate"):
-        model.predict(draw_samples(3))
+    for rate in (None, 0, 44.1):
+        with pytest.raises(ValueError, match="an array needs its sample rate"):
+            model.predict(draw_samples(3), rate)
     with pytest.raises(ValueError, match="found none"):
         model.predict([])
     with pytest.raises(ValueError, match="expected 1, one for each recording, found 2"):

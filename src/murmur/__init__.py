@@ -1,6 +1,6 @@
 """Reproducible heart-murmur classification from phonocardiograms.
 
-For one recording, in a program or a notebook (docs/python.md); imported when they are first used:
+For recordings in a program or a notebook (docs/python.md); imported when they are first used:
 
 read_recording
     Read a WAV or FLAC file or a WFDB record.
@@ -12,6 +12,8 @@ load_params
     Load the parameters of these functions.
 load_model
     Load a trained model, which predicts recordings.
+plot_prediction
+    Plot a prediction.
 MurmurError
     An error that the user can fix.
 """
@@ -27,7 +29,8 @@ if TYPE_CHECKING:
     from murmur.features.one_recording import compute_log_mel as compute_log_mel
     from murmur.features.one_recording import cut_into_segments as cut_into_segments
     from murmur.features.one_recording import read_recording as read_recording
-    from murmur.inference.prediction import load_model as load_model
+    from murmur.inference.loading import load_model as load_model
+    from murmur.reporting.prediction_plot import plot_prediction as plot_prediction
     from murmur.reporting.recording_plot import plot_recording as plot_recording
     from murmur.sections.defaults import load_params as load_params
 
@@ -36,8 +39,9 @@ _MODULES = {
     "clean_recording": "murmur.features.one_recording",
     "compute_log_mel": "murmur.features.one_recording",
     "cut_into_segments": "murmur.features.one_recording",
-    "load_model": "murmur.inference.prediction",
+    "load_model": "murmur.inference.loading",
     "load_params": "murmur.sections.defaults",
+    "plot_prediction": "murmur.reporting.prediction_plot",
     "plot_recording": "murmur.reporting.recording_plot",
     "read_recording": "murmur.features.one_recording",
 }

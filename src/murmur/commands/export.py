@@ -23,8 +23,8 @@ def export_onnx(
     murmur export murmur.onnx
     murmur export --model models/murmur murmur.onnx
     """
+    from murmur.inference.loading import load_model
     from murmur.inference.onnx_export import TOLERANCE, export_model  # imports torch
-    from murmur.inference.prediction import load_model
 
     if out.suffix != ".onnx":
         raise MurmurError(f"{out}: name a file with the ending .onnx")

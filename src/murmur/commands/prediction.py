@@ -19,7 +19,8 @@ from murmur.errors import MurmurError, escape_unprintable
 
 if TYPE_CHECKING:
     from murmur.inference.patients import Patient
-    from murmur.inference.prediction import Model, Prediction
+    from murmur.inference.prediction import Model
+    from murmur.inference.results import Prediction
 
 logger = logging.getLogger(__name__)
 NOT_READ, CANNOT_TELL = 3, 4  # exit codes
@@ -75,8 +76,8 @@ def predict(
     if plot and plot.exists() and not plot.is_dir():
         raise MurmurError(f"--plot {plot}: not a folder; choose another name")
     from murmur.inference import patients as finding  # these import numpy and pandas
+    from murmur.inference.loading import load_model
     from murmur.inference.output import format_json, format_model, format_predictions, make_table
-    from murmur.inference.prediction import load_model
     from murmur.tables.csv_writer import write_csv
 
     found = finding.find_patients(paths or [])
@@ -104,7 +105,7 @@ def predict(
 def _predict_challenge(model: Path, folder: Path, out: Path, check: bool) -> None:
     """Predict the patients of a folder of the challenge, and write the challenge's output files."""
     from murmur.inference.challenge import predict_challenge
-    from murmur.inference.prediction import load_model
+    from murmur.inference.loading import load_model
 
     predict_challenge(load_model(model), folder, out, check=check)
 

@@ -35,8 +35,8 @@ def serve_page(
     """
     import waitress
 
+    from murmur.inference.loading import load_model
     from murmur.inference.page import app
-    from murmur.inference.prediction import load_model
 
     with _listen(port) as listener:
         port = listener.getsockname()[1]

@@ -16,7 +16,8 @@ from murmur.errors import MurmurError
 from murmur.files import write_text
 from murmur.inference.model_info import ModelInfo
 from murmur.inference.patients import Patient, SiteRecording, count_and_list, predict_readable
-from murmur.inference.prediction import Model, Prediction
+from murmur.inference.prediction import Model
+from murmur.inference.results import Prediction
 
 logger = logging.getLogger(__name__)
 

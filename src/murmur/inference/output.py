@@ -10,9 +10,9 @@ import pandas as pd
 
 from murmur import formatting
 from murmur.inference.model_info import ModelInfo
-from murmur.inference.prediction import Prediction, RecordingPrediction
+from murmur.inference.results import CANNOT_TELL, Prediction, RecordingPrediction
 
-CANNOT_TELL, NOT_READ = "cannot tell", "not read"
+NOT_READ = "not read"
 METRICS = {
     "weighted_accuracy_official": "weighted accuracy (official mix)",
     "macc": "mean of sensitivity and specificity",

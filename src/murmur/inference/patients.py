@@ -12,8 +12,9 @@ from typing import NamedTuple
 from murmur import input_csv, progress
 from murmur.errors import MurmurError, explain_os_error
 from murmur.formatting import format_count
-from murmur.inference.prediction import Model, Prediction
+from murmur.inference.prediction import Model
 from murmur.inference.reading import find_audio_file, is_audio, read_any, read_length
+from murmur.inference.results import Prediction
 from murmur.recordings.audio import AudioFacts, compute_facts
 from murmur.spelling import remove_invisible
 

@@ -17,8 +17,9 @@ from murmur.features.mel_scale import mel_frequencies
 from murmur.features.one_recording import clean_recording
 from murmur.files import atomic_write
 from murmur.inference.model_info import ModelInfo
-from murmur.inference.prediction import Prediction, RecordingPrediction
+from murmur.inference.prediction import Model
 from murmur.inference.reading import read_any
+from murmur.inference.results import CANNOT_TELL, Prediction, RecordingPrediction
 from murmur.reporting.spectrograms import draw_spectrogram, save_png
 
 COLUMNS = 900  # of a waveform or a spectrogram; a figure has about as many pixels
@@ -27,7 +28,6 @@ BLOCK = 256  # frames in each transform: the memory does not grow with the lengt
 RANGE = 60.0  # dB
 LINE = 100  # characters
 DARK, LIGHT = "#08306b", "#c6d5e8"  # also distinct in grey
-CANNOT_TELL = "cannot tell"
 
 
 def plot_recording_prediction(
@@ -123,6 +123,58 @@ def plot_patient_prediction(
     return figure
 
 
+def plot_prediction(
+    prediction: Prediction, model: Model, recordings: Sequence[tuple[np.ndarray, int]] | None = None
+) -> Figure:
+    """Plot a prediction, in a program or a notebook.
+
+    Parameters
+    ----------
+    prediction : Prediction
+        From `Model.predict`.
+    model : Model
+        The model that predicted it.
+    recordings : sequence of (ndarray of shape (n,), int), optional
+        Samples and sample rate (Hz) of each recording, in the order of `prediction.recordings`; by default
+        the files are read again.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Of one recording: waveform, mel spectrogram, probability of the positive classes in each segment. Of
+        several: a row for each, with the mel spectrogram and these probabilities.
+
+    Raises
+    ------
+    MurmurError
+        If a file cannot be read.
+    ValueError
+        If a recording was an array, and `recordings` is not given.
+
+    Examples
+    --------
+    >>> prediction = model.predict("data/raw/P001_AV.wav")
+    >>> murmur.plot_prediction(prediction, model).savefig("prediction.png")
+    """
+    import matplotlib.pyplot  # noqa: F401, ICN001  # without it a notebook does not show figures
+
+    if recordings is None:
+        recordings = _read_recordings(prediction)
+    if len(prediction.recordings) > 1:
+        return plot_patient_prediction(prediction, recordings, model.info)
+    ((samples, rate),) = recordings
+    (recording,) = prediction.recordings
+    return plot_recording_prediction(recording, samples, rate, model.info, prediction.patient_id)
+
+
+def _read_recordings(prediction: Prediction) -> list[tuple[np.ndarray, int]]:
+    """Read the files of a prediction."""
+    paths = [recording.path for recording in prediction.recordings if recording.path]
+    if len(paths) < len(prediction.recordings):
+        raise ValueError("recordings: give the samples and the rate of each recording; one was an array")
+    return [read_any(path) for path in paths]
+
+
 def write_plots(
     prediction: Prediction, info: ModelInfo, folder: Path, names: Sequence[str], overview: str = ""
 ) -> None:
@@ -141,7 +193,7 @@ def write_plots(
     overview : str
         File name of the overview; empty: none.
     """
-    recordings = [read_any(recording.path or "") for recording in prediction.recordings]
+    recordings = _read_recordings(prediction)
     for recording, loaded, name in zip(prediction.recordings, recordings, names, strict=True):
         figure = plot_recording_prediction(recording, *loaded, info, prediction.patient_id)
         _write(figure, folder / name)

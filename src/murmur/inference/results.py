@@ -1,0 +1,171 @@
+"""What a model predicts for a recording and for a patient."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from murmur import formatting
+from murmur.inference.quality import Quality
+
+CANNOT_TELL = "cannot tell"
+
+
+@dataclass(frozen=True)
+class RecordingPrediction:
+    """The prediction for one recording.
+
+    Attributes
+    ----------
+    name : str
+        File name; of an array "recording", or "recording K" if there are several recordings.
+    path : str or None
+        The file; None for an array.
+    site : str or None
+        Auscultation site.
+    seconds : float
+        Duration, s.
+    rate : int
+        Sample rate of the recording, Hz.
+    quality : Quality
+        Signal quality.
+    answer : str or None
+        The predicted class; None: cannot tell.
+    reasons : tuple of str
+        Why no class is predicted.
+    probabilities : dict of str to float, or None
+        Calibrated probability of each class; None without a usable segment, and for networks that predict
+        only patients.
+    uncalibrated : dict of str to float, or None
+        Mean of the probabilities of the segments (or other pooling of the decision rule).
+    starts : ndarray, shape (k,)
+        Start of each segment, s.
+    segment_seconds : float
+        Length of a segment, s.
+    segments : ndarray, shape (k, classes)
+        Calibrated probabilities of each segment, in the order of the classes.
+    """
+
+    name: str
+    path: str | None
+    site: str | None
+    seconds: float
+    rate: int
+    quality: Quality
+    answer: str | None
+    reasons: tuple[str, ...]
+    probabilities: dict[str, float] | None
+    uncalibrated: dict[str, float] | None
+    starts: np.ndarray
+    segment_seconds: float
+    segments: np.ndarray
+
+    @property
+    def is_used(self) -> bool:
+        """Whether the prediction of the patient uses this recording."""
+        return not self.reasons
+
+    def to_dict(self, classes: Sequence[str]) -> dict[str, Any]:
+        """Return the prediction as JSON values.
+
+        Parameters
+        ----------
+        classes : sequence of str
+            `Prediction.classes`.
+        """
+        return {
+            **{key: getattr(self, key) for key in ("name", "path", "site", "seconds", "rate", "answer")},
+            "reasons": list(self.reasons),
+            "probabilities": self.probabilities,
+            "quality": self.quality._asdict(),
+            "segments": [
+                {
+                    "start": float(start),
+                    "end": float(min(start + self.segment_seconds, self.seconds)),
+                    "probabilities": dict(zip(classes, map(float, p), strict=True)),
+                }
+                for start, p in zip(self.starts, self.segments, strict=True)
+            ],
+        }
+
+    def __repr__(self) -> str:
+        """Return the answer, the probabilities and the facts of the recording, in a few lines."""
+        facts = [f"{self.seconds:.1f} s at {self.rate} Hz", *_describe_quality(self.quality)]
+        first = f"Prediction for {_name(self)}: {_answer(self)}"
+        return "\n  ".join([first, *_list_details(self), ", ".join(facts)])
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The prediction for a patient, of whom there is one recording or more.
+
+    Attributes
+    ----------
+    patient_id : str
+        Name of the patient, or of the first recording.
+    classes : tuple of str
+        All classes.
+    answer : str or None
+        The predicted class; None: cannot tell.
+    reasons : tuple of str
+        Why no class is predicted.
+    probabilities : dict of str to float, or None
+        Calibrated probability of each class; None without a usable recording.
+    uncalibrated : dict of str to float, or None
+        Before calibration.
+    recordings : tuple of RecordingPrediction
+        One for each recording, in the order given.
+    """
+
+    patient_id: str
+    classes: tuple[str, ...]
+    answer: str | None
+    reasons: tuple[str, ...]
+    probabilities: dict[str, float] | None
+    uncalibrated: dict[str, float] | None
+    recordings: tuple[RecordingPrediction, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the prediction as JSON values."""
+        return {
+            "patient": self.patient_id,
+            "answer": self.answer,
+            "reasons": list(self.reasons),
+            "probabilities": self.probabilities,
+            "recordings": [recording.to_dict(self.classes) for recording in self.recordings],
+        }
+
+    def __repr__(self) -> str:
+        """Return the answer and the probabilities, and a line for each recording."""
+        first = f"Prediction for {self.patient_id}: {_answer(self)}"
+        table = formatting.format_table([_list_cells(recording) for recording in self.recordings])
+        return "\n  ".join([first, *_list_details(self), *table.splitlines()])
+
+
+def _name(recording: RecordingPrediction) -> str:
+    return f"{recording.name} ({recording.site})" if recording.site else recording.name
+
+
+def _answer(prediction: RecordingPrediction | Prediction) -> str:
+    return prediction.answer or (CANNOT_TELL if prediction.reasons else "the model predicts patients only")
+
+
+def _list_details(prediction: RecordingPrediction | Prediction) -> list[str]:
+    """The reasons why no class is predicted, and the probability of each class."""
+    values = prediction.probabilities or {}
+    p = [f"{name} {formatting.format_figure(value)}" for name, value in values.items()]
+    return [*prediction.reasons, *([", ".join(p)] if p else [])]
+
+
+def _list_cells(recording: RecordingPrediction) -> list[str]:
+    """The facts of a recording of a patient in a few words."""
+    answer = _answer(recording)
+    if recording.reasons:
+        answer += f" ({', '.join(reason.partition(':')[0] for reason in recording.reasons)})"
+    return [_name(recording), f"{recording.seconds:.1f} s", *_describe_quality(recording.quality), answer]
+
+
+def _describe_quality(quality: Quality) -> tuple[str, str]:
+    rate = f"{quality.heart_rate:.0f}/min" if quality.heart_rate else "not found"
+    return f"quality {quality.score:.2f}", f"heart rate {rate}"
