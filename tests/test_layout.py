@@ -1,6 +1,7 @@
 """The layout of the library: imports go from later folders to earlier ones, and stages are short scripts."""
 
 import ast
+import re
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -74,6 +75,18 @@ def test_no_modules_import_each_other_in_a_circle():
 def test_every_import_of_the_library_is_found():
     assert {"murmur.errors", "murmur.params.types"} <= set(IMPORTS["murmur.params.validation"])
     assert "murmur.features.one_recording" in IMPORTS["murmur"]  # only when it is used
+
+
+def test_predictions_do_not_import_dvc():
+    def imports_dvc(name):
+        return re.search(r"^\s*(import|from) dvc\b", MODULES[name].read_text(encoding="utf-8"), re.MULTILINE)
+
+    found, waiting = set(), [name for name in MODULES if name.startswith("murmur.inference")]
+    while waiting:
+        if (name := waiting.pop()) not in found:
+            found.add(name)
+            waiting += IMPORTS[name]
+    assert not any(map(imports_dvc, found)) and imports_dvc("murmur.experiments.project")
 
 
 @pytest.mark.parametrize("path", sorted((made.ROOT / "stages").glob("*.py")), ids=lambda path: path.stem)

@@ -19,6 +19,9 @@ from murmur.generalisation import trained_models
 from murmur.generalisation.trained_models import TrainedModels
 from murmur.inference.model_folder import read_model, write_model
 from murmur.inference.model_info import Decision
+from murmur.inference.prediction import Model
+from murmur.inference.quality import Quality
+from murmur.inference.results import Prediction, RecordingPrediction
 from tests import made
 from tests.trained_model import CARD, CLASSES, draw_samples, make_trained_model
 
@@ -176,6 +179,66 @@ def test_a_prediction_is_a_json_document(trained):
     assert [segment["end"] for segment in recording["segments"]] == [4.0, 6.0, pytest.approx(6.6)]
 
 
+def make_result(**changes):
+    p = {"Present": 0.7, "Unknown": 0.2, "Absent": 0.1}
+    facts = {"path": None, "site": "AV", "seconds": 5.0, "rate": 4000, "quality": Quality(0.684, 71.6, 0.0)}
+    segments = {"starts": np.array([0.0, 2.0]), "segment_seconds": 4.0, "segments": np.full((2, 3), 1 / 3)}
+    result = {"name": "a.wav", **facts, "answer": "Present", "reasons": (), "probabilities": p}
+    return RecordingPrediction(**result | {"uncalibrated": p} | segments | changes)
+
+
+def test_segments_without_probabilities_of_the_recording_are_a_json_document():
+    content = make_result(answer=None, probabilities=None, uncalibrated=None).to_dict(CLASSES)
+    assert content["segments"][1] == {
+        "start": 2.0,
+        "end": 5.0,
+        "probabilities": dict.fromkeys(CLASSES, 1 / 3),
+    }
+
+
+def test_the_repr_of_a_prediction_has_the_answer_the_probabilities_and_the_reasons():
+    good, noise = make_result(), Quality(0.08, None, 0.0)
+    reasons = ("clipped: 20 % of the samples", "unlike the training data: the distance is 8.0")
+    bad = make_result(name="b.wav", site=None, quality=noise, answer=None, reasons=reasons)
+    assert repr(good) == (
+        "Prediction for a.wav (AV): Present\n"
+        "  Present 0.700, Unknown 0.200, Absent 0.100\n"
+        "  5.0 s at 4000 Hz, quality 0.68, heart rate 72/min"
+    )
+    p = good.probabilities
+    assert repr(Prediction("P1", CLASSES, "Present", (), p, p, (good, bad))) == (
+        "Prediction for P1: Present\n"
+        "  Present 0.700, Unknown 0.200, Absent 0.100\n"
+        "  a.wav (AV)  5.0 s  quality 0.68  heart rate 72/min     Present\n"
+        "  b.wav       5.0 s  quality 0.08  heart rate not found  "
+        "cannot tell (clipped, unlike the training data)"
+    )
+    assert repr(Prediction("P1", CLASSES, None, reasons, None, None, ())).splitlines() == [
+        "Prediction for P1: cannot tell",
+        *(f"  {reason}" for reason in reasons),
+    ]
+
+
+def test_the_repr_of_a_model_has_its_data_classes_network_and_expected_performance(trained):
+    model = murmur.load_model(trained.folder)
+    assert repr(model) == (
+        "Model trained on made (6 patients, 0.01 h)\n"
+        "  classes: Present, Unknown, Absent\n"
+        "  network: cnn\n"
+        "  expected unweighted average recall: 0.700 (0.600-0.800), patient level"
+    )
+    leaky = model.info.performance.model_copy(update={"leaky": True, "flaws": "no persons known"})
+    model = Model(model.info.model_copy(update={"performance": leaky, "ensemble": 3}), model.network)
+    assert "network: 3 x cnn\n" in repr(model)
+    assert repr(model).endswith("patient level; may be too optimistic: no persons known")
+
+
+def test_several_arrays_have_numbers_as_names(trained):
+    model, samples = murmur.load_model(trained.folder), draw_samples(3)
+    prediction = model.predict([samples, trained.raw / "2_AV.wav", samples], 4000)
+    assert [r.name for r in prediction.recordings] == ["recording 1", "2_AV.wav", "recording 3"]
+
+
 @pytest.mark.parametrize(
     ("samples", "reason"),
     [(np.zeros(8000, np.float32), "silent: all samples are 0"), (draw_samples(0.5), "too short: 0.50 s")],
@@ -258,8 +321,8 @@ def test_weights_of_another_network_are_refused(trained, tmp_path):
         murmur.load_model(tmp_path / "model")
 
 
-def test_load_model_is_imported_without_torch_dvc_and_scikit_learn():
-    heavy = "{'torch', 'dvc', 'sklearn'}"
-    code = f"import sys; from murmur import load_model; print(sorted({heavy} & {{*sys.modules}}))"
+def test_load_model_is_imported_without_slow_packages():
+    slow = "{'torch', 'dvc', 'sklearn', 'scipy', 'pandas', 'matplotlib', 'onnxruntime'}"
+    code = f"import sys; from murmur import load_model; print(sorted({slow} & {{*sys.modules}}))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.strip() == "[]"

@@ -1,0 +1,56 @@
+"""The notebook docs/tour.ipynb runs, with a small model and the first patients of the embedded data set."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import nbformat
+import pytest
+
+from tests import made
+from tests.trained_model import make_trained_model
+
+TOUR = made.ROOT / "docs/tour.ipynb"
+
+
+@pytest.fixture(scope="module")
+def notebook(tmp_path_factory):
+    """The notebook with the output of a run in a project in another place."""
+    project = tmp_path_factory.mktemp("project")
+    made.download("synthetic", project / "data/raw", options={"patients": 12, "seed": 0}, remote=None)
+    (project / "docs").mkdir()
+    path = shutil.copy(TOUR, project / "docs")
+    trained = make_trained_model(project / "training")
+    shutil.copytree(trained.folder, project / "models/murmur")
+    own = {"IPYTHONDIR": project / "ipython", "JUPYTER_RUNTIME_DIR": project / "runtime"}
+    environment = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}
+    done = subprocess.run(
+        [sys.executable, made.ROOT / "docs/run_notebook.py", path],
+        env=environment | own | {"PYTHONPATH": made.ROOT / "src"}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return nbformat.read(path, as_version=4)
+
+
+def list_outputs(notebook):
+    return [output for cell in notebook.cells for output in cell.get("outputs", ())]
+
+
+def test_the_notebook_runs(notebook):
+    outputs = list_outputs(notebook)
+    texts = "\n".join(output.data["text/plain"] for output in outputs)
+    assert sum("image/png" in output.data for output in outputs) == 2
+    assert "Model trained on made" in texts and "Prediction for P001: " in texts
+    assert "cannot tell" in texts and "silent: all samples are 0" in texts
+
+
+def test_the_committed_notebook_has_the_output_of_a_run_and_is_small(notebook):
+    committed = nbformat.read(TOUR, as_version=4)
+    assert committed.metadata == notebook.metadata and TOUR.stat().st_size < 150_000
+    assert [list(output.data) for output in list_outputs(committed)] == [
+        list(output.data) for output in list_outputs(notebook)
+    ]
+    for cell, run in zip(committed.cells, notebook.cells, strict=True):
+        assert (cell.id, cell.source, cell.metadata) == (run.id, run.source, {})
+        assert cell.get("execution_count") is None
