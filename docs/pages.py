@@ -19,6 +19,7 @@ PAGES = {
     "docs/experiments.md": ("experiments.md", "Experiments"),
     "docs/search.md": ("search.md", "Search"),
     "docs/python.md": ("python.md", "Python"),
+    "docs/page.md": ("page.md", "The local page"),
     "docs/recipes.md": ("recipes.md", "Recipes"),
     "docs/evaluation.md": ("evaluation.md", "Evaluation"),
     "docs/predict.md": ("predict.md", "Predictions"),

@@ -10,6 +10,7 @@ from tests import made
 
 SOURCE = made.ROOT / "src"
 ROOT_MODULES = (
+    "version",
     "logs",
     "errors",
     "interruption",

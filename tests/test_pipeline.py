@@ -27,7 +27,18 @@ from stages import check
 from tests import made
 
 ROOT = made.ROOT
-STAGES = ("download", "duplicates", "clean", "segment", "mel", "split", "train", "evaluate")
+STAGES = (
+    "download",
+    "duplicates",
+    "clean",
+    "segment",
+    "mel",
+    "split",
+    "train",
+    "evaluate",
+    "final",
+    "package",
+)
 TINY = {
     "download": {"synthetic": {"patients": 14}, "remote": None},
     "segment": {"overlap": 0.0},
@@ -47,26 +58,28 @@ READERS = {
     "task": {"download"},
     "class_map": {"download"},
     "positive": {"download"},
-    "seed": {"split", "train", "evaluate"},
+    "seed": {"split", "train", "evaluate", "final"},
     **{key: set() for key in OF_OTHER_DATA_SETS},
     "download.remote": {"download"},
     "download.folder.path": {"download"},  # as a folder it depends on
-    "clean": {"clean", "evaluate"},
-    "clean.sample_rate": {"clean", "segment", "mel", "evaluate"},
-    "segment": {"segment", "evaluate"},
-    "segment.length": {"segment", "mel", "evaluate"},
-    "segment.short": {"segment", "mel", "evaluate"},
-    "train": {"train", "evaluate"},
-    "mel": {"mel", "evaluate"},
-    "embed": set(),  # there is no such stage while embed.models is empty
-    "embed.models": {"embed"},
+    "clean": {"clean", "evaluate", "package"},
+    "clean.sample_rate": {"clean", "segment", "mel", "evaluate", "package"},
+    "segment": {"segment", "evaluate", "package"},
+    "segment.length": {"segment", "mel", "evaluate", "package"},
+    "segment.short": {"segment", "mel", "evaluate", "package"},
+    "train": {"train", "evaluate", "final", "package"},
+    "mel": {"mel", "evaluate", "package"},
+    "embed": {"package"},  # there is no stage embed while embed.models is empty
+    "embed.models": {"embed", "package"},
     "split": {"split", "evaluate"},
+    "evaluate": {"evaluate", "package"},
+    "final": {"final", "package"},
     "published": set(),
 }
 # The stages that depend on each stage, with itself; duplicates, mel and embed are beside others.
 AFTER = {name: set(STAGES[k:]) for k, name in enumerate(STAGES)}
-AFTER |= {"duplicates": {"duplicates", "split", "train", "evaluate"}}
-AFTER |= {"mel": {"mel", "train", "evaluate"}, "embed": {"embed"}}
+AFTER |= {"duplicates": {"duplicates", *STAGES[5:]}, "mel": {"mel", *STAGES[6:]}, "embed": {"embed"}}
+AFTER |= {"evaluate": {"evaluate", "package"}}
 
 # Other valid values of keys for which not every value of the same type is valid.
 OTHER = {
@@ -131,7 +144,7 @@ def project(tmp_path_factory):
     folder = tmp_path_factory.mktemp("project")
     copy_project(folder, TINY)
     ran = repro(folder)
-    assert sorted(ran) == sorted([*STAGES[:-2], "train@0", "train@1", "evaluate"])
+    assert sorted(ran) == sorted([*STAGES[:6], "train@0", "train@1", *STAGES[7:]])
     assert ran.index("split") < ran.index("mel")  # a class with too few persons is reported early
     return folder
 
@@ -164,12 +177,13 @@ def test_a_change_of_a_file_that_no_stage_reads_runs_nothing(project):
 def test_an_additional_run_trains_only_itself_and_a_removed_run_trains_nothing(project):
     before = (project / "dvc.lock").read_bytes()
     edit(project, {"split": {"runs": [0, 1, 5]}})
-    assert repro(project, MURMUR_WORKERS="1") == ["split", "train@5", "evaluate"]
+    assert repro(project, MURMUR_WORKERS="1") == ["split", "train@5", "evaluate", "final", "package"]
     edit(project, {"split": {"runs": [0, 1]}})
     assert "train@1" not in repro(project)
     locks = [yaml.safe_load(text)["stages"] for text in (before, (project / "dvc.lock").read_bytes())]
     assert locks[0]["train@1"] == locks[1]["train@1"]
-    assert locks[0]["evaluate"] == locks[1]["evaluate"]  # it names no file of the removed run
+    for stage in ("evaluate", "final", "package"):
+        assert locks[0][stage] == locks[1][stage]  # it names no file of the removed run
     assert not list(project.glob("data/*/run_5.[ph]*"))  # predictions, history
 
 
@@ -274,6 +288,7 @@ ALSO = {
     },  # reads weights by _weights.py
     "split": {"split": {"method": "file", "file": "data/splits/made.csv", "on_leak": "warn"}},
 }
+ALSO["final"] = ALSO["train"]
 # Run in the folder of one stage: lists the files that are opened, and prevents imports of another `murmur`.
 WATCH = """
 import atexit, os, pathlib, sys
@@ -401,17 +416,17 @@ def is_documentation(path):
 MODULES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "src/murmur").rglob("*.py"))
 DOCUMENTED_ONLY = [path for path in MODULES if path.endswith("__init__.py") and is_documentation(path)]
 EVERY = {"check", *STAGES, "embed"}
-TABLES = {"download", "duplicates", "clean", "segment", "mel", "split", "train", "evaluate"}
 # The stages that an edit of a module re-runs; the stages after them run only if the outputs change.
 EDITS = {
     "__init__": set(),
     "__main__": set(),
-    "circor_weights": {"check", "download", "evaluate"},
+    "version": {"package"},
+    "circor_weights": {"check", "download", "evaluate", "package"},
     "input_csv": {"download", "split"},
-    "devices": {"embed", "train"},
+    "devices": {"embed", "train", "final"},
     "errors": EVERY,
     "files": EVERY,
-    "formatting": {"evaluate"},
+    "formatting": {"evaluate", "final", "package"},
     "interruption": EVERY,
     "leaks": {"split", "evaluate"},
     "logs": EVERY,
@@ -427,25 +442,41 @@ EDITS = {
     "datasets/_locations": {"download"},
     "datasets/synthetic": {"download"},
     "evaluation": {"evaluate"},
+    "evaluation/aggregation": {"evaluate", "package"},
+    "evaluation/calibration": {"evaluate", "package"},
+    "evaluation/challenges": {"evaluate", "package"},
+    "evaluation/levels": {"evaluate", "package"},
+    "evaluation/metrics": {"evaluate", "package"},
+    "evaluation/ratio": {"evaluate", "package"},
+    "evaluation/rules": {"evaluate", "package"},
+    "evaluation/run_files": {"evaluate", "final", "package"},
+    "evaluation/temperature": {"evaluate", "package"},
+    "evaluation/thresholds": {"evaluate", "package"},
     "experiments": set(),
-    "features/bandpass": {"check", "clean"},
-    "features/chain": set(),
-    "features/cleaning": {"clean"},
-    "features/embedding": {"embed"},
-    "features/images": {"mel"},
-    "features/log_mel": {"mel"},
-    "features/mel": {"mel"},
-    "features/mel_scale": {"mel", "evaluate"},
-    "features/one_recording": set(),
-    "features/segmentation": {"segment"},
-    "features/store": {"clean", "mel", "embed", "train", "evaluate"},
+    "features/bandpass": {"check", "clean", "package"},
+    "features/chain": {"package"},
+    "features/cleaning": {"clean", "package"},
+    "features/embedding": {"embed", "package"},
+    "features/images": {"mel", "package"},
+    "features/log_mel": {"mel", "package"},
+    "features/mel": {"mel", "package"},
+    "features/mel_scale": {"mel", "evaluate", "package"},
+    "features/one_recording": {"package"},
+    "features/segmentation": {"segment", "package"},
+    "features/store": {"clean", "mel", "embed", "train", "evaluate", "final", "package"},
     "generalisation": set(),
+    "inference": set(),
+    "inference/familiarity": {"package"},
+    "inference/final_fit": {"final"},
+    "inference/model_folder": {"package"},
+    "inference/model_info": {"package"},
+    "inference/packaging": {"package"},
     "models": set(),
-    "models/__init__": {"check", "embed", "train"},
+    "models/__init__": {"check", "embed", "train", "final", "package"},
     "models/_requirements": {"check"},
     "models/_signatures": {"check"},
-    "models/_weights": {"embed", "train"},
-    "models/cnn": {"train"},
+    "models/_weights": {"embed", "train", "final", "package"},
+    "models/cnn": {"train", "final", "package"},
     "models/m2d": {"embed"},
     "params": EVERY,
     "recordings/audio": {"download", "duplicates", "clean"},
@@ -470,42 +501,43 @@ EDITS = {
     "reporting/result_tables": {"evaluate"},
     "reporting/spectrograms": {"evaluate"},
     "sections/__init__": EVERY,
-    "sections/clean": {"check", "clean", "segment", "mel", "evaluate"},
+    "sections/clean": {"check", "clean", "segment", "mel", "evaluate", "package"},
     "sections/data": {"check", "download"},
     "sections/defaults": {"check"},
     "sections/download": {"check", "download"},
     "sections/duplicates": {"check", "duplicates"},
-    "sections/embed": {"check", "embed"},
-    "sections/evaluate": {"check", "evaluate"},
+    "sections/embed": {"check", "embed", "package"},
+    "sections/evaluate": {"check", "evaluate", "package"},
     "sections/experiment": {"check"},
-    "sections/mel": {"check", "mel", "evaluate"},
-    "sections/seed": {"check", "split", "train", "evaluate"},
-    "sections/segment": {"check", "segment", "mel", "evaluate"},
-    "sections/split": {"check", "split", "evaluate"},
-    "sections/train": {"check", "train", "evaluate"},
+    "sections/mel": {"check", "mel", "evaluate", "package"},
+    "sections/seed": {"check", "split", "train", "evaluate", "final"},
+    "sections/segment": {"check", "segment", "mel", "evaluate", "package"},
+    "sections/split": {"check", "split", "evaluate", "final", "package"},
+    "sections/train": {"check", "train", "evaluate", "final", "package"},
+    "sections/final": {"check", "final", "package"},
     "splits": {"split"},
-    "tables/csv_reader": {"evaluate"},
+    "tables/csv_reader": {"evaluate", "final"},
     "tables/csv_writer": {"split", "train", "evaluate"},
     "tables/duplicates": {"duplicates", "split"},
-    "tables/folds": {"split", "train", "evaluate"},
+    "tables/folds": {"split", "train", "evaluate", "final"},
     "tables/groups": {"split", "evaluate"},
     "tables/left_out": {"download", "segment", "evaluate"},
-    "tables/levels": {"download", "evaluate"},
-    "tables/parquet": TABLES,
-    "tables/predictions": {"train", "evaluate"},
-    "tables/recordings": TABLES,
-    "tables/segments": {"segment", "mel", "split", "train", "evaluate"},
-    "tables/signals": {"clean", "segment", "mel"},
-    "training": {"train"},
+    "tables/levels": {"download", "evaluate", "package"},
+    "tables/parquet": {*STAGES},
+    "tables/predictions": {"train", "evaluate", "final", "package"},
+    "tables/recordings": {*STAGES},
+    "tables/segments": {"segment", "mel", "split", "train", "evaluate", "final", "package"},
+    "tables/signals": {"clean", "segment", "mel", "package"},
+    "training": {"train", "final", "package"},
 }
 
 
 @pytest.mark.parametrize("path", [path for path in MODULES if path not in DOCUMENTED_ONLY])
 def test_an_edit_of_a_module_reruns_exactly_the_stages_in_this_test(path):
     name = path.removeprefix("src/murmur/").removesuffix(".py")
-    chosen = {f"src/murmur/datasets/{DEFAULT['dataset']}.py": "download"}
-    chosen |= {f"src/murmur/models/{DEFAULT['train']['model']['name']}.py": "train"}
-    rerun = {stage for stage in STAGE_DEPS if is_dependency(path, stage) or chosen.get(path) == stage}
+    chosen = {f"src/murmur/datasets/{DEFAULT['dataset']}.py": ("download",)}
+    chosen |= {f"src/murmur/models/{DEFAULT['train']['model']['name']}.py": ("train", "final", "package")}
+    rerun = {stage for stage in STAGE_DEPS if is_dependency(path, stage) or stage in chosen.get(path, ())}
     assert rerun == (EDITS[name] if name in EDITS else EDITS[name.partition("/")[0]])
 
 

@@ -19,6 +19,8 @@ MurmurError
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from murmur.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from murmur.errors import MurmurError as MurmurError
     from murmur.features.one_recording import clean_recording as clean_recording
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
     from murmur.reporting.recording_plot import plot_recording as plot_recording
     from murmur.sections.defaults import load_params as load_params
 
-__version__ = "0.1.0"
 _MODULES = {
     "MurmurError": "murmur.errors",
     "clean_recording": "murmur.features.one_recording",

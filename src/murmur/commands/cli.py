@@ -22,6 +22,7 @@ from murmur.commands import (
     prediction,
     recipes,
     reporting,
+    serving,
     trials,
     watch,
 )
@@ -43,6 +44,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "images": reporting.export_images,
     "evaluate-on": generalisation.evaluate_on,
     "robustness": generalisation.evaluate_disturbed,
+    "serve": serving.serve_page,
     "predict": prediction.predict,
     "ci": integration.run_ci,
 }

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-import murmur
 from murmur import workers
 from murmur.evaluation.aggregation import fit_decisions
 from murmur.evaluation.levels import number_units
@@ -18,6 +17,7 @@ from murmur.inference.familiarity import Reference, describe_signal, fit_referen
 from murmur.inference.model_info import Data, Decision, ModelInfo, ModelParams, Performance
 from murmur.sections.evaluate import Evaluate
 from murmur.tables.recordings import DatasetCard
+from murmur.version import __version__
 
 INTENDED_USE = (
     "Research only. Not a medical device: it must not be used for diagnosis, for screening or for decisions "
@@ -180,7 +180,7 @@ def make_model_info(
     ModelInfo
     """
     return ModelInfo(
-        murmur=murmur.__version__,
+        murmur=__version__,
         classes=card.classes,
         positive=card.positive,
         level="patient" if params.train.model.level == "patient" else "segment",

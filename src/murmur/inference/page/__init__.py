@@ -1,0 +1,1 @@
+"""The local page of `murmur serve`: predictions for recordings in a browser."""
