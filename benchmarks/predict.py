@@ -2,8 +2,8 @@
 
     PYTHONPATH=src python benchmarks/predict.py [FOLDER of WAV files] [--model models/murmur] [--repeats 3]
 
-The plain code predicts one file after another, as in a notebook: librosa.load, scipy's sosfiltfilt, librosa's
-melspectrogram and power_to_db for each segment, the torch network for the segments of a file. It has no checks
+The plain code predicts one file after another, as in a notebook: librosa.load, scipy's sosfiltfilt,
+librosa's melspectrogram and power_to_db for each segment, the torch network for the segments of a file. It has no checks
 of the quality, no patients and no output, and its imports are not timed; those of `murmur predict` are.
 Without FOLDER the recordings are those of CirCor in the folder MURMUR_DATA, or simulated.
 """
@@ -50,9 +50,7 @@ def main(
         plain_time, expected = predict_plainly(paths, model)
         start_time, _ = min(time_command(paths[0], model) for _ in range(repeats))
         print(f"plain code      {plain_time:7.2f} s  {seconds / plain_time:8,.0f} x real time")
-        print(
-            f"murmur predict  {command_time:7.2f} s  {seconds / command_time:8,.0f} x real time, start included"
-        )
+        print(f"murmur predict  {command_time:7.2f} s  {seconds / command_time:8,.0f} x real time")
         print(f"ratio           {plain_time / command_time:7.2f}")
         print(f"one recording   {start_time:7.2f} s, start included")
         peak = peak_memory()

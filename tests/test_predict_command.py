@@ -141,7 +141,7 @@ def test_there_is_a_picture_of_each_recording_and_an_overview_of_each_patient(tr
     assert result.exit_code == 0 and "4 pictures" in result.stderr
     sizes = {path.name: Image.open(path).size for path in (tmp_path / "pictures").iterdir()}
     assert sizes.keys() == {"5_AV.png", "5_PV.png", "5.png", "0_AV.png"}
-    assert sizes["5_AV.png"] == (900, 620)
+    assert sizes["5_AV.png"] == (900, 610)
 
 
 def test_equal_names_get_pictures_of_their_own(trained, predict, tmp_path):

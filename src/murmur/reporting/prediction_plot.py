@@ -54,10 +54,13 @@ def plot_recording_prediction(
         From top to bottom: waveform, mel spectrogram of the cleaned recording, probability of the positive
         classes in each segment.
     """
-    figure = Figure(figsize=(9, 6.2), dpi=100, layout="constrained")
-    axes = figure.subplots(3, 1, sharex=True, height_ratios=(1, 1.3, 1.3))
     seconds = len(samples) / rate
     title = "\n".join([*textwrap.wrap(_name(prediction, patient_id), LINE), _describe(prediction)])
+    height = 5.5 + 0.2 * len(title.splitlines())
+    figure = Figure(figsize=(9, height), dpi=100)
+    axes = figure.subplots(3, 1, sharex=True, height_ratios=(1, 1.3, 1.3))
+    margins = {"top": 1 - (height - 5.35) / height, "bottom": 0.95 / height}  # the title needs the rest
+    figure.subplots_adjust(left=0.08, right=0.985, hspace=0.08, **margins)
     axes[0].set_title(title, fontsize=9, loc="left", parse_math=False, linespacing=1.4)
     place: dict[str, Any] = {"xy": (1, 1), "xycoords": "axes fraction", "va": "bottom"}
     place |= {"xytext": (-8, 9), "textcoords": "offset points"}
@@ -65,13 +68,8 @@ def plot_recording_prediction(
     _draw_waveform(axes[0], samples, seconds)
     _draw_mel(axes[1], samples, rate, info)
     _draw_probability(axes[2], prediction, info)
-    axes[2].legend(
-        handles=_make_legend(prediction, info),
-        fontsize=8,
-        ncols=4,
-        loc="upper left",
-        bbox_to_anchor=(0, -0.28),
-    )
+    if handles := _make_legend(prediction, info):
+        axes[2].legend(handles=handles, fontsize=8, ncols=4, loc="upper left", bbox_to_anchor=(0, -0.28))
     _label_time(axes[2], seconds)
     return figure
 
@@ -99,7 +97,7 @@ def plot_patient_prediction(
     height = 1.6 + 1.9 * rows
     figure = Figure(figsize=(11, height), dpi=100)
     grid = figure.subplots(rows, 2, squeeze=False)
-    margins = {"top": 1 - 1.05 / height, "bottom": 0.8 / height}  # constrained layout fails on small axes
+    margins = {"top": 1 - 1.05 / height, "bottom": 0.8 / height}
     figure.subplots_adjust(left=0.065, right=0.985, hspace=0.6, wspace=0.13, **margins)
     name = textwrap.wrap(f"patient {prediction.patient_id}", LINE)
     title = "\n".join([*name, _describe_probabilities(prediction)])
@@ -118,8 +116,10 @@ def plot_patient_prediction(
         _draw_probability(right, recording, info)
         for ax in (left, right):
             _label_time(ax, seconds, is_last=recording is prediction.recordings[-1])
-    handles = _make_legend(prediction.recordings[0], info)
-    figure.legend(handles=handles, fontsize=8, ncols=4, loc="lower right")
+    for recording in prediction.recordings:
+        if handles := _make_legend(recording, info):
+            figure.legend(handles=handles, fontsize=8, ncols=4, loc="lower right")
+            break
     return figure
 
 
