@@ -3,9 +3,9 @@
     PYTHONPATH=src python benchmarks/predict.py [FOLDER of WAV files] [--model models/murmur] [--repeats 3]
 
 The plain code predicts one file after another, as in a notebook: librosa.load, scipy's sosfiltfilt,
-librosa's melspectrogram and power_to_db for each segment, the torch network for the segments of a file. It has no checks
-of the quality, no patients and no output, and its imports are not timed; those of `murmur predict` are.
-Without FOLDER the recordings are those of CirCor in the folder MURMUR_DATA, or simulated.
+librosa's melspectrogram and power_to_db for each segment, the torch network for the segments of a file. It
+has no checks of the quality, no patients, no output, and its imports are not timed; those of `murmur predict`
+are. Without FOLDER the recordings are those of CirCor in the folder MURMUR_DATA, or simulated.
 """
 
 import json
