@@ -16,6 +16,7 @@ import typer
 from murmur import __version__, logs
 from murmur.commands import (
     comparison,
+    export,
     generalisation,
     integration,
     models,
@@ -33,6 +34,9 @@ from murmur.experiments.recipes import FOLDER
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 COMMANDS: dict[str, Callable[..., None]] = {
     "show": reporting.show_results,
+    "predict": prediction.predict,
+    "serve": serving.serve_page,
+    "export": export.export_onnx,
     "recipes": recipes.list_recipes,
     "use": recipes.use_recipe,
     "model": models.choose_model,
@@ -44,11 +48,9 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "images": reporting.export_images,
     "evaluate-on": generalisation.evaluate_on,
     "robustness": generalisation.evaluate_disturbed,
-    "serve": serving.serve_page,
-    "predict": prediction.predict,
     "ci": integration.run_ci,
 }
-ANYWHERE = {"predict"}  # commands that do not need the project's folder
+ANYWHERE = {"predict", "serve", "export"}  # commands that do not need the project's folder
 EXAMPLES = "\n\nExamples\n--------\n"  # the section of a docstring that ends the help text of a command
 
 

@@ -35,11 +35,16 @@ def render_images(x: np.ndarray, options: Image) -> np.ndarray:
     ndarray, shape (k, 3, size, size), uint8
         The first row is the lowest band.
     """
-    from matplotlib import colormaps  # slow to import, rarely used
     from PIL.Image import Resampling, fromarray
 
-    colours = (colormaps[options.colours](np.arange(256))[:, :3] * 255).round().astype(np.uint8)
-    images = colours[(minmax(x) * 255).round().astype(np.uint8)]
+    images = make_colours(options.colours)[(minmax(x) * 255).round().astype(np.uint8)]
     size = (options.size, options.size)
     resized = [np.asarray(fromarray(image).resize(size, Resampling.BILINEAR)) for image in images]
     return np.stack(resized).transpose(0, 3, 1, 2)
+
+
+def make_colours(name: str) -> np.ndarray:
+    """Return the colours of a colour map, from the lowest to the highest value: shape (256, 3), uint8."""
+    from matplotlib import colormaps  # slow to import, rarely used
+
+    return (colormaps[name](np.arange(256))[:, :3] * 255).round().astype(np.uint8)

@@ -93,10 +93,10 @@ class LogMel:
             if o.top_db is not None:
                 np.maximum(log, log.max(axis=(1, 2), keepdims=True) - np.float32(o.top_db), out=log)
         if o.reference == "max":
-            log[reference.ravel() <= AMIN] = self._silence()
+            log[reference.ravel() <= AMIN] = self.silence()
         return log
 
-    def _silence(self) -> float:
+    def silence(self) -> float:
         """Compute the value of silence where the reference is the maximum."""
         o = self.options
         if o.scale == "db" and o.top_db is not None:
