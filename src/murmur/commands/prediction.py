@@ -3,9 +3,7 @@
 import logging
 import re
 import shutil
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -108,7 +106,7 @@ def _predict_challenge(model: Path, folder: Path, out: Path) -> None:
     from murmur.inference.prediction import load_model
 
     loaded = load_model(model)
-    with _one_thread_each():
+    with threadpool_limits(1):
         files = predict_challenge(loaded, folder, out)
     logger.info("wrote %s: %s", out, formatting.format_count(len(files), "file"))
 
@@ -124,7 +122,7 @@ def _predict_all(
     predictions: list[Prediction] = []
     failures: dict[str, str] = {}
     taken: set[str] = set()
-    with _one_thread_each():
+    with threadpool_limits(1):
         results = workers.stream_threads(work, patients, "predicting") if many else map(work, patients)
         for prediction, errors in results:
             failures |= errors
@@ -135,18 +133,6 @@ def _predict_all(
     if plot and predictions:
         logger.info("wrote %s: %s", plot, formatting.format_count(len(taken), "picture"))
     return predictions, failures
-
-
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Use one thread for each operation, so that the number of cores does not change the results."""
-    with ExitStack() as stack:
-        stack.enter_context(threadpool_limits(1))
-        if "torch" in sys.modules:  # not with an ONNX file
-            from murmur.devices import single_thread
-
-            stack.enter_context(single_thread())
-        yield
 
 
 def _predict_patient(
