@@ -151,6 +151,17 @@ def test_equal_names_get_pictures_of_their_own(trained, predict, tmp_path):
     assert {path.name for path in (tmp_path / "pictures").iterdir()} == {"X.png", "X_2.png"}
 
 
+def test_a_file_name_can_have_any_bytes(trained, predict, tmp_path):
+    names = (b"caf\xe9.wav", b"a\x1b[31m\n$x_{1}$.wav")
+    for k, name in enumerate(names):
+        made.audio(tmp_path / f"{k}.wav", draw_samples(3, seed=k)).rename(tmp_path / os.fsdecode(name))
+    result = predict(tmp_path, "--csv", tmp_path / "out.csv", "--plot", tmp_path / "pictures")
+    assert result.exit_code == 0 and len(list((tmp_path / "pictures").iterdir())) == 2
+    patients = {r"caf\udce9", r"a\x1b[31m\n$x_{1}$"}
+    assert {line.split()[0] for line in result.stdout.splitlines()[1:3]} == patients
+    assert set(pd.read_csv(tmp_path / "out.csv")["patient_id"]) == patients
+
+
 def test_the_limit_of_a_plot_is_that_of_the_decision(trained):
     weights = dict(zip(CLASSES, (0.8, 1.5, 1.1), strict=True))
     decision = trained.info.decisions["segment"].model_copy(update={"weights": weights, "temperature": 1.3})

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from murmur import formatting
+from murmur.errors import escape_unprintable
 from murmur.inference.model_info import ModelInfo
 from murmur.inference.prediction import Prediction, RecordingPrediction
 
@@ -75,7 +76,11 @@ def make_table(predictions: Sequence[Prediction], classes: Sequence[str]) -> pd.
     """
     columns = ["level", "patient_id", "recording", "site", "start", "end", "answer", "reasons"]
     columns += [f"p_{name}" for name in classes] + ["quality", "heart_rate", "clipped", "path"]
-    rows = [row for prediction in predictions for row in _list_units(prediction)]
+    rows = [
+        {key: escape_unprintable(value) if isinstance(value, str) else value for key, value in row.items()}
+        for prediction in predictions
+        for row in _list_units(prediction)
+    ]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -126,7 +131,8 @@ def format_predictions(
     header = ["patient", "answer", *info.classes, "site", "length", "quality", "heart rate"]
     rows = [row for prediction in predictions for row in _format_patient(prediction, segments)]
     rows += [[Path(path).name, NOT_READ] for path in failures]
-    table = formatting.format_table([header, *([*row, *[""] * (len(header) - len(row))] for row in rows)])
+    rows = [[*map(escape_unprintable, row), *[""] * (len(header) - len(row))] for row in rows]
+    table = formatting.format_table([header, *rows])
     lines = _format_reasons(predictions)
     text = [fill(line, width, subsequent_indent="    ") for line in lines]
     counts = [_count_answers(predictions)] if len(predictions) > 1 else []

@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from threadpoolctl import threadpool_limits
 
+from murmur.errors import escape_unprintable
 from murmur.features.log_mel import LogMel
 from murmur.features.mel_scale import mel_frequencies
 from murmur.features.one_recording import clean_recording
@@ -99,7 +100,7 @@ def plot_patient_prediction(
     grid = figure.subplots(rows, 2, squeeze=False)
     margins = {"top": 1 - 1.05 / height, "bottom": 0.8 / height}
     figure.subplots_adjust(left=0.065, right=0.985, hspace=0.6, wspace=0.13, **margins)
-    name = textwrap.wrap(f"patient {prediction.patient_id}", LINE)
+    name = textwrap.wrap(escape_unprintable(f"patient {prediction.patient_id}"), LINE)
     title = "\n".join([*name, _describe_probabilities(prediction)])
     top = 1 - 0.12 / height
     figure.text(0.015, top, title, va="top", fontsize=9, parse_math=False, linespacing=1.4)
@@ -158,7 +159,8 @@ def _name(prediction: RecordingPrediction, patient_id: str = "") -> str:
     parts = [f"site {prediction.site}"] if prediction.site else []
     if patient_id not in ("", prediction.name, Path(prediction.name).stem):
         parts.insert(0, f"patient {patient_id}")
-    return f"{', '.join(parts)} ({prediction.name})" if parts else prediction.name
+    name = f"{', '.join(parts)} ({prediction.name})" if parts else prediction.name
+    return escape_unprintable(name)
 
 
 def _describe(prediction: RecordingPrediction) -> str:
