@@ -2,10 +2,10 @@
 
     PYTHONPATH=src python benchmarks/predict.py [FOLDER of WAV files] [--model models/murmur] [--repeats 3]
 
-The plain code predicts one file after another, as in a notebook: librosa.load, scipy's sosfiltfilt, librosa's
-melspectrogram and power_to_db for each segment, the torch network for the segments of a file. It has no checks
-of the quality, no patients and no output, and its imports are not timed; those of `murmur predict` are.
-Without FOLDER the recordings are those of CirCor in the folder MURMUR_DATA, or simulated.
+The plain code predicts one file after another, as in a notebook: librosa.load, scipy's sosfiltfilt,
+librosa's melspectrogram and power_to_db for each segment, the torch network for the segments of a file. It
+has no checks of the quality, no patients, no output, and its imports are not timed; those of `murmur predict`
+are. Without FOLDER the recordings are those of CirCor in the folder MURMUR_DATA, or simulated.
 """
 
 import json
@@ -43,12 +43,14 @@ def main(
         raw = folder or default_folder(Path(name))
         paths = sorted(raw.rglob("*.wav"))
         seconds = sum(soundfile.info(path).duration for path in paths)
-        print(f"{len(paths)} recordings, {seconds / 3600:.2f} h; {workers.count_workers()} workers", flush=True)
+        print(
+            f"{len(paths)} recordings, {seconds / 3600:.2f} h; {workers.count_workers()} workers", flush=True
+        )
         command_time, predictions = min(time_command(raw, model) for _ in range(repeats))
         plain_time, expected = predict_plainly(paths, model)
         start_time, _ = min(time_command(paths[0], model) for _ in range(repeats))
         print(f"plain code      {plain_time:7.2f} s  {seconds / plain_time:8,.0f} x real time")
-        print(f"murmur predict  {command_time:7.2f} s  {seconds / command_time:8,.0f} x real time, start included")
+        print(f"murmur predict  {command_time:7.2f} s  {seconds / command_time:8,.0f} x real time")
         print(f"ratio           {plain_time / command_time:7.2f}")
         print(f"one recording   {start_time:7.2f} s, start included")
         peak = peak_memory()
@@ -66,7 +68,7 @@ def main(
 
 
 def time_command(path: Path, model: Path) -> tuple[float, str]:
-    """Run the command; return its time, and as JSON the mean of the probabilities of each recording's segments."""
+    """Run the command; return its time, and as JSON the mean probabilities of each recording's segments."""
     start = time.perf_counter()
     command = [sys.executable, "-c", LOAD, "predict", path, "--model", model, "--json"]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -83,7 +85,7 @@ def time_command(path: Path, model: Path) -> tuple[float, str]:
 
 
 def predict_plainly(paths: list[Path], model: Path) -> tuple[float, dict[str, np.ndarray]]:
-    """Predict files with librosa, scipy and torch; return the time and the mean probabilities of each file."""
+    """Predict files with librosa, scipy and torch; return the time, and the mean probabilities by file."""
     loaded = load_model(model)
     p, (network, *_) = loaded.info.params, loaded.network.classifiers
     rate, length, band = p.clean.sample_rate, round(p.segment.length * p.clean.sample_rate), p.clean.bandpass
@@ -96,7 +98,9 @@ def predict_plainly(paths: list[Path], model: Path) -> tuple[float, dict[str, np
         y = sosfiltfilt(sections, y)
         y = (y / np.abs(y).max()).astype(np.float32)
         starts = range(0, max(1, len(y) - length + step), step)
-        pieces = [np.append(y[k : k + length], np.zeros(max(0, k + length - len(y)), np.float32)) for k in starts]
+        pieces = [
+            np.append(y[k : k + length], np.zeros(max(0, k + length - len(y)), np.float32)) for k in starts
+        ]
         pieces = [x for x, k in zip(pieces, starts, strict=True) if len(y) - k >= p.segment.min_length * rate]
         x = torch.from_numpy(np.stack([compute_log_mel(piece, rate, p.mel) for piece in pieces]))[:, None]
         with torch.no_grad():
@@ -107,7 +111,9 @@ def predict_plainly(paths: list[Path], model: Path) -> tuple[float, dict[str, np
 
 def peak_memory() -> float:
     """Return the highest memory of the child processes until now, MiB."""
-    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / (
+        2**20 if sys.platform == "darwin" else 2**10
+    )
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ NAMES = {
 }
 BLUE, ORANGE, GREEN, GREY = ("#e6effa", "#2f5d9b"), ("#fcefdc", "#a85b12"), ("#e4f4e6", "#2b7536"), "#57606a"
 WIDTH, HEIGHT = 172, 92  # of a box
-COLUMNS, ROWS = (12, 234, 456, 678), (12, 184, 356)
+COLUMNS, ROWS = (12, 234, 456, 678), (12, 184, 356, 528)
 BOXES = (  # stage, what it writes, column, row, colours
     ("download", "recordings", 0, 0, BLUE),
     ("clean", "signals", 1, 0, BLUE),
@@ -37,12 +37,16 @@ BOXES = (  # stage, what it writes, column, row, colours
     ("split", "audited folds", 2, 1, ORANGE),
     ("train", "predictions", 3, 2, GREEN),
     ("evaluate", "levels, scores", 2, 2, GREEN),
+    ("final", "all persons", 3, 3, GREEN),
+    ("package", "decision rule", 2, 3, GREEN),
 )
 ARROWS = (
     *("M184 58 H226", "M406 58 H448", "M628 58 H670"),  # download, clean, segment, mel
     *("M98 104 V176", "M542 104 V176", "M184 230 H448"),  # to duplicates, to split
     *("M696 104 V348", "M781 104 V176", "M781 276 V348"),  # mel to train, also by way of embed
     *("M628 230 H652 V384 H670", "M678 424 H636", "M456 402 H414"),  # split to train, to evaluate, to results
+    *("M764 448 V520", "M542 448 V520"),  # train to final, evaluate to package
+    *("M678 574 H636", "M456 574 H414"),  # final to package, to the model
 )
 
 
@@ -55,13 +59,14 @@ def draw_pipeline() -> str:
         shapes.append(_box(COLUMNS[column], ROWS[row], WIDTH, stage, output, colours))
     shapes.append(_box(712, 184, 138, "embed", "optional", BLUE, style='stroke-dasharray="8 6"'))
     shapes.append(_box(12, 356, 394, "metrics, plots", "each figure with its interval", ("#ffffff", GREY)))
+    shapes.append(_box(12, 528, 394, "models/murmur", "for murmur predict, serve, export", ("#ffffff", GREY)))
     return "\n".join(
         [
             (
-                '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 862 460"'
+                '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 862 632"'
                 ' font-family="Helvetica, Arial, sans-serif">'
             ),
-            '<rect width="862" height="460" fill="#ffffff"/>',
+            '<rect width="862" height="632" fill="#ffffff"/>',
             (
                 '<marker id="tip" viewBox="0 0 10 10" refX="6" refY="5" markerWidth="5" markerHeight="5"'
                 ' orient="auto">'

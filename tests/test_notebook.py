@@ -54,3 +54,19 @@ def test_the_committed_notebook_has_the_output_of_a_run_and_is_small(notebook):
     for cell, run in zip(committed.cells, notebook.cells, strict=True):
         assert (cell.id, cell.source, cell.metadata) == (run.id, run.source, {})
         assert cell.get("execution_count") is None
+
+
+def test_a_notebook_shows_the_plot_of_a_prediction_before_pyplot_is_imported(tmp_path):
+    trained = make_trained_model(tmp_path)
+    model = murmur.load_model(trained.folder)
+    figure = murmur.plot_prediction(model.predict(trained.raw / "0_AV.wav"), model)
+    assert figure._repr_png_().startswith(b"\x89PNG") and len(figure.axes) == 3
+
+
+def test_a_patient_and_arrays_are_plotted(tmp_path):
+    trained = make_trained_model(tmp_path)
+    model, recording = murmur.load_model(trained.folder), murmur.read_recording(trained.raw / "0_AV.wav")
+    prediction = model.predict([recording[0], recording[0]], recording[1])
+    assert len(murmur.plot_prediction(prediction, model, [recording, recording]).axes) == 4
+    with pytest.raises(ValueError, match="recordings: give the samples and the rate"):
+        murmur.plot_prediction(prediction, model)

@@ -23,7 +23,7 @@ from tests.made import ROOT
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 RUN_TIME = [Requirement(line) for line in PYPROJECT["project"]["dependencies"]]
 DEV = [Requirement(line) for line in PYPROJECT["dependency-groups"]["dev"]]
-OWN = {"murmur", "stages", "tests", "benchmarks"}
+OWN = {"preprocess", "murmur", "stages", "tests", "benchmarks"}
 IMPORT_ALL = """
 import importlib, json, pkgutil, murmur
 names = sorted(module.name for module in pkgutil.walk_packages(murmur.__path__, "murmur."))

@@ -209,6 +209,20 @@ def test_data_that_may_not_be_shared_are_pushed_only_to_the_private_remote(proje
     assert not store.exists() and any(private.rglob("*"))
 
 
+def test_the_model_is_an_artifact_that_another_folder_can_fetch(project, tmp_path):
+    folder = tmp_path / "project"
+    shutil.copytree(project, folder)
+    (folder / ".dvc/config").write_text("")  # the project of the other tests has no git repository
+    (folder / ".gitignore").write_text("/data\n/models\n")
+    who = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
+    for command in (["init", "-q"], ["add", "--all"], [*who, "commit", "-qm", "run"]):
+        run(folder, "git", *command)
+    run(folder, "git", *who, "tag", "-a", "murmur@v1.0.0", "-m", "first")
+    run(tmp_path, "dvc", "artifacts", "get", str(folder), "murmur")
+    for name in ("model.json", "model.safetensors"):
+        assert (tmp_path / "murmur" / name).read_bytes() == (project / "models/murmur" / name).read_bytes()
+
+
 def changed_stages(repo):
     """The stages of which a parameter or file has changed, and these with all stages that depend on them."""
     repo._reset()  # reads params.yaml and dvc.yaml anew

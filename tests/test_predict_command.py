@@ -141,7 +141,7 @@ def test_there_is_a_picture_of_each_recording_and_an_overview_of_each_patient(tr
     assert result.exit_code == 0 and "4 pictures" in result.stderr
     sizes = {path.name: Image.open(path).size for path in (tmp_path / "pictures").iterdir()}
     assert sizes.keys() == {"5_AV.png", "5_PV.png", "5.png", "0_AV.png"}
-    assert sizes["5_AV.png"] == (900, 620)
+    assert sizes["5_AV.png"] == (900, 610)
 
 
 def test_equal_names_get_pictures_of_their_own(trained, predict, tmp_path):
@@ -149,6 +149,17 @@ def test_equal_names_get_pictures_of_their_own(trained, predict, tmp_path):
         made.audio(tmp_path / folder / "X.wav", draw_samples(3, seed=ord(folder)))
     predict(tmp_path / "a", tmp_path / "b", "--plot", tmp_path / "pictures")
     assert {path.name for path in (tmp_path / "pictures").iterdir()} == {"X.png", "X_2.png"}
+
+
+def test_a_file_name_can_have_any_bytes(trained, predict, tmp_path):
+    names = (b"caf\xe9.wav", b"a\x1b[31m\n$x_{1}$.wav")
+    for k, name in enumerate(names):
+        made.audio(tmp_path / f"{k}.wav", draw_samples(3, seed=k)).rename(tmp_path / os.fsdecode(name))
+    result = predict(tmp_path, "--csv", tmp_path / "out.csv", "--plot", tmp_path / "pictures")
+    assert result.exit_code == 0 and len(list((tmp_path / "pictures").iterdir())) == 2
+    patients = {r"caf\udce9", r"a\x1b[31m\n$x_{1}$"}
+    assert {line.split()[0] for line in result.stdout.splitlines()[1:3]} == patients
+    assert set(pd.read_csv(tmp_path / "out.csv")["patient_id"]) == patients
 
 
 def test_the_limit_of_a_plot_is_that_of_the_decision(trained):

@@ -29,7 +29,7 @@ def count_panels(path):
 def figure(monkeypatch):
     """The figures that are drawn."""
     figures = []
-    monkeypatch.setattr(spectrograms, "_save", lambda drawn, path: figures.append(drawn) or path.touch())
+    monkeypatch.setattr(spectrograms, "save_png", lambda drawn, path: figures.append(drawn) or path.touch())
     return figures
 
 

@@ -3,9 +3,7 @@
 import logging
 import re
 import shutil
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -53,7 +51,8 @@ def predict(
 
     A path is an audio file, the header (.hea) of a WFDB record, a folder, or a CSV file with the columns
     patient_id, path and, if known, site. Files of a folder with names such as ID_AV.wav and ID_MV.wav are of
-    one patient. For research only: murmur is not a medical device.
+    one patient. For research only: murmur is not a medical device. --challenge writes an answer for each
+    patient, as with --no-check.
 
     Exit codes: 0, every patient has an answer; 3, a file could not be read; 4, all files were read, but for
     a patient the model cannot tell; 1, another error, or no file could be read; 2, wrong options.
@@ -69,7 +68,7 @@ def predict(
     if bool(paths) == bool(challenge):
         raise MurmurError("name a recording or a folder (murmur predict PATH...), or --challenge IN OUT")
     if challenge:
-        _predict_challenge(model, *challenge, check)
+        _predict_challenge(model, *challenge)
         return
     if csv and csv.is_dir():
         raise MurmurError(f"--csv {csv}: a folder; name a file")
@@ -102,12 +101,15 @@ def predict(
         raise typer.Exit(NOT_READ if failures else CANNOT_TELL)
 
 
-def _predict_challenge(model: Path, folder: Path, out: Path, check: bool) -> None:
+def _predict_challenge(model: Path, folder: Path, out: Path) -> None:
     """Predict the patients of a folder of the challenge, and write the challenge's output files."""
     from murmur.inference.challenge import predict_challenge
     from murmur.inference.loading import load_model
 
-    predict_challenge(load_model(model), folder, out, check=check)
+    loaded = load_model(model)
+    with threadpool_limits(1):
+        files = predict_challenge(loaded, folder, out)
+    logger.info("wrote %s: %s", out, formatting.format_count(len(files), "file"))
 
 
 def _predict_all(
@@ -121,7 +123,7 @@ def _predict_all(
     predictions: list[Prediction] = []
     failures: dict[str, str] = {}
     taken: set[str] = set()
-    with _one_thread_each():
+    with threadpool_limits(1):
         results = workers.stream_threads(work, patients, "predicting") if many else map(work, patients)
         for prediction, errors in results:
             failures |= errors
@@ -134,46 +136,16 @@ def _predict_all(
     return predictions, failures
 
 
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Use one thread for each operation, so that the number of cores does not change the results."""
-    with ExitStack() as stack:
-        stack.enter_context(threadpool_limits(1))
-        if "torch" in sys.modules:  # not with an ONNX file
-            from murmur.devices import single_thread
-
-            stack.enter_context(single_thread())
-        yield
-
-
 def _predict_patient(
     model: "Model", patient: "Patient", check: bool
 ) -> tuple["Prediction | None", dict[str, str]]:
     """Predict one patient from the recordings that can be read; return also the error of each other file."""
-    recordings = list(patient.recordings)
-    errors: dict[str, str] = {}
-    while recordings:
-        paths, sites = [r.path for r in recordings], [r.site for r in recordings]
-        try:
-            return model.predict(paths, sites=sites, patient_id=patient.patient_id, check=check), errors
-        except MurmurError as error:
-            found = _find_unreadable(paths) or dict.fromkeys(map(str, paths), str(error))
-            errors |= found
-            recordings = [r for r in recordings if str(r.path) not in found]
-    return None, errors
+    from murmur.inference.patients import predict_readable
 
-
-def _find_unreadable(paths: Sequence[Path]) -> dict[str, str]:
-    """Return the error of each file that cannot be read."""
-    from murmur.inference.reading import read_any
-
-    errors = {}
-    for path in paths:
-        try:
-            read_any(path)
-        except MurmurError as error:
-            errors[str(path)] = str(error)
-    return errors
+    prediction, errors = predict_readable(model, patient, check=check)
+    read = {recording.path for recording in prediction.recordings} if prediction else set()
+    unread = [path for r in patient.recordings if (path := str(r.path)) not in read]
+    return prediction, dict(zip(unread, map(str, errors), strict=True))
 
 
 def _write_plots(prediction: "Prediction", model: "Model", folder: Path, taken: set[str]) -> None:

@@ -8,6 +8,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load
 
+from murmur.devices import single_thread
 from murmur.errors import MurmurError, first_line
 from murmur.features.one_recording import compute_log_mel, cut_into_segments
 from murmur.features.segmentation import NoSegmentsError
@@ -90,8 +91,9 @@ class TorchNetworks:
     def _average(self, inputs: Inputs) -> np.ndarray:
         """The probabilities, shape (units, classes), averaged over the networks."""
         units = np.arange(len(inputs.x) if inputs.bags is None else len(inputs.bags))
-        p = [predict_logits(model, inputs, units).softmax(dim=1) for model in self.classifiers]
-        return torch.stack(p).mean(dim=0).double().numpy()
+        with single_thread():  # on small networks also faster than several threads
+            p = [predict_logits(model, inputs, units).softmax(dim=1) for model in self.classifiers]
+            return torch.stack(p).mean(dim=0).double().numpy()
 
 
 def _load_classifiers(info: ModelInfo, weights: bytes, path: str | Path) -> Iterator[Classifier]:

@@ -1,6 +1,7 @@
 """Predictions as a table for a terminal, as JSON, and as a table with one row for each unit."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from textwrap import fill
@@ -9,10 +10,12 @@ from typing import Any
 import pandas as pd
 
 from murmur import formatting
+from murmur.errors import escape_unprintable
 from murmur.inference.model_info import ModelInfo
 from murmur.inference.results import CANNOT_TELL, Prediction, RecordingPrediction
 
 NOT_READ = "not read"
+LISTED = 20  # reasons
 METRICS = {
     "weighted_accuracy_official": "weighted accuracy (official mix)",
     "macc": "mean of sensitivity and specificity",
@@ -73,7 +76,11 @@ def make_table(predictions: Sequence[Prediction], classes: Sequence[str]) -> pd.
     """
     columns = ["level", "patient_id", "recording", "site", "start", "end", "answer", "reasons"]
     columns += [f"p_{name}" for name in classes] + ["quality", "heart_rate", "clipped", "path"]
-    rows = [row for prediction in predictions for row in _list_units(prediction)]
+    rows = [
+        {key: escape_unprintable(value) if isinstance(value, str) else value for key, value in row.items()}
+        for prediction in predictions
+        for row in _list_units(prediction)
+    ]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -124,10 +131,19 @@ def format_predictions(
     header = ["patient", "answer", *info.classes, "site", "length", "quality", "heart rate"]
     rows = [row for prediction in predictions for row in _format_patient(prediction, segments)]
     rows += [[Path(path).name, NOT_READ] for path in failures]
-    table = formatting.format_table([header, *([*row, *[""] * (len(header) - len(row))] for row in rows)])
-    reasons = list(_format_reasons(predictions))
-    lines = [fill(line, width, subsequent_indent="    ") for line in reasons]
-    return "\n".join([table, *(["", "No answer for these recordings, and why:", *lines] if lines else [])])
+    rows = [[*map(escape_unprintable, row), *[""] * (len(header) - len(row))] for row in rows]
+    table = formatting.format_table([header, *rows])
+    lines = _format_reasons(predictions)
+    text = [fill(line, width, subsequent_indent="    ") for line in lines]
+    counts = [_count_answers(predictions)] if len(predictions) > 1 else []
+    return "\n".join([table, *(["", *counts, *text] if counts or text else [])])
+
+
+def _count_answers(predictions: Sequence[Prediction]) -> str:
+    """Count the patients with each answer, such as ``3 patients: 2 Absent, 1 cannot tell``."""
+    counts = Counter(prediction.answer or CANNOT_TELL for prediction in predictions)
+    answers = ", ".join(f"{n} {answer}" for answer, n in counts.most_common())
+    return f"{formatting.format_count(len(predictions), 'patient')}: {answers}"
 
 
 def _format_patient(prediction: Prediction, segments: bool) -> Iterator[list[str]]:
@@ -162,11 +178,21 @@ def _format_facts(recording: RecordingPrediction) -> list[str]:
     return [recording.site or "-", *facts]
 
 
-def _format_reasons(predictions: Sequence[Prediction]) -> Iterator[str]:
-    """Format the reasons of each recording without an answer; those of the patient contain no others."""
-    for prediction in predictions:
-        lines = [f"  {r.name}: {'; '.join(r.reasons)}" for r in prediction.recordings if r.reasons]
-        yield from lines or [f"  {prediction.patient_id}: {reason}" for reason in prediction.reasons]
+def _format_reasons(predictions: Sequence[Prediction]) -> list[str]:
+    """List why there is no answer for a recording or patient; if these are many, count them by kind."""
+    reasons = [(r.name, "; ".join(r.reasons)) for p in predictions for r in p.recordings if r.reasons]
+    reasons += [
+        (prediction.patient_id, "; ".join(prediction.reasons))
+        for prediction in predictions
+        if prediction.reasons and not any(r.reasons for r in prediction.recordings)
+    ]
+    if not reasons:
+        return []
+    if len(reasons) <= LISTED:
+        return ["No answer for:", *(f"  {name}: {reason}" for name, reason in reasons)]
+    kinds = Counter(reason.partition(":")[0] for _, reason in reasons)
+    lines = [f"  {kind}: {formatting.format_count(n, 'recording')}" for kind, n in kinds.most_common()]
+    return ["No answer for (--json and --csv give the reason of each):", *lines]
 
 
 def format_model(info: ModelInfo, path: str | Path, width: int = 100) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from murmur import formatting
+from murmur.errors import escape_unprintable
 from murmur.inference.quality import Quality
 
 CANNOT_TELL = "cannot tell"
@@ -138,13 +139,14 @@ class Prediction:
 
     def __repr__(self) -> str:
         """Return the answer and the probabilities, and a line for each recording."""
-        first = f"Prediction for {self.patient_id}: {_answer(self)}"
+        first = f"Prediction for {escape_unprintable(self.patient_id)}: {_answer(self)}"
         table = formatting.format_table([_list_cells(recording) for recording in self.recordings])
         return "\n  ".join([first, *_list_details(self), *table.splitlines()])
 
 
 def _name(recording: RecordingPrediction) -> str:
-    return f"{recording.name} ({recording.site})" if recording.site else recording.name
+    name = f"{recording.name} ({recording.site})" if recording.site else recording.name
+    return escape_unprintable(name)
 
 
 def _answer(prediction: RecordingPrediction | Prediction) -> str:

@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from threadpoolctl import threadpool_limits
 
+from murmur.errors import escape_unprintable
 from murmur.features.log_mel import LogMel
 from murmur.features.mel_scale import mel_frequencies
 from murmur.features.one_recording import clean_recording
@@ -28,6 +30,15 @@ BLOCK = 256  # frames in each transform: the memory does not grow with the lengt
 RANGE = 60.0  # dB
 LINE = 100  # characters
 DARK, LIGHT = "#08306b", "#c6d5e8"  # also distinct in grey
+
+
+class _Figure(Figure):
+    """A figure that notebooks show."""
+
+    def _repr_png_(self) -> bytes:
+        """Return the picture for notebooks in which pyplot is not in use."""
+        self.savefig(content := BytesIO(), format="png")
+        return content.getvalue()
 
 
 def plot_recording_prediction(
@@ -54,10 +65,13 @@ def plot_recording_prediction(
         From top to bottom: waveform, mel spectrogram of the cleaned recording, probability of the positive
         classes in each segment.
     """
-    figure = Figure(figsize=(9, 6.2), dpi=100, layout="constrained")
-    axes = figure.subplots(3, 1, sharex=True, height_ratios=(1, 1.3, 1.3))
     seconds = len(samples) / rate
     title = "\n".join([*textwrap.wrap(_name(prediction, patient_id), LINE), _describe(prediction)])
+    height = 5.5 + 0.2 * len(title.splitlines())
+    figure = _Figure(figsize=(9, height), dpi=100)
+    axes = figure.subplots(3, 1, sharex=True, height_ratios=(1, 1.3, 1.3))
+    margins = {"top": 1 - (height - 5.35) / height, "bottom": 0.95 / height}  # the title needs the rest
+    figure.subplots_adjust(left=0.08, right=0.985, hspace=0.08, **margins)
     axes[0].set_title(title, fontsize=9, loc="left", parse_math=False, linespacing=1.4)
     place: dict[str, Any] = {"xy": (1, 1), "xycoords": "axes fraction", "va": "bottom"}
     place |= {"xytext": (-8, 9), "textcoords": "offset points"}
@@ -65,13 +79,8 @@ def plot_recording_prediction(
     _draw_waveform(axes[0], samples, seconds)
     _draw_mel(axes[1], samples, rate, info)
     _draw_probability(axes[2], prediction, info)
-    axes[2].legend(
-        handles=_make_legend(prediction, info),
-        fontsize=8,
-        ncols=4,
-        loc="upper left",
-        bbox_to_anchor=(0, -0.28),
-    )
+    if handles := _make_legend(prediction, info):
+        axes[2].legend(handles=handles, fontsize=8, ncols=4, loc="upper left", bbox_to_anchor=(0, -0.28))
     _label_time(axes[2], seconds)
     return figure
 
@@ -97,11 +106,11 @@ def plot_patient_prediction(
     """
     rows = len(recordings)
     height = 1.6 + 1.9 * rows
-    figure = Figure(figsize=(11, height), dpi=100)
+    figure = _Figure(figsize=(11, height), dpi=100)
     grid = figure.subplots(rows, 2, squeeze=False)
-    margins = {"top": 1 - 1.05 / height, "bottom": 0.8 / height}  # constrained layout fails on small axes
+    margins = {"top": 1 - 1.05 / height, "bottom": 0.8 / height}
     figure.subplots_adjust(left=0.065, right=0.985, hspace=0.6, wspace=0.13, **margins)
-    name = textwrap.wrap(f"patient {prediction.patient_id}", LINE)
+    name = textwrap.wrap(escape_unprintable(f"patient {prediction.patient_id}"), LINE)
     title = "\n".join([*name, _describe_probabilities(prediction)])
     top = 1 - 0.12 / height
     figure.text(0.015, top, title, va="top", fontsize=9, parse_math=False, linespacing=1.4)
@@ -118,8 +127,10 @@ def plot_patient_prediction(
         _draw_probability(right, recording, info)
         for ax in (left, right):
             _label_time(ax, seconds, is_last=recording is prediction.recordings[-1])
-    handles = _make_legend(prediction.recordings[0], info)
-    figure.legend(handles=handles, fontsize=8, ncols=4, loc="lower right")
+    for recording in prediction.recordings:
+        if handles := _make_legend(recording, info):
+            figure.legend(handles=handles, fontsize=8, ncols=4, loc="lower right")
+            break
     return figure
 
 
@@ -156,8 +167,6 @@ def plot_prediction(
     >>> prediction = model.predict("data/raw/P001_AV.wav")
     >>> murmur.plot_prediction(prediction, model).savefig("prediction.png")
     """
-    import matplotlib.pyplot  # noqa: F401, ICN001  # without it a notebook does not show figures
-
     if recordings is None:
         recordings = _read_recordings(prediction)
     if len(prediction.recordings) > 1:
@@ -210,7 +219,8 @@ def _name(prediction: RecordingPrediction, patient_id: str = "") -> str:
     parts = [f"site {prediction.site}"] if prediction.site else []
     if patient_id not in ("", prediction.name, Path(prediction.name).stem):
         parts.insert(0, f"patient {patient_id}")
-    return f"{', '.join(parts)} ({prediction.name})" if parts else prediction.name
+    name = f"{', '.join(parts)} ({prediction.name})" if parts else prediction.name
+    return escape_unprintable(name)
 
 
 def _describe(prediction: RecordingPrediction) -> str:
