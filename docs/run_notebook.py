@@ -13,7 +13,7 @@ from nbclient import NotebookClient
 from PIL import Image
 
 TOUR = Path(__file__).with_name("tour.ipynb")
-COLOURS = 32  # of a picture, so that the file is small
+COLOURS = 64  # of a picture, so that the file is small
 
 
 def main() -> None:
@@ -35,7 +35,8 @@ def main() -> None:
 
 def reduce_colours(picture: str) -> str:
     """Return a PNG picture in base64 with fewer colours."""
-    image = Image.open(BytesIO(base64.b64decode(picture))).convert("RGB").quantize(COLOURS)
+    image = Image.open(BytesIO(base64.b64decode(picture))).convert("RGB")
+    image = image.quantize(COLOURS, Image.Quantize.FASTOCTREE)
     image.save(content := BytesIO(), "PNG", optimize=True)
     return base64.b64encode(content.getvalue()).decode()
 

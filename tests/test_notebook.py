@@ -8,20 +8,26 @@ import sys
 import nbformat
 import pytest
 
+import murmur
 from tests import made
 from tests.trained_model import make_trained_model
 
+pytestmark = pytest.mark.usefixtures("threads_as_before")
 TOUR = made.ROOT / "docs/tour.ipynb"
 
 
 @pytest.fixture(scope="module")
-def notebook(tmp_path_factory):
+def trained(tmp_path_factory):
+    return make_trained_model(tmp_path_factory.mktemp("trained"))
+
+
+@pytest.fixture(scope="module")
+def notebook(trained, tmp_path_factory):
     """The notebook with the output of a run in a project in another place."""
     project = tmp_path_factory.mktemp("project")
     made.download("synthetic", project / "data/raw", options={"patients": 12, "seed": 0}, remote=None)
     (project / "docs").mkdir()
     path = shutil.copy(TOUR, project / "docs")
-    trained = make_trained_model(project / "training")
     shutil.copytree(trained.folder, project / "models/murmur")
     own = {"IPYTHONDIR": project / "ipython", "JUPYTER_RUNTIME_DIR": project / "runtime"}
     environment = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}
@@ -56,17 +62,15 @@ def test_the_committed_notebook_has_the_output_of_a_run_and_is_small(notebook):
         assert cell.get("execution_count") is None
 
 
-def test_a_notebook_shows_the_plot_of_a_prediction_before_pyplot_is_imported(tmp_path):
-    trained = make_trained_model(tmp_path)
+def test_the_plot_of_a_prediction_is_shown_before_pyplot_is_imported(trained):
     model = murmur.load_model(trained.folder)
     figure = murmur.plot_prediction(model.predict(trained.raw / "0_AV.wav"), model)
     assert figure._repr_png_().startswith(b"\x89PNG") and len(figure.axes) == 3
 
 
-def test_a_patient_and_arrays_are_plotted(tmp_path):
-    trained = make_trained_model(tmp_path)
+def test_arrays_of_several_sites_are_plotted(trained):
     model, recording = murmur.load_model(trained.folder), murmur.read_recording(trained.raw / "0_AV.wav")
-    prediction = model.predict([recording[0], recording[0]], recording[1])
+    prediction = model.predict([recording[0]] * 2, recording[1], sites=["AV", "PV"])
     assert len(murmur.plot_prediction(prediction, model, [recording, recording]).axes) == 4
     with pytest.raises(ValueError, match="recordings: give the samples and the rate"):
         murmur.plot_prediction(prediction, model)
