@@ -18,7 +18,7 @@ from murmur.evaluation.levels import number_units
 from murmur.generalisation import trained_models
 from murmur.generalisation.trained_models import TrainedModels
 from murmur.inference.model_folder import read_model, write_model
-from murmur.inference.model_info import Decision
+from murmur.inference.model_info import Decision, _hash_content
 from murmur.inference.prediction import Model
 from murmur.inference.quality import Quality
 from murmur.inference.results import Prediction, RecordingPrediction
@@ -281,7 +281,9 @@ def test_a_folder_of_a_model_is_read_as_it_was_written(trained):
 
 def change_json(folder, **changes):
     path = folder / "model.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    content = json.loads(path.read_text()) | changes
+    del content["sha256"]
+    path.write_text(json.dumps(content | {"sha256": _hash_content(content)}))
 
 
 def test_a_changed_or_incomplete_model_folder_is_refused(trained, tmp_path):
@@ -301,6 +303,9 @@ def test_a_changed_or_incomplete_model_folder_is_refused(trained, tmp_path):
     content[-1] ^= 1
     folder.write_bytes(content)
     refused(tmp_path / "changed", "not the weights that model.json describes")
+    edited = copy("edited") / "model.json"
+    edited.write_text(edited.read_text().replace('"epochs": 1,', '"epochs": 2,', 1))
+    refused(edited.parent, "model.json: changed since it was written")
     change_json(copy("newer"), schema_version=2)
     refused(tmp_path / "newer", r"schema 2; this version of murmur reads up to 1: update murmur")
     change_json(copy("classes"), classes=["ill", "well"])

@@ -1,8 +1,8 @@
 """Input and output of the George B. Moody PhysioNet Challenge 2022.
 
 Reyna et al. (2023), "Heart murmur detection from phonocardiogram recordings: The George B. Moody PhysioNet
-Challenge 2022", PLOS Digital Health 2(9), e0000324. The formats are those of run_model.py and helper_code.py in
-https://github.com/physionetchallenges/python-classifier-2022, and of evaluate_model.py in
+Challenge 2022", PLOS Digital Health 2(9), e0000324. The formats are those of run_model.py and helper_code.py
+in https://github.com/physionetchallenges/python-classifier-2022, and of evaluate_model.py in
 https://github.com/physionetchallenges/evaluation-2022.
 """
 

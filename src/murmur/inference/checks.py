@@ -85,7 +85,7 @@ def describe_clipping(clipped: float) -> str:
 def describe_score(score: float) -> str:
     """Return the reason for a recording with this score of `Quality`."""
     return (
-        f"{IRREGULAR}: the quality score is {score:.2f}, at least {MIN_SCORE:.2f} is needed; "
+        f"{IRREGULAR}: the quality score is {score:.3f}, at least {MIN_SCORE:g} is needed; "
         "record again in a quiet room"
     )
 

@@ -1,5 +1,6 @@
 """The description of a trained model, model.json: all that a program needs besides the weights."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any, Literal
@@ -152,7 +153,12 @@ class ModelInfo(_Part):
 
     def to_json(self) -> str:
         """Return the content of model.json."""
-        return json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
+        content = self.model_dump(mode="json")
+        return json.dumps(content | {"sha256": _hash_content(content)}, indent=2, ensure_ascii=False) + "\n"
+
+
+def _hash_content(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def parse_model_info(text: str, path: str | Path) -> ModelInfo:
@@ -168,7 +174,7 @@ def parse_model_info(text: str, path: str | Path) -> ModelInfo:
     Raises
     ------
     MurmurError
-        If the text is not JSON, of a newer schema, or a key is missing or wrong.
+        If the text is not JSON, of a newer schema, has been changed, or a key is missing or wrong.
     """
     try:
         content = json.loads(text)
@@ -181,6 +187,11 @@ def parse_model_info(text: str, path: str | Path) -> ModelInfo:
         raise MurmurError(
             f"{path}: schema {schema}; this version of murmur reads up to {SCHEMA}: update murmur, or make "
             "the model again with this version"
+        )
+    if content.pop("sha256", None) != _hash_content(content):
+        raise MurmurError(
+            f"{path}: changed since it was written (its SHA-256 differs); copy the whole folder again, or "
+            "make the model again: dvc repro package"
         )
     info = validate(ModelInfo, content, where=str(path))
     _check_classes(info, path)
