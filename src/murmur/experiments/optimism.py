@@ -51,7 +51,7 @@ def run_protocols(name: str, settings: Sequence[str]) -> list[dict[str, Any]]:
 
 def _run_pipeline(content: Mapping[str, Any], title: str) -> dict[str, Any]:
     """The details of a run with these parameters."""
-    with project.reproduce(content, title) as folder:
+    with project.reproduce(content, title, "evaluate") as folder:
         return read_details(folder)
 
 
