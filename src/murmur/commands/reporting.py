@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 NEXT = """\
 Next:
   make report                     all tables and figures on one page
+  murmur predict a.wav            predict recordings with the final model
   dvc exp run -S train.lr=0.002   change a parameter; then: {then}
   murmur recipes                  published systems{more}"""
 IDENTITY = """\
