@@ -52,7 +52,7 @@ def up_to_date(monkeypatch):
     monkeypatch.setattr(current_project, "has_git_identity", lambda: True)
 
 
-def test_show_prints_the_table_what_it_means_and_three_commands(tmp_path, monkeypatch, capsys, up_to_date):
+def test_show_prints_the_table_what_it_means_and_four_commands(tmp_path, monkeypatch, capsys, up_to_date):
     monkeypatch.setenv("COLUMNS", "100")
     output = show(tmp_path, monkeypatch, capsys)
     table, meaning, commands = output.split("\n\n")
@@ -62,7 +62,7 @@ def test_show_prints_the_table_what_it_means_and_three_commands(tmp_path, monkey
     assert "902 recordings (5.567 h, 8000 segments) of 272 patients, 253 persons." in words
     assert "0.763 (95 % interval over persons 0.719-0.807); always predicting Present gives 0.499." in words
     assert "above the baseline" in words and "simulated" not in words
-    assert len(re.findall(r"^  (make|dvc|murmur) ", commands, re.MULTILINE)) == 3
+    assert len(re.findall(r"^  (make|dvc|murmur) ", commands, re.MULTILINE)) == 4
     assert all(len(line) <= 100 for line in output.splitlines())
 
 
