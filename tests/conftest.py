@@ -1,9 +1,15 @@
 """Fixtures of several test files; made.py makes tiny data sets."""
 
+import os
+
 import pytest
 import rich
 
 from murmur import logs
+
+# Test processes run side by side. Threads of OpenMP wait actively: with them torch takes twice the CPU time.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 
 @pytest.fixture(autouse=True)

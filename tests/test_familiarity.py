@@ -96,3 +96,12 @@ def test_the_reasons_have_the_figure_and_the_limit(reference):
     assert irregular.startswith("no regular heart sounds: the quality score is 0.05")
     assert find(x[: 3 * RATE], score=0.05) == ()  # too short for a limit of the score
     assert find(noise(0, 500))[0].startswith("unlike the training data: the distance is ")
+
+
+def test_the_distance_does_not_depend_on_the_unit_of_a_figure():
+    rng = np.random.default_rng(3)
+    figures, persons = rng.normal(size=(60, 4)), np.arange(60).astype(str)
+    scale = np.array([1.0, 1000.0, 0.01, 1.0])
+    references = [fit_reference(figures * s, persons) for s in (1.0, scale)]
+    distances = [compute_distance(figures[7] * s, r) for s, r in zip((1.0, scale), references, strict=True)]
+    assert distances[0] == pytest.approx(distances[1], rel=0.05)

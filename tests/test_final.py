@@ -63,6 +63,13 @@ def test_networks_do_not_depend_on_the_number_of_workers_or_of_networks(tmp_path
     assert not all(torch.equal(both[name], both[f"1.{name.removeprefix('0.')}"]) for name in single)
 
 
+def test_the_seed_of_the_experiment_changes_the_networks(tmp_path):
+    trained = make_trained_model(tmp_path)
+    tables = (trained.prepared.recordings, trained.prepared.segments, MADE, trained.prepared.features)
+    fit_networks(prepare_final(*tables, trained.params.train, 1), 1, 1, tmp_path / "other.safetensors")
+    assert (tmp_path / "other.safetensors").read_bytes() != (tmp_path / "final.safetensors").read_bytes()
+
+
 def test_all_recordings_are_trained_on_and_a_missing_class_is_refused(tmp_path):
     trained = make_trained_model(tmp_path, {"segment.mirror": True})
     prepared = trained.prepared
@@ -94,6 +101,17 @@ def test_decisions_are_fitted_to_the_validation_parts_of_all_folds_together():
     found = fitted.loc["segment", [f"weight_{c}" for c in CARD.classes]]
     assert found.to_numpy(float) == pytest.approx(weights)
     assert list(fitted.index) == ["segment", "recording", "patient"]
+
+
+def test_the_decisions_of_a_model_are_the_fitted_ones():
+    e = experiment()
+    _, fitted = fit(e, thresholds="uar")
+    tables = (e["recordings"], CARD, e["segments"], e["predictions"])
+    decisions = packaging.describe_decisions(*tables, options(thresholds="uar"))
+    assert fitted.loc["segment", "temperature"] != 1
+    for level, row in fitted.iterrows():
+        assert decisions[level].temperature == row["temperature"]
+        assert list(decisions[level].weights.values()) == [row[f"weight_{c}"] for c in CARD.classes]
 
 
 def test_without_validation_parts_the_decision_is_neutral():

@@ -278,3 +278,12 @@ def test_the_command_reports_what_it_wrote(trained, tmp_path, monkeypatch, capsy
     assert "m.onnx: 0.2 MB" in (text := capsys.readouterr().out) and "2e-05 (allowed: 0.0001)" in text
     with pytest.raises(MurmurError, match=r"m\.pt: name a file with the ending \.onnx"):
         export.export_onnx(tmp_path / "m.pt")
+
+
+def test_onnxruntime_sends_no_usage_data(tmp_path):
+    """It would write its queue below the home folder as soon as it is imported."""
+    code = "import murmur.inference.onnx_model, os, pathlib; print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    keys = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path), "TMPDIR": str(tmp_path)}
+    keys = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"} | keys
+    done = subprocess.run([sys.executable, "-c", code], env=keys, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "1" and not list(tmp_path.iterdir())

@@ -331,3 +331,54 @@ def test_load_model_is_imported_without_slow_packages():
     code = f"import sys; from murmur import load_model; print(sorted({slow} & {{*sys.modules}}))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.strip() == "[]"
+
+
+class Fixed:
+    """A network whose probabilities are those of the site."""
+
+    def __init__(self, by_site):
+        self.by_site = by_site
+
+    def predict_segments(self, recording):
+        return np.zeros(1), np.array([self.by_site[recording.site]])
+
+
+def test_any_present_chooses_the_positive_class_of_any_recording(trained):
+    evaluate = trained.info.params.evaluate.model_copy(update={"rule": "any_present"})
+    params = trained.info.params.model_copy(update={"evaluate": evaluate})
+    info = trained.info.model_copy(update={"params": params})
+    network = Fixed({"AV": [0.6, 0.2, 0.2], "PV": [0.0, 0.1, 0.9], "MV": [0.1, 0.6, 0.3]})
+    model, samples = Model(info, network), draw_samples(3)
+
+    def predict(*sites):
+        return model.predict(dict.fromkeys(sites, samples), 4000, check=False).answer
+
+    assert predict("AV", "PV") == predict("PV", "AV") == "Present"
+    assert predict("PV", "MV") == "Unknown" and predict("PV") == "Absent"
+
+
+def test_samples_that_are_integers_are_refused(trained):
+    with pytest.raises(ValueError, match="expected floats in the range -1 to 1, found int16"):
+        murmur.load_model(trained.folder).predict(np.ones(9000, np.int16), 4000)
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"ensemble": 0}, "ensemble: Input should be greater than or equal to 1"),
+        ({"level": "patient"}, "level does not fit the rest"),
+        ({"positive": []}, "positive does not fit the rest"),
+        ({"schema_version": 0}, "it has no schema_version"),
+        ({"decisions": {"segment": {"temperature": 0.0, "weights": {}}}}, "Input should be greater than 0"),
+    ],
+)
+def test_a_description_with_impossible_values_is_refused(trained, tmp_path, changes, match):
+    change_json(shutil.copytree(trained.folder, tmp_path / "model"), **changes)
+    with pytest.raises(MurmurError, match=match):
+        murmur.load_model(tmp_path / "model")
+
+
+def test_a_description_that_is_nested_without_end_is_refused(trained, tmp_path):
+    (shutil.copytree(trained.folder, tmp_path / "model") / "model.json").write_text("[" * 10**5 + "]" * 10**5)
+    with pytest.raises(MurmurError, match="not JSON"):
+        murmur.load_model(tmp_path / "model")

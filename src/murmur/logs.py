@@ -22,7 +22,12 @@ class Console(logging.Handler):
         """Print a message; work that cannot print it goes on."""
         kind = "note" if record.levelno < logging.WARNING else "warning"
         with suppress(OSError):
-            print(f"{kind}: {record.getMessage()}", file=getattr(sys, self.stream))
+            print(f"{kind}: {_escape(record.getMessage())}", file=getattr(sys, self.stream))
+
+
+def _escape(text: str) -> str:
+    """Replace unprintable characters except line breaks, such as control sequences in the name of a file."""
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
 
 
 def show_messages(stream: Literal["stdout", "stderr"] = "stdout") -> None:

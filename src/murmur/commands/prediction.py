@@ -67,6 +67,8 @@ def predict(
     """
     if bool(paths) == bool(challenge):
         raise MurmurError("name a recording or a folder (murmur predict PATH...), or --challenge IN OUT")
+    if challenge and (as_json or csv or plot or segments):
+        raise MurmurError("--challenge writes the challenge's files only; leave out the other options")
     if challenge:
         _predict_challenge(model, *challenge)
         return

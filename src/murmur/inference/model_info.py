@@ -3,9 +3,9 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from murmur.errors import MurmurError
 from murmur.inference.familiarity import Reference
@@ -23,7 +23,7 @@ Interval = dict[str, float | None]
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ModelParams(_Part):
@@ -48,8 +48,8 @@ class Decision(_Part):
         Factor of the probability of each class.
     """
 
-    temperature: float
-    weights: dict[str, float]
+    temperature: Annotated[float, Field(gt=0)]
+    weights: dict[str, Annotated[float, Field(ge=0)]]
 
 
 class Performance(_Part):
@@ -142,8 +142,8 @@ class ModelInfo(_Part):
     shape: tuple[int, int, int]
     params: ModelParams
     decisions: dict[str, Decision]
-    ensemble: int
-    epochs: int
+    ensemble: Annotated[int, Field(ge=1)]
+    epochs: Annotated[int, Field(ge=1)]
     performance: Performance
     familiarity: Reference
     data: Data
@@ -178,24 +178,43 @@ def parse_model_info(text: str, path: str | Path) -> ModelInfo:
     """
     try:
         content = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise MurmurError(f"{path}: not JSON ({error}); make the model again: dvc repro package") from error
     schema = content.get("schema_version") if isinstance(content, dict) else None
-    if not isinstance(schema, int):
+    if not isinstance(schema, int) or schema < 1:
         raise MurmurError(f"{path}: not the description of a model of murmur: it has no schema_version")
     if schema > SCHEMA:
         raise MurmurError(
             f"{path}: schema {schema}; this version of murmur reads up to {SCHEMA}: update murmur, or make "
             "the model again with this version"
         )
-    if content.pop("sha256", None) != _hash_content(content):
+    if "sha256" not in content:
+        raise MurmurError(f"{path}: has no sha256; make the model again: dvc repro package")
+    if content.pop("sha256") != _hash_content(content):
         raise MurmurError(
             f"{path}: changed since it was written (its SHA-256 differs); copy the whole folder again, or "
             "make the model again: dvc repro package"
         )
     info = validate(ModelInfo, content, where=str(path))
     _check_classes(info, path)
+    _check_consistency(info, path)
     return info
+
+
+def _check_consistency(info: ModelInfo, path: str | Path) -> None:
+    """Check that values that must agree do so; of a file that murmur wrote they always do."""
+    n = len(info.familiarity.mean)
+    rows = info.familiarity.precision
+    is_consistent = {
+        "decisions": set(info.decisions) == {"segment", "recording", "patient"},
+        "level": (info.level == "patient") == (info.params.train.model.level == "patient"),
+        "familiarity": len(rows) == n and all(len(row) == n for row in rows),
+        "positive": bool(info.positive),
+    }
+    if wrong := [key for key, holds in is_consistent.items() if not holds]:
+        raise MurmurError(
+            f"{path}: {wrong[0]} does not fit the rest; make the model again: dvc repro package"
+        )
 
 
 def _check_classes(info: ModelInfo, path: str | Path) -> None:

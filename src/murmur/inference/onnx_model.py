@@ -1,12 +1,15 @@
 """A trained model in an ONNX file, computed by onnxruntime without torch."""
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 import onnx
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before the import: onnxruntime would send usage data to Microsoft
 import onnxruntime
 
 from murmur.errors import MurmurError, first_line

@@ -81,6 +81,8 @@ def _load(
     if isinstance(source, np.ndarray):
         if rate is None or rate <= 0 or rate != int(rate):
             raise ValueError(f"rate: an array needs its sample rate, a whole number of Hz; found {rate}")
+        if not np.issubdtype(source.dtype, np.floating):
+            raise ValueError(f"recordings: expected floats in the range -1 to 1, found {source.dtype}")
         samples, rate = np.asarray(source, np.float32), int(rate)
     else:
         name, path = Path(source).name, str(source)
