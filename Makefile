@@ -42,7 +42,7 @@ setup: .venv/ready  ## install the environment in .venv; the other targets do so
 	"error: $(PYTHON) has no ensurepip, which the set-up needs: sudo apt install python3.11-venv" >&2; exit 1; }
 	@test -e .venv || ! test -L .venv || { echo \
 	"error: .venv is a link to a folder that does not exist: remove it with rm .venv" >&2; exit 1; }
-	@echo "Set-up: downloads the packages of requirements.txt, 2.9 GiB on Linux (6.0 GiB in .venv), 0.4 GiB on macOS."
+	@echo "Set-up: downloads the packages of requirements.txt, 3.0 GiB on Linux (6.4 GiB in .venv), 0.4 GiB on macOS."
 	@echo "It takes about 1 minute with a fast connection, 9 minutes with 50 Mbit/s."
 	@free=$$(df -Pk . | awk 'NR == 2 {print int($$4 / 1048576)}'); test "$$(uname)" != Linux || test "$$free" -ge 6 || \
 	echo "note: only $$free GiB are free here; this may be too little" >&2
