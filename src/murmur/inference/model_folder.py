@@ -7,7 +7,7 @@ from murmur.errors import MurmurError
 from murmur.files import atomic_write
 from murmur.inference.model_info import JSON_NAME, WEIGHTS_NAME, ModelInfo, parse_model_info
 
-MAKE = "`make repro` makes one in the project; otherwise name another folder"
+MAKE = "`make repro` makes one in the project, --model (in Python the argument) names another"
 
 
 def write_model(folder: Path, info: ModelInfo, weights: bytes) -> None:
