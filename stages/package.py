@@ -35,24 +35,25 @@ def main() -> None:
     predictions = {
         run: parquet.read(path, make_predictions_schema(card.classes)) for run, path in files.items()
     }
-    weights = Path("models/final.safetensors").read_bytes()
+    weights = Path("models/final.safetensors")
     source = Path("src/murmur")
     info = packaging.make_model_info(
         card,
         ModelParams(**{name: getattr(p, name) for name in ModelParams.model_fields}),
         json.loads(Path("metrics/details.json").read_text(encoding="utf-8")),
-        weights,
+        weights.read_bytes(),
         decisions=packaging.describe_decisions(recordings, card, segments, predictions, p.evaluate),
         familiarity=packaging.describe_recordings(
             recordings, signals, Path("data/signals.npy"), p.clean.sample_rate
         ),
         shape=store.read_array(Path("data", p.train.features)).shape[1:],
         ensemble=p.final.ensemble,
+        epochs=packaging.read_epochs(weights),
         code_sha256=packaging.hash_files(
             source / name for name in (*CODE, f"models/{p.train.model.name}.py")
         ),
     )
-    write_model(Path("models/murmur"), info, weights)
+    write_model(Path("models/murmur"), info, weights.read_bytes())
 
 
 if __name__ == "__main__":

@@ -100,6 +100,7 @@ def make_trained_model(root, changes=None, *, ensemble=1, decisions=None):
         familiarity=packaging.describe_recordings(prepared.recordings, signals, data / "signals.npy", rate),
         shape=store.read_array(prepared.features).shape[1:],
         ensemble=ensemble,
+        epochs=packaging.read_epochs(root / "final.safetensors"),
         code_sha256="0" * 64,
     )
     write_model(root / "model", info, weights)

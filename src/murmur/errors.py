@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from textwrap import shorten
 
 from murmur import logs
+from murmur.logs import escape_unprintable
 
 REMEDIES = {
     errno.ENOSPC: "free some space there, then run it again",
@@ -30,20 +31,6 @@ MEMORY = "the memory is not enough ({}); set MURMUR_WORKERS to fewer workers, or
 
 class MurmurError(Exception):
     """An error that the user can fix: its message names the file, key or row, and what to do."""
-
-
-def escape_unprintable(text: str, *, lines: bool = False) -> str:
-    """Replace unprintable characters, such as control sequences of a terminal, by escape sequences.
-
-    Parameters
-    ----------
-    text : str
-        Any text.
-    lines : bool
-        Keep line breaks.
-    """
-    printable = "\n" if lines else ""
-    return "".join(c if c.isprintable() or c in printable else repr(c)[1:-1] for c in text)
 
 
 def run_stage(main: Callable[[], object]) -> None:

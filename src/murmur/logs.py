@@ -22,12 +22,24 @@ class Console(logging.Handler):
         """Print a message; work that cannot print it goes on."""
         kind = "note" if record.levelno < logging.WARNING else "warning"
         with suppress(OSError):
-            print(f"{kind}: {_escape(record.getMessage())}", file=getattr(sys, self.stream))
+            print(
+                f"{kind}: {escape_unprintable(record.getMessage(), lines=True)}",
+                file=getattr(sys, self.stream),
+            )
 
 
-def _escape(text: str) -> str:
-    """Replace unprintable characters except line breaks, such as control sequences in the name of a file."""
-    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+def escape_unprintable(text: str, *, lines: bool = False) -> str:
+    """Replace unprintable characters, such as control sequences of a terminal, by escape sequences.
+
+    Parameters
+    ----------
+    text : str
+        Any text.
+    lines : bool
+        Keep line breaks.
+    """
+    printable = "\n" if lines else ""
+    return "".join(c if c.isprintable() or c in printable else repr(c)[1:-1] for c in text)
 
 
 def show_messages(stream: Literal["stdout", "stderr"] = "stdout") -> None:

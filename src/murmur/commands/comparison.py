@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from murmur.errors import escape_unprintable
 from murmur.experiments import project
 from murmur.experiments.current import warn_if_params_changed
+from murmur.logs import escape_unprintable
 
 Base = Annotated[str, typer.Argument(help="the base: a git revision, a DVC experiment or `workspace`")]
 Candidate = Annotated[str, typer.Argument(help="the revision, experiment or workspace to test")]

@@ -13,8 +13,9 @@ import numpy as np
 import typer
 
 from murmur import models
-from murmur.errors import MurmurError, escape_unprintable, first_line
+from murmur.errors import MurmurError, first_line
 from murmur.experiments import project, recipes
+from murmur.logs import escape_unprintable
 from murmur.models._requirements import REQUIREMENTS
 from murmur.models._signatures import Option, check_options, check_weights, find_file, read_signature
 from murmur.params.yaml_files import parse_yaml, read_yaml

@@ -13,7 +13,8 @@ import typer
 from threadpoolctl import threadpool_limits
 
 from murmur import formatting
-from murmur.errors import MurmurError, escape_unprintable
+from murmur.errors import MurmurError
+from murmur.logs import escape_unprintable
 
 if TYPE_CHECKING:
     from murmur.inference.patients import Patient
@@ -119,8 +120,9 @@ def _predict_all(
 ) -> tuple[list["Prediction"], dict[str, str]]:
     """Predict all patients in threads, and write their plots; return also the error of each bad file."""
     from murmur import workers
+    from murmur.inference.patients import predict_readable
 
-    work = partial(_predict_patient, model, check=check)
+    work = partial(predict_readable, model, check=check)
     many = len(patients) > 1  # one patient needs no progress bar
     predictions: list[Prediction] = []
     failures: dict[str, str] = {}
@@ -136,18 +138,6 @@ def _predict_all(
     if plot and predictions:
         logger.info("wrote %s: %s", plot, formatting.format_count(len(taken), "picture"))
     return predictions, failures
-
-
-def _predict_patient(
-    model: "Model", patient: "Patient", check: bool
-) -> tuple["Prediction | None", dict[str, str]]:
-    """Predict one patient from the recordings that can be read; return also the error of each other file."""
-    from murmur.inference.patients import predict_readable
-
-    prediction, errors = predict_readable(model, patient, check=check)
-    read = {recording.path for recording in prediction.recordings} if prediction else set()
-    unread = [path for r in patient.recordings if (path := str(r.path)) not in read]
-    return prediction, dict(zip(unread, map(str, errors), strict=True))
 
 
 def _write_plots(prediction: "Prediction", model: "Model", folder: Path, taken: set[str]) -> None:

@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 
 from murmur import formatting
-from murmur.errors import MurmurError, escape_unprintable
+from murmur.errors import MurmurError
 from murmur.experiments import project, recipes
+from murmur.logs import escape_unprintable
 
 
 def complete_name(incomplete: str) -> list[str]:

@@ -12,9 +12,10 @@ from typing import Annotated, Any
 import typer
 
 from murmur import sections
-from murmur.errors import MurmurError, escape_unprintable
+from murmur.errors import MurmurError
 from murmur.experiments import project
 from murmur.experiments.current import DETAILS_FILE, read_details, warn_if_params_changed
+from murmur.logs import escape_unprintable
 from murmur.models._signatures import find_file
 
 logger = logging.getLogger(__name__)

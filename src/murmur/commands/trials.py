@@ -12,10 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from murmur import formatting
-from murmur.errors import escape_unprintable
 from murmur.experiments import project, trials
 from murmur.experiments.trials import Trial
 from murmur.formatting import Rows
+from murmur.logs import escape_unprintable
 
 logger = logging.getLogger(__name__)
 

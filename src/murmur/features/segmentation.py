@@ -2,6 +2,7 @@
 
 import logging
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,32 @@ Reasons = list[tuple[str, str]]  # (recording_id, why something of this recordin
 
 class NoSegmentsError(MurmurError):
     """Every recording is too short for a segment."""
+
+
+class SegmentSizes(NamedTuple):
+    """Sizes of segments, in samples.
+
+    Attributes
+    ----------
+    length : int
+        Of a segment.
+    step : int
+        From the start of a segment to the start of the next one.
+    minimum : int
+        Least number of recorded samples in a segment; a shorter last piece is left out.
+    """
+
+    length: int
+    step: int
+    minimum: int
+
+
+def compute_sizes(options: Segment, rate: int) -> SegmentSizes:
+    """Compute the sizes of segments at a sample rate of `rate` Hz."""
+    length = round(options.length * rate)
+    step = max(1, round(length * (1 - options.overlap)))
+    minimum = length if options.short == "drop" else min(length, max(1, round(options.min_length * rate)))
+    return SegmentSizes(length, step, minimum)
 
 
 def write_segments(data: Path, options: Segment, *, rate: int) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -100,14 +127,13 @@ def cut_segments(
 
 def _cut_recordings(signals: pd.DataFrame, rate: int, options: Segment) -> tuple[pd.DataFrame, Reasons]:
     """Cut all recordings: a table of recording_id, start and n_samples; what is left out, and why."""
-    length = round(options.length * rate)
-    minimum = length if options.short == "drop" else min(length, max(1, round(options.min_length * rate)))
+    length, step, minimum = compute_sizes(options, rate)
     key = f"segment.min_length {options.min_length:g} s"
     if minimum == length:
         key = f"segment.length {options.length:g} s (short: {options.short})"
     segments, reasons = [], []
     for recording_id, n_samples in zip(signals["recording_id"], signals["n_samples"], strict=True):
-        starts, sizes = _cut_signal(n_samples, length, options.overlap)
+        starts, sizes = _cut_signal(n_samples, length, step)
         cut = zip(starts, sizes, strict=True)
         segments += [(recording_id, start, size) for start, size in cut if size >= minimum]
         if sizes[-1] < minimum:
@@ -122,9 +148,8 @@ def _cut_recordings(signals: pd.DataFrame, rate: int, options: Segment) -> tuple
     return pd.DataFrame(segments, columns=["recording_id", "start", "n_samples"]), reasons
 
 
-def _cut_signal(n_samples: int, length: int, overlap: float) -> tuple[np.ndarray, np.ndarray]:
+def _cut_signal(n_samples: int, length: int, step: int) -> tuple[np.ndarray, np.ndarray]:
     """Compute the starts and sizes of the segments of one signal; only the last may be shorter."""
-    step = max(1, round(length * (1 - overlap)))
     starts = np.arange(0, max(n_samples - length + step, 1), step)
     return starts, np.minimum(length, n_samples - starts)
 

@@ -25,9 +25,7 @@ CLASSES = (("Present", "Unknown", "Absent"), ("Abnormal", "Normal"))  # of the m
 UNKNOWN = "Unknown"
 
 
-def predict_challenge(
-    model: Model, folder: str | Path, out: str | Path, *, check: bool = False
-) -> list[Path]:
+def predict_challenge(model: Model, folder: str | Path, out: str | Path) -> list[Path]:
     """Predict all patients of a folder of the challenge, and write the challenge's output files.
 
     Parameters
@@ -38,9 +36,6 @@ def predict_challenge(
         With ID.txt for each patient, and the recordings that it names.
     out : path-like
         Folder for ID.csv of each patient. It must be new or empty, or hold only files that are replaced.
-    check : bool
-        As in `Model.predict`. False: predict as the evaluation of the pipeline does, also from recordings
-        that are clipped or unlike the training data.
 
     Returns
     -------
@@ -54,16 +49,16 @@ def predict_challenge(
 
     Notes
     -----
-    The challenge requires an answer for each patient. If no recording of a patient can be read or used, it is
-    Unknown, or else the class with most patients in the training data, and the probabilities are the
-    proportions of the classes in the training data. Files are written when all patients are predicted, each
-    completely or not at all.
+    The challenge requires an answer for each patient, so recordings are not checked (see `Model.predict`). If
+    no recording of a patient can be read or used, it is Unknown, or else the class with most patients in the
+    training data, and the probabilities are the proportions of the classes in the training data. Files are
+    written when all patients are predicted, each completely or not at all.
     """
     classes = _order_classes(model.info)
     patients, out = read_patients(folder), Path(out)
     files = [out / f"{name}.csv" for name in patients]
     replaced = _list_replaced(out, files)
-    predict = partial(predict_readable, model, check=check)
+    predict = partial(predict_readable, model, check=False)
     outputs = workers.map_threads(predict, patients.values(), "predicting")
     texts = [
         _format_output(patient.patient_id, prediction, classes, model.info)
@@ -173,11 +168,11 @@ def _get_default(info: ModelInfo) -> tuple[str, dict[str, float]]:
 
 def _log_problems(
     patients: Iterable[Patient],
-    outputs: Iterable[tuple[Prediction | None, list[MurmurError]]],
+    outputs: Iterable[tuple[Prediction | None, dict[str, str]]],
     info: ModelInfo,
 ) -> None:
     """Log which recordings cannot be read and which patients have no prediction."""
-    errors = [str(error) for _, errors in outputs for error in errors]
+    errors = [error for _, errors in outputs for error in errors.values()]
     if errors:
         logger.warning(f"not used, because they cannot be read: {count_and_list(errors, 'recording')}")
     pairs = zip(patients, outputs, strict=True)

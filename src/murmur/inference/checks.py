@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from murmur.features.segmentation import compute_sizes
 from murmur.inference.familiarity import Reference, compute_distance, describe_signal
 from murmur.inference.model_info import ModelParams
 from murmur.inference.quality import WINDOW, Quality
@@ -34,8 +35,8 @@ def find_faults(samples: np.ndarray, signal: np.ndarray, params: ModelParams) ->
     if samples.min() == samples.max():
         return (f"{SILENT}: all samples are {samples[0]:g}; check the microphone",)
     rate, options = params.clean.sample_rate, params.segment
-    required = options.length if options.short == "drop" else min(options.length, options.min_length)
-    if len(signal) < max(1, round(required * rate)):
+    if len(signal) < compute_sizes(options, rate).minimum:
+        required = options.length if options.short == "drop" else min(options.length, options.min_length)
         return (f"{TOO_SHORT}: {len(signal) / rate:.2f} s, the model needs {required:g} s; record again",)
     return ()
 

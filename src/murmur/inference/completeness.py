@@ -7,6 +7,7 @@ import re
 import struct
 
 from murmur.errors import MurmurError
+from murmur.recordings.containers import measure_id3
 from murmur.recordings.containers.checks import CONVERT
 
 UNKNOWN_SIZES = {0, 0x7FFFFFFF, 0xFFFFFFFF}  # which programs write before they know the length
@@ -88,7 +89,7 @@ def _check_mp3(content: bytes) -> None:
     A file with a variable bit rate and without an index is refused, because libsndfile would guess its length
     and read a part of it.
     """
-    position = _skip_tag(content)
+    position = measure_id3(content)
     first, sizes = position, []
     while size := _read_frame_size(content[position : position + 4]):
         sizes.append(size)
@@ -105,13 +106,6 @@ def _check_mp3(content: bytes) -> None:
         raise MurmurError(
             f"an MP3 of variable bit rate without an index, of which only a part would be read; {CONVERT}"
         )
-
-
-def _skip_tag(content: bytes) -> int:
-    """Return the position after an ID3v2 tag, in bytes."""
-    if content[:3] != b"ID3" or len(content) < 10:
-        return 0
-    return 10 + sum(byte << shift for byte, shift in zip(content[6:10], (21, 14, 7, 0), strict=True))
 
 
 def _read_frame_size(header: bytes) -> int:

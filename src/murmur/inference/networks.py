@@ -11,7 +11,7 @@ from safetensors.torch import load
 from murmur.devices import single_thread
 from murmur.errors import MurmurError, first_line
 from murmur.features.one_recording import compute_log_mel, cut_into_segments
-from murmur.features.segmentation import NoSegmentsError
+from murmur.features.segmentation import NoSegmentsError, compute_sizes
 from murmur.inference.model_info import ModelInfo, ModelParams
 from murmur.inference.recording import Recording
 from murmur.training.classifier import Classifier, Inputs, predict_logits
@@ -48,9 +48,8 @@ class TorchNetworks:
         x = self._cut(recording)
         batches = [self._compute_features(x[k : k + BATCH]) for k in range(0, len(x), BATCH)]
         p = [self._average(Inputs(features, None)) for features in batches]
-        options = self.info.params.segment
         rate = self.info.params.clean.sample_rate
-        step = max(1, round(round(options.length * rate) * (1 - options.overlap))) / rate
+        step = compute_sizes(self.info.params.segment, rate).step / rate
         return np.arange(len(x)) * step, np.concatenate(p) if p else np.empty((0, len(self.info.classes)))
 
     def predict_patient(self, recordings: Sequence[Recording]) -> np.ndarray | None:
@@ -77,7 +76,7 @@ class TorchNetworks:
         try:
             return cut_into_segments(recording.signal, params)
         except NoSegmentsError:
-            return np.empty((0, round(segment.length * params.clean.sample_rate)), np.float32)
+            return np.empty((0, compute_sizes(segment, params.clean.sample_rate).length), np.float32)
 
     def _compute_features(self, x: np.ndarray) -> torch.Tensor:
         """Spectrograms or embeddings, shape (k, channels, mels, frames), in the type of the stored ones."""

@@ -19,6 +19,7 @@ from torch import nn
 from murmur.errors import MurmurError
 from murmur.evaluation.temperature import SMALLEST
 from murmur.features.bandpass import design_bandpass
+from murmur.features.segmentation import compute_sizes
 from murmur.inference.segment_layers import SegmentClassifier
 from murmur.sections.clean import Bandpass, Clean
 from murmur.sections.mel import Mel
@@ -211,8 +212,7 @@ def _normalisation(normalise: str) -> Part:
 
 def _segments(options: Segment, rate: int) -> Part:
     """Compute `starts` and `probabilities`, with the segments of `cut_segments`."""
-    length = round(options.length * rate)
-    minimum = length if options.short == "drop" else min(length, max(1, round(options.min_length * rate)))
+    length, step, minimum = compute_sizes(options, rate)
     limit = 2**62 if options.first is None or options.first_of else options.first
     text = """
         after_last = Sub (n, length)
@@ -231,7 +231,7 @@ def _segments(options: Segment, rate: int) -> Part:
         probabilities = Loop (n_segments, always)"""
     return text, {
         "length": np.array([length]),
-        "step": np.array(max(1, round(length * (1 - options.overlap)))),
+        "step": np.array(step),
         "minimum": np.array([minimum]),
         "limit": np.array([limit]),
         "rate": np.array(float(rate)),
@@ -273,7 +273,7 @@ def _one_segment(
     `signal` is named as the waveform if that is not changed: onnxruntime would remove the operations that
     change nothing, and not find their output here.
     """
-    length = round(options.length * rate)
+    length = compute_sizes(options, rate).length
     module = SegmentClassifier(rate, mel, length, classifiers).eval()
     network = compose.add_prefix_graph(_export(module, length), "segment_")
     if options.short == "wrap":

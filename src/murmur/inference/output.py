@@ -10,9 +10,9 @@ from typing import Any
 import pandas as pd
 
 from murmur import formatting
-from murmur.errors import escape_unprintable
 from murmur.inference.model_info import ModelInfo
 from murmur.inference.results import CANNOT_TELL, Prediction, RecordingPrediction
+from murmur.logs import escape_unprintable
 
 NOT_READ = "not read"
 LISTED = 20  # reasons
@@ -89,8 +89,7 @@ def _list_units(prediction: Prediction) -> Iterator[dict[str, Any]]:
     patient = {"patient_id": prediction.patient_id}
     for recording in prediction.recordings:
         own = {**patient, "recording": recording.name, "site": recording.site, "path": recording.path}
-        for start, p in zip(recording.starts, recording.segments, strict=True):
-            end = min(start + recording.segment_seconds, recording.seconds)
+        for start, end, p in zip(recording.starts, recording.ends, recording.segments, strict=True):
             yield {"level": "segment", **own, "start": start, "end": end, **_name(prediction.classes, p)}
         quality = recording.quality
         facts = {"quality": quality.score, "heart_rate": quality.heart_rate, "clipped": quality.clipped}
@@ -155,8 +154,8 @@ def _format_patient(prediction: Prediction, segments: bool) -> Iterator[list[str
         if len(recordings) > 1:
             answer = _format_answer(recording, prediction.classes)
             yield [f"  {recording.name}", *answer, *_format_facts(recording)]
-        for start, p in zip(recording.starts, recording.segments if segments else (), strict=segments):
-            end = min(start + recording.segment_seconds, recording.seconds)
+        rows = zip(recording.starts, recording.ends, recording.segments, strict=True) if segments else ()
+        for start, end, p in rows:
             yield [f"    {start:.1f}-{end:.1f} s", "", *map(formatting.format_figure, p)]
 
 

@@ -1,13 +1,13 @@
 """The model folder of an experiment, from its final networks and the results of its cross-validation."""
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from safetensors import safe_open
 
 from murmur import workers
 from murmur.evaluation.aggregation import fit_decisions
@@ -16,6 +16,7 @@ from murmur.features import store
 from murmur.inference.familiarity import Reference, describe_signal, fit_reference
 from murmur.inference.model_info import Data, Decision, ModelInfo, ModelParams, Performance
 from murmur.sections.evaluate import Evaluate
+from murmur.tables.levels import LEVELS
 from murmur.tables.recordings import DatasetCard
 from murmur.version import __version__
 
@@ -51,14 +52,12 @@ def describe_decisions(
         By level. Without validation parts (`split.validate_on: test`) all temperatures and weights are 1.
     """
     fits = fit_decisions(predictions, number_units(recordings, segments, card.classes), card, options)
-    levels = [level for level in ("segment", "recording", "patient") if level in {*fits["level"]}]
     neutral = Decision(temperature=1.0, weights=dict.fromkeys(card.classes, 1.0))
-    decisions = dict.fromkeys(("segment", "recording", "patient"), neutral)
-    for level in levels:
-        (fit,) = fits[fits["level"] == level].to_dict("records")
+    decisions = dict.fromkeys(LEVELS, neutral)
+    for fit in fits.to_dict("records"):
         temperature = 1.0 if np.isnan(fit["temperature"]) else fit["temperature"]
         weights = {c: float(fit[f"weight_{c}"]) for c in card.classes}
-        decisions[level] = Decision(temperature=temperature, weights=weights)
+        decisions[fit["level"]] = Decision(temperature=temperature, weights=weights)
     return decisions
 
 
@@ -118,18 +117,7 @@ def describe_performance(details: Mapping[str, Any]) -> Performance:
 
 def describe_data(details: Mapping[str, Any]) -> Data:
     """Take the description of the data from metrics/details.json, of which `details` is the content."""
-    names = (
-        "dataset",
-        "task",
-        "recordings",
-        "patients",
-        "persons",
-        "hours",
-        "counts",
-        "licence",
-        "shareable",
-    )
-    return Data(**{name: details["data"][name] for name in (*names, "sha256")})
+    return Data(**{name: details["data"][name] for name in Data.model_fields})
 
 
 def hash_files(paths: Iterable[Path]) -> str:
@@ -152,6 +140,7 @@ def make_model_info(
     familiarity: Reference,
     shape: tuple[int, int, int],
     ensemble: int,
+    epochs: int,
     code_sha256: str,
 ) -> ModelInfo:
     """Collect the description of a model.
@@ -170,8 +159,8 @@ def make_model_info(
         From `describe_decisions` and `describe_recordings`.
     shape : tuple of int
         Channels, mels and frames of the features.
-    ensemble : int
-        Number of networks.
+    ensemble, epochs : int
+        Number of networks, and of the epochs of their training.
     code_sha256 : str
         From `hash_files`.
 
@@ -188,7 +177,7 @@ def make_model_info(
         params=params,
         decisions=dict(decisions),
         ensemble=ensemble,
-        epochs=read_epochs(weights),
+        epochs=epochs,
         performance=describe_performance(details),
         familiarity=familiarity,
         data=describe_data(details),
@@ -198,7 +187,7 @@ def make_model_info(
     )
 
 
-def read_epochs(weights: bytes) -> int:
-    """Read the number of epochs from the metadata of a .safetensors file."""
-    size = int.from_bytes(weights[:8], "little")
-    return int(json.loads(weights[8 : 8 + size])["__metadata__"]["epochs"])
+def read_epochs(path: Path) -> int:
+    """Read the number of epochs from the metadata of the file that `fit_networks` wrote."""
+    with safe_open(path, "numpy") as file:
+        return int(file.metadata()["epochs"])

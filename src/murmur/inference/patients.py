@@ -21,7 +21,7 @@ from murmur.spelling import remove_invisible
 logger = logging.getLogger(__name__)
 
 SITES = {site.lower(): site for site in ("AV", "MV", "PV", "TV", "Phc")}
-NAME = re.compile(rf"(.+)_({'|'.join(SITES)})(_\d+)?", re.IGNORECASE | re.DOTALL)  # as in CirCor
+ID_SITE = re.compile(rf"(.+)_({'|'.join(SITES)})(_\d+)?", re.IGNORECASE | re.DOTALL)  # as in CirCor
 PATH_COLUMNS = ("path", "recording", "file_name")
 REMEDY = "save a CSV in UTF-8 with the columns patient_id,path and, where it is known, site"
 LISTED = 3  # names in a note
@@ -127,7 +127,7 @@ def _list_recordings(path: str | Path) -> Iterable[_Found]:
 
 def _describe_file(path: Path) -> _Found:
     """Return the patient and the site of a file by its name."""
-    if match := NAME.fullmatch(path.stem):
+    if match := ID_SITE.fullmatch(path.stem):
         key = _Key(path.parent.resolve(), match[1], str(path.parent / match[1]))
         return key, SiteRecording(path, SITES[match[2].lower()], path.name)
     return _Key(path.absolute(), path.stem, str(path)), SiteRecording(path, None, path.name)
@@ -271,7 +271,7 @@ def _group(found: Sequence[_Found]) -> list[Patient]:
 
 def predict_readable(
     model: Model, patient: Patient, *, check: bool = True
-) -> tuple[Prediction | None, list[MurmurError]]:
+) -> tuple[Prediction | None, dict[str, str]]:
     """Predict a patient from the recordings that can be read.
 
     Parameters
@@ -287,19 +287,19 @@ def predict_readable(
     -------
     prediction : Prediction or None
         None if no recording can be read.
-    errors : list of MurmurError
-        For each recording that cannot be read, its file and what is wrong.
+    errors : dict of str to str
+        For each recording that cannot be read, by its path, what is wrong.
     """
     if not patient.recordings:  # of the challenge
-        return None, []
+        return None, {}
     try:
-        return _predict(model, patient, check), []
+        return _predict(model, patient, check), {}
     except MurmurError:
         faults = {r: fault for r in patient.recordings if (fault := _find_fault(r.path))}
         if not faults:  # an error that is not of a recording
             raise
     readable = tuple(r for r in patient.recordings if r not in faults)
-    errors = [*faults.values()]
+    errors = {str(r.path): str(fault) for r, fault in faults.items()}
     return (_predict(model, patient._replace(recordings=readable), check) if readable else None), errors
 
 

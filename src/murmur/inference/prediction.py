@@ -164,8 +164,7 @@ class Model:
         return self.info.classes[k], self._name(self._calibrate(level, p[None])[0])
 
     def _calibrate(self, level: str, p: np.ndarray) -> np.ndarray:
-        decision = self.info.decisions.get(level)
-        return apply_temperature(p, decision.temperature) if decision and len(p) else p
+        return apply_temperature(p, self.info.decisions[level].temperature) if len(p) else p
 
     def _name(self, p: np.ndarray | None) -> dict[str, float] | None:
         return None if p is None else dict(zip(self.info.classes, p.tolist(), strict=True))

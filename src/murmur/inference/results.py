@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from murmur import formatting
-from murmur.errors import escape_unprintable
 from murmur.inference.quality import Quality
+from murmur.logs import escape_unprintable
 
 CANNOT_TELL = "cannot tell"
+PATIENTS_ONLY = "the model predicts patients only"
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,11 @@ class RecordingPrediction:
     segments: np.ndarray
 
     @property
+    def ends(self) -> np.ndarray:
+        """End of each segment, s; the last segments may be padded."""
+        return np.minimum(self.starts + self.segment_seconds, self.seconds)
+
+    @property
     def is_used(self) -> bool:
         """Whether the prediction of the patient uses this recording."""
         return not self.reasons
@@ -83,10 +89,10 @@ class RecordingPrediction:
             "segments": [
                 {
                     "start": float(start),
-                    "end": float(min(start + self.segment_seconds, self.seconds)),
+                    "end": float(end),
                     "probabilities": dict(zip(classes, map(float, p), strict=True)),
                 }
-                for start, p in zip(self.starts, self.segments, strict=True)
+                for start, end, p in zip(self.starts, self.ends, self.segments, strict=True)
             ],
         }
 
@@ -150,7 +156,7 @@ def _name(recording: RecordingPrediction) -> str:
 
 
 def _answer(prediction: RecordingPrediction | Prediction) -> str:
-    return prediction.answer or (CANNOT_TELL if prediction.reasons else "the model predicts patients only")
+    return prediction.answer or (CANNOT_TELL if prediction.reasons else PATIENTS_ONLY)
 
 
 def _list_details(prediction: RecordingPrediction | Prediction) -> list[str]:

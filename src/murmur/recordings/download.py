@@ -11,7 +11,8 @@ from pydantic import BaseModel
 
 from murmur import input_csv, workers
 from murmur.datasets import Reading, Task, _checksums, find_worst_labels, load_reader
-from murmur.errors import MurmurError, escape_unprintable
+from murmur.errors import MurmurError
+from murmur.logs import escape_unprintable
 from murmur.params.validation import validate
 from murmur.recordings import audio
 from murmur.recordings.classes import check_remaining_classes, map_classes

@@ -13,7 +13,6 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from threadpoolctl import threadpool_limits
 
-from murmur.errors import escape_unprintable
 from murmur.features.log_mel import LogMel
 from murmur.features.mel_scale import mel_frequencies
 from murmur.features.one_recording import clean_recording
@@ -21,7 +20,8 @@ from murmur.files import atomic_write
 from murmur.inference.model_info import ModelInfo
 from murmur.inference.prediction import Model
 from murmur.inference.reading import read_any
-from murmur.inference.results import CANNOT_TELL, Prediction, RecordingPrediction
+from murmur.inference.results import CANNOT_TELL, PATIENTS_ONLY, Prediction, RecordingPrediction
+from murmur.logs import escape_unprintable
 from murmur.reporting.spectrograms import draw_spectrogram, save_png
 
 COLUMNS = 900  # of a waveform or a spectrogram; a figure has about as many pixels
@@ -243,7 +243,7 @@ def _answer(prediction: RecordingPrediction | Prediction, info: ModelInfo) -> st
     if prediction.reasons:
         return f"{CANNOT_TELL}: {'; '.join(prediction.reasons)}"
     if prediction.answer is None or not prediction.probabilities:
-        return "the model predicts patients only" if info.level == "patient" else CANNOT_TELL
+        return PATIENTS_ONLY if info.level == "patient" else CANNOT_TELL
     return f"{prediction.answer}, probability {prediction.probabilities[prediction.answer]:.2f}"
 
 
@@ -313,10 +313,10 @@ def _draw_probability(ax: Axes, prediction: RecordingPrediction, info: ModelInfo
     ax.set(ylim=(-0.04, 1.04), yticks=(0, 0.5, 1), ylabel=f"P({' or '.join(info.positive)})")
     if not len(prediction.segments):
         text = "no probabilities of segments: "
-        text += prediction.reasons[0] if prediction.reasons else "the model predicts patients only"
+        text += prediction.reasons[0] if prediction.reasons else PATIENTS_ONLY
         ax.text(0.5, 0.5, text, ha="center", va="center", transform=ax.transAxes, parse_math=False)
         return
-    ends = np.minimum(prediction.starts + prediction.segment_seconds, prediction.seconds)
+    ends = prediction.ends
     p, limits = _compute_positive(prediction.segments, info)
     edges = np.concatenate([[0], (prediction.starts[1:] + ends[:-1]) / 2, [prediction.seconds]])
     if len(p) > SEGMENTS:
@@ -343,10 +343,8 @@ def _compute_positive(p: np.ndarray, info: ModelInfo) -> tuple[np.ndarray, np.nd
     The class with the highest weighted probability is chosen. With the shares of the probability within the
     positive and within the other classes fixed, that is a limit for the sum over the positive classes.
     """
-    decision = info.decisions.get("segment")
-    weights = np.ones(len(info.classes))
-    if decision:  # the weights are those of the probabilities before the temperature
-        weights = np.array([decision.weights[c] for c in info.classes]) ** (1 / decision.temperature)
+    decision = info.decisions["segment"]  # its weights are those of the probabilities before the temperature
+    weights = np.array([decision.weights[c] for c in info.classes]) ** (1 / decision.temperature)
     is_positive = np.isin(info.classes, info.positive)
     tiny = 1e-12
     positive, others = p[:, is_positive], p[:, ~is_positive]

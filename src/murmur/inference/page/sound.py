@@ -6,6 +6,8 @@ import numpy as np
 import soundfile
 import soxr
 
+from murmur.features.images import make_colours
+
 RATE = 8000  # Hz, of the player; every browser plays it, and heart sounds are below 1 kHz
 PEAK = 0.9  # largest sample of the player
 WINDOW = 512  # samples, 64 ms
@@ -57,7 +59,6 @@ def draw_spectrogram(samples: np.ndarray) -> bytes:
     -------
     bytes
     """
-    from matplotlib import colormaps  # slow to import
     from PIL import Image
 
     power = _compute_power(samples)
@@ -65,8 +66,7 @@ def draw_spectrogram(samples: np.ndarray) -> bytes:
     decibels = 10 * np.log10(power / reference + 1e-12)
     pixels = (np.clip(decibels / RANGE + 1, 0, 1)[::-1] * 255).round().astype(np.uint8)
     image = Image.fromarray(np.ascontiguousarray(pixels)).convert("P")
-    colours = (colormaps["cividis"](np.arange(256))[:, :3] * 255).round().astype(np.uint8)
-    image.putpalette(colours.tobytes())
+    image.putpalette(make_colours("cividis").tobytes())
     file = BytesIO()
     image.save(file, "PNG", optimize=True)
     return file.getvalue()

@@ -1,16 +1,16 @@
 """The files that a browser sends: recordings of one patient in a temporary folder."""
 
 import hashlib
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from werkzeug.datastructures import FileStorage
 
-from murmur.errors import MurmurError, escape_unprintable
+from murmur.errors import MurmurError
+from murmur.inference.patients import ID_SITE
+from murmur.logs import escape_unprintable
 
-ID_SITE = re.compile(r"(.+?)_(AV|PV|TV|MV|Phc)(_\d+)?", re.IGNORECASE)  # as CirCor names its files
 MAX_NAME = 200  # bytes of a file name
 
 

@@ -75,11 +75,17 @@ def decode(file: BinaryIO) -> tuple[np.ndarray, int]:
 
 def skip_id3(content: bytes) -> bytes:
     """Remove an ID3v2 tag that precedes WAV or FLAC: some programs write one there."""
-    if len(content) < 10 or not content.startswith(b"ID3"):
+    if not (n_bytes := measure_id3(content)):
         return content
-    size = sum(byte << shift for byte, shift in zip(content[6:10], (21, 14, 7, 0), strict=True))
-    audio = content[10 + size :]
+    audio = content[n_bytes:]
     return audio if audio.startswith(SIGNATURES) else content
+
+
+def measure_id3(content: bytes) -> int:
+    """Return the length of the ID3v2 tag with which a file begins, in bytes; 0 if there is none."""
+    if len(content) < 10 or content[:3] != b"ID3":
+        return 0
+    return 10 + sum(byte << shift for byte, shift in zip(content[6:10], (21, 14, 7, 0), strict=True))
 
 
 def explain_other_kind(

@@ -4,7 +4,7 @@ import { Recorder } from "./recorder.js";
 
 const $ = (id) => document.getElementById(id);
 const MAX_UPLOAD = Number(document.body.dataset.maxUpload);
-const ID_SITE = /^(.+?)_(AV|PV|TV|MV|Phc)(_\d+)?$/i; // as in uploads.py
+const ID_SITE = /^(.+?)_(AV|PV|TV|MV|Phc)(_\d+)?$/i; // as in patients.py
 const ENDED = "The program has ended, so this page cannot predict or play any more recordings. Start it again in a terminal: ";
 
 let recordings = []; // {name, files, site}; a WFDB record has several files
