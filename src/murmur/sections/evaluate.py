@@ -9,7 +9,7 @@ class Evaluate(Section):
     """Section `evaluate`."""
 
     level: Literal["segment", "recording", "patient"]
-    rule: Literal["mean_probability", "mean_logit", "maximum", "any_present"]
+    rule: Literal["mean_probability", "mean_logit", "maximum", "any_present", "regression"]
     thresholds: Literal["accuracy", "uar", "weighted_accuracy", "weighted_accuracy_official"] | None
     sensitivity: Fraction
     prevalence: Fraction

@@ -28,7 +28,7 @@ class Mel(Section):
     reference: Literal["max"] | Positive
     top_db: Annotated[float, real_number(gt=0, le=1000)] | None
     fill: Literal["floor", "max"]
-    normalise: Literal["none", "minmax"]
+    normalise: Literal["none", "minmax", "bands"]
     image: Image | None
     dtype: Literal["float16", "float32"]
     format: Literal["npy", "parquet"]

@@ -18,6 +18,7 @@ class Split(Section):
     folds: Annotated[int, whole_number(2, 1000)]
     test: Fraction
     validation: Fraction
+    inner: Annotated[int, whole_number(2, 100)] | None
     group_by: Literal["person", "patient", "recording", "segment"]
     merge_near_duplicates: Boolean
     on_leak: Literal["error", "warn"]
@@ -27,6 +28,12 @@ class Split(Section):
     def _check_runs_are_unique(self) -> "Split":
         if len(set(self.runs)) < len(self.runs):
             raise ValueError(f"split.runs names a run twice: {self.runs}")
+        return self
+
+    @model_validator(mode="after")
+    def _check_inner_folds_are_used(self) -> "Split":
+        if self.inner and self.validate_on == "test":
+            raise ValueError("split.inner: inner folds are validation parts, but split.validate_on is test")
         return self
 
     @model_validator(mode="after")

@@ -35,6 +35,8 @@ class Augment(Section):
     roll: Probability
     amplitude: Annotated[float, real_number(ge=0, lt=1)]
     flip: Probability
+    gain: Annotated[float, real_number(ge=0, le=100)]
+    band_gain: Annotated[float, real_number(ge=0, le=100)]
     mixup: Annotated[float, real_number(ge=0, le=1000)]
 
 
@@ -49,6 +51,7 @@ class Train(Section):
     precision: Literal["float32", "bfloat16"]
     epochs: Annotated[int, whole_number(1, 1_000_000)]
     batch_size: Annotated[int, whole_number(1, 2**20)]
+    per_recording: Annotated[int, whole_number(1, 1_000_000)] | None
     optimizer: Literal["adam", "adamw"]
     lr: Annotated[float, real_number(gt=0, le=100)]
     weight_decay: Annotated[float, real_number(ge=0, le=100)]
@@ -60,12 +63,15 @@ class Train(Section):
     focal_gamma: Annotated[float, real_number(ge=0, le=100)]
     balance: Literal["none", "loss", "metric", "sampler"]
     class_weights: dict[str, Annotated[float, real_number(gt=0, le=10**6)]] | None
+    state_loss: Annotated[float, real_number(ge=0, le=1000)]
+    murmur_loss: Annotated[float, real_number(ge=0, le=1000)]
+    annotation_loss: Annotated[float, real_number(ge=0, le=1000)]
     label_smoothing: Annotated[float, real_number(ge=0, lt=1)]
     distillation: Annotated[float, real_number(ge=0, lt=1)]
     patience: Annotated[int, whole_number(1, 1_000_000)] | None
     stop_accuracy: Probability | None
     stop_one_class: Boolean
-    select_on: Literal["loss", "uar", "accuracy"]
+    select_on: Literal["loss", "uar", "accuracy", "last"]
     augment: Augment
     keep_weights: Literal["none", "best"]
 

@@ -9,14 +9,21 @@ import pyarrow as pa
 from murmur.tables.parquet import declare_schema, integer, read_metadata, text
 
 
+FIGURES = ("murmur", "systole", "annotated", "confidence")  # means over the frames of a segment
+
+
 def make_predictions_schema(classes: Sequence[str]) -> pa.Schema:
     """Return the schema of a table of predictions.
 
-    The columns are run, fold, role, level, unit_id, and the probability ``p_<class>`` of each class.
+    The columns are run, fold, role, level, unit_id, the probability ``p_<class>`` of each class, and the
+    `FIGURES`, which only a network that labels frames predicts: the mean probabilities of a murmur, of
+    systole, and of being annotated, and the mean of the highest probability of a state.
     """
     fields = {"run": integer, "fold": integer, "role": text, "level": text, "unit_id": text}
     return declare_schema(
-        fields | {f"p_{name}": pa.float32() for name in classes}, key="run fold level unit_id"
+        fields | {f"p_{name}": pa.float32() for name in classes},
+        {name: pa.float32() for name in FIGURES},
+        key="run fold level unit_id",
     )
 
 

@@ -22,7 +22,15 @@ RECORDINGS = declare_schema(
         "audio_sha256": text,  # of the samples, the same for every file format
         "source": text,
     },
-    {"role": text, "sex": text, "age_group": text, "quality": text},  # quality: good, poor
+    {
+        "role": text,
+        "sex": text,
+        "age_group": text,
+        "quality": text,  # good, poor
+        "murmur_timing": text,  # of the patient's murmur, as annotated: such as Holosystolic
+        "murmur_grade": text,
+        "murmur_pitch": text,
+    },
     key="recording_id",
 )
 

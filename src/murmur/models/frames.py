@@ -1,0 +1,126 @@
+"""A dilated convolution network that labels every frame: the state of the heart cycle, and murmurs."""
+
+from typing import NamedTuple
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+DILATIONS = (1, 2, 4, 8, 16, 1)
+STEP = 2  # frames of the spectrogram for each output of the network
+SYSTOLE = 1  # index in murmur.tables.annotations.STATES
+
+
+class FrameOutput(NamedTuple):
+    """What the network computes.
+
+    Attributes
+    ----------
+    logits : torch.Tensor, shape [batch, classes]
+        Of the classes of the segment.
+    states : torch.Tensor, shape [batch, 4, steps]
+        Logits of S1, systole, S2 and diastole at every second frame.
+    murmur : torch.Tensor, shape [batch, steps]
+        Logit of a murmur.
+    annotated : torch.Tensor, shape [batch, steps]
+        Logit of being annotated: annotators leave out what is too noisy.
+    """
+
+    logits: torch.Tensor
+    states: torch.Tensor
+    murmur: torch.Tensor
+    annotated: torch.Tensor
+
+    def figures(self) -> torch.Tensor:
+        """Compute `murmur.tables.predictions.FIGURES`, shape [batch, 4], from all frames."""
+        states, murmur = self.states.softmax(dim=1), self.murmur.sigmoid()
+        systole = states[:, SYSTOLE]
+        frames = torch.stack([systole * murmur, systole, self.annotated.sigmoid(), states.amax(dim=1)], dim=1)
+        return frames.mean(dim=2)
+
+
+class Frames(nn.Module):
+    """Convolutions over frequency and time, dilated convolutions over time, and heads for frames and segment.
+
+    Parameters
+    ----------
+    classes, channels, mels : int
+        Number of classes, and channels and mel bands of a spectrogram.
+    width : int
+        Channels of the dilated convolutions.
+    dropout : float
+        Dropout rate before the layer of the classes.
+    """
+
+    def __init__(self, classes: int, channels: int, mels: int, width: int, dropout: float):
+        super().__init__()
+        self.stem = nn.Sequential(
+            *_convolve(channels, 16, (2, STEP)), *_convolve(16, 16, (2, 1)), *_convolve(16, 16, (2, 1))
+        )
+        bands = -(-mels // 8)
+        self.project = nn.Sequential(
+            nn.Conv1d(16 * bands, width, 1, bias=False), nn.BatchNorm1d(width), nn.ReLU(inplace=True)
+        )
+        self.body = nn.Sequential(*(Residual(width, dilation) for dilation in DILATIONS))
+        self.states = nn.Conv1d(width, 4, 1)
+        self.murmur = nn.Conv1d(width, 1, 1)
+        self.annotated = nn.Conv1d(width, 1, 1)
+        self.attention = nn.Conv1d(width, 1, 1)
+        self.dropout = nn.Dropout(dropout)
+        self.classes = nn.Linear(2 * width + 4, classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map [batch, channels, mels, frames] to logits [batch, classes]."""
+        return self.label_frames(x).logits
+
+    def label_frames(self, x: torch.Tensor) -> FrameOutput:
+        """Map [batch, channels, mels, frames] to the output for every second frame and for the segment."""
+        h = self.body(self.project(self.stem(x).flatten(1, 2)))
+        states, murmur, annotated = self.states(h), self.murmur(h)[:, 0], self.annotated(h)[:, 0]
+        frames = FrameOutput(states.new_empty(0), states, murmur, annotated)
+        pooled = [(h * self.attention(h).softmax(dim=2)).sum(dim=2), h.amax(dim=2), frames.figures()]
+        return frames._replace(logits=self.classes(self.dropout(torch.cat(pooled, dim=1))))
+
+
+def _convolve(channels_in: int, channels_out: int, stride: tuple[int, int]) -> list[nn.Module]:
+    """A 3x3 convolution with a stride along frequency and along time, batch normalisation and ReLU."""
+    return [
+        nn.Conv2d(channels_in, channels_out, 3, stride, 1, bias=False),
+        nn.BatchNorm2d(channels_out),
+        nn.ReLU(inplace=True),
+    ]
+
+
+class Residual(nn.Module):
+    """A dilated convolution over time, whose output is added to its input."""
+
+    def __init__(self, width: int, dilation: int):
+        super().__init__()
+        self.convolution = nn.Conv1d(width, width, 3, padding=dilation, dilation=dilation, bias=False)
+        self.norm = nn.BatchNorm1d(width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map [batch, width, steps] to the same shape."""
+        return x + F.relu(self.norm(self.convolution(x)))
+
+
+def build(
+    *, classes: int, channels: int, mels: int, frames: int, width: int = 64, dropout: float = 0.2
+) -> nn.Module:
+    """Build the network.
+
+    Parameters
+    ----------
+    classes, channels, mels, frames : int
+        Number of logits, and shape of a spectrogram.
+    width : int
+        Channels of the dilated convolutions.
+    dropout : float
+        Dropout rate before the layer of the classes.
+
+    Returns
+    -------
+    Frames
+        [batch, channels, mels, frames] -> logits [batch, classes].
+    """
+    return Frames(classes, channels, mels, width, dropout)
