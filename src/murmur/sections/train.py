@@ -82,6 +82,20 @@ class Train(Section):
         return self
 
     @model_validator(mode="after")
+    def _check_patience_can_end(self) -> "Train":
+        if self.select_on == "last" and self.patience is not None:
+            raise ValueError("train.patience: with train.select_on last no epoch is selected; set it to null")
+        return self
+
+    @model_validator(mode="after")
+    def _check_units_are_segments(self) -> "Train":
+        if self.per_recording is not None and self.model.level == "patient":
+            raise ValueError(
+                f"train.per_recording: model {self.model.name} uses all segments of a patient; set it to null"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _check_class_weights_have_an_effect(self) -> "Train":
         if self.batch_size == 1 and (self.balance in ("loss", "metric") or self.class_weights):
             raise ValueError(
