@@ -1,14 +1,13 @@
 """The input of a network, its standardisation, and predictions in batches."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
 
 from murmur.errors import MurmurError
-from murmur.models.frames import FrameOutput
 from murmur.sections.train import Train
 from murmur.training.losses import average_heads
 from murmur.training.network import freeze
@@ -123,9 +122,10 @@ class Classifier(nn.Module):
         """Whether the network labels frames."""
         return hasattr(self.network, "label_frames")
 
-    def label_frames(self, x: torch.Tensor) -> FrameOutput:
-        """Return the output of a network that labels frames, as float32, for standardised features."""
-        return FrameOutput(*(part.float() for part in self.network.label_frames(x)))  # type: ignore[operator]
+    def label_frames(self, x: torch.Tensor) -> Any:
+        """Return the `murmur.models.frames.FrameOutput` of standardised features, as float32."""
+        output: Any = self.network.label_frames(x)  # type: ignore[operator]
+        return output._make(part.float() for part in output)
 
     def forward(self, x: torch.Tensor, present: torch.Tensor | None = None) -> torch.Tensor:
         """Return the logits [batch, classes], averaged over heads, of features from `Inputs.take`."""

@@ -2,7 +2,7 @@
 
 import logging
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -10,7 +10,6 @@ from torch.nn import functional as F
 
 from murmur.errors import MurmurError
 from murmur.models import load_module
-from murmur.models.frames import FrameOutput
 from murmur.sections.train import Train
 from murmur.tables.annotations import PADDING, STATES
 
@@ -87,12 +86,12 @@ def _log_absence() -> None:
     logger.info("train: no heart cycle is annotated; the network learns only the classes")
 
 
-def compute_frame_loss(output: FrameOutput, labels: torch.Tensor, options: Train) -> torch.Tensor:
+def compute_frame_loss(output: Any, labels: torch.Tensor, options: Train) -> torch.Tensor:
     """Compute the weighted sum of the three losses of frames in a batch.
 
     Parameters
     ----------
-    output : FrameOutput
+    output : murmur.models.frames.FrameOutput
         The output of the network.
     labels : torch.Tensor of int, shape [batch, steps]
         The labels of the frames that the network labels.

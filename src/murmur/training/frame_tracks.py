@@ -3,7 +3,6 @@
 import numpy as np
 import torch
 
-from murmur.models.frames import FrameOutput
 from murmur.training.classifier import Classifier, Inputs, take_batches
 
 
@@ -33,9 +32,9 @@ def predict_tracks(
         Probability that annotators find the heart cycle clear enough to annotate it.
     """
     outputs = [model.label_frames(model.standardise(x)) for x, _ in take_batches(model, inputs, units)]
-    joined = FrameOutput(*map(torch.cat, zip(*outputs, strict=True)))
+    _, states, murmur, annotated = map(torch.cat, zip(*outputs, strict=True))
     return (
-        joined.states.softmax(dim=1).transpose(1, 2).contiguous().cpu().numpy(),
-        joined.murmur.sigmoid().cpu().numpy(),
-        joined.annotated.sigmoid().cpu().numpy(),
+        states.softmax(dim=1).transpose(1, 2).contiguous().cpu().numpy(),
+        murmur.sigmoid().cpu().numpy(),
+        annotated.sigmoid().cpu().numpy(),
     )
