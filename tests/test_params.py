@@ -175,6 +175,24 @@ def test_an_invalid_value_is_refused_with_its_key_and_the_reason(key, value, mes
 
 
 @pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"train.select_on": "last", "train.patience": 3},
+            "train.patience: with train.select_on last no epoch is selected; set it to null",
+        ),
+        (
+            {"train.per_recording": 2, "train.model": {"name": "site_transformer", "sites": ["AV"]}},
+            "train.per_recording: model site_transformer uses all segments of a patient; set it to null",
+        ),
+    ],
+)
+def test_values_that_exclude_each_other_are_refused(changes, message):
+    with pytest.raises(MurmurError, match=f"^params.yaml: {message}"):
+        check(**changes)
+
+
+@pytest.mark.parametrize(
     "changes",
     [
         {"mel.f_max": 1000, "clean.bandpass": None},

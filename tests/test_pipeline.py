@@ -709,6 +709,7 @@ def test_a_harmful_value_deletes_nothing_and_is_refused(tmp_path):
             r"params\.yaml: train\.model: cnn has no option hidden; its options are width, dropout",
         ),
         ({"train.model.width": "8"}, r"train\.model\.width: Input should be a valid integer .it is '8'"),
+        ({"train.state_loss": 0.5}, r"params\.yaml: train\.state_loss: model cnn does not label frames; set"),
         (
             {"train.model": {"name": "backbone"}},
             r"train\.model: backbone needs the option arch; its options are arch, weights, dropout",

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
+from murmur.errors import MurmurError
 from murmur.params.types import Boolean, Fraction, Name, Probability, Section, real_number, whole_number
 
 
@@ -74,6 +75,20 @@ class Train(Section):
     select_on: Literal["loss", "uar", "accuracy", "last"]
     augment: Augment
     keep_weights: Literal["none", "best"]
+
+    @property
+    def frame_losses(self) -> list[str]:
+        """The keys of the losses of frames that have a weight."""
+        weights = self.model_dump(include={"state_loss", "murmur_loss", "annotation_loss"})
+        return [f"train.{name}" for name, weight in weights.items() if weight]
+
+    def check_labels_frames(self, labels_frames: bool) -> None:
+        """Refuse losses of frames for a model that does not label frames."""
+        if self.frame_losses and not labels_frames:
+            raise MurmurError(
+                f"{self.frame_losses[0]}: model {self.model.name} does not label frames; set it to 0, or "
+                "train.model to one that does, such as frames"
+            )
 
     @model_validator(mode="after")
     def _check_schedule_epochs(self) -> "Train":

@@ -17,7 +17,7 @@ from murmur.errors import MurmurError
 from murmur.sections.train import Train
 from murmur.training.augmentation import augment_spectrograms, draw_mixup
 from murmur.training.classifier import Classifier, Inputs, predict_logits, predict_outputs
-from murmur.training.frame_losses import FrameTargets, compute_frame_loss, frame_losses, prepare_targets
+from murmur.training.frame_losses import FrameTargets, compute_frame_loss, prepare_targets
 from murmur.training.live import Recorder
 from murmur.training.losses import Loss, compute_class_weights
 from murmur.training.network import build
@@ -281,11 +281,7 @@ def _prepare_loop(
     _, channels, mels, frames = inputs.x.shape
     network = build(options.model, classes=len(class_weights), channels=channels, mels=mels, frames=frames)
     model = Classifier(network, inputs, train, options).to(y.device)
-    if frame_losses(options) and not model.labels_frames:
-        raise MurmurError(
-            f"{frame_losses(options)[0]}: model {options.model.name} does not label frames; set it to 0, or "
-            "train.model to one that does, such as frames"
-        )
+    options.check_labels_frames(model.labels_frames)
     targets = prepare_targets(frame_labels, train, frames, options, device)
     criterion = Loss(class_weights, options).to(y.device)
     optimizer = make_optimizer(model, options)

@@ -61,24 +61,18 @@ def prepare_targets(
     MurmurError
         If the labels are not those of the frames of the spectrograms.
     """
-    if not frame_losses(options):
+    if not options.frame_losses:
         return None
     if labels is None or not (labels[train] >= 0).any():
         _log_absence()
         return None
     if labels.shape[1] != frames:
         raise MurmurError(
-            f"{frame_losses(options)[0]}: the features have {frames} frames, the labels {labels.shape[1]}; "
+            f"{options.frame_losses[0]}: the features have {frames} frames, the labels {labels.shape[1]}; "
             "frames are labelled in spectrograms only: set train.features to mel, mel.image to null, and of "
             "several values of mel.hop_length the first to the shortest"
         )
     return FrameTargets(torch.tensor(labels, device=device), load_module(options.model.name).STEP)
-
-
-def frame_losses(options: Train) -> list[str]:
-    """Return the keys of the losses of frames that have a weight."""
-    weights = options.model_dump(include={"state_loss", "murmur_loss", "annotation_loss"})
-    return [f"train.{name}" for name, weight in weights.items() if weight]
 
 
 @cache  # once in each process
