@@ -11,7 +11,7 @@ from murmur import datasets, models
 from murmur.errors import MurmurError, run_stage
 from murmur.features import bandpass
 from murmur.files import write_text
-from murmur.models._signatures import check_options, check_weights
+from murmur.models._signatures import check_options, check_weights, labels_frames
 from murmur.sections import experiment
 
 COPY = (
@@ -40,6 +40,7 @@ def _check_names(p: experiment.Params) -> None:
         raise MurmurError(f"dataset: there is no {p.dataset!r}; there are {', '.join(known)}")
     if models.list_names():
         check_options(p.train.model.name, p.train.model.options)
+        p.train.check_labels_frames(labels_frames(p.train.model.name))
     check_weights(p.train.model.name, p.train.model.options)
     experiment.check_files(p)
 

@@ -365,6 +365,16 @@ SPLITS = [  # changes of the details; texts that the description has; texts that
         ["no rule"],
     ),
     (
+        {"protocol.select_on": "last"},
+        ["No epoch is selected: the weights are those of the last epoch; no rule stops the training early"],
+        ["selects the epoch"],
+    ),
+    (
+        {"protocol.stops": "stop_accuracy 0.9", "protocol.select_on": "last"},
+        ["those of the last epoch; a separate validation part stops the training (stop accuracy 0.9)."],
+        ["selects the epoch"],
+    ),
+    (
         {"scored.lowest_level": "patient"},
         ["The model predicts the class of a patient as a whole; the most probable"],
         ["its parts"],

@@ -12,6 +12,7 @@ from murmur.errors import MurmurError
 from murmur.sections.train import Augment, Train
 from murmur.training import fit as training_fit
 from murmur.training.fit import Fold, fit_network
+from murmur.training.sampling import draw_order
 from tests.made import ROOT, train_options
 
 NO_AUGMENTATION = dict.fromkeys(Augment.model_fields, 0)
@@ -134,10 +135,8 @@ def test_class_weights_shift_the_predictions(data):
 
 def test_the_sampler_draws_all_classes_equally_often(data):
     labels = (np.arange(2000) % 10 == 0).astype(int)
-    chance = 1 / np.bincount(labels)[labels]
-    drawn = training_fit._draw_order(
-        np.arange(2000), chance, OPTIONS.model_copy(update={"balance": "sampler"})
-    )
+    torch.manual_seed(0)
+    drawn = draw_order(np.arange(2000), labels, None, OPTIONS.model_copy(update={"balance": "sampler"}))
     assert labels[drawn].mean() == pytest.approx(0.5, abs=0.05)
 
 
@@ -359,6 +358,7 @@ def test_mixup_of_patients_is_refused(patients):
 FIRST_FIT = """
 import sys, numpy
 from murmur.training.fit import Fold, fit_network
+from murmur.training.sampling import draw_order
 from tests.made import ROOT, train_options
 
 units = numpy.arange(16)

@@ -107,6 +107,23 @@ def test_minmax_of_silence_is_0():
     assert (mel.make_transform(2000, change(normalise="minmax"))(x) == 0).all()
 
 
+def test_bands_scales_each_band_of_each_segment_to_mean_0_and_deviation_1():
+    found, expected = three_windows(normalise="bands", top_db=None)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found.mean(axis=3), 0, atol=1e-4)
+    np.testing.assert_allclose(found.std(axis=3), 1, atol=1e-4)
+    log = expected[0][0]  # with the shortest hop: it has no padding
+    scaled = (log - log.mean(axis=1, keepdims=True)) / log.std(axis=1, keepdims=True)
+    np.testing.assert_allclose(found[0, 0], scaled, atol=1e-3)
+
+
+@pytest.mark.parametrize("scale", ["db", "ln", "ln_plus"])
+def test_bands_of_silence_are_0(scale):
+    x = np.zeros((1, LENGTH), np.float32)
+    found = mel.make_transform(2000, change(normalise="bands", scale=scale))(x)
+    np.testing.assert_allclose(found, 0, atol=1e-3)
+
+
 @pytest.mark.parametrize("kind", ["npy", "parquet"])
 def test_images_and_channels_are_written_unchanged(tmp_path, monkeypatch, kind):
     monkeypatch.setattr(mel, "BATCH", 5)

@@ -84,6 +84,7 @@ def test_a_filter_with_a_long_impulse_response_is_refused():
         {"win_length": [50, 100], "hop_length": [50, 64], "scale": "ln", "top_db": None},
         {"image": {"size": 40, "colours": "viridis"}},
         {"image": {"size": 100, "colours": "grey"}, "normalise": "minmax"},
+        {"win_length": [50, 100], "hop_length": [50, 64], "normalise": "bands"},
     ],
     ids=str,
 )

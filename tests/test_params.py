@@ -153,7 +153,10 @@ def test_a_missing_key_is_named_at_every_level(section):
         ("train.class_weights", [1, 3, 5], "train.class_weights: .*dictionary"),
         ("train.distillation", 1.0, "train.distillation: .*less than 1"),
         ("train.stop_accuracy", 75, "train.stop_accuracy: .*less than or equal to 1"),
-        ("train.select_on", "f1", "train.select_on: .*'loss', 'uar' or 'accuracy'"),
+        ("train.select_on", "f1", "train.select_on: .*'loss', 'uar', 'accuracy' or 'last'"),
+        ("train.augment.gain", -0.1, "train.augment.gain: "),
+        ("train.state_loss", -1, "train.state_loss: "),
+        ("train.per_recording", 0, "train.per_recording: "),
         ("train.augment.chance", 1.5, "train.augment.chance: "),
         ("train.augment.roll", -0.1, "train.augment.roll: "),
         ("train.augment.amplitude", 1.0, "train.augment.amplitude: .*less than 1"),
@@ -169,6 +172,24 @@ def test_a_missing_key_is_named_at_every_level(section):
 def test_an_invalid_value_is_refused_with_its_key_and_the_reason(key, value, message):
     with pytest.raises(MurmurError, match=f"^params.yaml: {message}"):
         check(**{key: value})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"train.select_on": "last", "train.patience": 3},
+            "train.patience: with train.select_on last no epoch is selected; set it to null",
+        ),
+        (
+            {"train.per_recording": 2, "train.model": {"name": "site_transformer", "sites": ["AV"]}},
+            "train.per_recording: model site_transformer uses all segments of a patient; set it to null",
+        ),
+    ],
+)
+def test_values_that_exclude_each_other_are_refused(changes, message):
+    with pytest.raises(MurmurError, match=f"^params.yaml: {message}"):
+        check(**changes)
 
 
 @pytest.mark.parametrize(

@@ -490,6 +490,7 @@ EDITS = {
     "features/chain": {"package"},
     "features/cleaning": {"clean", "package"},
     "features/embedding": {"embed", "package"},
+    "features/frame_tracks": {"package"},
     "features/images": {"mel", "package"},
     "features/log_mel": {"mel", "package"},
     "features/mel": {"mel", "package"},
@@ -549,6 +550,7 @@ EDITS = {
     "sections/train": {"check", "train", "evaluate", "final", "package"},
     "sections/final": {"check", "final", "package"},
     "splits": {"split"},
+    "tables/annotations": {"train", "final"},
     "tables/csv_reader": {"evaluate", "final"},
     "tables/csv_writer": {"split", "train", "evaluate"},
     "tables/duplicates": {"duplicates", "split"},
@@ -707,6 +709,7 @@ def test_a_harmful_value_deletes_nothing_and_is_refused(tmp_path):
             r"params\.yaml: train\.model: cnn has no option hidden; its options are width, dropout",
         ),
         ({"train.model.width": "8"}, r"train\.model\.width: Input should be a valid integer .it is '8'"),
+        ({"train.state_loss": 0.5}, r"params\.yaml: train\.state_loss: model cnn does not label frames; set"),
         (
             {"train.model": {"name": "backbone"}},
             r"train\.model: backbone needs the option arch; its options are arch, weights, dropout",

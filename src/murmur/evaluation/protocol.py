@@ -54,7 +54,7 @@ def describe_protocol(
 
 
 def describe_selection(train: Train) -> dict[str, str]:
-    """Describe the metric that selects the epoch (select_on) and the rules that stop the training (stops)."""
+    """Describe what selects the epoch (select_on) and the rules that stop the training (stops)."""
     rules = train.model_dump(include={"patience", "stop_accuracy", "stop_one_class"})
     stops = [f"{name} {value}" for name, value in rules.items() if value is not None and value is not False]
     return {"select_on": train.select_on, "stops": ", ".join(stops) or "none"}

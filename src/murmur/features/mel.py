@@ -20,6 +20,7 @@ from murmur.tables.segments import SEGMENTS
 from murmur.tables.signals import SIGNALS
 
 BATCH = 64  # segments that a thread computes and returns at once
+MIN_DEVIATION = 0.1  # dB or nepers: noise of a recording varies more
 PIECE = 8  # segments that are transformed at once: few enough for their frames to stay in the CPU cache
 
 
@@ -175,9 +176,28 @@ def make_transform(rate: int, options: Mel) -> Callable[[np.ndarray], np.ndarray
         stack = np.stack([_pad_frames(log, n_frames, options) for log in logs], axis=1)
         if options.normalise == "minmax":
             stack = minmax(stack)
+        elif options.normalise == "bands":
+            stack = standardise_bands(stack)
         return stack if options.image is None else render_images(stack[:, 0], options.image)
 
     return transform
+
+
+def standardise_bands(x: np.ndarray) -> np.ndarray:
+    """Standardise each band of each spectrogram to mean 0 and standard deviation 1 over its frames.
+
+    The divisor is at least `MIN_DEVIATION`, so that silence becomes 0.
+
+    Parameters
+    ----------
+    x : ndarray, shape (..., n_mels, frames), float32
+
+    Returns
+    -------
+    ndarray, of the same shape, float32
+    """
+    x = x - x.mean(axis=-1, keepdims=True)
+    return x / np.maximum(np.sqrt(np.square(x).mean(axis=-1, keepdims=True)), np.float32(MIN_DEVIATION))
 
 
 def _pad_frames(log: np.ndarray, n_frames: int, options: Mel) -> np.ndarray:

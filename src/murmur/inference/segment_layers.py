@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from murmur.features.images import make_colours
 from murmur.features.log_mel import AMIN, EPSILON, LogMel
+from murmur.features.mel import MIN_DEVIATION
 from murmur.sections.mel import Image, Mel
 
 PRECISION = 2**22  # of the weights of pillow's resizing
@@ -65,6 +66,8 @@ class Features(nn.Module):
         channels = [self._pad(log_mel(x)) for log_mel in self.log_mels]
         if self.options.normalise == "minmax":
             channels = [_minmax(channel) for channel in channels]
+        elif self.options.normalise == "bands":
+            channels = [_standardise_bands(channel) for channel in channels]
         log = torch.cat(channels)
         if self.image is not None:
             return self.image(log)[None]
@@ -164,6 +167,12 @@ class ImageLayer(nn.Module):
         image = self.colours[(_minmax(x)[0] * 255).round().long()].permute(2, 0, 1).double()
         image = (image @ self.wide + 0.5).floor()
         return (self.high.T @ image + 0.5).floor().float()
+
+
+def _standardise_bands(x: torch.Tensor) -> torch.Tensor:
+    """Standardise each band of a spectrogram, as `murmur.features.mel.standardise_bands`."""
+    x = x - x.mean(dim=-1, keepdim=True)
+    return x / x.square().mean(dim=-1, keepdim=True).sqrt().clamp(min=MIN_DEVIATION)
 
 
 def _minmax(x: torch.Tensor) -> torch.Tensor:

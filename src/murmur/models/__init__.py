@@ -6,6 +6,10 @@ returns maps spectrograms [batch, channels, mels, frames] to logits [batch, clas
 A network with an option ``sites`` makes one prediction for each patient. It takes the segments of the patient
 at each auscultation site [batch, sites, n, channels, mels, frames] and a Boolean mask [batch, sites, n],
 False for padding. Logits of a network with several output heads are [batch, heads, classes].
+
+A network that labels frames also has a method ``label_frames(x)``, which returns a
+`murmur.models.frames.FrameOutput`, and its module a number ``STEP``: frame k · STEP of the spectrogram has
+output k.
 """
 
 import importlib

@@ -7,6 +7,7 @@ import ast
 import builtins
 import collections.abc
 import json
+import re
 import typing
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -142,6 +143,11 @@ def check_weights(name: str, options: dict[str, Any]) -> None:
         check_file("train.model.weights", options.get("weights", required.weights), required.missing_weights)
     elif not needs_download(options) and (weights := options.get("weights", "none")) != "none":
         check_file("train.model.weights", weights, "name a weights file, imagenet or none")
+
+
+def labels_frames(name: str) -> bool:
+    """Return whether the module of a network has the number `STEP`, as one that labels frames has."""
+    return bool(re.search(r"\bSTEP\b", find_file(name).read_text(encoding="utf-8")))
 
 
 def _check_type(name: str, key: str, value: Any, kind: Any) -> None:

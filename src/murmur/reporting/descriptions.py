@@ -109,12 +109,14 @@ def _describe_merging(protocol: Mapping[str, Any]) -> str:
 
 def _describe_selection(details: Mapping[str, Any]) -> str:
     """Which part of a fold selects the epoch, by what, and whether it stops the training."""
-    protocol = details["protocol"]
+    protocol, part = details["protocol"], _name_selecting_part(details)
     stop_rules = protocol["stops"].replace("_", " ").replace(" True", "")
     early_stop = f"and stops the training ({stop_rules})"
     stops = "; no rule stops the training early" if stop_rules == "none" else f", {early_stop}"
-    part, metric = _name_selecting_part(details), SELECTION_METRICS[protocol["select_on"]]
-    return f"In each fold {part} selects the epoch, by {metric}{stops}."
+    if protocol["select_on"] == "last":
+        stops = stops if stop_rules == "none" else f"; {part} {early_stop.removeprefix('and ')}"
+        return f"No epoch is selected: the weights are those of the last epoch{stops}."
+    return f"In each fold {part} selects the epoch, by {SELECTION_METRICS[protocol['select_on']]}{stops}."
 
 
 def _name_selecting_part(details: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
+from murmur.errors import MurmurError
 from murmur.params.types import Boolean, Fraction, Name, Probability, Section, real_number, whole_number
 
 
@@ -75,10 +76,38 @@ class Train(Section):
     augment: Augment
     keep_weights: Literal["none", "best"]
 
+    @property
+    def frame_losses(self) -> list[str]:
+        """The keys of the losses of frames that have a weight."""
+        weights = self.model_dump(include={"state_loss", "murmur_loss", "annotation_loss"})
+        return [f"train.{name}" for name, weight in weights.items() if weight]
+
+    def check_labels_frames(self, labels_frames: bool) -> None:
+        """Refuse losses of frames for a model that does not label frames."""
+        if self.frame_losses and not labels_frames:
+            raise MurmurError(
+                f"{self.frame_losses[0]}: model {self.model.name} does not label frames; set it to 0, or "
+                "train.model to one that does, such as frames"
+            )
+
     @model_validator(mode="after")
     def _check_schedule_epochs(self) -> "Train":
         if self.schedule in ("step", "plateau") and self.schedule_epochs is None:
             raise ValueError(f"train.schedule_epochs: the {self.schedule} schedule needs a number of epochs")
+        return self
+
+    @model_validator(mode="after")
+    def _check_patience_can_end(self) -> "Train":
+        if self.select_on == "last" and self.patience is not None:
+            raise ValueError("train.patience: with train.select_on last no epoch is selected; set it to null")
+        return self
+
+    @model_validator(mode="after")
+    def _check_units_are_segments(self) -> "Train":
+        if self.per_recording is not None and self.model.level == "patient":
+            raise ValueError(
+                f"train.per_recording: model {self.model.name} uses all segments of a patient; set it to null"
+            )
         return self
 
     @model_validator(mode="after")

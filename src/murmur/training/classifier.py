@@ -1,6 +1,7 @@
 """The input of a network, its standardisation, and predictions in batches."""
 
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -116,6 +117,16 @@ class Classifier(nn.Module):
         """Return the logits [batch, classes] or [batch, heads, classes] of standardised features."""
         return self.network(x) if present is None else self.network(x, present)
 
+    @property
+    def labels_frames(self) -> bool:
+        """Whether the network labels frames."""
+        return hasattr(self.network, "label_frames")
+
+    def label_frames(self, x: torch.Tensor) -> Any:
+        """Return the `murmur.models.frames.FrameOutput` of standardised features, as float32."""
+        output: Any = self.network.label_frames(x)  # type: ignore[operator]
+        return output._make(part.float() for part in output)
+
     def forward(self, x: torch.Tensor, present: torch.Tensor | None = None) -> torch.Tensor:
         """Return the logits [batch, classes], averaged over heads, of features from `Inputs.take`."""
         return average_heads(self.logits(self.standardise(x), present))
@@ -170,24 +181,61 @@ def _batch_size(unit: torch.Tensor) -> int:
 
 
 @torch.no_grad()
+def take_batches(
+    model: nn.Module, inputs: Inputs, units: np.ndarray
+) -> Iterator[tuple[torch.Tensor, torch.Tensor | None]]:
+    """Set a model to evaluation mode, and yield the features of units in batches, as `Inputs.take`.
+
+    Parameters
+    ----------
+    model : nn.Module
+        A `Classifier`.
+    inputs : Inputs
+        The features of all units.
+    units : np.ndarray of int
+        Indices of the units.
+    """
+    model.eval()
+    first_unit, _ = inputs.take(torch.zeros(1, dtype=torch.long))
+    yield from map(inputs.take, torch.from_numpy(units).split(_batch_size(first_unit)))
+
+
+@torch.no_grad()
 def predict_logits(model: nn.Module, inputs: Inputs, units: np.ndarray) -> torch.Tensor:
     """Predict units in batches, in float32 even if the training uses bfloat16.
 
     Parameters
     ----------
-    model : nn.Module
-        A `Classifier`; set to evaluation mode.
-    inputs : Inputs
-        The features of all units.
-    units : np.ndarray of int
-        Indices of the units to predict.
+    model, inputs, units
+        As for `take_batches`.
 
     Returns
     -------
     torch.Tensor of float32, shape [units, classes]
         The logits.
     """
-    model.eval()
-    first_unit, _ = inputs.take(torch.zeros(1, dtype=torch.long))
-    batches = torch.from_numpy(units).split(_batch_size(first_unit))
-    return torch.cat([model(*inputs.take(batch)) for batch in batches])
+    return torch.cat([model(*batch) for batch in take_batches(model, inputs, units)])
+
+
+@torch.no_grad()
+def predict_outputs(
+    model: Classifier, inputs: Inputs, units: np.ndarray
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Predict units, and the figures of their frames if the network labels frames.
+
+    Parameters
+    ----------
+    model, inputs, units
+        As for `take_batches`.
+
+    Returns
+    -------
+    logits : torch.Tensor of float32, shape [units, classes]
+        As from `predict_logits`.
+    figures : torch.Tensor of float32, shape [units, 4], or None
+        `murmur.tables.predictions.FIGURES` over all frames; None if the network does not label frames.
+    """
+    if not model.labels_frames:
+        return predict_logits(model, inputs, units), None
+    outputs = [model.label_frames(model.standardise(x)) for x, _ in take_batches(model, inputs, units)]
+    return torch.cat([o.logits for o in outputs]), torch.cat([o.figures() for o in outputs])

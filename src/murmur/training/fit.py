@@ -2,8 +2,9 @@
 
 import copy
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,11 +16,13 @@ from murmur.devices import check_precision, choose_device
 from murmur.errors import MurmurError
 from murmur.sections.train import Train
 from murmur.training.augmentation import augment_spectrograms, draw_mixup
-from murmur.training.classifier import Classifier, Inputs, predict_logits
+from murmur.training.classifier import Classifier, Inputs, predict_logits, predict_outputs
+from murmur.training.frame_losses import FrameTargets, compute_frame_loss, prepare_targets
 from murmur.training.live import Recorder
 from murmur.training.losses import Loss, compute_class_weights
 from murmur.training.network import build
 from murmur.training.optimizers import EVERY_EPOCH, make_optimizer, make_scheduler
+from murmur.training.sampling import draw_order, limit_segments, split_batches
 
 
 class Fold(NamedTuple):
@@ -54,12 +57,15 @@ class Fit(NamedTuple):
         State dict of the best epoch, on the CPU.
     device : str
         Type of the device of the training.
+    figures : np.ndarray of float32, shape [units, 4], or None
+        `murmur.tables.predictions.FIGURES` of these units; None if the network does not label frames.
     """
 
     probabilities: np.ndarray
     history: pd.DataFrame
     weights: dict[str, torch.Tensor]
     device: str
+    figures: np.ndarray | None = None
 
 
 @dataclass
@@ -74,8 +80,12 @@ class Loop:
         The features of all units.
     y : torch.Tensor of int, shape [units]
         The class of each unit.
+    frames : FrameTargets or None
+        The labels of the frames; None if the network learns only the classes.
+    draw_order : callable
+        Draws the units of an epoch, in their order.
     criterion : Loss
-        The loss function.
+        The loss function of the classes.
     optimizer : torch.optim.Optimizer
     scheduler : torch.optim.lr_scheduler.LRScheduler or None
         The learning-rate schedule.
@@ -88,6 +98,8 @@ class Loop:
     model: Classifier
     inputs: Inputs
     y: torch.Tensor
+    frames: FrameTargets | None
+    draw_order: Callable[[], torch.Tensor]
     criterion: Loss
     optimizer: torch.optim.Optimizer
     scheduler: Any
@@ -105,6 +117,8 @@ def fit_network(
     weights: Sequence[float],
     seed: int,
     bags: np.ndarray | None = None,
+    frame_labels: np.ndarray | None = None,
+    recordings: np.ndarray | None = None,
     recorder: Recorder | None = None,
 ) -> Fit:
     """Train a network on one fold, and predict with the weights of its best epoch.
@@ -127,6 +141,10 @@ def fit_network(
         Seed of torch's random numbers.
     bags : np.ndarray of int, shape [patients, sites, n], optional
         Rows of `features` of each patient, -1 for padding, for a model that predicts patients.
+    frame_labels : np.ndarray of int8, shape [segments, frames], optional
+        Labels of the frames, as `FrameTargets.labels`, if the data set has annotations.
+    recordings : np.ndarray of int, shape [segments], optional
+        Number of the recording of each segment, for ``per_recording``.
     recorder : Recorder, optional
         Records the progress.
 
@@ -138,17 +156,24 @@ def fit_network(
     ------
     MurmurError
         If the device or the precision is not available, a class is absent from the training part, the model
-        does not fit the features, or the loss is not finite.
+        does not fit the features or does not label frames, or the loss is not finite.
     """
-    counts = _count_classes(labels[fold.train], classes)
-    class_weights = compute_class_weights(counts, classes, weights, options)
+    drawn = limit_segments(fold.train, recordings, options)
+    class_weights = _weight_classes(labels[drawn], classes, weights, options)
     loop = _prepare_loop(
-        features, labels, bags, fold.train, options, class_weights, seed, recorder or Recorder()
+        *(features, labels, bags, frame_labels, recordings),
+        *(fold.train, options, class_weights, seed, recorder or Recorder()),
     )
-    history, best = _train(loop, fold, 1 / counts[labels])
+    history, best = _train(loop, fold)
     loop.model.load_state_dict(best)
-    probabilities = predict_logits(loop.model, loop.inputs, fold.predict).softmax(dim=1).cpu().numpy()
-    return Fit(probabilities, history, _copy_to_cpu(best), loop.y.device.type)
+    logits, figures = predict_outputs(loop.model, loop.inputs, fold.predict)
+    return Fit(
+        logits.softmax(dim=1).cpu().numpy(),
+        history,
+        _copy_to_cpu(best),
+        loop.y.device.type,
+        None if figures is None else figures.cpu().numpy(),
+    )
 
 
 def fit_epochs(
@@ -162,6 +187,8 @@ def fit_epochs(
     weights: Sequence[float],
     seed: int,
     bags: np.ndarray | None = None,
+    frame_labels: np.ndarray | None = None,
+    recordings: np.ndarray | None = None,
 ) -> dict[str, torch.Tensor]:
     """Train a network for a fixed number of epochs, without a validation part.
 
@@ -170,7 +197,7 @@ def fit_epochs(
 
     Parameters
     ----------
-    features, labels, options, classes, weights, seed, bags
+    features, labels, options, classes, weights, seed, bags, frame_labels, recordings
         As for `fit_network`.
     units : np.ndarray of int
         The units of the training part.
@@ -187,11 +214,14 @@ def fit_epochs(
     MurmurError
         As `fit_network`.
     """
-    counts = _count_classes(labels[units], classes)
-    class_weights = compute_class_weights(counts, classes, weights, options)
-    loop = _prepare_loop(features, labels, bags, units, options, class_weights, seed, Recorder())
+    drawn = limit_segments(units, recordings, options)
+    class_weights = _weight_classes(labels[drawn], classes, weights, options)
+    loop = _prepare_loop(
+        *(features, labels, bags, frame_labels, recordings),
+        *(units, options, class_weights, seed, Recorder()),
+    )
     for epoch in epochs:
-        loss = _train_epoch(loop, _draw_order(units, 1 / counts[labels], options), epoch)
+        loss = _train_epoch(loop, epoch)
         _check_finite(loss, epoch)
         _end_epoch(loop, loss)
     return _copy_to_cpu(loop.model.state_dict())
@@ -208,12 +238,14 @@ def _use_deterministic_algorithms(device: torch.device) -> None:
         torch.use_deterministic_algorithms(True, warn_only=device.type != "cuda")
 
 
-def _count_classes(labels: np.ndarray, classes: Sequence[str]) -> np.ndarray:
-    """Count the training units of each class."""
+def _weight_classes(
+    labels: np.ndarray, classes: Sequence[str], weights: Sequence[float], options: Train
+) -> torch.Tensor:
+    """Compute the weight of each class in the loss from the labels of the units of an epoch."""
     counts = np.bincount(labels, minlength=len(classes))
     if not counts.all():
         raise MurmurError(f"train: class {classes[int(counts.argmin())]} has no unit in the training part")
-    return counts
+    return compute_class_weights(counts, classes, weights, options)
 
 
 def _move_inputs(
@@ -231,7 +263,9 @@ def _prepare_loop(
     features: np.ndarray,
     labels: np.ndarray,
     bags: np.ndarray | None,
-    units: np.ndarray,
+    frame_labels: np.ndarray | None,
+    recordings: np.ndarray | None,
+    train: np.ndarray,
     options: Train,
     class_weights: torch.Tensor,
     seed: int,
@@ -246,23 +280,20 @@ def _prepare_loop(
     y = torch.tensor(labels, device=device)
     _, channels, mels, frames = inputs.x.shape
     network = build(options.model, classes=len(class_weights), channels=channels, mels=mels, frames=frames)
-    model = Classifier(network, inputs, units, options).to(y.device)
+    model = Classifier(network, inputs, train, options).to(y.device)
+    options.check_labels_frames(model.labels_frames)
+    targets = prepare_targets(frame_labels, train, frames, options, device)
     criterion = Loss(class_weights, options).to(y.device)
     optimizer = make_optimizer(model, options)
-    batches = len(_split_batches(torch.from_numpy(units), options.batch_size))
+    n_units = len(limit_segments(train, recordings, options))
+    batches = len(split_batches(torch.arange(n_units), options.batch_size))
     scheduler = make_scheduler(optimizer, options, batches)
-    return Loop(model, inputs, y, criterion, optimizer, scheduler, options, recorder)
+    order = partial(draw_order, train, labels, recordings, options)
+    return Loop(model, inputs, y, targets, order, criterion, optimizer, scheduler, options, recorder)
 
 
-def _train(loop: Loop, fold: Fold, rarity: np.ndarray) -> tuple[pd.DataFrame, dict[str, torch.Tensor]]:
+def _train(loop: Loop, fold: Fold) -> tuple[pd.DataFrame, dict[str, torch.Tensor]]:
     """Train until the last epoch or until a stopping rule holds.
-
-    Parameters
-    ----------
-    loop, fold
-        The training, and the units of each part.
-    rarity : np.ndarray, shape [units]
-        1 / number of training units of the class of each unit, for ``balance: sampler``.
 
     Returns
     -------
@@ -276,11 +307,11 @@ def _train(loop: Loop, fold: Fold, rarity: np.ndarray) -> tuple[pd.DataFrame, di
     best: dict[str, torch.Tensor] = {}
     for epoch in range(loop.options.epochs):
         rate = loop.optimizer.param_groups[0]["lr"]
-        loss = _train_epoch(loop, _draw_order(fold.train, rarity, loop.options), epoch)
+        loss = _train_epoch(loop, epoch)
         validation, n_predicted = _validate(loop, fold)
         _check_finite(loss + validation["validation_loss"], epoch)
         history.append({"epoch": epoch, "train_loss": loss, "learning_rate": rate, **validation})
-        scores.append(_score(validation, loop.options))
+        scores.append(_score(history[-1], loop.options))
         if int(np.argmax(scores)) == epoch:
             best = copy.deepcopy(loop.model.state_dict())
         loop.recorder.record_epoch(history[-1], int(np.argmax(scores)))
@@ -298,9 +329,11 @@ def _check_finite(loss: float, epoch: int) -> None:
         )
 
 
-def _score(validation: dict[str, float], options: Train) -> float:
-    """Return what selects the best epoch; higher is better."""
-    value = validation[f"validation_{options.select_on}"]
+def _score(row: dict[str, float], options: Train) -> float:
+    """Return what selects the best epoch, from its row of the history; higher is better."""
+    if options.select_on == "last":
+        return row["epoch"]
+    value = row[f"validation_{options.select_on}"]
     return -value if options.select_on == "loss" else value
 
 
@@ -326,34 +359,16 @@ def _should_stop(options: Train, scores: Sequence[float], accuracy: float, n_pre
     )
 
 
-def _draw_order(train: np.ndarray, rarity: np.ndarray, options: Train) -> torch.Tensor:
-    """Draw the order of the training units in an epoch.
-
-    With ``balance: sampler`` they are drawn with replacement, all classes with the same probability.
-    """
-    units = torch.from_numpy(train)
-    if options.balance != "sampler":
-        return units[torch.randperm(len(units))]
-    return units[torch.multinomial(torch.from_numpy(rarity[train]), len(units), replacement=True)]
-
-
-def _train_epoch(loop: Loop, order: torch.Tensor, epoch: int) -> float:
-    """Train on all units in this order, and return the mean loss."""
+def _train_epoch(loop: Loop, epoch: int) -> float:
+    """Train on the units of an epoch, and return the mean loss."""
+    order = loop.draw_order()
     loop.model.train()
     total = torch.zeros((), device=loop.y.device)
-    batches = _split_batches(order, loop.options.batch_size)
+    batches = split_batches(order, loop.options.batch_size)
     for k, units in enumerate(batches):
         loop.recorder.record_position(epoch + k / len(batches))
         total += _train_batch(loop, units) * len(units)
     return float(total) / len(order)
-
-
-def _split_batches(units: torch.Tensor, size: int) -> list[torch.Tensor]:
-    """Split units into batches. A last batch of one unit joins the batch before: batch norm needs two."""
-    batches = list(units.split(size))
-    if len(batches) > 1 and len(batches[-1]) == 1:
-        batches[-2:] = [torch.cat(batches[-2:])]
-    return batches
 
 
 def _train_batch(loop: Loop, units: torch.Tensor) -> torch.Tensor:
@@ -373,19 +388,28 @@ def _compute_loss(loop: Loop, units: torch.Tensor) -> torch.Tensor:
     """Return the loss of a batch after standardisation, augmentation and mixup."""
     options, truth = loop.options, loop.y[units]
     x, present = loop.inputs.take(units)
-    x = loop.model.standardise(x)
-    x = augment_spectrograms(x.flatten(0, -4), options.augment).unflatten(0, x.shape[:-3])
+    x, labels = loop.model.standardise(x), loop.frames.labels[units] if loop.frames else None
+    augmented, labels = augment_spectrograms(x.flatten(0, -4), options.augment, labels)
+    x = augmented.unflatten(0, x.shape[:-3])
     mixup = draw_mixup(len(units), options.augment.mixup) if options.augment.mixup else None
     if mixup:
         x = mixup.share * x + (1 - mixup.share) * x[mixup.partner]
     with torch.autocast(loop.y.device.type, torch.bfloat16, enabled=options.precision == "bfloat16"):
-        logits = loop.model.logits(x, present).float()
+        output = loop.model.label_frames(x) if loop.frames else None
+        logits = output.logits if output else loop.model.logits(x, present).float()
     if options.distillation and logits.dim() == 2:
         raise MurmurError("train.distillation: this model has only one output head; set it to 0")
-    loss = loop.criterion(logits, truth)
+
+    def compute(target: slice | torch.Tensor) -> torch.Tensor:
+        """Return the loss, where these units of the batch are the truth."""
+        loss = loop.criterion(logits, truth[target])
+        if output is None or labels is None or loop.frames is None:
+            return loss
+        return loss + compute_frame_loss(output, labels[target, :: loop.frames.step], options)
+
     if mixup:
-        return mixup.share * loss + (1 - mixup.share) * loop.criterion(logits, truth[mixup.partner])
-    return loss
+        return mixup.share * compute(slice(None)) + (1 - mixup.share) * compute(mixup.partner)
+    return compute(slice(None))
 
 
 @torch.no_grad()
