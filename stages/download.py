@@ -9,8 +9,13 @@ from murmur import sections
 from murmur.errors import run_stage
 from murmur.files import atomic_write
 from murmur.recordings.download import import_recordings
-from murmur.recordings.summary import log_rate_differences, summarise_recordings
+from murmur.recordings.summary import (
+    log_rate_differences,
+    summarise_annotations,
+    summarise_recordings,
+)
 from murmur.tables import parquet
+from murmur.tables.annotations import ANNOTATIONS
 from murmur.tables.left_out import LEFT_OUT
 from murmur.tables.recordings import RECORDINGS
 
@@ -18,10 +23,12 @@ from murmur.tables.recordings import RECORDINGS
 def main() -> None:
     p = sections.load("dataset", "task", "class_map", "positive", "download")
     with atomic_write("data/raw") as raw:
-        recordings, card, left_out = import_recordings(**vars(p), raw=raw)
+        recordings, card, left_out, annotations = import_recordings(**vars(p), raw=raw)
         parquet.write(recordings, "data/recordings.parquet", RECORDINGS, card)
         parquet.write(left_out, "data/left_out/download.parquet", LEFT_OUT)
-    print("\n".join(summarise_recordings(recordings, card, left_out)))
+        parquet.write(annotations, "data/annotations.parquet", ANNOTATIONS)
+    summary = summarise_recordings(recordings, card, left_out)
+    print("\n".join([*summary, *summarise_annotations(recordings, annotations)]))
     log_rate_differences(recordings)
 
 

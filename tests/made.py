@@ -131,6 +131,11 @@ def put(content, changes):
 
 def download(dataset, out, *, options=(), limit=None, on_bad="error", remote="private", **keys):
     """Do the work of the stage download, into the folder `out`; return recordings, card and left_out."""
+    return download_all(dataset, out, options=options, limit=limit, on_bad=on_bad, remote=remote, **keys)[:3]
+
+
+def download_all(dataset, out, *, options=(), limit=None, on_bad="error", remote="private", **keys):
+    """As `download`, and return also the annotations."""
     section = Download(limit=limit, on_bad=on_bad, remote=remote, **{dataset: dict(options)})
     keys = {"task": "murmur", "class_map": {}, "positive": None} | keys
     with atomic_write(out) as raw:
