@@ -9,13 +9,9 @@ from murmur import sections
 from murmur.errors import run_stage
 from murmur.files import atomic_write
 from murmur.recordings.download import import_recordings
-from murmur.recordings.summary import (
-    log_rate_differences,
-    summarise_annotations,
-    summarise_recordings,
-)
+from murmur.recordings.summary import log_rate_differences, summarise_recordings
 from murmur.tables import parquet
-from murmur.tables.annotations import ANNOTATIONS
+from murmur.tables.annotations import ANNOTATIONS, describe_annotations
 from murmur.tables.left_out import LEFT_OUT
 from murmur.tables.recordings import RECORDINGS
 
@@ -27,8 +23,8 @@ def main() -> None:
         parquet.write(recordings, "data/recordings.parquet", RECORDINGS, card)
         parquet.write(left_out, "data/left_out/download.parquet", LEFT_OUT)
         parquet.write(annotations, "data/annotations.parquet", ANNOTATIONS)
-    summary = summarise_recordings(recordings, card, left_out)
-    print("\n".join([*summary, *summarise_annotations(recordings, annotations)]))
+    print("\n".join(summarise_recordings(recordings, card, left_out)))
+    print(describe_annotations(annotations, recordings))
     log_rate_differences(recordings)
 
 

@@ -40,31 +40,6 @@ def summarise_recordings(recordings: pd.DataFrame, card: DatasetCard, left_out: 
     ]
 
 
-def summarise_annotations(recordings: pd.DataFrame, annotations: pd.DataFrame) -> list[str]:
-    """Summarise the annotated heart cycles.
-
-    Parameters
-    ----------
-    recordings, annotations
-        As `download.import_recordings` returns them.
-
-    Returns
-    -------
-    list of str
-        A line of text; empty without annotations.
-    """
-    if annotations.empty:
-        return []
-    states = annotations[annotations["event"] != "murmur"]
-    minutes = (states["end"] - states["start"]).sum() / 60
-    total = (recordings["n_samples"] / recordings["sample_rate"]).sum() / 60
-    n_cycles = (states["event"] == "S1").sum()
-    n = states["recording_id"].nunique()
-    return [
-        f"{n} recordings with annotated heart cycles: {n_cycles} cycles, {minutes:.0f} of {total:.0f} minutes"
-    ]
-
-
 def log_rate_differences(recordings: pd.DataFrame) -> None:
     """Log a note if the sample rate predicts the class: a model could learn the rate instead of the sound."""
     shares = pd.crosstab(recordings["label"], recordings["sample_rate"], normalize="index")
