@@ -75,13 +75,21 @@ PATIENTS = (
 )
 
 
-def circor(root, patients=PATIENTS, *, newline="\n", sums=True, without=()):
-    """CirCor: the table without the columns `without`, a WAV file per recording, checksums of all files."""
+CYCLE = "0\t0.1\t1\n0.1\t0.2\t2\n0.2\t0.25\t3\n0.25\t0.4\t4\n0.4\t0.5\t0\n"  # in 0.5 s
+
+
+def circor(root, patients=PATIENTS, *, newline="\n", sums=True, without=(), tsv=None):
+    """CirCor: the table without the columns `without`, a WAV file per recording, checksums of all files.
+
+    tsv: the content of the .tsv file beside each recording.
+    """
     for row in patients:
         sites = row["Recording locations:"].split("+")
         for k, site in enumerate(sites):
             again = f"_{sites[: k + 1].count(site)}" if sites.count(site) > 1 else ""
-            audio(root / f"training_data/{row['Patient ID']}_{site}{again}.wav")
+            path = audio(root / f"training_data/{row['Patient ID']}_{site}{again}.wav")
+            if tsv is not None:
+                path.with_suffix(".tsv").write_text(tsv, newline="")
     rows = [{k: v for k, v in row.items() if k not in without} for row in patients]
     write_csv(root / "training_data.csv", rows, newline=newline)
     if sums:

@@ -221,11 +221,11 @@ def _list_timings(patient: dict[str, str], path: str) -> list[str]:
 def _log_annotations(root: Path, patients: pd.DataFrame, missing: int, disordered: int) -> None:
     """Log what is not as expected in the annotations."""
     if missing:
-        logger.info(f"{root}: {missing} recordings have no .tsv file: their heart cycles are not annotated")
+        logger.info(f"{root}: recordings without a .tsv file, so without annotations: {missing}")
     if disordered:
         logger.info(
-            f"{root}: {disordered} .tsv files have states in another order than S1, systole, S2, diastole; "
-            "they are used as published"
+            f"{root}: .tsv files with states in another order than S1, systole, S2, diastole, used as "
+            f"published: {disordered}"
         )
     if TIMINGS[0] not in patients:
         logger.info(f"{root}: training_data.csv has no column {TIMINGS[0]}: no murmur is annotated")
