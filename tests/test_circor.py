@@ -407,7 +407,7 @@ def test_only_annotations_of_imported_recordings_are_kept(tmp_path, monkeypatch)
     ]
     (root / "SHA256SUMS.txt").unlink()
     made.audio(root / "training_data/1002_PV.wav", seconds=0.3)
-    words = "1002_PV has diastole from 0.25 to 0.4 s in its annotations, but it is 0.3 s long; fetch both"
+    words = "1002_PV has diastole from 0.25 to 0.4 s in its annotations, but it is 0.3 s long; correct or"
     with pytest.raises(MurmurError, match=words):
         made.download("circor", tmp_path / "out2")
     (root / "SHA256SUMS.txt").write_text(f"{'0' * 64} training_data/1001_PV.tsv\n")

@@ -190,7 +190,7 @@ def _select_annotations(
     for name, start, end, event in selected.loc[is_beyond, ANNOTATIONS.names].to_numpy():
         raise MurmurError(
             f"{root}: recording {name} has {event} from {start:g} to {end:g} s in its annotations, but it is "
-            f"{durations[name]:g} s long; fetch both files again, or delete its annotations"
+            f"{durations[name]:g} s long; correct or delete its annotations"
         )
     return selected.reset_index(drop=True)
 
