@@ -86,7 +86,7 @@ def measure(folder: Path, dataset: str, p: SimpleNamespace) -> Measured:
     folder.mkdir()
     download = sections.load("download").download.model_copy(update={"remote": "private", "limit": None})
     keys: dict[str, Any] = {"dataset": dataset, "task": TASKS[dataset], "class_map": {}, "positive": None}
-    table, _, _ = import_recordings(**keys, download=download, raw=folder / "raw")
+    table, *_ = import_recordings(**keys, download=download, raw=folder / "raw")
     parquet.write(table, folder / "recordings.parquet", RECORDINGS)
     prepared = compute_features(folder, p)
     samples = np.load(folder / "signals.npy", mmap_mode="r")

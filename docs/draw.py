@@ -27,12 +27,13 @@ NAMES = {
 }
 BLUE, ORANGE, GREEN, GREY = ("#e6effa", "#2f5d9b"), ("#fcefdc", "#a85b12"), ("#e4f4e6", "#2b7536"), "#57606a"
 WIDTH, HEIGHT = 172, 92  # of a box
-COLUMNS, ROWS = (12, 234, 456, 678), (12, 184, 356, 528)
+COLUMNS, ROWS = (12, 234, 456, 678, 900), (12, 184, 356, 528)
 BOXES = (  # stage, what it writes, column, row, colours
     ("download", "recordings", 0, 0, BLUE),
     ("clean", "signals", 1, 0, BLUE),
     ("segment", "segments", 2, 0, BLUE),
     ("mel", "spectrograms", 3, 0, BLUE),
+    ("label", "frame labels", 4, 1, BLUE),
     ("duplicates", "same audio", 0, 1, ORANGE),
     ("split", "audited folds", 2, 1, ORANGE),
     ("train", "predictions", 3, 2, GREEN),
@@ -44,6 +45,7 @@ ARROWS = (
     *("M184 58 H226", "M406 58 H448", "M628 58 H670"),  # download, clean, segment, mel
     *("M98 104 V176", "M542 104 V176", "M184 230 H448"),  # to duplicates, to split
     *("M696 104 V348", "M781 104 V176", "M781 276 V348"),  # mel to train, also by way of embed
+    *("M586 104 V144 H986 V176", "M986 276 V402 H858"),  # segment to label, to train
     *("M628 230 H652 V384 H670", "M678 424 H636", "M456 402 H414"),  # split to train, to evaluate, to results
     *("M764 448 V520", "M542 448 V520"),  # train to final, evaluate to package
     *("M678 574 H636", "M456 574 H414"),  # final to package, to the model
@@ -63,10 +65,10 @@ def draw_pipeline() -> str:
     return "\n".join(
         [
             (
-                '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 862 632"'
+                '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1084 632"'
                 ' font-family="Helvetica, Arial, sans-serif">'
             ),
-            '<rect width="862" height="632" fill="#ffffff"/>',
+            '<rect width="1084" height="632" fill="#ffffff"/>',
             (
                 '<marker id="tip" viewBox="0 0 10 10" refX="6" refY="5" markerWidth="5" markerHeight="5"'
                 ' orient="auto">'

@@ -17,6 +17,8 @@ from murmur.evaluation.summary import format_summary
 from murmur.files import write_text
 from murmur.reporting import cards, guidelines
 from murmur.reporting.illustrations import draw_illustrations
+from murmur.tables import parquet
+from murmur.tables.annotations import ANNOTATIONS, describe_annotations
 from murmur.tables.csv_writer import write_csv
 from murmur.tables.left_out import count_by_reason
 
@@ -38,7 +40,10 @@ def main() -> None:
     write_csv(left_out, "metrics/left_out.csv")
     scores = (results.tables[name] for name in ("subgroups", "operating_points", "runs"))
     write_text("metrics/model_card.md", cards.format_model_card(results.details, p, *scores))
-    write_text("metrics/data_card.md", cards.format_data_card(results.details, audit, left_out))
+    annotations = parquet.read("data/annotations.parquet", ANNOTATIONS)
+    annotated = describe_annotations(annotations, tables.recordings)
+    data_card = cards.format_data_card(results.details, audit, left_out, annotated)
+    write_text("metrics/data_card.md", data_card)
     tables_of_items = {**results.tables, **results.plots, "audit": audit, "left_out": left_out}
     items = guidelines.format_reporting_items(results.details, p, tables_of_items)
     write_text("metrics/reporting.md", items)

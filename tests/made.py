@@ -75,13 +75,21 @@ PATIENTS = (
 )
 
 
-def circor(root, patients=PATIENTS, *, newline="\n", sums=True, without=()):
-    """CirCor: the table without the columns `without`, a WAV file per recording, checksums of all files."""
+CYCLE = "0\t0.1\t1\n0.1\t0.2\t2\n0.2\t0.25\t3\n0.25\t0.4\t4\n0.4\t0.5\t0\n"  # in 0.5 s
+
+
+def circor(root, patients=PATIENTS, *, newline="\n", sums=True, without=(), tsv=None):
+    """CirCor: the table without the columns `without`, a WAV file per recording, checksums of all files.
+
+    tsv: the content of the .tsv file beside each recording.
+    """
     for row in patients:
         sites = row["Recording locations:"].split("+")
         for k, site in enumerate(sites):
             again = f"_{sites[: k + 1].count(site)}" if sites.count(site) > 1 else ""
-            audio(root / f"training_data/{row['Patient ID']}_{site}{again}.wav")
+            path = audio(root / f"training_data/{row['Patient ID']}_{site}{again}.wav")
+            if tsv is not None:
+                path.with_suffix(".tsv").write_text(tsv, newline="")
     rows = [{k: v for k, v in row.items() if k not in without} for row in patients]
     write_csv(root / "training_data.csv", rows, newline=newline)
     if sums:
@@ -131,6 +139,11 @@ def put(content, changes):
 
 def download(dataset, out, *, options=(), limit=None, on_bad="error", remote="private", **keys):
     """Do the work of the stage download, into the folder `out`; return recordings, card and left_out."""
+    return download_all(dataset, out, options=options, limit=limit, on_bad=on_bad, remote=remote, **keys)[:3]
+
+
+def download_all(dataset, out, *, options=(), limit=None, on_bad="error", remote="private", **keys):
+    """As `download`, and return also the annotations."""
     section = Download(limit=limit, on_bad=on_bad, remote=remote, **{dataset: dict(options)})
     keys = {"task": "murmur", "class_map": {}, "positive": None} | keys
     with atomic_write(out) as raw:

@@ -140,6 +140,7 @@ AUDIT = pd.DataFrame(
     ]
 )
 LEFT_OUT = pd.DataFrame({"stage": ["segment"] * 2, "item": ["a", "b"], "reason": ["too short"] * 2})
+ANNOTATED = "Heart cycles are annotated in 9 of 902 recordings."
 
 
 def changed(changes):
@@ -192,7 +193,9 @@ def test_the_model_card_describes_network_and_data():
     assert "Not a medical device; not for diagnosis." in text
 
 
-@pytest.mark.parametrize("card", [model_card, lambda d: cards.format_data_card(d, AUDIT, LEFT_OUT)])
+@pytest.mark.parametrize(
+    "card", [model_card, lambda d: cards.format_data_card(d, AUDIT, LEFT_OUT, ANNOTATED)]
+)
 def test_both_cards_state_counts_and_licence(card):
     text = card(DETAILS)
     for line in ("Present | 391 | 114 | 107", "Unknown | 71 | 33 | 30", "Absent | 440 | 125 | 115"):
@@ -202,13 +205,14 @@ def test_both_cards_state_counts_and_licence(card):
 
 
 def test_the_data_card_counts_what_is_included_and_left_out():
-    text = cards.format_data_card(DETAILS, AUDIT, LEFT_OUT)
+    text = cards.format_data_card(DETAILS, AUDIT, LEFT_OUT, ANNOTATED)
     assert "| AV | 450 |" in text and "| CC2015 | 502 |" in text and "| Female | 140 |" in text
     assert "4 folds; recordings in training, validation and test part: 120-121, 30, 40-41." in text
     assert "| segment | too short | 2 |" in text and "Linked ids are one person." in text
     free = "In no fold do the test part and the training parts share a person, a recording or audio."
     assert free in text and "`ecb0e5e6ab570486`" in text
-    assert "Nothing." in cards.format_data_card(DETAILS, AUDIT, LEFT_OUT[:0])
+    assert f"persons. {ANNOTATED}\n" in text
+    assert "Nothing." in cards.format_data_card(DETAILS, AUDIT, LEFT_OUT[:0], ANNOTATED)
 
 
 @pytest.mark.parametrize(
@@ -220,7 +224,7 @@ def test_the_data_card_counts_what_is_included_and_left_out():
     ],
 )
 def test_only_published_data_refer_to_a_publication(dataset, origin):
-    text = cards.format_data_card(changed({"data.dataset": dataset}), AUDIT, LEFT_OUT)
+    text = cards.format_data_card(changed({"data.dataset": dataset}), AUDIT, LEFT_OUT, ANNOTATED)
     assert f"## Motivation\n\n{origin}\n\n" in text
 
 
@@ -436,7 +440,7 @@ def test_unknown_persons_are_counted_and_never_called_free_of_leaks():
     unknown = (
         "the persons of 902 of 902 recordings are unknown: no split of these data can be shown to be free"
     )
-    for text in (model_card(details), cards.format_data_card(details, AUDIT, LEFT_OUT)):
+    for text in (model_card(details), cards.format_data_card(details, AUDIT, LEFT_OUT, ANNOTATED)):
         assert unknown in text and "share a known person, a recording or audio. Flaw:" in text
         assert "In no fold do the test part and the training parts share a known person" in text
         assert "share a person" not in text and "at most 902 persons" in text
@@ -460,7 +464,7 @@ def test_unknown_persons_are_counted_and_never_called_free_of_leaks():
 )
 def test_sampling_rates_are_counted_by_class_and_those_of_a_single_class_are_named(rates, alone):
     full = {rate: {c: row.get(c, 0) for c in CLASSES} for rate, row in rates.items()}
-    text = cards.format_data_card(changed({"data.sample_rates": full}), AUDIT, LEFT_OUT)
+    text = cards.format_data_card(changed({"data.sample_rates": full}), AUDIT, LEFT_OUT, ANNOTATED)
     assert "| sample rate (Hz) | Present | Unknown | Absent |" in text
     for rate, row in full.items():
         assert f"| {rate} | {row['Present']} | {row['Unknown']} | {row['Absent']} |" in text
@@ -469,20 +473,20 @@ def test_sampling_rates_are_counted_by_class_and_those_of_a_single_class_are_nam
 
 def test_items_left_out_of_private_data_are_counted_without_names():
     counted = pd.DataFrame({"stage": ["segment"], "reason": ["too short for a segment"], "n_items": [7]})
-    text = cards.format_data_card(DETAILS, AUDIT, counted)
+    text = cards.format_data_card(DETAILS, AUDIT, counted, ANNOTATED)
     assert "| segment | too short for a segment | 7 |" in text and descriptions.ITEMS_NOT_NAMED in text
-    assert descriptions.ITEMS_NOT_NAMED not in cards.format_data_card(DETAILS, AUDIT, LEFT_OUT)
+    assert descriptions.ITEMS_NOT_NAMED not in cards.format_data_card(DETAILS, AUDIT, LEFT_OUT, ANNOTATED)
 
 
 def test_a_bar_or_a_new_line_in_a_name_does_not_break_a_table():
-    text = cards.format_data_card(changed({"data.sites": {"A|V\nx": 3}}), AUDIT, LEFT_OUT)
+    text = cards.format_data_card(changed({"data.sites": {"A|V\nx": 3}}), AUDIT, LEFT_OUT, ANNOTATED)
     assert "| A\\|V x | 3 |" in text
 
 
 def test_names_in_the_data_are_neither_html_nor_links():
     details = changed({"data.sites": {"<b>x": 3, "![i](http://x)": 2}, "data.source": {"[l](http://x)": 2}})
     details["data"]["counts"]["<i>"] = {"recordings": 1, "patients": 1, "persons": 1}
-    text = cards.format_data_card(details, AUDIT, LEFT_OUT)
+    text = cards.format_data_card(details, AUDIT, LEFT_OUT, ANNOTATED)
     assert "<b>" not in text and "<i>" not in text and "](" not in text.replace("\\](", "")
     assert "| &lt;b>x | 3 |" in text and "Small class: &lt;i> has 1 person;" in text
 

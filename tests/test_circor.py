@@ -315,3 +315,101 @@ def test_a_copy_one_folder_too_deep_is_found(import_circor, tmp_path):
     words = rf"training_data\.csv: cannot .*; it is in {tmp_path}/circor/1\.0\.3: move its content to"
     with pytest.raises(MurmurError, match=words):
         import_circor()
+
+
+def annotated(root, *, murmur_sites="nan", **timings):
+    """Read the annotations of one patient with a murmur, recorded at AV and PV."""
+    row = patient("1", "AV+PV", "Present", **{"Murmur locations": murmur_sites})
+    row |= {f"{phase} murmur timing": timings.get(phase, "nan") for phase in ("Systolic", "Diastolic")}
+    table = circor.read(made.circor(root, [row], tsv=made.CYCLE), circor.Options(), "murmur").annotations
+    return [tuple(row) for row in table.itertuples(index=False)]
+
+
+def test_heart_cycles_are_read(tmp_path):
+    cycle = [(0, 0.1, "S1"), (0.1, 0.2, "systole"), (0.2, 0.25, "S2"), (0.25, 0.4, "diastole")]
+    assert annotated(tmp_path) == [(f"1_{site}", *row) for site in ("AV", "PV") for row in cycle]
+
+
+@pytest.mark.parametrize(
+    ("timings", "intervals"),
+    [
+        ({"Systolic": "Holosystolic"}, [(0.1, 0.2)]),
+        ({"Systolic": "Early-systolic"}, [(0.1, 0.15)]),
+        ({"Systolic": "Mid-systolic"}, [(0.125, 0.175)]),
+        ({"Systolic": "Late-systolic"}, [(0.15, 0.2)]),
+        ({"Diastolic": "Holodiastolic"}, [(0.25, 0.4)]),
+        ({"Systolic": "Holosystolic", "Diastolic": "Early-diastolic"}, [(0.1, 0.2), (0.25, 0.325)]),
+        ({}, []),
+    ],
+)
+def test_murmurs_are_placed_by_their_timing_at_their_sites(tmp_path, timings, intervals):
+    rows = annotated(tmp_path, murmur_sites="PV", **timings)
+    murmurs = [(start, end) for name, start, end, event in rows if event == "murmur"]
+    assert murmurs == [pytest.approx(interval) for interval in intervals]
+    assert {name for name, _, _, event in rows if event == "murmur"} <= {"1_PV"}
+    everywhere = annotated(tmp_path / "all", **timings)
+    assert len(everywhere) - 8 == 2 * len(intervals)  # the sites are not known
+
+
+def test_murmurs_are_described(tmp_path):
+    facts = {"Systolic murmur timing": "Late-systolic", "Systolic murmur grading": "II/VI"}
+    facts |= {"Diastolic murmur timing": "Holodiastolic", "Systolic murmur pitch": "nan"}
+    table = read(made.circor(tmp_path, [patient("1", murmur="Present") | facts]))
+    columns = table[["murmur_timing", "murmur_grade", "murmur_pitch"]]
+    assert list(columns.iloc[0]) == ["Late-systolic+Holodiastolic", "II/VI", None]
+    made.write_csv(tmp_path / "training_data.csv", [patient("1") | {"Systolic murmur timing": "late"}])
+    (tmp_path / "SHA256SUMS.txt").unlink()
+    with pytest.raises(MurmurError, match=r"row 2: Systolic murmur timing is not Holosystolic, Early-sys"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("tsv", "words"),
+    [
+        ("", "has no rows"),
+        ("0\t0.1\t1\n0.1\t0.2\n", "row 2 is not 'start end state' in numbers"),
+        ("0\t0.1\t1\t1\n", "row 1 is not 'start end state'"),
+        ("start\tend\tstate\n", "row 1 is not 'start end state'"),
+        ("0\tnan\t1\n", "row 1: 0 to nan s is not an interval"),
+        ("0.2\t0.1\t1\n", "row 1: 0.2 to 0.1 s is not an interval"),
+        ("-1\t0.1\t1\n", "row 1: -1 to 0.1 s is not an interval"),
+        ("0\t0.1\t7\n", "row 1: state 7 is not one of 0 to 4"),
+        ("0\t0.1\t1.5\n", "row 1: state 1.5 is not one of 0 to 4"),
+    ],
+)
+def test_a_broken_file_of_heart_cycles_is_named(tmp_path, tsv, words):
+    made.circor(tmp_path, [patient("1", "AV")], tsv=tsv)
+    remedy = "; fetch the file again, or delete it: then its recording is not annotated"
+    with pytest.raises(MurmurError, match=rf"^{tmp_path}/training_data/1_AV\.tsv: {words}.*{remedy}"):
+        read(tmp_path)
+
+
+def test_what_is_unusual_in_the_published_heart_cycles_is_kept_or_left_out_and_logged(tmp_path, caplog):
+    caplog.set_level("INFO")
+    made.circor(tmp_path, [patient("1", "AV+MV+PV")], sums=False, tsv=made.CYCLE.replace("\n", "\r\n"))
+    (tmp_path / "training_data/1_MV.tsv").unlink()
+    (tmp_path / "training_data/1_PV.tsv").write_text("0\t0.1\t1\n0.1\t0.1\t2\n0.1\t0.2\t4\n")
+    table = circor.read(tmp_path, circor.Options(), "murmur").annotations
+    assert list(table["event"][table["recording_id"] == "1_PV"]) == ["S1", "diastole"]
+    assert [record.getMessage().removeprefix(f"{tmp_path}: ") for record in caplog.records] == [
+        "recordings without a .tsv file, so without annotations: 1",
+        ".tsv files with states in another order than S1, systole, S2, diastole, used as published: 1",
+        "training_data.csv has no column Systolic murmur timing: no murmur is annotated",
+    ]
+
+
+def test_only_annotations_of_imported_recordings_are_kept(tmp_path, monkeypatch):
+    monkeypatch.setenv("MURMUR_DATA", str(tmp_path))
+    root = made.circor(tmp_path / "circor", tsv=made.CYCLE)
+    *_, annotations = made.download_all("circor", tmp_path / "out", class_map={"Unknown": None})
+    assert list(annotations["recording_id"].unique()) == [
+        *("1001_AV", "1001_PV", "1002_AV_1", "1002_AV_2", "1002_PV")
+    ]
+    (root / "SHA256SUMS.txt").unlink()
+    made.audio(root / "training_data/1002_PV.wav", seconds=0.3)
+    words = "1002_PV has diastole from 0.25 to 0.4 s in its annotations, but it is 0.3 s long; correct or"
+    with pytest.raises(MurmurError, match=words):
+        made.download("circor", tmp_path / "out2")
+    (root / "SHA256SUMS.txt").write_text(f"{'0' * 64} training_data/1001_PV.tsv\n")
+    with pytest.raises(MurmurError, match=r"1001_PV\.tsv: its sha256 is not the data set's; fetch the file"):
+        made.download("circor", tmp_path / "out2")

@@ -199,21 +199,26 @@ def published(server, tmp_path, monkeypatch):
     monkeypatch.delenv("MURMUR_DATA", raising=False)
     monkeypatch.setattr(circor, "ADDRESS", server.address)
     monkeypatch.setattr(_locations, "cache_folder", lambda name: tmp_path / "kept" / name)
-    made.circor(server.tree)
+    made.circor(server.tree, tsv=made.CYCLE)
+    (server.tree / "training_data/1002_PV.tsv").unlink()
+    sums = (server.tree / "SHA256SUMS.txt").read_text().splitlines(keepends=True)
+    (server.tree / "SHA256SUMS.txt").write_text("".join(row for row in sums if "1002_PV.tsv" not in row))
     return partial(made.download, "circor", tmp_path / "out", class_map={"Unknown": "Present"})
 
 
 def test_circor_is_fetched_patient_by_patient(published, server, tmp_path):
     tables = ["SHA256SUMS.txt", "training_data.csv"]
-    first = ["training_data/1001_AV.wav", "training_data/1001_PV.wav"]
+    first = [f"training_data/1001_{site}" for site in ("AV.tsv", "AV.wav", "PV.tsv", "PV.wav")]
     with pytest.raises(MurmurError, match="no recording of class Absent is left"):
         published(limit=1)
     assert sorted(server.requests) == list_files(tmp_path / "kept/circor") == tables + first
     recordings, _, left_out = published(limit=2)
-    second = [f"training_data/1002_{site}.wav" for site in ("AV_1", "AV_2", "PV")]
-    assert list(recordings["path"]) == first + second
+    names = ("AV_1.tsv", "AV_1.wav", "AV_2.tsv", "AV_2.wav", "PV.wav")  # one recording has no annotations
+    second = [f"training_data/1002_{name}" for name in names]
+    paths = [path for path in first + second if path.endswith(".wav")]
+    assert list(recordings["path"]) == paths
     assert sorted(server.requests) == tables + first + second, "existing files are not requested again"
-    assert list_files(tmp_path / "out") == first + second
+    assert list_files(tmp_path / "out") == paths
     assert list(left_out["item"]) == ["1003_MV"]
 
 

@@ -501,3 +501,33 @@ def test_unused_recordings_in_the_own_folder_are_noted(tmp_path, capsys):
     assert capsys.readouterr().out == ""
     _log_unused_folder("synthetic", section)
     assert "own holds 4 recordings, and dvc.lock records its size" in capsys.readouterr().out
+
+
+def annotate(root, *rows):
+    made.folder(root)
+    columns = ("path", "start", "end", "event")
+    made.write_csv(root / "annotations.csv", [dict(zip(columns, row, strict=True)) for row in rows])
+    return folder.read(root, folder.Options(path=str(root)), "murmur").annotations
+
+
+def test_annotations_are_read(tmp_path):
+    table = annotate(tmp_path, ("./b.wav", "0.1", "0.2", "S1"), ("a.wav", "0", "3e-1", "murmur"))
+    columns = table[["recording_id", "start", "end", "event"]]
+    assert columns.to_numpy().tolist() == [["b", 0.1, 0.2, "S1"], ["a", 0.0, 0.3, "murmur"]]
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        (("e.wav", "0", "1", "S1"), "row 3: no recording has the path e.wav; write it as in the other table"),
+        (("a.wav", "0", "1", "s1"), "row 3: event is not one of S1, systole, S2, diastole, murmur; correct"),
+        (("a.wav", "0", "x", "S1"), "row 3: start and end are not an interval in s; correct or remove"),
+        (("a.wav", "1", "1", "S1"), "row 3: start and end are not an interval"),
+        (("a.wav", "-1", "1", "S1"), "row 3: start and end are not an interval"),
+        (("a.wav", "0", "inf", "S1"), "row 3: start and end are not an interval"),
+        (("a.wav", "", "1", "S1"), "row 3: start and end are not an interval"),
+    ],
+)
+def test_wrong_annotations_are_named(tmp_path, row, words):
+    with pytest.raises(MurmurError, match=rf"^{tmp_path}/annotations\.csv: {words}"):
+        annotate(tmp_path, ("a.wav", "0", "0.1", "S1"), row)

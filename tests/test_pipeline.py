@@ -33,6 +33,7 @@ STAGES = (
     "clean",
     "segment",
     "mel",
+    "label",
     "split",
     "train",
     "evaluate",
@@ -63,12 +64,14 @@ READERS = {
     "download.remote": {"download"},
     "download.folder.path": {"download"},  # as a folder it depends on
     "clean": {"clean", "evaluate", "package"},
-    "clean.sample_rate": {"clean", "segment", "mel", "evaluate", "package"},
+    "clean.sample_rate": {"clean", "segment", "mel", "label", "evaluate", "package"},
     "segment": {"segment", "evaluate", "package"},
-    "segment.length": {"segment", "mel", "evaluate", "package"},
-    "segment.short": {"segment", "mel", "evaluate", "package"},
+    "segment.length": {"segment", "mel", "label", "evaluate", "package"},
+    "segment.short": {"segment", "mel", "label", "evaluate", "package"},
     "train": {"train", "evaluate", "final", "package"},
     "mel": {"mel", "evaluate", "package"},
+    "mel.n_fft": {"mel", "label", "evaluate", "package"},
+    "mel.hop_length": {"mel", "label", "evaluate", "package"},
     "embed": {"package"},  # there is no stage embed while embed.models is empty
     "embed.models": {"embed", "package"},
     "split": {"split", "evaluate"},
@@ -76,9 +79,10 @@ READERS = {
     "final": {"final", "package"},
     "published": set(),
 }
-# The stages that depend on each stage, with itself; duplicates, mel and embed are beside others.
+# The stages that depend on each stage, with itself; duplicates, mel, label and embed are beside others.
 AFTER = {name: set(STAGES[k:]) for k, name in enumerate(STAGES)}
-AFTER |= {"duplicates": {"duplicates", *STAGES[5:]}, "mel": {"mel", *STAGES[6:]}, "embed": {"embed"}}
+AFTER |= {"duplicates": {"duplicates", *STAGES[6:]}, "embed": {"embed"}}
+AFTER |= {name: {name, *STAGES[7:]} for name in ("mel", "label")}
 AFTER |= {"evaluate": {"evaluate", "package"}}
 
 # Other valid values of keys for which not every value of the same type is valid.
@@ -144,7 +148,7 @@ def project(tmp_path_factory):
     folder = tmp_path_factory.mktemp("project")
     copy_project(folder, TINY)
     ran = repro(folder)
-    assert sorted(ran) == sorted([*STAGES[:6], "train@0", "train@1", *STAGES[7:]])
+    assert sorted(ran) == sorted([*STAGES[:7], "train@0", "train@1", *STAGES[8:]])
     assert ran.index("split") < ran.index("mel")  # a class with too few persons is reported early
     return folder
 
@@ -463,9 +467,9 @@ EDITS = {
     "interruption": EVERY,
     "leaks": {"split", "evaluate"},
     "logs": EVERY,
-    "progress": EVERY - {"check", "segment", "split", "evaluate"},
+    "progress": EVERY - {"check", "segment", "label", "split", "evaluate"},
     "spelling": {"download", "split"},
-    "workers": EVERY - {"check", "segment", "split", "evaluate"},
+    "workers": EVERY - {"check", "segment", "label", "split", "evaluate"},
     "commands": set(),
     "datasets": set(),
     "datasets/__init__": {"check", "download"},
@@ -473,6 +477,7 @@ EDITS = {
     "datasets/_checksums": {"download"},
     "datasets/_fetch": {"download"},
     "datasets/_locations": {"download"},
+    "datasets/_states": {"download"},
     "datasets/synthetic": {"download"},
     "evaluation": {"evaluate"},
     "evaluation/aggregation": {"evaluate", "package"},
@@ -491,13 +496,14 @@ EDITS = {
     "features/cleaning": {"clean", "package"},
     "features/embedding": {"embed", "package"},
     "features/frame_tracks": {"package"},
+    "features/frame_labels": {"label", "package"},
     "features/images": {"mel", "package"},
     "features/log_mel": {"mel", "package"},
     "features/mel": {"mel", "package"},
     "features/mel_scale": {"mel", "evaluate", "package"},
     "features/one_recording": {"package"},
     "features/segmentation": {"segment", "package"},
-    "features/store": {"clean", "mel", "embed", "train", "evaluate", "final", "package"},
+    "features/store": {"clean", "mel", "label", "embed", "train", "evaluate", "final", "package"},
     "generalisation": set(),
     "inference": set(),
     "inference/familiarity": {"package"},
@@ -535,7 +541,7 @@ EDITS = {
     "reporting/result_tables": {"evaluate"},
     "reporting/spectrograms": {"evaluate"},
     "sections/__init__": EVERY,
-    "sections/clean": {"check", "clean", "segment", "mel", "evaluate", "package"},
+    "sections/clean": {"check", "clean", "segment", "mel", "label", "evaluate", "package"},
     "sections/data": {"check", "download"},
     "sections/defaults": {"check"},
     "sections/download": {"check", "download"},
@@ -543,14 +549,14 @@ EDITS = {
     "sections/embed": {"check", "embed", "package"},
     "sections/evaluate": {"check", "evaluate", "package"},
     "sections/experiment": {"check"},
-    "sections/mel": {"check", "mel", "evaluate", "package"},
+    "sections/mel": {"check", "mel", "label", "evaluate", "package"},
     "sections/seed": {"check", "split", "train", "evaluate", "final"},
-    "sections/segment": {"check", "segment", "mel", "evaluate", "package"},
+    "sections/segment": {"check", "segment", "mel", "label", "evaluate", "package"},
     "sections/split": {"check", "split", "evaluate", "final", "package"},
     "sections/train": {"check", "train", "evaluate", "final", "package"},
     "sections/final": {"check", "final", "package"},
     "splits": {"split"},
-    "tables/annotations": {"train", "final"},
+    "tables/annotations": {"download", "label", "train", "final", "evaluate"},
     "tables/csv_reader": {"evaluate", "final"},
     "tables/csv_writer": {"split", "train", "evaluate"},
     "tables/duplicates": {"duplicates", "split"},
@@ -560,8 +566,8 @@ EDITS = {
     "tables/levels": {"download", "evaluate", "package"},
     "tables/parquet": {*STAGES},
     "tables/predictions": {"train", "evaluate", "final", "package"},
-    "tables/recordings": {*STAGES},
-    "tables/segments": {"segment", "mel", "split", "train", "evaluate", "final", "package"},
+    "tables/recordings": {*STAGES} - {"label"},
+    "tables/segments": {"segment", "mel", "label", "split", "train", "evaluate", "final", "package"},
     "tables/signals": {"clean", "segment", "mel", "package"},
     "training": {"train", "final", "package"},
 }

@@ -65,13 +65,19 @@ def test_the_reader_returns_the_required_columns(folder, options, task):
     assert set(frame.columns) == {
         *("recording_id", "path", "patient_id", "person_id", "site"),
         *("label", "patient_label", "role", "sex", "age_group"),
+        *("murmur_timing", "murmur_grade", "murmur_pitch"),
     }
     assert frame.recording_id.is_unique
     assert set(frame.path) == {path.name for path in folder.glob("*.wav")}
     assert set(frame.label) == set(synthetic.TASKS[task].classes)
     assert (frame.label == frame.patient_label).all()
     assert frame.role.isna().all()
-    assert frame.drop(columns="role").map(lambda value: isinstance(value, str) and value != "").all(axis=None)
+    facts = ["murmur_timing", "murmur_grade", "murmur_pitch"]
+    assert (
+        frame.drop(columns=["role", *facts])
+        .map(lambda value: isinstance(value, str) and value != "")
+        .all(axis=None)
+    )
     assert set(frame.site) <= set(synthetic.SITES)
     assert set(frame.age_group) <= {"Neonate", "Infant", "Child", "Adolescent"}
 
@@ -181,3 +187,44 @@ def test_s1_is_louder_at_the_apex_and_s2_at_the_base():
         return energy(components["heart"], since >= systole) / energy(components["heart"], since < systole)
 
     assert min(second_to_first(s) for s in ("AV", "PV")) > max(second_to_first(s) for s in ("TV", "MV"))
+
+
+def annotate(disease, site="MV", **changes):
+    """Return the beats and the annotations of a recording of which some components are changed."""
+    beats, components = synthetic.simulate_components(0, patient_with(disease), site)
+    components = {name: changes.get(name, 1) * signal for name, signal in components.items()}
+    return beats, synthetic.annotate_recording(disease, beats, components)
+
+
+QUIET = {"friction": 0, "speech": 0, "ambient": 0.01}
+
+
+def test_the_annotations_are_those_of_the_simulated_heart_cycles():
+    beats, table = annotate("N", **QUIET)
+    starts = table.groupby("event")["start"].apply(list)
+    for event, times in (("S1", beats.onset), ("S2", beats.onset + beats.systole)):
+        expected = times[(times > 0) & (times < table["end"].max())]
+        assert starts[event][-len(expected) :] == pytest.approx(expected)
+    assert list(table["start"][1:]) == pytest.approx(list(table["end"][:-1]))
+    assert set(table["event"]) == {"S1", "systole", "S2", "diastole"}
+
+
+@pytest.mark.parametrize(("disease", "state"), [("MR", "systole"), ("AR", "diastole")])
+def test_a_murmur_is_annotated_within_its_interval(disease, state):
+    _, table = annotate(disease, OWN_SITE[disease], **QUIET)
+    murmurs, intervals = table[table["event"] == "murmur"], table[table["event"] == state]
+    assert len(murmurs) == len(intervals) > 9
+    assert (murmurs["start"].to_numpy() >= intervals["start"].to_numpy() - 1e-3).all()
+    assert (murmurs["end"].to_numpy() <= intervals["end"].to_numpy() + 1e-3).all()
+    assert "murmur" not in set(annotate(disease, OWN_SITE[disease], **QUIET, murmur=1e-4)[1]["event"])
+
+
+def test_what_noise_hides_is_not_annotated(folder, options):
+    assert annotate("MR", ambient=1000)[1].empty
+    reading = synthetic.read(folder, options, "murmur")
+    table = reading.recordings
+    share = table["recording_id"].isin(reading.annotations["recording_id"]).groupby(table["label"]).mean()
+    assert share["Unknown"] < 0.5 < share["Absent"]
+    assert dict(table.groupby("label")["murmur_grade"].count().gt(0)) == {
+        "Present": True, "Absent": False, "Unknown": False
+    }  # fmt: skip

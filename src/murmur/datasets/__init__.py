@@ -57,7 +57,8 @@ class Reading:
     ----------
     recordings : DataFrame
         Columns recording_id, path (relative to the data set's folder), patient_id, person_id, site, label,
-        patient_label, role, sex, age_group; also source and quality (good, poor) where they are known.
+        patient_label, role, sex, age_group; also source, quality (good, poor), murmur_timing, murmur_grade
+        and murmur_pitch where they are known.
         person_id is None where the data set does not name the person: a split may then have leaks.
     left_out : list of (str, str)
         Item and reason, for each item that the reader leaves out.
@@ -72,6 +73,9 @@ class Reading:
     severity : tuple of str
         All labels in increasing order, where a patient's label is the highest of its recordings' labels; ()
         where the data set has labels of patients.
+    annotations : DataFrame or None
+        Annotated heart cycles, with the columns of `murmur.tables.annotations.ANNOTATIONS`; None where the
+        data set has none.
     """
 
     recordings: pd.DataFrame
@@ -81,6 +85,7 @@ class Reading:
     persons: str | None = None
     absent: dict[str, str] = field(default_factory=dict)
     severity: tuple[str, ...] = ()
+    annotations: pd.DataFrame | None = None
 
 
 def find_worst_labels(table: pd.DataFrame, severity: tuple[str, ...]) -> pd.Series:

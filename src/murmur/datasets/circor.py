@@ -1,5 +1,6 @@
 """CirCor DigiScope phonocardiograms (Oliveira et al. 2022), PhysioNet circor-heart-sound 1.0.3."""
 
+import logging
 from collections import Counter
 from pathlib import Path
 from typing import Literal
@@ -8,8 +9,11 @@ import pandas as pd
 from pydantic import BaseModel
 
 from murmur import input_csv
-from murmur.datasets import MURMUR_TASK, Reading, Task, _checksums, _fetch, _locations
+from murmur.datasets import MURMUR_TASK, Reading, Task, _checksums, _fetch, _locations, _states
 from murmur.errors import MurmurError
+from murmur.tables.annotations import ANNOTATIONS
+
+logger = logging.getLogger(__name__)
 
 ADDRESS = "https://physionet.org/files/circor-heart-sound/1.0.3/"
 TASKS = {
@@ -17,6 +21,7 @@ TASKS = {
     "outcome": Task(("Abnormal", "Normal"), ("Abnormal",)),
 }
 COLUMNS = {"murmur": "Murmur", "outcome": "Outcome"}
+TIMINGS = ("Systolic murmur timing", "Diastolic murmur timing")  # older copies have no such columns
 SITE = "(AV|PV|TV|MV|Phc)"
 PERSONS = "patients linked by Additional ID are one person, recorded in two campaigns"
 LICENCE = "ODC-By 1.0"
@@ -45,12 +50,13 @@ def fetch(options: Options, folder: Path, limit: int | None) -> Path:
     _fetch.fetch_files(ADDRESS, {"training_data.csv": checksums.get("training_data.csv")}, root)
     patients = _read_patients(root)[:limit]
     names = [path for patient in patients.to_dict("records") for path in _list_files(patient)]
+    names += [name for path in names if (name := _name_states(path)) in checksums]
     _fetch.fetch_files(ADDRESS, {name: checksums.get(name) for name in names}, root)
     return root
 
 
 def read(root: Path, options: Options, task: str) -> Reading:
-    """Read training_data.csv, which lists the sites at which each patient was recorded.
+    """Read training_data.csv, which lists the sites of each patient, and the files of heart cycles.
 
     Parameters
     ----------
@@ -64,13 +70,13 @@ def read(root: Path, options: Options, task: str) -> Reading:
     Returns
     -------
     Reading
-        The recordings.
+        The recordings and their annotations.
 
     Raises
     ------
     MurmurError
-        Naming the row, if a patient is in two rows, a label is unknown, or this version of the data set has
-        no labels for the task.
+        Naming the row, if a patient is in two rows, a label is unknown, this version of the data set has no
+        labels for the task, or a file of heart cycles is damaged.
     """
     checksums = _checksums.read_checksums(root / "SHA256SUMS.txt")
     _checksums.verify(root, ["training_data.csv"], checksums)
@@ -89,12 +95,18 @@ def read(root: Path, options: Options, task: str) -> Reading:
             "role": None,
             "sex": patient["Sex"],
             "age_group": patient["Age"],
+            "murmur_timing": _describe_murmur(patient, "timing"),
+            "murmur_grade": _describe_murmur(patient, "grading"),
+            "murmur_pitch": _describe_murmur(patient, "pitch"),
         }
         for patient in patients.to_dict("records")
         for path in _list_files(patient)
     ]
     return Reading(
-        pd.DataFrame(rows), checksums=checksums, in_parts=root == _locations.local_folder("circor")
+        pd.DataFrame(rows),
+        checksums=checksums,
+        in_parts=root == _locations.local_folder("circor"),
+        annotations=_read_annotations(root, patients, checksums),
     )
 
 
@@ -115,6 +127,10 @@ def _read_patients(root: Path) -> pd.DataFrame:
         table[column] = table[column].str.removesuffix(
             ".0"
         )  # written by programs that save a column with gaps as floats
+    for column in {*TIMINGS} & {*table}:
+        invalid = table[column].notna() & ~table[column].isin(_states.TIMINGS)
+        allowed = ", ".join(_states.TIMINGS)
+        input_csv.check_rows(path, invalid, f"{column} is not {allowed}; fetch the data set's own table")
     input_csv.check_rows(path, table["Patient ID"].duplicated(), "the patient is in two rows; keep one")
     input_csv.check_spelling(path, table["Patient ID"], table["Additional ID"])
     return table
@@ -160,3 +176,56 @@ def _label_recording(patient: dict[str, str], site: str, task: str, options: Opt
     if options.recording_label == "site" and label == "Present" and murmur_sites:
         return "Present" if site in murmur_sites.split("+") else "Absent"
     return label
+
+
+def _describe_murmur(patient: dict[str, str], fact: str) -> str | None:
+    """Return a fact about the systolic and of the diastolic murmur, joined by +; None without a murmur."""
+    values = [patient.get(f"{phase} murmur {fact}") for phase in ("Systolic", "Diastolic")]
+    return "+".join(value for value in values if value) or None
+
+
+def _name_states(path: str) -> str:
+    """Return the file with the heart cycles of a recording."""
+    return path.removesuffix(".wav") + ".tsv"
+
+
+def _read_annotations(root: Path, patients: pd.DataFrame, checksums: dict[str, str]) -> pd.DataFrame:
+    """Read the heart cycles of all recordings with such a file, and place the murmurs into them."""
+    intervals: list[tuple[str, float, float, str]] = []
+    missing = disordered = 0
+    for patient in patients.to_dict("records"):
+        for path in _list_files(patient):
+            if not (file := root / _name_states(path)).exists():
+                missing += (root / path).exists()
+                continue
+            _checksums.verify(root, [_name_states(path)], checksums)
+            states = _states.read_states(file)
+            disordered += not _states.is_in_order(states)
+            events = states + [
+                murmur
+                for timing in _list_timings(patient, path)
+                for murmur in _states.place_murmurs(states, timing)
+            ]
+            intervals += [(file.stem, *event) for event in events]
+    _log_annotations(root, patients, missing, disordered)
+    return pd.DataFrame(intervals, columns=ANNOTATIONS.names)
+
+
+def _list_timings(patient: dict[str, str], path: str) -> list[str]:
+    """Return the timings of the murmurs of a recording; without named sites they are at all sites."""
+    site, sites = Path(path).stem.split("_")[1], patient["Murmur locations"]
+    timings = [patient.get(column) for column in TIMINGS]
+    return [timing for timing in timings if timing and (not sites or site in sites.split("+"))]
+
+
+def _log_annotations(root: Path, patients: pd.DataFrame, missing: int, disordered: int) -> None:
+    """Log what is not as expected in the annotations."""
+    if missing:
+        logger.info(f"{root}: recordings without a .tsv file, so without annotations: {missing}")
+    if disordered:
+        logger.info(
+            f"{root}: .tsv files with states in another order than S1, systole, S2, diastole, used as "
+            f"published: {disordered}"
+        )
+    if TIMINGS[0] not in patients:
+        logger.info(f"{root}: training_data.csv has no column {TIMINGS[0]}: no murmur is annotated")

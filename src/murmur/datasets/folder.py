@@ -3,19 +3,22 @@
 The CSV has the columns `path,label` and, where they are known, `patient_id, person_id, site, patient_label,
 role, sex, age_group, source, quality`; `path` is relative to the folder, and the file is inside it. The
 path of a WFDB record is that of its header, NAME.hea. In the `metadata.csv` of Hugging Face's AudioFolder
-the column `path` has the name `file_name`.
+the column `path` has the name `file_name`. An `annotations.csv` may hold annotated heart cycles:
+`path,start,end,event`.
 """
 
 import logging
 import os
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from pydantic import BaseModel
 
 from murmur import input_csv, spelling
 from murmur.datasets import Reading, Task
 from murmur.errors import MurmurError
+from murmur.tables.annotations import EVENTS
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +37,8 @@ REMEDY = (
     f"where known, {','.join(OPTIONAL)}"
 )
 AUDIO_FOLDER = "metadata.csv"  # the table of Hugging Face's AudioFolder
+ANNOTATIONS = "annotations.csv"  # annotated heart cycles
+ANNOTATIONS_REMEDY = f"write the columns path,start,end,event (in s; {', '.join(EVENTS)}), or rename the file"
 SPLITS = {"train", "validation", "test"}  # folders that are a split in Hugging Face's AudioFolder
 
 
@@ -119,7 +124,28 @@ def read(root: Path, options: Options, task: str) -> Reading:
     _check_persons(table, path)
     table["sex"] = _fill_sex(table, path)
     table["patient_label"] = _fill_patient_labels(table, path)
-    return Reading(table, persons=_describe_persons(id_columns, path.name))
+    annotations = _read_annotations(root, table) if (root / ANNOTATIONS).exists() else None
+    return Reading(table, persons=_describe_persons(id_columns, path.name), annotations=annotations)
+
+
+def _read_annotations(root: Path, recordings: pd.DataFrame) -> pd.DataFrame:
+    """Read the intervals of annotations.csv; `recordings` is the table of recordings."""
+    path = root / ANNOTATIONS
+    table = input_csv.read_table(
+        path, ["path", "start", "end", "event"], only=True, remedy=ANNOTATIONS_REMEDY
+    )
+    paths = recordings["path"].map(spelling.remove_invisible)
+    known = dict(zip(paths, recordings["recording_id"], strict=True))
+    names = table["path"].map(lambda name: known.get(Path(name).as_posix()))
+    unknown = names.isna()
+    first = _first(table, unknown, "path")
+    input_csv.check_rows(path, unknown, f"no recording has the path {first}; write it as in the other table")
+    invalid = ~table["event"].isin(EVENTS)
+    input_csv.check_rows(path, invalid, f"event is not one of {', '.join(EVENTS)}; correct it")
+    times = table[["start", "end"]].apply(pd.to_numeric, errors="coerce")
+    invalid = ~((times["start"] >= 0) & (times["end"] > times["start"]) & (times["end"] < np.inf))
+    input_csv.check_rows(path, invalid, "start and end are not an interval in s; correct or remove the row")
+    return times.assign(recording_id=names, event=table["event"])
 
 
 def _write_remedy(path: Path, paths: str) -> str:

@@ -20,6 +20,7 @@ from pydantic import BaseModel, Field
 from murmur import input_csv
 from murmur.datasets import MURMUR_TASK, Reading, Task
 from murmur.errors import MurmurError
+from murmur.tables.annotations import STATES
 
 TASKS = {
     "murmur": MURMUR_TASK,
@@ -30,7 +31,7 @@ LICENCE = "Made by a program of this project (MIT); nobody was recorded."
 
 SAMPLE_RATE = 4000  # Hz
 SITES = ("AV", "PV", "TV", "MV")
-RECORDINGS = "recordings.csv"
+RECORDINGS, ANNOTATIONS = "recordings.csv", "annotations.csv"
 
 # Diseases repeat every 15 patients, patients with poor recordings every 7, second visits every 60.
 DISEASES = ("N", "AS", "MS", "N", "MR", "AS", "N", "AR", "N", "N", "AR", "N", "MS", "MR", "N")
@@ -60,8 +61,15 @@ MURMURS = {  # frequency band in Hz, level in dB at each site
     "MS": ((35, 120), {"AV": -16, "PV": -14, "TV": -8, "MV": 0}),
     "MR": ((130, 480), {"AV": -12, "PV": -10, "TV": -5, "MV": 0}),
 }
+TIMING = {"AS": "Mid-systolic", "AR": "Early-diastolic", "MS": "Mid-diastolic", "MR": "Holosystolic"}
+PITCH = {"AS": "Medium", "AR": "High", "MS": "Low", "MR": "High"}
+S1_LENGTH, S2_LENGTH = 0.1, 0.08  # s, in the annotations
+CLEAR = 4  # power of the heart sounds relative to the noise at which a beat is annotated
+AUDIBLE = 0.1  # power of a murmur relative to the noise in these beats at which it is annotated
 ISOVOLUMIC = 0.04  # s from S1 to the opening of the aortic valve
 OPENING = 0.07  # s from A2 to the opening of the mitral valve
+
+Interval = tuple[float, float, str]  # start and end in s, event
 
 _PERSON, _VISIT, _SOUND = range(3)  # separate random streams, so that a change of one keeps the others
 
@@ -140,23 +148,30 @@ class Beats(NamedTuple):
 
 
 def fetch(options: Options, folder: Path, limit: int | None) -> Path:
-    """Write all WAV files and `recordings.csv` into `folder` and return it; `limit` is not used."""
-    rows = []
+    """Write all WAV files, `recordings.csv` and `annotations.csv` into `folder` and return it.
+
+    `limit` is not used.
+    """
+    rows, annotations = [], []
     for number in range(options.patients):
         visit = make_visit(options.seed, number)
         for site in visit.sites:
             row = _describe_recording(visit, site)
-            samples = simulate_recording(options.seed, visit, site)
+            beats, components = simulate_components(options.seed, visit, site)
+            samples = _mix(components, options.seed, visit)
             wav = BytesIO()  # libsndfile would not report why a file cannot be written, such as a full disk
             soundfile.write(wav, samples, SAMPLE_RATE, format="WAV", subtype="PCM_16")
             (folder / row["path"]).write_bytes(wav.getvalue())
             rows.append(row)
-    pd.DataFrame(rows).to_csv(folder / RECORDINGS, index=False, lineterminator="\n")
+            events = annotate_recording(visit.disease, beats, components)
+            annotations.append(events.assign(recording_id=row["recording_id"]))
+    for table, name in ((pd.DataFrame(rows), RECORDINGS), (pd.concat(annotations), ANNOTATIONS)):
+        table.to_csv(folder / name, index=False, lineterminator="\n", float_format="%.4f")
     return folder
 
 
 def read(root: Path, options: Options, task: str) -> Reading:
-    """Read the table that `fetch` wrote; a recording has its patient's label.
+    """Read the tables that `fetch` wrote; a recording has its patient's label.
 
     Parameters
     ----------
@@ -170,33 +185,44 @@ def read(root: Path, options: Options, task: str) -> Reading:
     Returns
     -------
     Reading
-        The recordings.
+        The recordings and their annotations.
 
     Raises
     ------
     MurmurError
-        If the table does not exist.
+        If a table does not exist.
     """
-    path = root / RECORDINGS
+    columns = ["recording_id", "path", "patient_id", "person_id", "site", "sex", "age_group"]
+    columns += ["murmur_timing", "murmur_grade", "murmur_pitch"]
+    frame = _read_csv(root / RECORDINGS, [*columns, task])
+    annotations = _read_csv(root / ANNOTATIONS, ["recording_id", "start", "end", "event"])
+    return Reading(
+        frame[columns].assign(label=frame[task], patient_label=frame[task], role=None),
+        annotations=annotations.astype({"start": float, "end": float}),
+    )
+
+
+def _read_csv(path: Path, columns: list[str]) -> pd.DataFrame:
     if not path.is_file():
         raise MurmurError(f"{path}: not found; run the download stage again")
-    columns = ["recording_id", "path", "patient_id", "person_id", "site", "sex", "age_group"]
-    frame = input_csv.read_table(path, [*columns, task], remedy="run the download stage again")
-    return Reading(frame[columns].assign(label=frame[task], patient_label=frame[task], role=None))
+    return input_csv.read_table(path, columns, remedy="run the download stage again")
 
 
 def _describe_recording(visit: Visit, site: str) -> dict[str, str]:
     name = f"P{visit.number:03d}_{site}"
-    murmur = "Absent" if visit.disease == "N" else "Present"
+    murmur = "Unknown" if visit.poor else "Absent" if visit.disease == "N" else "Present"
+    is_present = murmur == "Present"
     return {
         "recording_id": name,
         "path": f"{name}.wav",
         "patient_id": f"P{visit.number:03d}",
         "person_id": f"H{visit.person:03d}",
         "site": site,
-        "murmur": "Unknown" if visit.poor else murmur,
+        "murmur": murmur,
         "disease": visit.disease,
-        "grade": visit.grade if visit.disease != "N" else "",
+        "murmur_timing": TIMING[visit.disease] if is_present else "",
+        "murmur_grade": f"{visit.grade}/VI" if is_present else "",
+        "murmur_pitch": PITCH[visit.disease] if is_present else "",
         "sex": visit.sex,
         "age_group": visit.age_group,
     }
@@ -256,6 +282,11 @@ def simulate_recording(seed: int, visit: Visit, site: str) -> np.ndarray:
         10 to 15 s at 4 kHz, not clipped.
     """
     _, components = simulate_components(seed, visit, site)
+    return _mix(components, seed, visit)
+
+
+def _mix(components: dict[str, np.ndarray], seed: int, visit: Visit) -> np.ndarray:
+    """Return the sum of the components with the gain of the visit, as 16-bit integers."""
     signal = sum(components.values())
     peak = 0.3 + 0.6 * np.random.default_rng([seed, _SOUND, visit.number, len(SITES)]).random()
     return np.round(signal * (32767 * peak / np.abs(signal).max())).astype(np.int16)
@@ -289,6 +320,59 @@ def simulate_components(seed: int, visit: Visit, site: str) -> tuple[Beats, dict
         "speech": noise * _simulate_speech(rng, time),
         "ambient": noise * _simulate_ambient_noise(rng, time),
     }
+
+
+def annotate_recording(disease: str, beats: Beats, components: dict[str, np.ndarray]) -> pd.DataFrame:
+    """Annotate the heart cycles of a recording, as a person would who marks only what is clear.
+
+    Parameters
+    ----------
+    disease : str
+        A class of the task `disease`.
+    beats, components
+        As `simulate_components` returns them.
+
+    Returns
+    -------
+    DataFrame
+        Columns start and end in s, and event: S1, systole, S2 and diastole of each beat whose heart sounds
+        have more than `CLEAR` times the power of the noise, and murmur within systole or diastole, if its
+        power is more than `AUDIBLE` times that of the noise.
+    """
+    heart = np.square(components["heart"])
+    noise = np.square(components["friction"] + components["speech"] + components["ambient"])
+    s2, end = beats.onset + beats.systole, beats.onset + beats.period
+    bounds = np.stack([beats.onset, beats.onset + S1_LENGTH, s2, s2 + S2_LENGTH, end], axis=1)
+    bounds = bounds.clip(0, len(noise) / SAMPLE_RATE)
+    beat_samples = np.round(bounds[:, [0, -1]] * SAMPLE_RATE).astype(int)
+    is_clear = [heart[a:b].sum() > CLEAR * noise[a:b].sum() for a, b in beat_samples]
+    states = [
+        (start, end, event)
+        for beat in bounds[is_clear]
+        for start, end, event in zip(beat[:-1], beat[1:], STATES, strict=True)
+        if start < end
+    ]
+    murmurs = [] if disease == "N" else _annotate_murmurs(disease, beats, states, components["murmur"], noise)
+    table = pd.DataFrame([*states, *murmurs], columns=["start", "end", "event"])
+    return table.astype({"start": float, "end": float})
+
+
+def _annotate_murmurs(
+    disease: str, beats: Beats, states: list[Interval], murmur: np.ndarray, noise: np.ndarray
+) -> list[Interval]:
+    """Return the parts of systole or diastole with a murmur; none where the noise hides it."""
+    is_loud = compute_murmur_envelope(disease, beats, np.arange(len(murmur)) / SAMPLE_RATE) > 0.1
+    loud = np.flatnonzero(is_loud)
+    samples = [
+        loud[(loud >= start * SAMPLE_RATE) & (loud < end * SAMPLE_RATE)]
+        for start, end, event in states
+        if event in ("systole", "diastole")
+    ]
+    samples = [inside for inside in samples if len(inside)]
+    where = np.concatenate([np.empty(0, int), *samples])
+    if np.square(murmur[where]).sum() <= AUDIBLE * noise[where].sum():
+        return []
+    return [(inside[0] / SAMPLE_RATE, (inside[-1] + 1) / SAMPLE_RATE, "murmur") for inside in samples]
 
 
 def simulate_heart_cycles(rng: Generator, rate: float, seconds: float) -> Beats:

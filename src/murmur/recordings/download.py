@@ -20,9 +20,13 @@ from murmur.recordings.containers import wfdb_records
 from murmur.recordings.licences import check_remote
 from murmur.recordings.missing_files import drop_missing_files, find_unnamed_files, list_audio_files
 from murmur.sections.download import Download
+from murmur.tables.annotations import ANNOTATIONS
 from murmur.tables.recordings import RECORDINGS, DatasetCard
 
 logger = logging.getLogger(__name__)
+
+DETAILS = ("quality", "murmur_timing", "murmur_grade", "murmur_pitch")  # columns that a reader may leave out
+TOLERANCE = 0.001  # s by which an annotation may end behind the end of its recording
 
 LeftOut = list[tuple[str, str]]  # item (a recording_id or a path), reason
 
@@ -35,7 +39,7 @@ def import_recordings(
     positive: list[str] | None,
     download: Download,
     raw: Path,
-) -> tuple[pd.DataFrame, DatasetCard, pd.DataFrame]:
+) -> tuple[pd.DataFrame, DatasetCard, pd.DataFrame, pd.DataFrame]:
     """Copy a data set's recordings into a folder and describe them in a table.
 
     Every recording is decoded completely, so that damaged files are found before any training.
@@ -55,6 +59,8 @@ def import_recordings(
         The description of the data set.
     left_out : DataFrame
         As `murmur.tables.left_out.LEFT_OUT`.
+    annotations : DataFrame
+        As `murmur.tables.annotations.ANNOTATIONS`.
 
     Raises
     ------
@@ -73,6 +79,7 @@ def import_recordings(
     table, mapped, left_out = _select_recordings(
         reading, root, reader.TASKS.get(task), class_map, positive, download
     )
+    annotations = _select_annotations(reading.annotations, table, root)
     _copy_recordings(table["path"], root, raw)
     card = DatasetCard(
         dataset=dataset,
@@ -85,7 +92,7 @@ def import_recordings(
         shareable=shareable,
         unknown_persons=int(table["person_id"].isna().sum()),
     )
-    return _complete_columns(table, dataset), card, _tabulate_left_out(left_out)
+    return _complete_columns(table, dataset), card, _tabulate_left_out(left_out), annotations
 
 
 def _read_options(reader: ModuleType, dataset: str, section: Download) -> BaseModel:
@@ -169,6 +176,25 @@ def _inspect_recordings(
     return pd.concat([table[is_good].reset_index(drop=True), columns], axis=1), damaged
 
 
+def _select_annotations(
+    annotations: pd.DataFrame | None, recordings: pd.DataFrame, root: Path
+) -> pd.DataFrame:
+    """Return the annotations of these recordings; none may end behind the end of its recording."""
+    if annotations is None:
+        return ANNOTATIONS.empty_table().to_pandas()
+    durations = dict(
+        zip(recordings["recording_id"], recordings["n_samples"] / recordings["sample_rate"], strict=True)
+    )
+    selected = annotations[annotations["recording_id"].isin(recordings["recording_id"])]
+    is_beyond = selected["end"] > selected["recording_id"].map(durations) + TOLERANCE
+    for name, start, end, event in selected.loc[is_beyond, ANNOTATIONS.names].to_numpy():
+        raise MurmurError(
+            f"{root}: recording {name} has {event} from {start:g} to {end:g} s in its annotations, but it is "
+            f"{durations[name]:g} s long; correct or delete its annotations"
+        )
+    return selected.reset_index(drop=True)
+
+
 def _copy_recordings(paths: pd.Series, root: Path, raw: Path) -> None:
     """Copy the recordings to `raw`, unless it is their folder, and delete all other WAV files in `raw`."""
     if root != raw:
@@ -190,7 +216,7 @@ def _complete_columns(table: pd.DataFrame, dataset: str) -> pd.DataFrame:
     return table.assign(
         person_id=table["person_id"].fillna(table["patient_id"]),
         source=table.get("source", dataset),
-        quality=table.get("quality"),
+        **{name: table.get(name) for name in DETAILS},
     )[RECORDINGS.names]
 
 

@@ -85,7 +85,9 @@ def format_results(
     return {title: "\n\n".join(paragraphs) for title, paragraphs in sections.items()}
 
 
-def format_data_card(details: Mapping[str, Any], audit: pd.DataFrame, left_out_table: pd.DataFrame) -> str:
+def format_data_card(
+    details: Mapping[str, Any], audit: pd.DataFrame, left_out_table: pd.DataFrame, annotated: str
+) -> str:
     """Write the data card.
 
     Parameters
@@ -94,6 +96,8 @@ def format_data_card(details: Mapping[str, Any], audit: pd.DataFrame, left_out_t
         The content of metrics/details.json.
     audit, left_out_table : DataFrame
         As metrics/audit.csv and metrics/left_out.csv.
+    annotated : str
+        As `murmur.tables.annotations.describe_annotations`.
 
     Returns
     -------
@@ -106,7 +110,7 @@ def format_data_card(details: Mapping[str, Any], audit: pd.DataFrame, left_out_t
         *result_tables.tabulate_attributes(details),
         result_tables.tabulate_sample_rates(details),
     )
-    size = f"{descriptions.describe_size(details)}."
+    size = f"{descriptions.describe_size(details)}. {annotated}"
     parts = {
         "Motivation": describe_origin(data),
         "Composition": "\n\n".join([size, *map(to_markdown, tables)]),
