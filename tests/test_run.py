@@ -38,7 +38,7 @@ def example(tmp_path):
     segments["recording_id"] = segments["segment_id"].str.split("@").str[0]
     segments["reversed"] = False
     rows = [(7, fold, i, role) for fold in (0, 1) for i, role in zip(ids[:11], roles_of(fold), strict=True)]
-    folds = pd.DataFrame(rows, columns=["run", "fold", "recording_id", "role"]).assign(segment_id=None)
+    folds = pd.DataFrame(rows, columns=["run", "fold", "recording_id", "role"]).assign(segment_id=None, inner=None)
     features = np.random.default_rng(0).normal(size=(24, 1, 16, 16)).astype("float16")
     np.save(tmp_path / "mel.npy", features)
     run = prepare_run(recordings, segments, folds, CARD, tmp_path / "mel.npy", OPTIONS, seed=0)
@@ -55,7 +55,7 @@ def test_labels_and_roles_have_the_order_of_the_segments(example):
     assert (run.run, run.weights, run.classes) == (7, (1.0, 1.0), ("Present", "Absent"))
     assert (run.level, run.bags) == ("segment", None) and list(run.units) == list(segments["segment_id"])
     assert list(run.labels[:4]) == [0, 0, 1, 1]
-    assert list(run.roles[0]) == [r for role in [*roles_of(0), ""] for r in (role, role)]
+    assert list(run.roles[0][0]) == [r for role in [*roles_of(0), ""] for r in (role, role)]
 
 
 def test_folds_may_assign_single_segments(example):
@@ -148,7 +148,7 @@ def test_without_a_validation_part_the_test_part_stops_the_training(example, tmp
     run, segments, folds = example
     fits = []
     fit_with_a_substitute(fits, run, tmp_path, monkeypatch)
-    test = [np.flatnonzero(role == "test") for role in run.roles.values()]
+    test = [np.flatnonzero(roles[0] == "test") for roles in run.roles.values()]
     for fold, tested in zip(fits, test, strict=True):
         assert len(fold.validation) and not set(fold.validation) & set(tested)
     fits.clear()
@@ -184,7 +184,7 @@ def by_patient(example):
         (7, 1, "r11", "test"),
     ]
     return segments, pd.DataFrame(rows, columns=["run", "fold", "recording_id", "role"]).assign(
-        segment_id=None
+        segment_id=None, inner=None
     )
 
 
@@ -195,7 +195,7 @@ def test_a_model_with_sites_predicts_patients(by_patient, tmp_path, monkeypatch)
     assert run.level == "patient" and list(run.units) == [f"p{k}" for k in range(6)]
     assert run.labels.tolist() == [0, 1, 0, 1, 0, 1] and run.bags.shape == (6, 2, 2)
     assert run.bags[0].tolist() == [[0, 1], [2, 3]] and (run.bags[5] == -1).all() and run.bags.max() == 19
-    assert list(run.roles[0]) == ["train", "train", "validation", "test", "test", ""]
+    assert list(run.roles[0][0]) == ["train", "train", "validation", "test", "test", ""]
     np.save(tmp_path / "mel.npy", np.random.default_rng(0).normal(size=(48, 1, 16, 16)).astype("float32"))
     monkeypatch.setenv("MURMUR_WORKERS", "1")
     predictions, history, note = fit_run(run, tmp_path / "weights")
@@ -278,7 +278,7 @@ def test_each_epoch_is_recorded_as_it_ends(example, tmp_path, monkeypatch, n):
             recorded[columns], table[columns].reset_index(drop=True), check_dtype=False, rtol=1e-5
         )
     state = live.read_run(tmp_path / "live/run_7")
-    assert [(fold.epochs, fold.best, fold.is_finished) for fold in state.folds] == [
+    assert [(fold.epochs, fold.best, fold.is_finished) for fold in state.fits] == [
         (2, table["best"].argmax(), True) for _, table in history.groupby("fold")
     ]
 
@@ -363,7 +363,7 @@ def test_the_number_of_threads_is_restored_after_a_fit(example, tmp_path, monkey
     monkeypatch.setattr(fit, "fit_network", substitute)
     torch.set_num_threads(2)
     with pytest.raises(MurmurError, match="failed"):
-        training_run.fit_fold(example[0], 0, tmp_path)
+        training_run.fit_one_network(example[0], training_run.Network(0, None), tmp_path)
     assert during == [1] and torch.get_num_threads() == 2
 
 

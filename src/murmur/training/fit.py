@@ -54,12 +54,15 @@ class Fit(NamedTuple):
         State dict of the best epoch, on the CPU.
     device : str
         Type of the device of the training.
+    figures : np.ndarray of float32, shape [units, figures], or None
+        `murmur.tables.predictions.FIGURES` of these units, if the network labels frames.
     """
 
     probabilities: np.ndarray
     history: pd.DataFrame
     weights: dict[str, torch.Tensor]
     device: str
+    figures: np.ndarray | None = None
 
 
 @dataclass
@@ -105,6 +108,8 @@ def fit_network(
     weights: Sequence[float],
     seed: int,
     bags: np.ndarray | None = None,
+    frame_labels: np.ndarray | None = None,
+    recordings: np.ndarray | None = None,
     recorder: Recorder | None = None,
 ) -> Fit:
     """Train a network on one fold, and predict with the weights of its best epoch.
@@ -127,6 +132,10 @@ def fit_network(
         Seed of torch's random numbers.
     bags : np.ndarray of int, shape [patients, sites, n], optional
         Rows of `features` of each patient, -1 for padding, for a model that predicts patients.
+    frame_labels : np.ndarray of int, shape [segments, frames], optional
+        The label of each frame.
+    recordings : np.ndarray of int, shape [segments], optional
+        Number of the recording of each segment.
     recorder : Recorder, optional
         Records the progress.
 
@@ -162,6 +171,8 @@ def fit_epochs(
     weights: Sequence[float],
     seed: int,
     bags: np.ndarray | None = None,
+    frame_labels: np.ndarray | None = None,
+    recordings: np.ndarray | None = None,
 ) -> dict[str, torch.Tensor]:
     """Train a network for a fixed number of epochs, without a validation part.
 
@@ -170,7 +181,7 @@ def fit_epochs(
 
     Parameters
     ----------
-    features, labels, options, classes, weights, seed, bags
+    features, labels, options, classes, weights, seed, bags, frame_labels, recordings
         As for `fit_network`.
     units : np.ndarray of int
         The units of the training part.
