@@ -54,8 +54,8 @@ class Fit(NamedTuple):
         State dict of the best epoch, on the CPU.
     device : str
         Type of the device of the training.
-    figures : np.ndarray of float32, shape [units, figures], or None
-        `murmur.tables.predictions.FIGURES` of these units, if the network labels frames.
+    figures : np.ndarray of float32, shape [units, 4], or None
+        `murmur.tables.predictions.FIGURES` of these units; None if the network does not label frames.
     """
 
     probabilities: np.ndarray
@@ -132,10 +132,10 @@ def fit_network(
         Seed of torch's random numbers.
     bags : np.ndarray of int, shape [patients, sites, n], optional
         Rows of `features` of each patient, -1 for padding, for a model that predicts patients.
-    frame_labels : np.ndarray of int, shape [segments, frames], optional
-        The label of each frame.
+    frame_labels : np.ndarray of int8, shape [segments, frames], optional
+        Labels of the frames, as `FrameTargets.labels`, if the data set has annotations.
     recordings : np.ndarray of int, shape [segments], optional
-        Number of the recording of each segment.
+        Number of the recording of each segment, for ``per_recording``.
     recorder : Recorder, optional
         Records the progress.
 
