@@ -38,7 +38,9 @@ def example(tmp_path):
     segments["recording_id"] = segments["segment_id"].str.split("@").str[0]
     segments["reversed"] = False
     rows = [(7, fold, i, role) for fold in (0, 1) for i, role in zip(ids[:11], roles_of(fold), strict=True)]
-    folds = pd.DataFrame(rows, columns=["run", "fold", "recording_id", "role"]).assign(segment_id=None, inner=None)
+    folds = pd.DataFrame(rows, columns=["run", "fold", "recording_id", "role"]).assign(
+        segment_id=None, inner=None
+    )
     features = np.random.default_rng(0).normal(size=(24, 1, 16, 16)).astype("float16")
     np.save(tmp_path / "mel.npy", features)
     run = prepare_run(recordings, segments, folds, CARD, tmp_path / "mel.npy", OPTIONS, seed=0)

@@ -169,7 +169,7 @@ def _load(path: Path, x: torch.Tensor, models: TrainedModels) -> list[Classifier
 
 
 def _separate_networks(weights: dict[str, torch.Tensor]) -> list[dict[str, torch.Tensor]]:
-    """Separate the networks of inner folds: the names of their tensors begin with the number of the network."""
+    """Separate the networks of a fold: with inner folds, the names of tensors begin with their number."""
     numbers = sorted({int(name.split(".")[0]) for name in weights if name.split(".")[0].isdecimal()})
     prefixes = [f"{number}." for number in numbers] or [""]
     return [

@@ -122,11 +122,10 @@ def _describe_selection(details: Mapping[str, Any]) -> str:
 def _describe_inner_folds(protocol: Mapping[str, Any]) -> str:
     """How the training parts are divided into inner folds, and what their networks predict."""
     n = protocol["inner"]
-    merging = _describe_merging(protocol)
     return (
-        f"The training part of each fold is divided by {protocol['group_by']}{merging} into {n} inner folds, "
-        f"and {n} networks are trained, each without one of them. Each network predicts its inner fold: these "
-        "predictions of the whole training part are what is called the validation part of the fold. The test "
+        f"The training part of each fold is divided by {protocol['group_by']} into {n} inner folds"
+        f"{_describe_merging(protocol)}, and {n} networks are trained, each without one inner fold, which it "
+        "predicts. These predictions of the whole training part are the validation part of the fold. The test "
         f"part is predicted by the mean of the {n} networks."
     )
 

@@ -20,9 +20,9 @@ RUNS = {
     "file": "Folds and runs are those of the published split; each fold has one model and one test part.",
 }
 INNER = (
-    "The training part of a fold is divided into {n} inner folds. The model of the fold is {n} networks, each "
-    "trained without one inner fold, which it predicts. What the decision needs is fitted on these predictions; "
-    "the test part is predicted by the mean of the networks."
+    "The training part of a fold is divided into {n} inner folds. Each of {n} networks is trained without one "
+    "inner fold, and predicts it. The decision is fitted on these predictions. The mean of the networks "
+    "predicts the test part."
 )
 WEIGHTS = ", ".join(f"{name} counts {n}" for name, n in CIRCOR_WEIGHTS.items())
 OFFICIAL = ", ".join(f"{n} {name}" for name, n in CIRCOR_PATIENTS.items())

@@ -143,7 +143,7 @@ def check_audit(
         worst, method = audit.loc[inner.idxmax()], "inner"  # which no method of the split causes
         leak = (
             f"the inner folds of {(inner > 0).sum()} of {len(audit)} folds leak; in run {worst['run']}, fold "
-            f"{worst['fold']} {worst['shared_inner']} recordings share a person or audio with another inner fold"
+            f"{worst['fold']} {worst['shared_inner']} recordings share a person or audio with another one"
         )
     if unknown:
         leak += f"; {unknown}"

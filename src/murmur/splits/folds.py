@@ -123,12 +123,11 @@ def _make_run(
     tables = []
     for fold, roles in _assign_roles(units, published, options, seed, run):
         key = (seed, run, fold)
+        networks: list[tuple[int | None, np.ndarray]] = [(None, roles)]
         if options.inner:
             networks = _divide_training_part(units, roles, options, key, options.inner)
-        else:
-            networks = [(None, roles)]
-            if options.validate_on == "validation" and "validation" not in roles:
-                roles[_draw_validation(units, roles, options, key)] = "validation"
+        elif options.validate_on == "validation" and "validation" not in roles:
+            roles[_draw_validation(units, roles, options, key)] = "validation"
         for inner, role in networks:
             table = units[["recording_id", "segment_id"]].assign(run=run, fold=fold, role=role, inner=inner)
             tables.append(table[role != ""].astype({"inner": "Int64"}))
@@ -155,7 +154,7 @@ def _assign_roles(
 
 def _divide_training_part(
     units: pd.DataFrame, roles: np.ndarray, options: Split, key: tuple[int, int, int], n_inner: int
-) -> list[tuple[int, np.ndarray]]:
+) -> list[tuple[int | None, np.ndarray]]:
     """List each inner fold with the role of each unit for its network; `key` is seed, run and fold."""
     training = np.flatnonzero((roles == "train") | (roles == "validation"))
     labels, groups = (units[column].to_numpy()[training] for column in ("stratum", "group"))
@@ -166,7 +165,7 @@ def _divide_training_part(
         key="split.inner",
         context=f"run {key[1]}, fold {key[2]}: the training part has ",
     )
-    networks = []
+    networks: list[tuple[int | None, np.ndarray]] = []
     for inner, (_, validation) in enumerate(splitter.split(None, labels, groups)):
         role = roles.copy()
         role[training] = "train"

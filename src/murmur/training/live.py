@@ -244,7 +244,7 @@ def read_run(path: Path) -> RunState | None:
 
 
 def _read_fit(path: Path, fold: int, inner: int | None) -> dict[str, object]:
-    fit = {"fold": fold, "inner": inner}
+    fit: dict[str, object] = {"fold": fold, "inner": inner}
     try:
         return fit | json.loads((path / f"{name_files(fold, inner)}.json").read_text())
     except FileNotFoundError:  # not started

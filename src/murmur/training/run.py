@@ -306,9 +306,7 @@ def _show_progress(
     def draw() -> RenderableType:
         state = read()
         return (
-            display.draw_run(state, [fit for fit in state.fits if fit.is_running])
-            if state
-            else Text(count())
+            display.draw_run(state, [fit for fit in state.fits if fit.is_running]) if state else Text(count())
         )
 
     def describe() -> str:
@@ -336,9 +334,7 @@ def _fit_networks(
         ) from error
 
 
-def fit_one_network(
-    run: Run, network: Network, weights: Path, folder: Path | None = None
-) -> NetworkResult:
+def fit_one_network(run: Run, network: Network, weights: Path, folder: Path | None = None) -> NetworkResult:
     """Train one network with one CPU thread.
 
     Parameters
