@@ -20,8 +20,8 @@ RUNS = {
     "file": "Folds and runs are those of the published split; each fold has one model and one test part.",
 }
 INNER = (
-    "The training part of a fold is divided into {n} inner folds. Each of {n} networks is trained without one "
-    "inner fold, and predicts it. The decision is fitted on these predictions. The mean of the networks "
+    "The training part of a fold is divided into {n} inner folds. Each of {n} networks is trained without "
+    "one inner fold, and predicts it. The decision is fitted on these predictions. The mean of the networks "
     "predicts the test part."
 )
 WEIGHTS = ", ".join(f"{name} counts {n}" for name, n in CIRCOR_WEIGHTS.items())

@@ -81,7 +81,7 @@ def draw_run(state: RunState, fits: Sequence[FitState]) -> RenderableType:
     """Return a table for a terminal: the progress of the run, and a row for each of `fits`."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     scores = ("train\nloss", "validation\nloss", "validation\nUAR", "best\nepoch")
-    table.add_column("\nfold")
+    table.add_column("\nfold", no_wrap=True)
     table.add_column("", max_width=16)
     for heading in (f"epoch, at\nmost {state.epochs}", *scores):
         table.add_column(heading, justify="right", no_wrap=True)
