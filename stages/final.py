@@ -27,7 +27,8 @@ def main() -> None:
     remove_other_runs(Path("data/history"), histories.values())
     tables = [read_csv(path, ("fold", "epoch", "best"), may_be_empty=False) for path in histories.values()]
     features = Path("data", p.train.features)
-    run = prepare_final(recordings, segments, card, features, p.train, p.seed)
+    frame_labels = Path("data/frame_labels.npy")
+    run = prepare_final(recordings, segments, card, features, p.train, p.seed, frame_labels)
     fit_networks(run, choose_epochs(tables), p.final.ensemble, Path("models/final.safetensors"))
 
 

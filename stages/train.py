@@ -31,7 +31,8 @@ def main() -> None:
     for table, path in ((segments, "data/segments.parquet"), (folds, f"data/folds/{name}.parquet")):
         check_recordings(table, recordings, path, "data/recordings.parquet")
     features = Path("data", p.train.features)
-    run = prepare_run(recordings, segments, folds, card, features, p.train, p.seed)
+    frame_labels = Path("data/frame_labels.npy")
+    run = prepare_run(recordings, segments, folds, card, features, p.train, p.seed, frame_labels)
     with atomic_write(f"models/{name}.murmur_weights") as weights:
         predictions, history, note = fit_run(run, weights, live.FOLDER)
         schema = make_predictions_schema(card.classes)

@@ -5,6 +5,7 @@ import pytest
 
 from murmur import leaks
 from murmur.errors import MurmurError
+from murmur.evaluation.protocol import describe_leaks
 from murmur.splits.audit import audit_folds, check_audit
 from tests.cohort import NO_PAIRS, collect_by_role, make_pair, make_recordings, split
 
@@ -90,6 +91,24 @@ def test_a_leak_is_an_error_or_a_warning(capsys):
     patients = [name.split(" (")[0] for name in warning.split("of patient ")[1:]]
     persons = table.loc[table["patient_id"].isin(patients), ["patient_id", "person_id"]].drop_duplicates()
     assert len(persons) == 2 and persons["person_id"].nunique() == 1
+
+
+def test_inner_folds_that_share_persons_are_refused(capsys):
+    table = make_recordings(linked=0)
+    table["role"] = ["train" if int(patient) < 40 else "test" for patient in table["patient_id"]]
+    options = {"method": "role", "group_by": "recording", "inner": 3}
+    found = split(table, **options)
+    audit = audit_folds(found, table, NO_PAIRS)
+    inner = found[found["role"] == "validation"].merge(table, on="recording_id")
+    divided = inner.groupby("person_id")["inner"].transform("nunique") > 1
+    assert audit["shared_inner"].tolist() == [divided.sum()] and divided.any()
+    assert not audit[list(leaks.SHARED)].any(axis=None)
+    words = r"the inner folds of 1 of 1 folds leak; in run 0, fold 0 \d+ recordings share a person or audio"
+    with pytest.raises(MurmurError, match=words + r".*group_by: person"):
+        audit_and_check(table, "error", **options)
+    assert audit_and_check(table, "warn", **options) == ""
+    assert "the inner folds of" in capsys.readouterr().out
+    assert "another inner fold" in leaks.describe_leak({"protocol": describe_leaks(audit, {})})
 
 
 def audit_first_fold(table, duplicates, found):

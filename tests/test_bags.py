@@ -85,7 +85,7 @@ def test_bags_of_a_random_table_have_every_segment_once():
 def test_folds_that_do_not_divide_patients_are_accepted():
     role = FACTS["patient_id"].map({"a": "train", "b": "test", "c": "validation"}).to_numpy(str)
     without = np.where(FACTS["reversed"] & (role != "train"), "", role)
-    assert check_patients_undivided(FACTS, {0: role, 1: without}) is None
+    assert check_patients_undivided(FACTS, {0: role[None], 1: without[None]}) is None
 
 
 def test_a_fold_that_divides_a_patient_is_refused():
@@ -94,4 +94,4 @@ def test_a_fold_that_divides_a_patient_is_refused():
     divided[5] = "validation"
     words = r"fold 3: patient a is in two parts.*set split\.group_by to person or patient"
     with pytest.raises(MurmurError, match=words):
-        check_patients_undivided(FACTS, {0: role, 3: divided})
+        check_patients_undivided(FACTS, {0: role[None], 3: np.stack([role, divided])})

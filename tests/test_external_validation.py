@@ -47,15 +47,16 @@ def prepare(folder, n=12, seed=0, classes=CLASSES, sha="sha"):
     return PreparedRecordings(recordings, segments, folder / "mel.npy")
 
 
-def make_folds(prepared, run=7):
+def make_folds(prepared, run=7, inner=(None,)):
     """Two folds; patients are assigned to training, validation and test in turn."""
-    parts = ["train"] * 6 + ["validation"] * 3 + ["test"] * 3
+    parts = ["train"] * 6 + ["validation"] * 3
     rows = [
-        (run, fold, i, parts[(k // 2 + 6 * fold) % 12], None)
+        (run, fold, i, [*np.roll(parts, 3 * (j or 0)), *["test"] * 3][(k // 2 + 6 * fold) % 12], None, j)
         for fold in (0, 1)
+        for j in inner
         for k, i in enumerate(prepared.recordings["recording_id"])
     ]
-    return pd.DataFrame(rows, columns=["run", "fold", "recording_id", "role", "segment_id"])
+    return pd.DataFrame(rows, columns=["run", "fold", "recording_id", "role", "segment_id", "inner"])
 
 
 def no_change(level="segment", run=7):
@@ -68,8 +69,12 @@ def no_change(level="segment", run=7):
 
 @pytest.fixture
 def trained(tmp_path, request, monkeypatch):
-    """A run of two folds with its weights, of a model of segments or, by parameter, of patients."""
+    """A run of two folds with its weights, of a model of segments or, by parameter, of patients.
+
+    With the parameter inner, each fold has three inner folds.
+    """
     monkeypatch.setenv("MURMUR_WORKERS", "1")
+    inner = range(3) if getattr(request, "param", None) == "inner" else (None,)
     sites = getattr(request, "param", "segment") == "patient"
     changes = {"epochs": 2, "batch_size": 8, "keep_weights": "best"}
     if sites:
@@ -77,7 +82,7 @@ def trained(tmp_path, request, monkeypatch):
         changes |= {"model": SITES, "augment": augment.model_dump()}
     options = made.train_options(**changes)
     prepared = prepare(tmp_path / "development")
-    folds = make_folds(prepared)
+    folds = make_folds(prepared, inner=inner)
     run = prepare_run(prepared.recordings, prepared.segments, folds, CARD, prepared.features, options, 0)
     predictions, _, _ = fit_run(run, tmp_path / "models/run_7.murmur_weights")
     fitted = no_change("patient" if sites else "segment")
@@ -91,7 +96,7 @@ def probabilities_of(table, classes=CLASSES):
     return table.set_index(["fold", "unit_id"])[[f"p_{c}" for c in classes]]
 
 
-@pytest.mark.parametrize("trained", ["segment", "patient"], indirect=True)
+@pytest.mark.parametrize("trained", ["segment", "patient", "inner"], indirect=True)
 def test_trained_models_repeat_the_predictions_of_the_training(trained, workers):
     models, prepared, folds, predictions = trained
     result = trained_models.predict(models, prepared, folds, CARD)[7]

@@ -7,6 +7,7 @@ import pytest
 from murmur.errors import MurmurError
 from murmur.splits.audit import audit_folds
 from murmur.splits.folds import group_persons
+from murmur.tables.folds import combine_inner_folds
 from tests.cohort import CLASSES, NO_PAIRS, collect_by_role, make_pair, make_recordings, make_segments, split
 
 
@@ -51,6 +52,34 @@ def test_the_folds_of_a_run_depend_on_seed_and_run_only(group_by, method):
         test_parts = (frame[frame["role"] == "test"] for frame in (other, runs[2]))
         assert are_equal(*test_parts) == (method == "role")
     assert all(set(frame["run"]) == {run} for run, frame in runs.items())
+
+
+@pytest.mark.parametrize("method", ["kfold", "holdout", "role"])
+def test_inner_folds_divide_the_training_part_by_person(method):
+    table = make_recordings(linked=0)
+    table["role"] = np.where(table["patient_id"].astype(int) < 40, "train", "test")
+    chain = make_chain(table)
+    options = {"method": method, "inner": 3, "duplicates": chain}
+    found, whole = (
+        split(table, **options | changes) for changes in ({}, {"inner": None, "validate_on": "test"})
+    )
+    shuffled = split(table.sample(frac=1, random_state=1), **options)
+    order = ["fold", "inner", "recording_id"]
+    assert found.sort_values(order, ignore_index=True).equals(shuffled.sort_values(order, ignore_index=True))
+    assert are_equal(combine_inner_folds(found).assign(inner=None), whole.assign(inner=None))
+    validated = found[found["role"] == "validation"]
+    training = whole[whole["role"] == "train"]
+    assert sorted(zip(validated["fold"], validated["recording_id"], strict=True)) == sorted(
+        zip(training["fold"], training["recording_id"], strict=True)
+    )
+    for _, part in found.groupby(["fold", "inner"]):
+        persons = part.merge(table, on="recording_id").groupby("role_x")["person_id"].unique()
+        classes = part.merge(table, on="recording_id").groupby("role_x")["patient_label"].nunique()
+        assert sum(map(len, persons)) == len(set().union(*persons)) and (classes == 3).all()
+    audits = [audit_folds(folds, table, chain) for folds in (found, whole)]
+    assert not audits[0].filter(like="shared_").any(axis=None)
+    common = ["n_train", "n_validation", "n_test", "test_sha256"]
+    assert audits[0][common].equals(audits[1][common])
 
 
 def test_with_method_role_the_roles_are_those_of_the_data_set():
@@ -174,6 +203,11 @@ def make_two_of_each_class():
             make_two_of_each_class(),
             {"folds": 2},
             "split: run 0, fold 0: no class has two persons in the training part",
+        ),
+        (
+            make_with_few_unknown(5),
+            {"inner": 5},
+            "training part has 4 persons of class Unknown; 5 inner folds need 5 of each class: lower split.inner",
         ),
         (
             make_recordings().assign(role="train"),

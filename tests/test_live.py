@@ -12,7 +12,7 @@ from murmur.commands import watch
 from murmur.errors import MurmurError
 from murmur.reporting.line_chart import draw_lines
 from murmur.training import display, live
-from murmur.training.live import FoldState, Recorder, RunState
+from murmur.training.live import FitState, Recorder, RunState
 from tests import made
 
 LOSSES = {"train_loss": 0.5, "validation_loss": 0.25, "validation_uar": 0.75}
@@ -27,7 +27,7 @@ def folder(tmp_path, monkeypatch):
     """The folder of a run of three folds: one has ended, one is in its second epoch, one waits."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(live, "INTERVAL", 0)
-    with live.record_run(live.FOLDER, 3, [0, 1, 2], epochs=4, workers=2) as path:
+    with live.record_run(live.FOLDER, 3, [(k, None) for k in range(3)], epochs=4, workers=2) as path:
         first, second = Recorder(path, 0), Recorder(path, 1)
         for recorder in (first, second):
             recorder.record_epoch(epoch(0), best=0)
@@ -39,21 +39,21 @@ def folder(tmp_path, monkeypatch):
 def test_progress_is_read_while_it_is_written(folder):
     state = live.read_run(folder)
     assert (state.run, state.epochs, state.workers) == (3, 4, 2)
-    assert [fold.epochs for fold in state.folds] == [1, 1.5, 0]
-    assert [fold.is_finished for fold in state.folds] == [True, False, False]
-    assert [fold.is_running for fold in state.folds] == [False, True, False]
-    assert (state.folds[1].train_loss, state.folds[1].validation_uar, state.folds[1].best) == (0.5, 0.75, 0)
+    assert [fold.epochs for fold in state.fits] == [1, 1.5, 0]
+    assert [fold.is_finished for fold in state.fits] == [True, False, False]
+    assert [fold.is_running for fold in state.fits] == [False, True, False]
+    assert (state.fits[1].train_loss, state.fits[1].validation_uar, state.fits[1].best) == (0.5, 0.75, 0)
     with (folder / "fold_1.tsv").open("a") as file:
         file.write("1\t0.25")
-    assert live.read_curve(folder, 1, "train_loss") == [0.5], "a part of a line is left out"
+    assert live.read_curve(folder, FitState(1), "train_loss") == [0.5], "a part of a line is left out"
 
 
 def test_a_new_training_deletes_the_files_of_the_same_run_only(folder):
-    with live.record_run(live.FOLDER, 4, [0], 4, 1):
-        assert live.read_run(folder).folds[0].is_finished
-    with live.record_run(live.FOLDER, 3, [0], 4, 1):
-        assert live.read_run(folder).folds == [FoldState(0)]
-        assert live.read_curve(folder, 0, "train_loss") == []
+    with live.record_run(live.FOLDER, 4, [(0, None)], 4, 1):
+        assert live.read_run(folder).fits[0].is_finished
+    with live.record_run(live.FOLDER, 3, [(0, None)], 4, 1):
+        assert live.read_run(folder).fits == [FitState(0)]
+        assert live.read_curve(folder, FitState(0), "train_loss") == []
 
 
 def test_a_run_is_in_training_while_its_process_lives(tmp_path):
@@ -61,7 +61,7 @@ def test_a_run_is_in_training_while_its_process_lives(tmp_path):
         import time
         from pathlib import Path
         from murmur.training import live
-        with live.record_run(Path({str(tmp_path)!r}), 0, [0], 1, 1):
+        with live.record_run(Path({str(tmp_path)!r}), 0, [(0, None)], 1, 1):
             print(flush=True)
             time.sleep(60)
     """
@@ -80,37 +80,37 @@ def test_a_folder_that_cannot_be_written_is_reported_and_stops_nothing(tmp_path,
     (tmp_path / "link").symlink_to(tmp_path / "missing/folder")
     caplog.set_level("INFO")
     for name, named in (("file", "file/run_0"), ("folder", "folder/dvc.yaml"), ("link", "link")):
-        with live.record_run(tmp_path / name, 0, [0], 1, 1) as path:
+        with live.record_run(tmp_path / name, 0, [(0, None)], 1, 1) as path:
             assert path is None
         assert caplog.messages[-1].startswith(f"{tmp_path / named} cannot be written (")
-    with live.record_run(tmp_path / "live", 0, [0], 1, 1) as path:
+    with live.record_run(tmp_path / "live", 0, [(0, None)], 1, 1) as path:
         live.shutil.rmtree(path)
         recorder = Recorder(path, 0)
         recorder.record_epoch(epoch(0), best=0)
         recorder.finish()
-    assert live.read_run(path) is None and live.read_curve(path, 0, "train_loss") == []
+    assert live.read_run(path) is None and live.read_curve(path, FitState(0), "train_loss") == []
 
 
 def test_the_time_left_counts_folds_that_wait_for_a_worker():
-    folds = [FoldState(0, epochs=4, started=0, seconds=8, is_finished=True)]
-    folds += [FoldState(1, epochs=1, started=0, seconds=2), FoldState(2), FoldState(3)]
+    folds = [FitState(0, epochs=4, started=0, seconds=8, is_finished=True)]
+    folds += [FitState(1, epochs=1, started=0, seconds=2), FitState(2), FitState(3)]
     # 2 s for an epoch: fold 1 ends after 6 s and fold 2 after 8 s, fold 3 begins after 6 s and needs 8 s
     assert display.estimate_seconds_left(RunState(0, 4, 2, folds)) == 14
     assert display.estimate_seconds_left(RunState(0, 4, 1, folds)) == 22
-    assert display.estimate_seconds_left(RunState(0, 4, 1, [FoldState(0)])) is None
+    assert display.estimate_seconds_left(RunState(0, 4, 1, [FitState(0)])) is None
 
 
 def test_a_run_is_described_in_one_line():
-    folds = [FoldState(0, 3, 100.0, 30.0, 0.5, 0.7, 0.8, 1, is_finished=True), FoldState(1)]
-    running = FoldState(1, 2.5, 130.0, 25.0, 0.3, 0.5, 0.8, 1)
-    assert display.describe_run(RunState(2, 10, 1, [FoldState(0), FoldState(1)])) == (
+    folds = [FitState(0, 3, 100.0, 30.0, 0.5, 0.7, 0.8, 1, is_finished=True), FitState(1)]
+    running = FitState(1, 2.5, 130.0, 25.0, 0.3, 0.5, 0.8, 1)
+    assert display.describe_run(RunState(2, 10, 1, [FitState(0), FitState(1)])) == (
         "train run 2: 0 of 2 folds, 0 of at most 20 epochs"
     )
     assert display.describe_run(RunState(2, 10, 1, [folds[0], running])) == (
         "train run 2: 1 of 2 folds, 5 of at most 20 epochs, train loss 0.400, validation loss 0.600, "
         "at most 75 s left"
     )
-    ended = FoldState(**vars(running) | {"epochs": 3, "is_finished": True})
+    ended = FitState(**vars(running) | {"epochs": 3, "is_finished": True})
     assert display.describe_run(RunState(2, 10, 1, [folds[0], ended])) == (
         "train run 2: 2 folds, 6 epochs, train loss 0.400, validation loss 0.600, 55 s"
     )
@@ -132,7 +132,7 @@ def test_a_chart_leaves_out_what_is_not_finite_and_can_be_drawn_in_ascii():
 @pytest.mark.parametrize(
     ("name", "key", "value"),
     [
-        ("run.json", "folds", []),
+        ("run.json", "networks", []),
         ("run.json", "epochs", "many"),
         ("run.json", "workers", 0),
         ("fold_0.json", "epochs", float("nan")),
@@ -184,7 +184,7 @@ def test_watch_shows_the_last_run_if_nothing_is_trained(folder, capsys):
     assert first == "No run is being trained now. The last one:"
     assert second == "train run 3: 1 of 3 folds, 2 of at most 12 epochs, interrupted"
     experiment = folder.parents[1] / ".dvc/tmp/exps/standalone/x"
-    with live.record_run(experiment / live.FOLDER, 8, [0], 4, 1):
+    with live.record_run(experiment / live.FOLDER, 8, [(0, None)], 4, 1):
         watch.watch_training(once=True)
     output = capsys.readouterr().out
     assert output.startswith("train run 8: 0 of 1 folds") and "run 3" not in output

@@ -157,6 +157,6 @@ def test_the_embedded_split_fits_the_embedded_data_set(tmp_path):
     recordings, *_ = made.download("synthetic", tmp_path / "raw", options={"patients": 60, "seed": 0})
     found = read_published_split(made.ROOT / "data/splits/synthetic.csv", recordings, [0])
     assert set(found["recording_id"]) == set(recordings["recording_id"])
-    folds = found.assign(segment_id=None)
+    folds = found.assign(segment_id=None, inner=None)
     audit = audit_folds(folds, recordings, NO_PAIRS)
     assert not audit.filter(like="shared_").to_numpy().any() and np.all(audit["n_test"] > 20)

@@ -17,7 +17,7 @@ from murmur.errors import MurmurError
 from murmur.tables import parquet
 from murmur.tables.predictions import make_predictions_schema
 from murmur.tables.recordings import DatasetCard
-from murmur.training import fit, live, processes
+from murmur.training import display, fit, live, processes
 from murmur.training import run as training_run
 from murmur.training.fit import Fit
 from murmur.training.run import fit_run, prepare_run
@@ -38,7 +38,8 @@ def example(tmp_path):
     segments["recording_id"] = segments["segment_id"].str.split("@").str[0]
     segments["reversed"] = False
     rows = [(7, fold, i, role) for fold in (0, 1) for i, role in zip(ids[:11], roles_of(fold), strict=True)]
-    folds = pd.DataFrame(rows, columns=["run", "fold", "recording_id", "role"]).assign(segment_id=None)
+    columns = ["run", "fold", "recording_id", "role"]
+    folds = pd.DataFrame(rows, columns=columns).assign(segment_id=None, inner=None)
     features = np.random.default_rng(0).normal(size=(24, 1, 16, 16)).astype("float16")
     np.save(tmp_path / "mel.npy", features)
     run = prepare_run(recordings, segments, folds, CARD, tmp_path / "mel.npy", OPTIONS, seed=0)
@@ -55,7 +56,7 @@ def test_labels_and_roles_have_the_order_of_the_segments(example):
     assert (run.run, run.weights, run.classes) == (7, (1.0, 1.0), ("Present", "Absent"))
     assert (run.level, run.bags) == ("segment", None) and list(run.units) == list(segments["segment_id"])
     assert list(run.labels[:4]) == [0, 0, 1, 1]
-    assert list(run.roles[0]) == [r for role in [*roles_of(0), ""] for r in (role, role)]
+    assert list(run.roles[0][0]) == [r for role in [*roles_of(0), ""] for r in (role, role)]
 
 
 def test_folds_may_assign_single_segments(example):
@@ -148,7 +149,7 @@ def test_without_a_validation_part_the_test_part_stops_the_training(example, tmp
     run, segments, folds = example
     fits = []
     fit_with_a_substitute(fits, run, tmp_path, monkeypatch)
-    test = [np.flatnonzero(role == "test") for role in run.roles.values()]
+    test = [np.flatnonzero(roles[0] == "test") for roles in run.roles.values()]
     for fold, tested in zip(fits, test, strict=True):
         assert len(fold.validation) and not set(fold.validation) & set(tested)
     fits.clear()
@@ -160,6 +161,71 @@ def test_without_a_validation_part_the_test_part_stops_the_training(example, tmp
         assert list(fold.validation) == list(fold.predict) == list(tested)
         assert not set(fold.train) & set(tested)
     assert set(predictions["role"]) == {"test"} and len(predictions) == sum(map(len, test))
+
+
+def with_inner_folds(folds):
+    """The folds, each with two inner folds: the recordings of the training part in turn."""
+    networks = []
+    for inner in (0, 1):
+        number = folds[folds["role"] != "test"].groupby("fold").cumcount() // 2  # of both classes
+        role = pd.Series(np.where(number % 2 == inner, "validation", "train"), number.index)
+        networks.append(folds.assign(role=role.reindex(folds.index, fill_value="test"), inner=inner))
+    return pd.concat(networks, ignore_index=True)
+
+
+@pytest.mark.parametrize("n", ["1", "2"])
+def test_with_inner_folds_a_unit_is_predicted_by_the_networks_not_trained_on_it(
+    example, tmp_path, monkeypatch, n
+):
+    _, segments, folds = example
+    run = prepare(tmp_path, segments, with_inner_folds(folds))
+    monkeypatch.setenv("MURMUR_WORKERS", n)
+    predictions, history, _ = fit_run(run, tmp_path / "weights", tmp_path / "live")
+    assert sorted(path.name for path in (tmp_path / "weights").iterdir()) == [
+        "fold_0.safetensors", "fold_1.safetensors"
+    ]  # fmt: skip
+    assert history.groupby(["fold", "inner"]).size().tolist() == [2] * 4
+    assert display.describe_run(live.read_run(tmp_path / "live/run_7")).startswith(
+        "train run 7: 4 networks (2 for each fold), 8 epochs"
+    )
+    for fold, table in predictions.groupby("fold"):
+        assert table["unit_id"].is_unique
+        roles = dict(zip(table["unit_id"], table["role"], strict=True))
+        expected = folds[folds["fold"] == fold].merge(segments, on="recording_id")
+        assert roles == dict(
+            zip(expected["segment_id_y"], expected["role"].replace("train", "validation"), strict=True)
+        )
+        alone = [
+            training_run.fit_one_network(run, training_run.Network(fold, inner), tmp_path).probabilities
+            for inner in (0, 1)
+        ]
+        found = table.set_index("unit_id")[["p_Present", "p_Absent"]]
+        for inner, p in enumerate(alone):
+            units = run.units[np.isin(run.roles[fold][inner], ("validation", "test"))]
+            alone[inner] = pd.DataFrame(p, units, found.columns)
+        mean = (
+            pd.concat(alone).groupby(level=0).mean()
+        )  # one network for a training unit, two for a test unit
+        pd.testing.assert_frame_equal(found.sort_index(), mean.sort_index(), check_names=False)
+        test = table["unit_id"][table["role"] == "test"]
+        assert not np.allclose(alone[0].loc[test], alone[1].loc[test])
+
+
+def test_figures_of_frames_are_averaged_as_probabilities_are(example, tmp_path, monkeypatch):
+    _, segments, folds = example
+
+    def substitute(features, labels, fold, options, **_):
+        history, shape = pd.DataFrame({"epoch": [0], "train_loss": [0.0]}), (len(fold.predict), 4)
+        figures = np.full(shape, float(len(fold.train)), "float32")
+        return Fit(np.full((len(fold.predict), 2), 0.5, "float32"), history, {}, "cpu", figures)
+
+    monkeypatch.setattr(fit, "fit_network", substitute)
+    monkeypatch.setenv("MURMUR_WORKERS", "1")
+    uneven = with_inner_folds(folds[folds["recording_id"] != "r2"])
+    options = OPTIONS.model_copy(update={"keep_weights": "none"})
+    predictions, *_ = fit_run(prepare(tmp_path, segments, uneven, options), tmp_path / "weights")
+    means = predictions.query("fold == 0").groupby("role")["murmur"].unique()
+    assert sorted(means["validation"]) == [4, 6] and list(means["test"]) == [5]
 
 
 def patients(tmp_path, segments, folds, **changes):
@@ -184,7 +250,7 @@ def by_patient(example):
         (7, 1, "r11", "test"),
     ]
     return segments, pd.DataFrame(rows, columns=["run", "fold", "recording_id", "role"]).assign(
-        segment_id=None
+        segment_id=None, inner=None
     )
 
 
@@ -195,7 +261,7 @@ def test_a_model_with_sites_predicts_patients(by_patient, tmp_path, monkeypatch)
     assert run.level == "patient" and list(run.units) == [f"p{k}" for k in range(6)]
     assert run.labels.tolist() == [0, 1, 0, 1, 0, 1] and run.bags.shape == (6, 2, 2)
     assert run.bags[0].tolist() == [[0, 1], [2, 3]] and (run.bags[5] == -1).all() and run.bags.max() == 19
-    assert list(run.roles[0]) == ["train", "train", "validation", "test", "test", ""]
+    assert list(run.roles[0][0]) == ["train", "train", "validation", "test", "test", ""]
     np.save(tmp_path / "mel.npy", np.random.default_rng(0).normal(size=(48, 1, 16, 16)).astype("float32"))
     monkeypatch.setenv("MURMUR_WORKERS", "1")
     predictions, history, note = fit_run(run, tmp_path / "weights")
@@ -278,7 +344,7 @@ def test_each_epoch_is_recorded_as_it_ends(example, tmp_path, monkeypatch, n):
             recorded[columns], table[columns].reset_index(drop=True), check_dtype=False, rtol=1e-5
         )
     state = live.read_run(tmp_path / "live/run_7")
-    assert [(fold.epochs, fold.best, fold.is_finished) for fold in state.folds] == [
+    assert [(fold.epochs, fold.best, fold.is_finished) for fold in state.fits] == [
         (2, table["best"].argmax(), True) for _, table in history.groupby("fold")
     ]
 
@@ -363,7 +429,7 @@ def test_the_number_of_threads_is_restored_after_a_fit(example, tmp_path, monkey
     monkeypatch.setattr(fit, "fit_network", substitute)
     torch.set_num_threads(2)
     with pytest.raises(MurmurError, match="failed"):
-        training_run.fit_fold(example[0], 0, tmp_path)
+        training_run.fit_one_network(example[0], training_run.Network(0, None), tmp_path)
     assert during == [1] and torch.get_num_threads() == 2
 
 

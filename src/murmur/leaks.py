@@ -31,6 +31,18 @@ def list_shared(protocol: Mapping[str, Any]) -> list[str]:
     return [f"{protocol[name]} {unit}" for name, unit in SHARED.items() if protocol.get(name)]
 
 
+def describe_inner_leak(protocol: Mapping[str, Any]) -> list[str]:
+    """Describe what the inner folds of the worst fold share, in a clause; an empty list if nothing.
+
+    Parameters
+    ----------
+    protocol : mapping
+        The entry `protocol` of metrics/details.json.
+    """
+    n = protocol.get("shared_inner")
+    return [f"{n} recordings share a person or audio with another inner fold of the worst fold"] if n else []
+
+
 def list_flaws(details: Mapping[str, Any]) -> list[str]:
     """List the flaws that make the protocol leaky, even if the audit of the folds finds none; a clause each.
 
@@ -72,7 +84,7 @@ def describe_leak(details: Mapping[str, Any]) -> str:
         return ""
     shared = list_shared(details["protocol"])
     clauses = [f"the worst fold shares {', '.join(shared)}"] if shared else []
-    clauses += list_flaws(details)
+    clauses += [*describe_inner_leak(details["protocol"]), *list_flaws(details)]
     return "; ".join(clauses) or "test and training parts share something, see metrics/audit.csv"
 
 

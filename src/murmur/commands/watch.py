@@ -123,15 +123,18 @@ def _draw_run(path: Path, console: Console) -> RenderableType:
             display.describe_run(state),
             f"The table and the learning curves need a terminal of {WIDTH} columns.",
         )
-    started = [fold for fold in state.folds if fold.started is not None]
+    started = [fit for fit in state.fits if fit.started is not None]
     charts = Table.grid(padding=(0, 2))
     charts.add_row(*(_draw_curves(path, state, column, console) for column in CURVES))
     return Group(display.draw_run(state, started), "", charts)
 
 
 def _draw_curves(path: Path, state: live.RunState, column: str, console: Console) -> RenderableType:
-    """Draw a line for each fold."""
-    folds = [fold.fold for fold in state.folds if fold.started is not None]
-    lines = [(live.read_curve(path, fold, column), display.choose_colour(fold)) for fold in folds]
+    """Draw a line for each network, in the colour of its fold."""
+    lines = [
+        (live.read_curve(path, fit, column), display.choose_colour(fit.fold))
+        for fit in state.fits
+        if fit.started is not None
+    ]
     ascii_only = console.options.ascii_only
     return draw_lines(CURVES[column], lines, state.epochs, console.width // 2 - 2, ascii_only=ascii_only)

@@ -47,6 +47,7 @@ def describe_protocol(
         "merge_near_duplicates": split.merge_near_duplicates,
         "on_leak": split.on_leak,
         "validate_on": split.validate_on,
+        "inner": split.inner,
         "person": card.persons,
         "leaky": any(flaws.values()),
         "flaws": ", ".join(name for name, is_flaw in flaws.items() if is_flaw) or "none",

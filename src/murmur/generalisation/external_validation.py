@@ -219,7 +219,7 @@ def exclude_known_persons(
 
 def make_test_folds(recordings: pd.DataFrame, weights: Weights) -> dict[int, pd.DataFrame]:
     """Return folds, by run, in which every recording is tested by the model of every fold."""
-    tested = recordings[["recording_id"]].assign(role="test", segment_id=None)
+    tested = recordings[["recording_id"]].assign(role="test", segment_id=None, inner=None)
     keys = pd.DataFrame(list(weights), columns=["run", "fold"])
     return {int(run): folds.merge(tested, how="cross") for run, folds in keys.groupby("run")}
 

@@ -34,7 +34,7 @@ Folds = Mapping[int, pd.DataFrame]  # by run, as `murmur.tables.folds`
 
 @dataclass(frozen=True)
 class TrainedModels:
-    """The trained models of an experiment.
+    """The trained models of an experiment. With inner folds the model of a fold is the mean of its networks.
 
     Attributes
     ----------
@@ -142,27 +142,40 @@ def _predict_fold(
 ) -> pd.DataFrame:
     """The predictions of a fold's model for the fold's test units; `x` [segments, …] is of all segments."""
     run, fold = job
-    units = np.flatnonzero(run.roles[fold] == "test")
+    units = np.flatnonzero(run.roles[fold][0] == "test")  # the same for all networks of the fold
     choices = [models.classes.index(c) for c in card.classes]
     p = np.empty((0, len(choices)))
     if len(units):
         path = models.weights[run.run, fold]
         bags = None if run.bags is None else torch.tensor(run.bags, device=x.device)
-        logits = predict_logits(_load(path, x[:1], models).to(x.device), Inputs(x, bags), units)
-        p = logits[:, choices].softmax(dim=1).cpu().numpy()
+        networks = [network.to(x.device) for network in _load(path, x[:1], models)]
+        logits = [predict_logits(network, Inputs(x, bags), units)[:, choices] for network in networks]
+        p = torch.stack([part.softmax(dim=1) for part in logits]).mean(dim=0).cpu().numpy()
         if not np.isfinite(p).all():
             raise MurmurError(f"{path}: its probabilities are not finite; {AGAIN}")
     keys = {"run": run.run, "fold": fold, "role": "test", "level": run.level, "unit_id": run.units[units]}
     return pd.DataFrame(keys).assign(**{f"p_{c}": p[:, k] for k, c in enumerate(card.classes)})
 
 
-def _load(path: Path, x: torch.Tensor, models: TrainedModels) -> Classifier:
-    """The model with the weights in the file `path`, for features of the shape of `x`."""
-    weights = read_weights(str(path))
+def _load(path: Path, x: torch.Tensor, models: TrainedModels) -> list[Classifier]:
+    """The networks with the weights in the file `path`, for features of the shape of `x`."""
+    load = partial(
+        load_classifier, path=path, options=models.train, classes=len(models.classes), shape=x.shape[1:]
+    )
     try:
-        return load_classifier(weights, path, models.train, classes=len(models.classes), shape=x.shape[1:])
+        return [load(weights) for weights in _separate_networks(read_weights(str(path)))]
     except MurmurError as error:
         raise MurmurError(f"{error}, or params.yaml is not what these were trained with; {AGAIN}") from error
+
+
+def _separate_networks(weights: dict[str, torch.Tensor]) -> list[dict[str, torch.Tensor]]:
+    """Separate the networks of a fold: with inner folds, the names of tensors begin with their number."""
+    numbers = sorted({int(name.split(".")[0]) for name in weights if name.split(".")[0].isdecimal()})
+    prefixes = [f"{number}." for number in numbers] or [""]
+    return [
+        {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+        for prefix in prefixes
+    ]
 
 
 def score_models(

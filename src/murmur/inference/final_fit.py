@@ -14,18 +14,18 @@ from murmur.errors import MurmurError, add_path
 from murmur.files import atomic_write
 from murmur.tables.recordings import DatasetCard
 from murmur.training.processes import map_processes
-from murmur.training.run import Run, prepare_run
+from murmur.training.run import Run, prepare_run, read_frame_labels
 
 FINAL = 2**32 - 1  # instead of the number of a run, in the seed of the final networks
 
 
 def choose_epochs(histories: Iterable[pd.DataFrame]) -> int:
-    """Choose the number of epochs: the median of the best epochs of all folds, counted from 1.
+    """Choose the number of epochs: the median of the best epochs of all networks, counted from 1.
 
     Parameters
     ----------
     histories : iterable of DataFrame
-        One table for each run, with a row for each epoch of each fold and the column ``best``.
+        One table for each run, with a row for each epoch of each network and the column ``best``.
 
     Returns
     -------
@@ -43,21 +43,22 @@ def prepare_final(
     features: Path,
     options: Any,
     seed: int,
+    frame_labels: Path | None = None,
 ) -> Run:
     """Collect all recordings as one training part.
 
     Parameters
     ----------
-    recordings, segments, card, features, options, seed
+    recordings, segments, card, features, options, seed, frame_labels
         As for `training.run.prepare_run`.
 
     Returns
     -------
     Run
     """
-    keys = {"run": FINAL, "fold": 0, "role": "train", "segment_id": None}
+    keys = {"run": FINAL, "fold": 0, "role": "train", "segment_id": None, "inner": None}
     folds = recordings[["recording_id"]].assign(**keys)
-    return prepare_run(recordings, segments, folds, card, features, options, seed)
+    return prepare_run(recordings, segments, folds, card, features, options, seed, frame_labels)
 
 
 def fit_networks(run: Run, epochs: int, n_networks: int, out: Path) -> None:
@@ -139,11 +140,13 @@ def fit_member(run: Run, epochs: Iterable[int], member: int) -> dict[str, Any]:
         return fit_epochs(
             features,
             run.labels,
-            np.flatnonzero(run.roles[0] == "train"),
+            np.flatnonzero(run.roles[0][0] == "train"),
             run.options,
             epochs=epochs,
             classes=run.classes,
             weights=run.weights,
             seed=int(np.random.SeedSequence([run.seed, FINAL, member]).generate_state(1)[0]),
             bags=run.bags,
+            frame_labels=read_frame_labels(run),
+            recordings=run.recordings,
         )

@@ -139,9 +139,12 @@ def describe_version(data: Mapping[str, Any]) -> str:
 
 def describe_parts(audit: pd.DataFrame) -> str:
     """The number of folds, and the smallest and largest size of each part."""
-    sizes = [audit[f"n_{part}"] for part in ("train", "validation", "test")]
+    parts, names = ["train", "validation", "test"], "training, validation and test part"
+    if "shared_inner" in audit:  # the inner folds are the validation parts
+        parts, names = ["train", "test"], "training part, which the inner folds divide, and test part"
+    sizes = [audit[f"n_{part}"] for part in parts]
     ranges = ("-".join(dict.fromkeys((f"{column.min()}", f"{column.max()}"))) for column in sizes)
-    return f"{len(audit)} folds; recordings in training, validation and test part: {', '.join(ranges)}."
+    return f"{len(audit)} folds; recordings in {names}: {', '.join(ranges)}."
 
 
 def _format_left_out(left_out: pd.DataFrame) -> str:

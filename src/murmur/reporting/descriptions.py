@@ -115,12 +115,29 @@ def _describe_selection(details: Mapping[str, Any]) -> str:
     stops = "; no rule stops the training early" if stop_rules == "none" else f", {early_stop}"
     if protocol["select_on"] == "last":
         stops = stops if stop_rules == "none" else f"; {part} {early_stop.removeprefix('and ')}"
-        return f"No epoch is selected: the weights are those of the last epoch{stops}."
-    return f"In each fold {part} selects the epoch, by {SELECTION_METRICS[protocol['select_on']]}{stops}."
+        selection = f"No epoch is selected: the weights are those of the last epoch{stops}."
+    elif protocol.get("inner"):
+        selection = f"{capitalise(part)} selects the epoch, by {SELECTION_METRICS[protocol['select_on']]}{stops}."
+    else:
+        return f"In each fold {part} selects the epoch, by {SELECTION_METRICS[protocol['select_on']]}{stops}."
+    return f"{_describe_inner_folds(protocol)} {selection}" if protocol.get("inner") else selection
+
+
+def _describe_inner_folds(protocol: Mapping[str, Any]) -> str:
+    """How the training parts are divided into inner folds, and what their networks predict."""
+    n = protocol["inner"]
+    return (
+        f"The training part of each fold is divided by {protocol['group_by']} into {n} inner folds"
+        f"{_describe_merging(protocol)}, and {n} networks are trained, each without one inner fold, which it "
+        "predicts. These predictions of the whole training part are the validation part of the fold. The mean "
+        f"of the {n} networks predicts the test part."
+    )
 
 
 def _name_selecting_part(details: Mapping[str, Any]) -> str:
     protocol, parts = details["protocol"], details["parts"]
+    if protocol.get("inner"):
+        return "the inner fold that a network is not trained on"
     without_validation, method = parts["without_validation"], protocol["method"]
     if 0 < without_validation < parts["folds"]:
         folds = f"{without_validation} of {parts['folds']} folds"
@@ -153,7 +170,8 @@ def _describe_scored_units(details: Mapping[str, Any]) -> str:
 
 def _name_scoring_models(details: Mapping[str, Any]) -> str:
     """Which model scores a unit; units without a usable segment are scored without one."""
-    scored, by_model = details["scored"], "by the model of the fold in which they were tested"
+    models = "networks" if details["protocol"].get("inner") else "model"
+    scored, by_model = details["scored"], f"by the {models} of the fold in which they were tested"
     empty, how = details["no_answer"].get(details["level"], 0), describe_units_without_segments(details)
     if not empty:
         return by_model
@@ -187,7 +205,8 @@ def describe_audit(details: Mapping[str, Any]) -> str:
     finding = f"In no fold do the test part and the training parts share {person}, a recording or audio."
     if shared:
         finding = f"In the worst fold the test part and the training parts share {', '.join(shared)}."
-    return finding + "".join(f" Flaw: {flaw}." for flaw in leaks.list_flaws(details))
+    flaws = [*leaks.describe_inner_leak(details["protocol"]), *leaks.list_flaws(details)]
+    return finding + "".join(f" Flaw: {flaw}." for flaw in flaws)
 
 
 def describe_operating_points(details: Mapping[str, Any]) -> str:

@@ -19,6 +19,11 @@ RUNS = {
     ),
     "file": "Folds and runs are those of the published split; each fold has one model and one test part.",
 }
+INNER = (
+    "The training part of a fold is divided into {n} inner folds. Each of {n} networks is trained without "
+    "one inner fold, and predicts it. The decision is fitted on these predictions. The mean of the networks "
+    "predicts the test part."
+)
 WEIGHTS = ", ".join(f"{name} counts {n}" for name, n in CIRCOR_WEIGHTS.items())
 OFFICIAL = ", ".join(f"{n} {name}" for name, n in CIRCOR_PATIENTS.items())
 METRICS = {
@@ -67,6 +72,7 @@ def explain_terms(details: Mapping[str, Any]) -> dict[str, str]:
         ),
         "Unit": f"What gets one prediction and counts once: here a {level}.",
         "Fold, run": RUNS[protocol["method"]].format(**values),
+        **({"Inner fold": INNER.format(n=inner)} if (inner := protocol.get("inner")) else {}),
         "Mean, SD": f"Mean and standard deviation of the scores of the runs, here {protocol['runs']}.",
         "95 % interval": (
             f"The range of the score if the {name_resampled_units(details)} are drawn again at random, with "

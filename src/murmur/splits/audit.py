@@ -8,7 +8,7 @@ import pandas as pd
 
 from murmur import leaks
 from murmur.errors import MurmurError
-from murmur.tables.folds import ROLES
+from murmur.tables.folds import ROLES, combine_inner_folds
 
 logger = logging.getLogger(__name__)
 
@@ -42,16 +42,21 @@ def audit_folds(folds: pd.DataFrame, recordings: pd.DataFrame, duplicates: pd.Da
         One row for each fold: run, fold; n_train, n_validation, n_test, the recordings of each part;
         shared_persons, shared_patients, shared_recordings and shared_audio, how many are in the test part and
         in another part (audio: with identical samples); shared_near, the recordings of the test part that
-        have a near-duplicate in another part; test_sha256, a hash of the ids in the test part.
+        have a near-duplicate in another part; test_sha256, a hash of the ids in the test part. With inner
+        folds n_train is the whole training part, n_validation is 0, and shared_inner is the number of
+        recordings that share a person, patient, recording or audio with another inner fold of their fold.
     """
     facts = folds.merge(recordings[["recording_id", "person_id", "patient_id", "audio_sha256"]])
-    rows = []
-    for (run, fold), table in facts.groupby(["run", "fold"]):
+    has_inner, rows = folds["inner"].notna().any(), []
+    for (run, fold), networks in facts.groupby(["run", "fold"]):
+        table = combine_inner_folds(networks)
         test, rest = _split_off_test(table)
         sizes = table.groupby("role")["recording_id"].nunique()
         row = {"run": run, "fold": fold} | {f"n_{role}": sizes.get(role, 0) for role in ROLES}
         row |= {name: len(set(test[key]) & set(rest[key])) for name, key in COMPARED.items()}
         row["shared_near"] = len(_find_near_duplicates(test, rest, duplicates))
+        if has_inner:
+            row["shared_inner"] = len(_find_shared_by_inner_folds(networks, duplicates))
         rows.append(row | {"test_sha256": _hash_ids(test)})
     return pd.DataFrame(rows)
 
@@ -60,6 +65,17 @@ def _split_off_test(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Split the table of a fold into its test part and the other parts."""
     is_test = table["role"] == "test"
     return table[is_test], table[~is_test]
+
+
+def _find_shared_by_inner_folds(networks: pd.DataFrame, duplicates: pd.DataFrame) -> set[str]:
+    """Find the recordings that share something with another inner fold, given the roles for each network."""
+    shared: set[str] = set()
+    for _, table in networks.groupby("inner"):
+        validation, train = (table[table["role"] == role] for role in ("validation", "train"))
+        for key in COMPARED.values():
+            shared |= set(validation["recording_id"][validation[key].isin(train[key])])
+        shared |= _find_near_duplicates(validation, train, duplicates)
+    return shared
 
 
 def _find_near_duplicates(test: pd.DataFrame, rest: pd.DataFrame, duplicates: pd.DataFrame) -> set[str]:
@@ -115,23 +131,41 @@ def check_audit(
     """
     shared = audit[list(leaks.SHARED)]
     unknown = leaks.describe_unknown_persons(unknown_persons, len(recordings)) if unknown_persons else ""
-    if not shared.any(axis=None):
+    inner = audit["shared_inner"] if "shared_inner" in audit else pd.Series(0, audit.index)
+    if not shared.any(axis=None) and not inner.any():
         if unknown:
             logger.warning("%d folds share nothing that is known, but %s", len(audit), unknown)
             return ""
         return f"{len(audit)} folds; nothing is shared between a test part and the training"
-    worst = audit.loc[shared.sum(axis=1).idxmax()]
-    fold = folds[(folds["run"] == worst["run"]) & (folds["fold"] == worst["fold"])]
-    n_leaky, units = int(shared.any(axis=1).sum()), ", ".join(leaks.list_shared(worst))
-    example = _describe_example(fold, recordings, duplicates)
-    leak = (
-        f"{n_leaky} of {len(audit)} folds leak; in run {worst['run']}, fold {worst['fold']} the test part "
-        f"and another part share {units}, such as {example}"
-    ) + (f"; {unknown}" if unknown else "")
+    if shared.any(axis=None):
+        leak = _describe_leak(audit, folds, recordings, duplicates)
+    else:
+        worst, method = audit.loc[inner.idxmax()], "inner"  # which no method of the split causes
+        leak = (
+            f"the inner folds of {(inner > 0).sum()} of {len(audit)} folds leak; in run {worst['run']}, fold "
+            f"{worst['fold']} {worst['shared_inner']} recordings share a person or audio with another one"
+        )
+    if unknown:
+        leak += f"; {unknown}"
     if on_leak == "error":
         raise MurmurError(_explain_refusal(leak, method))
     logger.warning("%s", leak)
     return ""
+
+
+def _describe_leak(
+    audit: pd.DataFrame, folds: pd.DataFrame, recordings: pd.DataFrame, duplicates: pd.DataFrame
+) -> str:
+    """Describe what the test part of the worst fold shares with another part, with an example."""
+    shared = audit[list(leaks.SHARED)]
+    worst = audit.loc[shared.sum(axis=1).idxmax()]
+    fold = combine_inner_folds(folds[(folds["run"] == worst["run"]) & (folds["fold"] == worst["fold"])])
+    n_leaky, units = int(shared.any(axis=1).sum()), ", ".join(leaks.list_shared(worst))
+    example = _describe_example(fold, recordings, duplicates)
+    return (
+        f"{n_leaky} of {len(audit)} folds leak; in run {worst['run']}, fold {worst['fold']} the test part "
+        f"and another part share {units}, such as {example}"
+    )
 
 
 def _explain_refusal(leak: str, method: str) -> str:

@@ -28,6 +28,8 @@ class StratifiedGroups(BaseCrossValidator):
         Groups that each class must have at least. More are required where there are more folds.
     unit : str
         What a group is, for error messages: person, patient, recording or segment.
+    key, context : str
+        For error messages: the parameter that sets the number of folds, and what is divided into folds.
     """
 
     def __init__(
@@ -38,9 +40,12 @@ class StratifiedGroups(BaseCrossValidator):
         random_state: int = 0,
         min_groups: int = 2,
         unit: str = "group",
+        key: str = "split.folds",
+        context: str = "",
     ):
         self.n_splits, self.test_size = n_splits, test_size
         self.random_state, self.min_groups, self.unit = random_state, min_groups, unit
+        self.key, self.context = key, context
 
     def get_n_splits(self, X: object = None, y: object = None, groups: object = None) -> int:
         """Return the number of folds."""
@@ -95,11 +100,13 @@ class StratifiedGroups(BaseCrossValidator):
         counts = zip(*np.unique(strata, return_counts=True), strict=True)
         few = [f"{n} {self.unit}{'' if n == 1 else 's'} of class {name}" for name, n in counts if n < minimum]
         if few:
-            parts = f"{self.n_splits} folds" if self.n_splits > 1 else "a training part and a test part"
-            remedy = "lower split.folds, " * (self.n_splits > 2)
+            folds = "inner folds" if self.key == "split.inner" else "folds"
+            parts = f"{self.n_splits} {folds}" if self.n_splits > 1 else "a training part and a test part"
+            remedy = f"lower {self.key}, " * (self.n_splits > 2)
+            remedy += "set split.inner to null, " * (self.key == "split.inner")
             raise MurmurError(
-                f"split: {', '.join(few)}; {parts} need {minimum} of each class: {remedy}merge classes or "
-                "leave one out with class_map, or add recordings"
+                f"split: {self.context}{', '.join(few)}; {parts} need {minimum} of each class: {remedy}merge "
+                "classes or leave one out with class_map, or add recordings"
             )
 
 

@@ -48,6 +48,12 @@ def make_folds(
     MurmurError
         If a class has too few groups, a recording has no role (`method: role`), or the file of a published
         split has an error.
+
+    Notes
+    -----
+    With `inner: K` the training part of a fold (with the validation part of a published split) is divided by
+    the same groups into K inner folds. A fold then has K rows for each recording: in inner fold j its role is
+    validation if it belongs to inner fold j, test if it belongs to the test part, else train.
     """
     units = _list_units(recordings, segments, options.group_by)
     if options.merge_near_duplicates and options.group_by != "segment":
@@ -116,10 +122,15 @@ def _make_run(
     """Make the table of all folds of a run, as `FOLDS`."""
     tables = []
     for fold, roles in _assign_roles(units, published, options, seed, run):
-        if options.validate_on == "validation" and "validation" not in roles:
-            roles[_draw_validation(units, roles, options, (seed, run, fold))] = "validation"
-        table = units[["recording_id", "segment_id"]].assign(run=run, fold=fold, role=roles)
-        tables.append(table[roles != ""])
+        key = (seed, run, fold)
+        networks: list[tuple[int | None, np.ndarray]] = [(None, roles)]
+        if options.inner:
+            networks = _divide_training_part(units, roles, options, key, options.inner)
+        elif options.validate_on == "validation" and "validation" not in roles:
+            roles[_draw_validation(units, roles, options, key)] = "validation"
+        for inner, role in networks:
+            table = units[["recording_id", "segment_id"]].assign(run=run, fold=fold, role=role, inner=inner)
+            tables.append(table[role != ""].astype({"inner": "Int64"}))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -139,6 +150,28 @@ def _assign_roles(
         roles = np.full(len(units), "train", object)
         roles[test] = "test"
         yield fold, roles
+
+
+def _divide_training_part(
+    units: pd.DataFrame, roles: np.ndarray, options: Split, key: tuple[int, int, int], n_inner: int
+) -> list[tuple[int | None, np.ndarray]]:
+    """List each inner fold with the role of each unit for its network; `key` is seed, run and fold."""
+    training = np.flatnonzero((roles == "train") | (roles == "validation"))
+    labels, groups = (units[column].to_numpy()[training] for column in ("stratum", "group"))
+    splitter = StratifiedGroups(
+        n_inner,
+        random_state=_derive_seed(*key),
+        unit=_name_groups(units, options.group_by),
+        key="split.inner",
+        context=f"run {key[1]}, fold {key[2]}: the training part has ",
+    )
+    networks: list[tuple[int | None, np.ndarray]] = []
+    for inner, (_, validation) in enumerate(splitter.split(None, labels, groups)):
+        role = roles.copy()
+        role[training] = "train"
+        role[training[validation]] = "validation"
+        networks.append((inner, role))
+    return networks
 
 
 def _draw_validation(

@@ -14,7 +14,7 @@ TEXT_COLUMNS = frozenset(  # the columns with text in all files; the other colum
         *("kind", "actual", "predicted", "disturbance", "unit", "experiment", "test_sha256"),
     }
 )
-COUNTS = ("run", "fold", "epoch", "n")  # columns of whole numbers; so are n_… and shared_…
+COUNTS = ("run", "fold", "inner", "epoch", "n")  # columns of whole numbers; so are n_… and shared_…
 NUMBER = r"[+-]?([0-9]+([.][0-9]*)?|[.][0-9]+)([eE][+-]?[0-9]{1,2})?"
 
 

@@ -70,15 +70,15 @@ def check_patients_undivided(facts: pd.DataFrame, roles: Mapping[int, np.ndarray
     ----------
     facts : pd.DataFrame
         One row for each segment, with a column `patient_id`.
-    roles : mapping of int to np.ndarray of str
-        For each fold the part of each segment; "" if it is not used.
+    roles : mapping of int to np.ndarray of str, shape [networks, segments]
+        For each fold and network the part of each segment; "" if it is not used.
 
     Raises
     ------
     MurmurError
         Naming the fold and a patient in two parts.
     """
-    for fold, role in roles.items():
+    for fold, role in ((fold, role) for fold, rows in roles.items() for role in rows):
         parts = facts.assign(role=role)[role != ""].groupby("patient_id")["role"].nunique()
         if (parts > 1).any():
             raise MurmurError(

@@ -3,8 +3,9 @@
 They are no outputs of the pipeline: git and DVC ignore them, and no stage reads them.
 
 - ``live/run_R/run.json``: what `RunState` has; locked while the run is trained.
-- ``live/run_R/fold_F.json``: a `FoldState`, rewritten at most once per second.
+- ``live/run_R/fold_F.json``: a `FitState`, rewritten at most once per second.
 - ``live/run_R/fold_F.tsv``: a row for each epoch, counted from 1, added as the epoch ends.
+- with inner folds ``fold_F_inner_J.json`` and ``.tsv`` for each network of a fold.
 - ``live/dvc.yaml``: plots of the .tsv files, for the DVC extension of Visual Studio Code.
 
 If a file cannot be written, the training continues without it; a note names the first at its start.
@@ -40,8 +41,8 @@ Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 @dataclass
-class FoldState:
-    """The progress of one fold.
+class FitState:
+    """The progress of one network.
 
     Attributes
     ----------
@@ -57,6 +58,8 @@ class FoldState:
         Index of the best epoch.
     is_finished : bool
         Whether the training has ended.
+    inner : int or None
+        Number of the inner fold that is its validation part; None without inner folds.
     """
 
     fold: Count
@@ -68,6 +71,7 @@ class FoldState:
     validation_uar: float | None = None
     best: Count | None = None
     is_finished: bool = False
+    inner: Count | None = None
 
     @property
     def is_running(self) -> bool:
@@ -84,11 +88,11 @@ class RunState:
     run : int
         Number of the run.
     epochs : int
-        The maximum number of epochs of a fold.
+        The maximum number of epochs of a network.
     workers : int
-        How many folds are trained at the same time.
-    folds : list of FoldState
-        All folds.
+        How many networks are trained at the same time.
+    fits : list of FitState
+        All networks.
     is_training : bool
         Whether the process that trains it still runs.
     """
@@ -96,26 +100,36 @@ class RunState:
     run: Count
     epochs: Annotated[int, Field(ge=1)]
     workers: Annotated[int, Field(ge=1)]
-    folds: Annotated[list[FoldState], Field(min_length=1)]
+    fits: Annotated[list[FitState], Field(min_length=1)]
     is_training: bool = True
+
+    @property
+    def inner(self) -> int | None:
+        """Number of inner folds of each fold; None without inner folds."""
+        numbers = [fit.inner for fit in self.fits if fit.inner is not None]
+        return max(numbers) + 1 if numbers else None
 
 
 class Recorder:
-    """Writes the progress of one fold.
+    """Writes the progress of one network.
 
     Parameters
     ----------
     folder : Path or None
         The folder of the run; None: nothing is written.
-    fold : int
-        Number of the fold.
+    fold, inner
+        As in `FitState`.
     """
 
-    def __init__(self, folder: Path | None = None, fold: int = 0) -> None:
+    def __init__(self, folder: Path | None = None, fold: int = 0, inner: int | None = None) -> None:
         self._folder = folder
-        self._state = FoldState(fold, started=time.time())
+        self._state = FitState(fold, started=time.time(), inner=inner)
         self._start = self._written = time.monotonic()
         self._write_state()
+
+    @property
+    def _name(self) -> str:
+        return name_files(self._state.fold, self._state.inner)
 
     def record_position(self, epochs: float) -> None:
         """Record how many epochs are trained, with the fraction of the present one."""
@@ -142,7 +156,7 @@ class Recorder:
         values = [row["epoch"] + 1, *(row[name] for name in COLUMNS[1:-1]), time.monotonic() - self._start]
         line = "\t".join(f"{value:.6g}" for value in values)
         if self._folder:
-            with suppress(OSError), (self._folder / f"fold_{state.fold}.tsv").open("a") as file:
+            with suppress(OSError), (self._folder / f"{self._name}.tsv").open("a") as file:
                 file.write(f"{line}\n")
 
     def finish(self) -> None:
@@ -154,14 +168,19 @@ class Recorder:
     def _write_state(self) -> None:
         if self._folder:
             with suppress(OSError):
-                part = self._folder / f"fold_{self._state.fold}.part"
+                part = self._folder / f"{self._name}.part"
                 part.write_text(json.dumps(asdict(self._state)))
                 part.replace(part.with_suffix(".json"))
 
 
+def name_files(fold: int, inner: int | None = None) -> str:
+    """Name the files of a network, without their ending."""
+    return f"fold_{fold}" if inner is None else f"fold_{fold}_inner_{inner}"
+
+
 @contextmanager
 def record_run(
-    folder: Path | None, run: int, folds: Sequence[int], epochs: int, workers: int
+    folder: Path | None, run: int, networks: Sequence[tuple[int, int | None]], epochs: int, workers: int
 ) -> Iterator[Path | None]:
     """Prepare the files of a run, and lock its run.json until the block ends.
 
@@ -171,7 +190,9 @@ def record_run(
         `FOLDER`; None: nothing is written.
     run : int
         Number of the run; its files of an earlier training are deleted.
-    folds, epochs, workers
+    networks : sequence of (int, int or None)
+        Fold and inner fold of each network, as in `FitState`.
+    epochs, workers
         As in `RunState`.
 
     Yields
@@ -179,12 +200,12 @@ def record_run(
     Path or None
         The folder of the run; None if it cannot be written, which a note states.
     """
-    content = {"run": run, "epochs": epochs, "workers": workers, "folds": list(folds)}
+    content = {"run": run, "epochs": epochs, "workers": workers, "networks": list(networks)}
     with ExitStack() as stack:
         path = folder and folder / f"run_{run}"
         try:
             if path:
-                _make_folder(path, folds)
+                _make_folder(path, networks)
                 (path / "run.json").write_text(json.dumps(content))
                 file = stack.enter_context((path / "run.json").open("a"))
                 with suppress(OSError):  # the file system has no locks
@@ -192,17 +213,17 @@ def record_run(
         except OSError as error:
             logger.info(
                 f"{error.filename or path} cannot be written ({error.strerror}): the progress shows only how "
-                f"many folds are done, and `murmur watch` does not show run {run}"
+                f"many networks are done, and `murmur watch` does not show run {run}"
             )
             path = None
         yield path
 
 
-def _make_folder(path: Path, folds: Sequence[int]) -> None:
-    """Make an empty folder for a run, and the plots of its folds."""
+def _make_folder(path: Path, networks: Sequence[tuple[int, int | None]]) -> None:
+    """Make an empty folder for a run, and the plots of its networks."""
     shutil.rmtree(path, ignore_errors=True)
     path.mkdir(parents=True)
-    names = [f"fold_{fold}.tsv" for fold in folds]
+    names = [f"{name_files(*network)}.tsv" for network in networks]
     for name in names:  # DVC plots an empty table, but not a missing one
         (path / name).write_text("\t".join(COLUMNS) + "\n")
     plots = [
@@ -216,17 +237,18 @@ def read_run(path: Path) -> RunState | None:
     """Read the progress of a run from its folder; None if it cannot be read."""
     try:
         content = json.loads((path / "run.json").read_text())
-        folds = [_read_fold(path, fold) for fold in content["folds"]]
-        return TypeAdapter(RunState).validate_python(content | {"folds": folds})
+        fits = [_read_fit(path, *network) for network in content.pop("networks")]
+        return TypeAdapter(RunState).validate_python(content | {"fits": fits})
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _read_fold(path: Path, fold: int) -> dict[str, object]:
+def _read_fit(path: Path, fold: int, inner: int | None) -> dict[str, object]:
+    fit: dict[str, object] = {"fold": fold, "inner": inner}
     try:
-        return {"fold": fold} | json.loads((path / f"fold_{fold}.json").read_text())
+        return fit | json.loads((path / f"{name_files(fold, inner)}.json").read_text())
     except FileNotFoundError:  # not started
-        return {"fold": fold}
+        return fit
 
 
 def is_training(path: Path) -> bool:
@@ -241,10 +263,10 @@ def is_training(path: Path) -> bool:
     return False
 
 
-def read_curve(path: Path, fold: int, column: str) -> list[float]:
-    """Read a column of a fold's epochs; a line that is not complete yet is left out."""
+def read_curve(path: Path, fit: FitState, column: str) -> list[float]:
+    """Read a column of a network's epochs; a line that is not complete yet is left out."""
     try:
-        lines = (path / f"fold_{fold}.tsv").read_text().splitlines(keepends=True)
+        lines = (path / f"{name_files(fit.fold, fit.inner)}.tsv").read_text().splitlines(keepends=True)
         return [float(line.split("\t")[COLUMNS.index(column)]) for line in lines[1:] if line.endswith("\n")]
     except (OSError, ValueError, IndexError):
         return []

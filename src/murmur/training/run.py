@@ -1,6 +1,6 @@
-"""One run of the cross-validation: its folds are trained in parallel, one CPU thread for each."""
+"""One run of the cross-validation: its networks are trained in parallel, one CPU thread for each."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -16,10 +16,11 @@ from rich.text import Text
 
 from murmur import progress, workers
 from murmur.errors import MurmurError, add_path
+from murmur.features import store
 from murmur.models import needs_download
 from murmur.sections.train import Model, Train
 from murmur.tables.folds import ROLES
-from murmur.tables.predictions import TrainingInfo
+from murmur.tables.predictions import FIGURES, TrainingInfo
 from murmur.tables.recordings import DatasetCard
 from murmur.training import display, live
 from murmur.training.bags import check_patients_undivided, make_bags
@@ -30,7 +31,7 @@ PACKAGES = ("torch", "numpy", "scipy", "scikit-learn")  # their versions are rec
 
 @dataclass(frozen=True)
 class Run:
-    """What a worker process needs to train a fold. A unit is a segment or a patient.
+    """What a worker process needs to train a network. A unit is a segment or a patient.
 
     Attributes
     ----------
@@ -48,8 +49,11 @@ class Run:
         Class of each unit.
     bags : np.ndarray of int, shape [units, sites, n], or None
         Rows of the features of each patient, -1 for padding.
-    roles : dict of int to np.ndarray of str
-        For each fold the part of each unit: a value of `ROLES`, or "" if it is not used.
+    recordings : np.ndarray of int, shape [segments]
+        Number of the recording of each segment.
+    roles : dict of int to np.ndarray of str, shape [networks, units]
+        For each fold the part of each unit: a value of `ROLES`, or "" if it is not used. A fold has one
+        network for each inner fold; without inner folds it has one network.
     classes : tuple of str
         Names of the classes.
     weights : tuple of float
@@ -57,7 +61,9 @@ class Run:
     options : Train
         The section ``train`` of params.yaml.
     seed : int
-        Seed; the random numbers of a fold depend on it, on the run and on the fold.
+        Seed; the random numbers of a network depend on it, on the run, on the fold and on the inner fold.
+    frame_labels : Path, optional
+        File of the labels of the frames, one row for each segment.
     """
 
     run: int
@@ -67,29 +73,58 @@ class Run:
     units: np.ndarray
     labels: np.ndarray
     bags: np.ndarray | None
+    recordings: np.ndarray
     roles: dict[int, np.ndarray]
     classes: tuple[str, ...]
     weights: tuple[float, ...]
     options: Train
     seed: int
+    frame_labels: Path | None = None
 
 
-class FoldResult(NamedTuple):
-    """The result of a fold, as a worker process returns it.
+class Network(NamedTuple):
+    """One of the networks of a run.
+
+    Attributes
+    ----------
+    fold : int
+        Number of the fold.
+    inner : int or None
+        Number of the inner fold that is its validation part; None without inner folds.
+    """
+
+    fold: int
+    inner: int | None
+
+
+class NetworkResult(NamedTuple):
+    """The result of the training of a network, as a worker process returns it.
 
     Attributes
     ----------
     probabilities : np.ndarray of float32, shape [units, classes]
         Predictions of the units of the validation and the test part.
+    figures : np.ndarray of float32, shape [units, figures], or None
+        `FIGURES` of these units, from a network that labels frames.
     history : pd.DataFrame
-        One row for each epoch, with the number of the fold.
+        One row for each epoch, with the number of the fold and, if there are any, of the inner fold.
     device : str
         Type of the device of the training.
     """
 
     probabilities: np.ndarray
+    figures: np.ndarray | None
     history: pd.DataFrame
     device: str
+
+
+def list_networks(run: Run) -> list[Network]:
+    """List the networks of a run: one for each fold, or one for each inner fold of each fold."""
+    return [
+        Network(fold, inner if len(roles) > 1 else None)
+        for fold, roles in run.roles.items()
+        for inner in range(len(roles))
+    ]
 
 
 def prepare_run(
@@ -100,6 +135,7 @@ def prepare_run(
     features: Path,
     options: Train,
     seed: int,
+    frame_labels: Path | None = None,
 ) -> Run:
     """Collect units, labels and roles in the order of the rows of the features.
 
@@ -110,7 +146,7 @@ def prepare_run(
     recordings, segments : pd.DataFrame
         The tables of all recordings and segments.
     folds : pd.DataFrame
-        The role of each recording or segment in each fold of the run.
+        The role of each recording or segment in each fold of the run, or in each of its inner folds.
     card : DatasetCard
         Facts of the data set: the classes and their weights.
     features : Path
@@ -119,6 +155,8 @@ def prepare_run(
         The section ``train`` of params.yaml.
     seed : int
         Seed of the random numbers.
+    frame_labels : Path, optional
+        File of the labels of the frames, one row for each row of `segments`.
 
     Returns
     -------
@@ -131,12 +169,12 @@ def prepare_run(
         no unit of a validation part can be used: the test part would then select the epoch.
     """
     facts = segments.merge(recordings, on="recording_id", how="left")
-    roles = {int(fold): _segment_roles(segments, table) for fold, table in folds.groupby("fold")}
+    roles = {int(fold): _list_roles(segments, table) for fold, table in folds.groupby("fold")}
     level, bags = options.model.level, None
     if level == "patient":
         check_patients_undivided(facts, roles)
         facts, bags = make_bags(facts, options.model.options.get("sites", []))
-        roles = {fold: role[facts.index] for fold, role in roles.items()}
+        roles = {fold: role[:, facts.index] for fold, role in roles.items()}
     _check_validation(folds, roles)
     label = "patient_label" if level == "patient" else "label"
     labels = pd.Index(card.classes).get_indexer(pd.Index(facts[label]))
@@ -148,16 +186,24 @@ def prepare_run(
         units=facts[f"{level}_id"].to_numpy(str),
         labels=labels.astype(np.int64),
         bags=bags,
+        recordings=pd.factorize(segments["recording_id"])[0],
         roles=roles,
         classes=card.classes,
         weights=card.weights or (1.0,) * len(card.classes),
         options=options,
         seed=seed,
+        frame_labels=frame_labels,
     )
 
 
+def _list_roles(segments: pd.DataFrame, folds: pd.DataFrame) -> np.ndarray:
+    """Return the role of each segment for each network of a fold, str [networks, segments]."""
+    networks = folds.groupby("inner", dropna=False)
+    return np.stack([_segment_roles(segments, table) for _, table in networks])
+
+
 def _segment_roles(segments: pd.DataFrame, folds: pd.DataFrame) -> np.ndarray:
-    """Return the role of each segment in a fold; "" if it is not used."""
+    """Return the role of each segment for a network; "" if it is not used."""
     if folds["segment_id"].notna().any():
         return segments["segment_id"].map(folds.set_index("segment_id")["role"]).fillna("").to_numpy(str)
     role = segments["recording_id"].map(folds.set_index("recording_id")["role"]).fillna("").to_numpy(str)
@@ -167,9 +213,10 @@ def _segment_roles(segments: pd.DataFrame, folds: pd.DataFrame) -> np.ndarray:
 def _check_validation(folds: pd.DataFrame, roles: dict[int, np.ndarray]) -> None:
     """Check that each validation part has a unit with a usable segment."""
     for fold, table in folds.groupby("fold"):
-        if (table["role"] == "validation").any() and not (roles[int(fold)] == "validation").any():
+        if (table["role"] == "validation").any() and not (roles[int(fold)] == "validation").any(axis=1).all():
+            part = "the validation part" if table["inner"].isna().all() else "an inner fold"
             raise MurmurError(
-                f"train: run {table['run'].iloc[0]}, fold {fold}: no recording of the validation part has a "
+                f"train: run {table['run'].iloc[0]}, fold {fold}: no recording of {part} has a "
                 "usable segment, so nothing selects the epoch; lower segment.min_length, or split otherwise"
             )
 
@@ -177,18 +224,22 @@ def _check_validation(folds: pd.DataFrame, roles: dict[int, np.ndarray]) -> None
 def fit_run(
     run: Run, weights: Path, live_folder: Path | None = None
 ) -> tuple[pd.DataFrame, pd.DataFrame, TrainingInfo]:
-    """Train every fold of a run.
+    """Train every network of a run.
 
-    Each worker process trains a fold with one thread, so that the results do not depend on the number of
-    workers. With one worker the folds are trained in this process. Workers share a GPU; set MURMUR_WORKERS=1
-    if its memory is not enough.
+    Each worker process trains a network with one thread, so that the results do not depend on the number of
+    workers. With one worker the networks are trained in this process. Workers share a GPU; set
+    MURMUR_WORKERS=1 if its memory is not enough.
+
+    With inner folds, each unit of the training part of a fold is predicted by the network that was not
+    trained on it (role validation), and each unit of the test part by the mean of all networks of the fold.
 
     Parameters
     ----------
     run : Run
         The run.
     weights : Path
-        Folder that receives fold_F.safetensors with ``keep_weights: best``; otherwise it stays empty.
+        Folder that receives fold_F.safetensors with ``keep_weights: best``; otherwise it stays empty. With
+        inner folds, the name of a tensor begins with the number of the inner fold: ``0.network.0.weight``.
     live_folder : Path, optional
         Folder for files that show the progress, see `murmur.training.live`; by default none are written.
 
@@ -197,7 +248,7 @@ def fit_run(
     predictions : pd.DataFrame
         One row for each unit of the validation and the test part of each fold.
     history : pd.DataFrame
-        One row for each epoch of each fold.
+        One row for each epoch of each network.
     note : TrainingNote
         Device, precision and versions of the packages.
 
@@ -209,18 +260,24 @@ def fit_run(
     weights.mkdir(parents=True, exist_ok=True)
     if needs_download(run.options.model.options):
         _download_weights(run.options.model)
-    n = min(workers.count_workers(), len(run.roles))
-    results: dict[int, FoldResult] = {}
+    networks = list_networks(run)
+    n = min(workers.count_workers(), len(networks))
+    results: dict[Network, NetworkResult] = {}
     with (
-        live.record_run(live_folder, run.run, list(run.roles), run.options.epochs, n) as folder,
-        _show_progress(run, folder, results),
+        live.record_run(live_folder, run.run, networks, run.options.epochs, n) as folder,
+        _show_progress(run, folder, results, len(networks)),
     ):
-        results.update(_fit_folds(run, weights, n, folder))
-    folds = sorted(results)
-    predictions = [_tabulate_predictions(run, fold, results[fold].probabilities) for fold in folds]
-    history = pd.concat([results[fold].history for fold in folds], ignore_index=True)
+        results.update(_fit_networks(run, networks, weights, n, folder))
+    by_fold = {
+        fold: [results[network] for network in networks if network.fold == fold] for fold in sorted(run.roles)
+    }
+    predictions = [_tabulate_predictions(run, fold, parts) for fold, parts in by_fold.items()]
+    history = pd.concat([part.history for parts in by_fold.values() for part in parts], ignore_index=True)
+    if run.options.keep_weights == "best":
+        for fold in by_fold:
+            _combine_weights(weights, [network for network in networks if network.fold == fold])
     versions = {name: version(name) for name in PACKAGES}
-    note = TrainingInfo(results[folds[0]].device, run.options.precision, versions)
+    note = TrainingInfo(results[networks[0]].device, run.options.precision, versions)
     return pd.concat(predictions), history, note
 
 
@@ -232,25 +289,24 @@ def _download_weights(model: Model) -> None:
 
 
 def _show_progress(
-    run: Run, folder: Path | None, results: Mapping[int, FoldResult]
+    run: Run, folder: Path | None, results: Mapping[Network, NetworkResult], n_networks: int
 ) -> AbstractContextManager[None]:
     """Show the progress that the fits record in `folder`; if it has none, how many results there are."""
+    counted = "folds" if n_networks == len(run.roles) else "networks"
 
     def read() -> live.RunState | None:
         state = live.read_run(folder) if folder else None
-        recorded = sum(fold.is_finished for fold in state.folds) if state else 0
+        recorded = sum(fit.is_finished for fit in state.fits) if state else 0
         return state if recorded >= len(results) else None  # fewer: a disk has become full
 
     def count() -> str:
         reason = f" ({folder} could not be written)" if folder else ""
-        return f"train run {run.run}: {len(results)} of {len(run.roles)} folds{reason}"
+        return f"train run {run.run}: {len(results)} of {n_networks} {counted}{reason}"
 
     def draw() -> RenderableType:
         state = read()
         return (
-            display.draw_run(state, [fold for fold in state.folds if fold.is_running])
-            if state
-            else Text(count())
+            display.draw_run(state, [fit for fit in state.fits if fit.is_running]) if state else Text(count())
         )
 
     def describe() -> str:
@@ -260,15 +316,17 @@ def _show_progress(
     return progress.show(draw, describe)
 
 
-def _fit_folds(run: Run, weights: Path, n: int, folder: Path | None) -> Iterator[tuple[int, FoldResult]]:
-    """Yield each fold and its result, in the order in which they are ready, with `n` worker processes."""
-    fit = partial(fit_fold, run, weights=weights, folder=folder)
+def _fit_networks(
+    run: Run, networks: Sequence[Network], weights: Path, n: int, folder: Path | None
+) -> Iterator[tuple[Network, NetworkResult]]:
+    """Yield each network and its result, in the order in which they are ready, with `n` worker processes."""
+    fit = partial(fit_one_network, run, weights=weights, folder=folder)
     if n == 1:
-        yield from ((fold, fit(fold)) for fold in run.roles)
+        yield from ((network, fit(network)) for network in networks)
         return
     modules = ("training.fit", "training.run", "features.store", f"models.{run.options.model.name}")
     try:
-        yield from map_processes(fit, run.roles, n, [f"murmur.{name}" for name in modules])
+        yield from map_processes(fit, networks, n, [f"murmur.{name}" for name in modules])
     except BrokenProcessPool as error:
         raise MurmurError(
             f"train: run {run.run}: a worker process was killed, most likely for lack of memory; "
@@ -276,23 +334,23 @@ def _fit_folds(run: Run, weights: Path, n: int, folder: Path | None) -> Iterator
         ) from error
 
 
-def fit_fold(run: Run, fold: int, weights: Path, folder: Path | None = None) -> FoldResult:
-    """Train one fold with one CPU thread.
+def fit_one_network(run: Run, network: Network, weights: Path, folder: Path | None = None) -> NetworkResult:
+    """Train one network with one CPU thread.
 
     Parameters
     ----------
     run : Run
         The run.
-    fold : int
-        Number of the fold.
+    network : Network
+        The network.
     weights : Path
-        Folder that receives fold_F.safetensors with ``keep_weights: best``.
+        Folder that receives the weights with ``keep_weights: best``.
     folder : Path, optional
         Folder that receives the progress.
 
     Returns
     -------
-    FoldResult
+    NetworkResult
 
     Raises
     ------
@@ -300,28 +358,42 @@ def fit_fold(run: Run, fold: int, weights: Path, folder: Path | None = None) -> 
         As `fit_network`, or if the features do not have one row for each segment.
     """
     from murmur.devices import single_thread  # not above: the parent of worker processes does not need torch
-    from murmur.features import store
     from murmur.training.fit import Fold, fit_network
 
     features = store.read_array(run.features)
     store.check_length(features, run.n_segments, run.features)
-    recorder = live.Recorder(folder, fold)
+    recorder = live.Recorder(folder, *network)
+    key = [value for value in (run.seed, run.run, *network) if value is not None]
     with single_thread():
         fit = fit_network(
             features,
             run.labels,
-            Fold(*_divide_units(run.roles[fold])),
+            Fold(*_divide_units(run.roles[network.fold][network.inner or 0])),
             run.options,
             classes=run.classes,
             weights=run.weights,
-            seed=int(np.random.SeedSequence([run.seed, run.run, fold]).generate_state(1)[0]),
+            seed=int(np.random.SeedSequence(key).generate_state(1)[0]),
             bags=run.bags,
+            frame_labels=read_frame_labels(run),
+            recordings=run.recordings,
             recorder=recorder,
         )
     recorder.finish()
     if run.options.keep_weights == "best":
-        _write_weights(fit.weights, weights / f"fold_{fold}.safetensors")
-    return FoldResult(fit.probabilities, fit.history.assign(fold=fold), fit.device)
+        _write_weights(fit.weights, weights / f"{live.name_files(*network)}.safetensors")
+    keys = {name: value for name, value in network._asdict().items() if value is not None}
+    return NetworkResult(fit.probabilities, fit.figures, fit.history.assign(**keys), fit.device)
+
+
+def read_frame_labels(run: Run) -> np.ndarray | None:
+    """Read the labels of the frames, int8 [segments, frames]; None if no loss needs them."""
+    options = run.options
+    is_needed = options.state_loss or options.murmur_loss or options.annotation_loss
+    if not run.frame_labels or not is_needed:
+        return None
+    labels = store.read_array(run.frame_labels)
+    store.check_length(labels, run.n_segments, run.frame_labels)
+    return labels
 
 
 def _divide_units(role: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -331,8 +403,9 @@ def _divide_units(role: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     return rows["train"], stopping, _predicted_units(role)
 
 
-def _predicted_units(role: np.ndarray) -> np.ndarray:
-    return np.flatnonzero((role == "validation") | (role == "test"))
+def _predicted_units(roles: np.ndarray) -> np.ndarray:
+    """Return the units that a network predicts, given the part of each unit for one or several networks."""
+    return np.flatnonzero(np.atleast_2d(np.isin(roles, ("validation", "test"))).any(axis=0))
 
 
 def _write_weights(weights: dict[str, Any], path: Path) -> None:
@@ -342,10 +415,55 @@ def _write_weights(weights: dict[str, Any], path: Path) -> None:
         path.write_bytes(save(weights))
 
 
-def _tabulate_predictions(run: Run, fold: int, probabilities: np.ndarray) -> pd.DataFrame:
+def _combine_weights(folder: Path, networks: Sequence[Network]) -> None:
+    """Combine the weights of the networks of a fold into one file; a single network has it already."""
+    if len(networks) == 1:
+        return
+    from safetensors.numpy import load_file, save
+
+    out = folder / f"fold_{networks[0].fold}.safetensors"
+    tensors: dict[str, np.ndarray] = {}
+    with add_path(out):
+        for network in networks:
+            path = folder / f"{live.name_files(*network)}.safetensors"
+            tensors |= {f"{network.inner}.{name}": value for name, value in load_file(path).items()}
+            path.unlink()
+        out.write_bytes(save(tensors))
+
+
+def _tabulate_predictions(run: Run, fold: int, results: Sequence[NetworkResult]) -> pd.DataFrame:
     """Return the predictions of a fold as a table with the columns of `make_predictions_schema`."""
-    role = run.roles[fold]
-    units = _predicted_units(role)
-    columns: dict[str, Any] = {"run": run.run, "fold": fold, "role": role[units], "level": run.level}
+    roles = run.roles[fold]
+    units = _predicted_units(roles)
+    role = np.where((roles[:, units] == "test").any(axis=0), "test", "validation")
+    columns: dict[str, Any] = {"run": run.run, "fold": fold, "role": role, "level": run.level}
     table = pd.DataFrame(columns | {"unit_id": run.units[units]})
-    return table.assign(**{f"p_{c}": probabilities[:, k] for k, c in enumerate(run.classes)})
+    p = _average_over_networks(roles, [result.probabilities for result in results])
+    table = table.assign(**{f"p_{c}": p[:, k] for k, c in enumerate(run.classes)})
+    parts = [result.figures for result in results if result.figures is not None]
+    if not parts:
+        return table.assign(**dict.fromkeys(FIGURES))
+    figures = _average_over_networks(roles, parts)
+    return table.assign(**{name: figures[:, k] for k, name in enumerate(FIGURES)})
+
+
+def _average_over_networks(roles: np.ndarray, values: Sequence[np.ndarray]) -> np.ndarray:
+    """Average the predictions of each unit over the networks that predict it.
+
+    Parameters
+    ----------
+    roles : np.ndarray of str, shape [networks, units]
+        As in `Run`.
+    values : sequence of np.ndarray, shape [predicted units, columns]
+        Of each network, for the units that it predicts.
+
+    Returns
+    -------
+    np.ndarray of float32, shape [units that a network predicts, columns]
+    """
+    total, n = np.zeros((roles.shape[1], values[0].shape[1])), np.zeros(roles.shape[1])
+    for role, value in zip(roles, values, strict=True):
+        units = _predicted_units(role)
+        total[units] += value
+        n[units] += 1
+    return (total[n > 0] / n[n > 0, None]).astype(np.float32)
