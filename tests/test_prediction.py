@@ -23,6 +23,7 @@ from murmur.inference.prediction import Model
 from murmur.inference.quality import Quality
 from murmur.inference.results import Prediction, RecordingPrediction
 from tests import made
+from tests.experiment import without_regression
 from tests.trained_model import CARD, CLASSES, draw_samples, make_trained_model
 
 pytestmark = pytest.mark.usefixtures("threads_as_before")
@@ -83,7 +84,7 @@ def predict_with_the_pipeline(trained, root):
         | {f"weight_{c}": w for c, w in d.weights.items()}
         for level, d in trained.info.decisions.items()
     ]
-    fitted, p = pd.DataFrame(rows), trained.params
+    fitted, p = without_regression(pd.DataFrame(rows)), trained.params
     models = TrainedModels(
         {(0, 0): root / "fold_0.safetensors"}, CLASSES, fitted, p.train, p.evaluate, seed=0
     )
