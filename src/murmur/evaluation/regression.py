@@ -90,7 +90,7 @@ def fit_coefficients(
 
     weights = 1 / np.bincount(unit)[unit]
     scaler = StandardScaler().fit(figures.to_numpy(), sample_weight=weights)
-    model = LogisticRegression(C=C, tol=1e-8, max_iter=10_000)
+    model = LogisticRegression(C=C, tol=1e-8, solver="newton-cholesky")
     model.fit(scaler.transform(figures.to_numpy()), truth, sample_weight=weights)
     slopes, intercept = model.coef_ / scaler.scale_, model.intercept_
     if len(classes) == 2:  # scikit-learn gives the logit of the second class
