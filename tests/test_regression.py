@@ -155,7 +155,7 @@ def test_what_was_fitted_can_be_written_read_and_used_again(made):
     assert restricted["patient"].probabilities == pytest.approx(expected, abs=1e-4)
 
 
-def test_results_are_the_same_each_time_and_the_validation_score_is_cross_fitted(made):
+def test_results_hold_what_was_fitted_and_validation_parts_are_cross_fitted(made):
     made["options"] = options(rule="regression", draws=0)
     results, (units, _, fitted) = evaluate_predictions(**made), predict_levels(made)
     pd.testing.assert_frame_equal(results.tables["regression"], fitted.regression)
