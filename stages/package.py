@@ -16,6 +16,7 @@ from murmur.inference import packaging
 from murmur.inference.model_folder import write_model
 from murmur.inference.model_info import ModelParams
 from murmur.tables import parquet
+from murmur.tables.groups import GROUPS
 from murmur.tables.predictions import make_predictions_schema
 from murmur.tables.recordings import RECORDINGS, read_dataset_card
 from murmur.tables.segments import SEGMENTS
@@ -28,15 +29,14 @@ CODE = ("features", "training", "models/__init__.py", "models/_weights.py")
 def main() -> None:
     p = sections.load("clean", "segment", "mel", "embed", "train", "evaluate", "final", "split.runs")
     recordings = parquet.read("data/recordings.parquet", RECORDINGS)
+    recordings = recordings.merge(parquet.read("data/groups.parquet", GROUPS))
     card = read_dataset_card("data/recordings.parquet")
     segments = parquet.read("data/segments.parquet", SEGMENTS)
     signals = parquet.read("data/signals.parquet", SIGNALS)
     files = find_run_files(Path("data/predictions"), p.runs, ".murmur_predictions.parquet")
-    predictions = {
-        run: parquet.read(path, make_predictions_schema(card.classes)) for run, path in files.items()
-    }
-    weights = Path("models/final.safetensors")
-    source = Path("src/murmur")
+    schema = make_predictions_schema(card.classes)
+    predictions = {run: parquet.read(path, schema) for run, path in files.items()}
+    weights, source = Path("models/final.safetensors"), Path("src/murmur")
     info = packaging.make_model_info(
         card,
         ModelParams(**{name: getattr(p, name) for name in ModelParams.model_fields}),

@@ -3,7 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from murmur.evaluation.aggregation import compute_levels
+from murmur.evaluation import regression
+from murmur.evaluation.aggregation import Fitted, compute_levels
 from murmur.evaluation.levels import Level, number_units
 from murmur.sections.evaluate import Evaluate
 from murmur.tables.predictions import TrainingInfo
@@ -106,9 +107,14 @@ def predict_levels(made):
 
 
 def predict_tables(made):
-    """As `predict_levels`, with the levels as tables."""
+    """As `predict_levels`, with the levels as tables, and of what is fitted the decisions."""
     units, levels, fitted = predict_levels(made)
-    return units, {name: table_of(level) for name, level in levels.items()}, fitted
+    return units, {name: table_of(level) for name, level in levels.items()}, fitted.decisions
+
+
+def without_regression(decisions):
+    """What is fitted, without a regression."""
+    return Fitted(decisions, pd.DataFrame(columns=regression.COLUMNS))
 
 
 def table_of(level):

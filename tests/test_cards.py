@@ -261,11 +261,18 @@ def test_each_limit_is_stated_only_where_it_holds(changes, words):
 
 
 @pytest.mark.parametrize("method", ["kfold", "holdout", "role", "file"])
-@pytest.mark.parametrize("rule", ["mean_probability", "mean_logit", "maximum", "any_present"])
+@pytest.mark.parametrize("rule", ["mean_probability", "mean_logit", "maximum", "any_present", "regression"])
 def test_every_split_method_and_rule_has_a_description(method, rule):
     details = changed({"protocol.method": method, "rule.rule": rule, "rule.thresholds": "uar"})
     text = " ".join(descriptions.write_protocol(details))
     assert "2" in text and "fitted for unweighted average recall (UAR) on each validation part" in text
+
+
+def test_a_regression_and_expected_values_are_described():
+    details = changed({"rule.rule": "regression", "rule.thresholds": "expected_uar"})
+    text = " ".join(descriptions.write_protocol(details))
+    assert "logistic regression on figures of the recordings, fitted in each fold to" in text
+    assert "product of calibrated probability and value in unweighted average recall (UAR)" in text
 
 
 def test_the_test_part_that_selects_the_epoch_is_named():

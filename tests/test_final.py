@@ -86,7 +86,9 @@ def test_all_recordings_are_trained_on_and_a_missing_class_is_refused(tmp_path):
 def fit(made_experiment, **changes):
     e = made_experiment
     units = number_units(e["recordings"], e["segments"], CARD.classes)
-    return units, fit_decisions(e["predictions"], units, CARD, options(**changes)).set_index("level")
+    return units, fit_decisions(e["predictions"], units, CARD, options(**changes)).decisions.set_index(
+        "level"
+    )
 
 
 def test_decisions_are_fitted_to_the_validation_parts_of_all_folds_together():
@@ -97,7 +99,7 @@ def test_decisions_are_fitted_to_the_validation_parts_of_all_folds_together():
     truth = units["segment"].truth[units["segment"].names.get_indexer(table["unit_id"])]
     p = table[COLUMNS].to_numpy(float)
     assert fitted.loc["segment", "temperature"] == pytest.approx(calibration.fit_temperature(truth, p))
-    weights = rules.fit_class_weights(truth, p, rules.value_per_unit(truth, "uar", CARD.classes))
+    weights = rules.fit_class_weights(truth, p, rules.value_per_class(truth, "uar", CARD.classes)[truth])
     found = fitted.loc["segment", [f"weight_{c}" for c in CARD.classes]]
     assert found.to_numpy(float) == pytest.approx(weights)
     assert list(fitted.index) == ["segment", "recording", "patient"]

@@ -26,6 +26,7 @@ from tests.experiment import (
     predict_tables,
     table_of,
     two_classes,
+    without_regression,
     without_segments,
 )
 
@@ -226,7 +227,7 @@ def test_weights_are_fitted_to_the_validation_part_of_each_fold(made, metric):
             own = {name: p for (r, f, name), p in seen.items() if (r, f) == (run, fold)}
             truth = units[level].truth[units[level].names.get_indexer(list(own))]
             p = np.array(list(own.values()))
-            expected = rules.fit_class_weights(truth, p, rules.value_per_unit(truth, metric, CLASSES))
+            expected = rules.fit_class_weights(truth, p, rules.value_per_class(truth, metric, CLASSES)[truth])
             row = fitted.query("run == @run and fold == @fold and level == @level")
             weights = row[[f"weight_{c}" for c in CLASSES]].to_numpy()
             assert weights[0] == pytest.approx(expected)
@@ -323,11 +324,12 @@ def test_the_threshold_reaches_the_required_sensitivity_on_the_validation_part(m
 
 def test_temperatures_and_weights_of_an_earlier_call_can_be_used_again(made):
     made["options"] = options(thresholds="uar")
-    units, tables, fitted = predict_tables(made)
+    units, tables, decisions = predict_tables(made)
+    fitted = without_regression(decisions)
     args = (made["folds"], units, CARD, made["options"])
     again, same = compute_levels(made["predictions"], *args, fitted)
     assert same is fitted and all(table_of(again[level]).equals(tables[level]) for level in LEVELS)
-    high = fitted.assign(weight_Present=1e9)
+    high = without_regression(decisions.assign(weight_Present=1e9))
     assert (compute_levels(made["predictions"], *args, high)[0]["patient"].predicted == 0).all()
 
 

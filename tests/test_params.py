@@ -167,6 +167,7 @@ def test_a_missing_key_is_named_at_every_level(section):
         ("train.augment.time_mask", 1.1, "train.augment.time_mask: .*less than or equal to 1"),
         ("train.model", {"width": 3}, "key train.model.name is missing"),
         ("evaluate.level", "person", "evaluate.level: "),
+        ("evaluate.thresholds", "expected_accuracy", "evaluate.thresholds: "),
     ],
 )
 def test_an_invalid_value_is_refused_with_its_key_and_the_reason(key, value, message):
@@ -235,6 +236,18 @@ def test_values_that_do_not_fit_together_are_refused():
     message = r"segment\.length 0\.1 s is shorter than .* mel\.win_length 256 at clean\.sample_rate 2000"
     with pytest.raises(MurmurError, match=message):  # of the longest window
         check(**{"mel.win_length": [64, 256], "mel.hop_length": [32, 64], "segment.length": 0.1})
+
+
+def test_a_regression_needs_recordings_and_the_level_of_patients():
+    assert check(**{"evaluate.rule": "regression", "evaluate.thresholds": "expected_uar"})
+    with pytest.raises(
+        MurmurError, match=r"evaluate\.rule regression predicts patients, but evaluate\.level"
+    ):
+        check(**{"evaluate.rule": "regression", "evaluate.level": "recording"})
+    with pytest.raises(
+        MurmurError, match=r"evaluate\.rule regression needs .* train\.model any \(sites\)"
+    ):
+        check(**{"evaluate.rule": "regression", "train.model": {"name": "any", "sites": ["AV"]}})
 
 
 def test_each_window_of_a_spectrogram_is_a_channel():

@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save, save_file
 
 import murmur
 from murmur.errors import MurmurError
-from murmur.evaluation.aggregation import compute_levels
+from murmur.evaluation import regression
+from murmur.evaluation.aggregation import Fitted, compute_levels
 from murmur.evaluation.levels import number_units
 from murmur.generalisation import trained_models
 from murmur.generalisation.trained_models import TrainedModels
@@ -64,6 +65,7 @@ FAMILIES = {  # of recipes, with small networks
         "evaluate.rule": "maximum",
     },
     "patients": {"train.model": made.SITES, "train.augment.mixup": 0.0},
+    "regression": {"evaluate.rule": "regression"},
     "any_present": {"evaluate.rule": "any_present", "mel.dtype": "float32", "mel.normalise": "minmax"},
 }
 
@@ -71,6 +73,25 @@ FAMILIES = {  # of recipes, with small networks
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     return make_trained_model(tmp_path_factory.mktemp("trained"), decisions=DECISIONS)
+
+
+def with_regression():
+    """The same decisions, with coefficients of the figures of a network that labels no frames."""
+    rng = np.random.default_rng(0)
+    figures = [*(f"{how}_log_p_{c}" for c in CLASSES for how in ("max", "mean")), "recordings", "intercept"]
+    rows = {figure: dict(zip(CLASSES, rng.normal(size=3).tolist(), strict=True)) for figure in figures}
+    return DECISIONS | {"patient": DECISIONS["patient"].model_copy(update={"regression": rows})}
+
+
+def regression_table(coefficients):
+    """metrics/regression.csv with the coefficients of a decision."""
+    rows = [
+        (0, 0, c, figure, value)
+        for c in CLASSES
+        for figure, row in (coefficients or {}).items()
+        for value in [row[c]]
+    ]
+    return pd.DataFrame(rows, columns=regression.COLUMNS)
 
 
 def predict_with_the_pipeline(trained, root):
@@ -83,7 +104,8 @@ def predict_with_the_pipeline(trained, root):
         | {f"weight_{c}": w for c, w in d.weights.items()}
         for level, d in trained.info.decisions.items()
     ]
-    fitted, p = pd.DataFrame(rows), trained.params
+    table = regression_table(trained.info.decisions["patient"].regression)
+    fitted, p = Fitted(pd.DataFrame(rows), table), trained.params
     models = TrainedModels(
         {(0, 0): root / "fold_0.safetensors"}, CLASSES, fitted, p.train, p.evaluate, seed=0
     )
@@ -107,7 +129,8 @@ def assert_equal(level, unit, prediction):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_predictions_equal_those_of_the_pipeline(tmp_path, family):
-    trained = make_trained_model(tmp_path, FAMILIES[family], decisions=DECISIONS)
+    decisions = with_regression() if family == "regression" else DECISIONS
+    trained = make_trained_model(tmp_path, FAMILIES[family], decisions=decisions)
     levels, model = predict_with_the_pipeline(trained, tmp_path), murmur.load_model(trained.folder)
     for patient, rows in trained.prepared.recordings.groupby("patient_id"):
         paths = [trained.raw / name for name in rows["path"]]

@@ -37,6 +37,8 @@ from tests.experiment import (
 )
 from tests.made import changed
 
+FITTED = ("calibration", "regression")
+
 
 @pytest.fixture
 def made():
@@ -52,8 +54,8 @@ def test_results_equal_those_of_the_functions_at_each_level(made, level):
             rows = results.tables[name].query("level == @each").drop(columns="level").reset_index(drop=True)
             expected = scores.score_units(levels[each], by)
             pd.testing.assert_frame_equal(rows, expected[rows.columns])
-    pd.testing.assert_frame_equal(results.tables["calibration"], fitted)
-    own = fitted[fitted["level"] == level]
+    pd.testing.assert_frame_equal(results.tables["calibration"], fitted.decisions)
+    own = fitted.decisions[fitted.decisions["level"] == level]
     points = score_operating_points(levels[level], own, made["options"], seed=5)
     pd.testing.assert_frame_equal(results.tables["operating_points"], points)
     runs = results.tables["runs"].query("level == @level")
@@ -66,7 +68,7 @@ def test_results_equal_those_of_the_functions_at_each_level(made, level):
     assert list(results.plots["score_per_fold"]) == ["run", "fold", *names]
     assert len(results.plots["score_per_fold"]) == 6
     assert results.plots["confusion"]["n"].sum() == len(levels[level])
-    assert list(results.tables) == ["folds", "runs", "subgroups", "operating_points", "calibration"]
+    assert list(results.tables) == [*("folds", "runs", "subgroups", "operating_points"), *FITTED]
     assert set(results.tables["subgroups"]["metric"]) == set(names)
 
 
@@ -645,7 +647,7 @@ def test_files_of_other_runs_are_removed_so_that_dvc_lock_names_none(tmp_path, c
     assert capsys.readouterr().out == ""
 
 
-TABLES = ("calibration", "folds", "operating_points", "runs", "subgroups")
+TABLES = (*FITTED, "folds", "operating_points", "runs", "subgroups")
 CURVES = ("confusion", "learning_curves", "precision_recall", "reliability", "roc", "score_per_fold")
 FILES = {
     "metrics": sorted(

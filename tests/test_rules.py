@@ -90,7 +90,7 @@ def test_any_present_equals_a_plain_loop():
 def test_the_value_of_right_predictions_is_proportional_to_the_metric(metric):
     rng = np.random.default_rng(2)
     truth = rng.permutation(np.repeat([0, 1, 2], [9, 4, 27]))
-    value = rules.value_per_unit(truth, metric, CIRCOR)
+    value = rules.value_per_class(truth, metric, CIRCOR)[truth]
     for predicted in (truth, *rng.integers(0, 3, (5, 40))):
         counts = metrics.confusion_matrix(truth, predicted, 3)
         expected = metrics.compute_count_metrics(counts, CIRCOR, ("Present",))[metric]
@@ -99,14 +99,14 @@ def test_the_value_of_right_predictions_is_proportional_to_the_metric(metric):
 
 def test_an_absent_class_does_not_count():
     truth = np.array([0, 0, 0, 2])
-    value = rules.value_per_unit(truth, "uar", CIRCOR)
+    value = rules.value_per_class(truth, "uar", CIRCOR)[truth]
     assert value.tolist() == pytest.approx([1 / 3, 1 / 3, 1 / 3, 1])
 
 
 @pytest.mark.parametrize("metric", ["weighted_accuracy", "weighted_accuracy_official"])
 def test_circors_accuracy_is_refused_for_other_classes(metric):
     with pytest.raises(MurmurError, match=rf"evaluate\.thresholds: {metric} is of .* choose uar"):
-        rules.value_per_unit(np.array([0, 1]), metric, ("ill", "well"))
+        rules.value_per_class(np.array([0, 1]), metric, ("ill", "well"))
 
 
 def drawn(seed, classes=3, n=40, digits=1):
@@ -154,7 +154,7 @@ def test_a_known_optimum_is_found():
     truth = np.arange(300) % 3
     p = np.random.default_rng(3).uniform(0, 0.2, (300, 3)) + np.eye(3)[truth]
     p[:, 1] /= 20
-    values = rules.value_per_unit(truth, "uar", CIRCOR)
+    values = rules.value_per_class(truth, "uar", CIRCOR)[truth]
     weights = rules.fit_class_weights(truth, p, values)
     assert score(np.ones(3), truth, p, values) < 0.7 * values.sum()
     assert score(weights, truth, p, values) == pytest.approx(values.sum()) and weights[1] > 3
@@ -165,7 +165,9 @@ def test_a_rare_class_has_a_higher_weight_for_the_uar():
     truth = (rng.random(4000) < 0.1).astype(int)
     odds = np.exp(rng.normal(2 * truth - 1)) * 1 / 9  # calibrated: the best cut for the UAR is odds of 1/9
     p = np.stack([1 / (1 + odds), odds / (1 + odds)], axis=1)
-    weights = rules.fit_class_weights(truth, p, rules.value_per_unit(truth, "uar", ("common", "rare")))
+    weights = rules.fit_class_weights(
+        truth, p, rules.value_per_class(truth, "uar", ("common", "rare"))[truth]
+    )
     assert weights[1] / weights[0] == pytest.approx(9, rel=0.4)
 
 

@@ -104,13 +104,15 @@ def evaluate_predictions(
     level = levels[options.level]
     by_fold, by_run = (scores.score_all_levels(levels.values(), by) for by in (["run", "fold"], ["run"]))
     runs = by_run[by_run["level"] == level.name]
-    names, fitted_here = scores.select_headline(runs), fitted[fitted["level"] == level.name]
+    names, decisions = scores.select_headline(runs), fitted.decisions
+    decisions_here = decisions[decisions["level"] == level.name]
     tables = {
         "folds": by_fold,
         "runs": by_run,
         "subgroups": score_subgroups(levels, names, options.draws, seed),
-        "operating_points": score_operating_points(level, fitted_here, options, seed),
-        "calibration": fitted,
+        "operating_points": score_operating_points(level, decisions_here, options, seed),
+        "calibration": decisions,
+        "regression": fitted.regression,
     }
     patients = units["patient"].facts
     details = {

@@ -9,6 +9,8 @@ from murmur.circor_weights import CIRCOR_PATIENTS, CIRCOR_WEIGHTS
 from murmur.errors import MurmurError
 from murmur.evaluation.temperature import log_probabilities
 
+EXPECTED = "expected_"  # at the beginning of a value of evaluate.thresholds
+
 
 def pool_probabilities(p: np.ndarray, member: np.ndarray, n_units: int, rule: str) -> np.ndarray:
     """Pool the probabilities of the parts of each unit.
@@ -22,8 +24,8 @@ def pool_probabilities(p: np.ndarray, member: np.ndarray, n_units: int, rule: st
     n_units : int
         The number of units.
     rule : str
-        mean_probability and any_present take the mean. mean_logit takes the mean of the logarithms, maximum
-        the maximum of each class; both are scaled to a sum of 1.
+        mean_probability, any_present and regression take the mean. mean_logit takes the mean of the
+        logarithms, maximum the maximum of each class; both are scaled to a sum of 1.
 
     Returns
     -------
@@ -94,8 +96,8 @@ def sort_positive_first(classes: Sequence[str], positive: Sequence[str]) -> list
     return sorted(range(len(classes)), key=lambda k: classes[k] not in positive)
 
 
-def value_per_unit(truth: np.ndarray, metric: str, classes: Sequence[str]) -> np.ndarray:
-    """Compute the value of a right prediction for each unit, so that their sum is proportional to a metric.
+def value_per_class(truth: np.ndarray, metric: str, classes: Sequence[str]) -> np.ndarray:
+    """Compute the value of a right prediction of each class; the sum of values is proportional to a metric.
 
     Parameters
     ----------
@@ -108,7 +110,7 @@ def value_per_unit(truth: np.ndarray, metric: str, classes: Sequence[str]) -> np
 
     Returns
     -------
-    float array, shape [n]
+    float array, shape [classes]
 
     Raises
     ------
@@ -127,7 +129,42 @@ def value_per_unit(truth: np.ndarray, metric: str, classes: Sequence[str]) -> np
         value = value / np.maximum(np.bincount(truth, minlength=len(classes)), 1)
     if metric == "weighted_accuracy_official":
         value = value * [CIRCOR_PATIENTS[c] for c in classes]
-    return value[truth]
+    return value
+
+
+def choose_class_weights(
+    truth: np.ndarray, p: np.ndarray, thresholds: str, classes: Sequence[str], temperature: float
+) -> np.ndarray:
+    """Choose the class weights that `evaluate.thresholds` names, on the units of a validation part.
+
+    Parameters
+    ----------
+    truth : int array, shape [n]
+        Class numbers.
+    p : float array, shape [n, classes]
+        Probabilities, not calibrated.
+    thresholds : str
+        A metric of `value_per_class`: the weights that maximise it, from `fit_class_weights`. Or expected_
+        and its name: the weights that maximise its expected value, if the calibrated probabilities are
+        right. These are the values of the classes; they depend on how many units each class has, not on `p`.
+    classes : sequence of str
+        The classes in order.
+    temperature : float
+        Of the calibrated probabilities.
+
+    Returns
+    -------
+    float array, shape [classes]
+        Factors of the probabilities `p`.
+
+    Notes
+    -----
+    The order of the classes by calibrated probability times value is that by p * value ** temperature.
+    """
+    value = value_per_class(truth, thresholds.removeprefix(EXPECTED), classes)
+    if thresholds.startswith(EXPECTED):
+        return (value / value.min()) ** temperature
+    return fit_class_weights(truth, p, value[truth])
 
 
 def fit_class_weights(truth: np.ndarray, p: np.ndarray, value: np.ndarray, sweeps: int = 10) -> np.ndarray:
@@ -146,7 +183,7 @@ def fit_class_weights(truth: np.ndarray, p: np.ndarray, value: np.ndarray, sweep
     p : float array, shape [n, classes]
         Probabilities.
     value : float array, shape [n]
-        The value of a right prediction for each unit, from `value_per_unit`.
+        The value of a right prediction for each unit, as `value_per_class` gives it for its class.
     sweeps : int
         The most passes over all classes.
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from murmur.evaluation import scores
-from murmur.evaluation.aggregation import Tables, compute_levels
+from murmur.evaluation.aggregation import Fitted, Tables, compute_levels
 from murmur.evaluation.levels import Level, Units
 from murmur.evaluation.protocol import count_parts
 from murmur.sections.evaluate import Evaluate
@@ -20,7 +20,7 @@ def score_validation(
     units: Mapping[str, Units],
     card: DatasetCard,
     options: Evaluate,
-    fitted: pd.DataFrame,
+    fitted: Fitted,
     metric: str,
 ) -> dict[str, Any]:
     """Score the validation parts as the test parts are scored: same level, rule and metric.
@@ -28,13 +28,14 @@ def score_validation(
     A run pools the validation parts of its folds. A unit that is in the validation parts of n folds counts
     1/n in each of them, so that each unit counts once in a run.
 
-    The score is optimistic, because epoch, temperature and class weights are chosen on these parts.
+    The score is optimistic, because epoch, temperature and class weights are chosen on these parts. The rule
+    `regression` predicts each patient by a regression that was fitted without that person.
 
     Parameters
     ----------
     predictions, folds, units, card, options
         As for `compute_levels`.
-    fitted : DataFrame
+    fitted : Fitted
         The second return value of `compute_levels`.
     metric : str
         A metric of confusion matrices, as `scores.select_headline` names first.
@@ -49,19 +50,13 @@ def score_validation(
     if without := parts["without_validation"]:
         reason = f"{without} of {parts['folds']} folds have no validation part"
         return score | {"undefined_because": reason}
-    as_test = (_select_validation(predictions), _select_validation(folds))
-    levels, _ = compute_levels(*as_test, units, card, options, fitted)
+    levels, _ = compute_levels(predictions, folds, units, card, options, fitted, part="validation")
     values = _score_runs(levels[options.level], metric)
     if n := int(np.isnan(values).sum()):
         reason = f"in {n} of {len(values)} runs the validation parts lack a class that it needs"
         return score | {"undefined_because": reason}
     sd = values.std(ddof=1) if len(values) > 1 else np.nan
     return score | {"mean": values.mean(), "sd": sd, "undefined_because": None}
-
-
-def _select_validation(tables: Tables) -> dict[int, pd.DataFrame]:
-    """The rows of the validation parts, with the role test, which `compute_levels` scores."""
-    return {run: table[table["role"] == "validation"].assign(role="test") for run, table in tables.items()}
 
 
 def _score_runs(level: Level, metric: str) -> np.ndarray:

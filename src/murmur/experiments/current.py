@@ -152,6 +152,8 @@ def load_experiment(runs: Sequence[int] | None = None) -> CurrentExperiment:
     MurmurError
         If a part of it is missing, or if params.yaml has changed since it ran.
     """
+    from murmur.evaluation.aggregation import Fitted
+    from murmur.evaluation.regression import COLUMNS
     from murmur.generalisation import trained_models  # imports torch
     from murmur.tables import parquet
     from murmur.tables.csv_reader import read_csv
@@ -162,8 +164,9 @@ def load_experiment(runs: Sequence[int] | None = None) -> CurrentExperiment:
     chosen = sorted({*(runs or p.split.runs)})
     trainings = [f"train@{run}" for run in chosen]
     check_params_unchanged(["download", "clean", "segment", *list_feature_stages(p), *trainings, "evaluate"])
-    fitted = read_csv("metrics/calibration.csv", ["run", "fold"], may_be_empty=False)
-    weights = trained_models.find_weights(Path("models"), fitted, chosen)
+    decisions = read_csv("metrics/calibration.csv", ["run", "fold"], may_be_empty=False)
+    fitted = Fitted(decisions, read_csv("metrics/regression.csv", COLUMNS))
+    weights = trained_models.find_weights(Path("models"), decisions, chosen)
     card = read_dataset_card("data/recordings.parquet")
     return CurrentExperiment(
         params=p,

@@ -1,7 +1,7 @@
 """The trained models of an experiment: their weights, their predictions and the metrics of these."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from murmur import formatting, workers
 from murmur.devices import choose_device, single_thread
 from murmur.errors import MurmurError
 from murmur.evaluation import scores
-from murmur.evaluation.aggregation import compute_levels, predict_without_segments
+from murmur.evaluation.aggregation import Fitted, compute_levels, predict_without_segments
 from murmur.evaluation.levels import Level, number_units
 from murmur.features import store
 from murmur.features.chain import PreparedRecordings
@@ -42,8 +42,9 @@ class TrainedModels:
         The file of each run and fold.
     classes : tuple of str
         The classes of the models, in the order of their logits.
-    fitted : DataFrame
-        metrics/calibration.csv: temperature and class weights of each fold and level.
+    fitted : Fitted
+        metrics/calibration.csv and regression.csv: temperature and class weights of each fold and level, and
+        the regression of each fold.
     train, evaluate : Train, Evaluate
         Sections of params.yaml.
     seed : int
@@ -52,7 +53,7 @@ class TrainedModels:
 
     weights: Weights
     classes: tuple[str, ...]
-    fitted: pd.DataFrame
+    fitted: Fitted
     train: Train
     evaluate: Evaluate
     seed: int
@@ -224,6 +225,8 @@ def _predict_level(
     units = number_units(recordings, segments, card.classes)
     if not len(segments):
         return predict_without_segments(folds, units, card, name)
-    predictions = predict(models, prepared, folds, card)
+    all_classes = replace(card, classes=models.classes)  # the regression needs the probabilities of all
+    of_models = all_classes if models.evaluate.rule == "regression" else card
+    predictions = predict(models, prepared, folds, of_models)
     levels, _ = compute_levels(predictions, folds, units, card, models.evaluate, models.fitted)
     return levels[name]

@@ -46,10 +46,14 @@ class Decision(_Part):
         Divides the logarithms of the probabilities; 1 if there were no validation parts.
     weights : dict of str to float
         Factor of the probability of each class.
+    regression : dict of str to dict of str to float, or None
+        Of patients, with `evaluate.rule: regression`: for each figure of `evaluation.regression`, and the
+        intercept, the coefficient of each class.
     """
 
     temperature: Annotated[float, Field(gt=0)]
     weights: dict[str, Annotated[float, Field(ge=0)]]
+    regression: dict[str, dict[str, float]] | None = None
 
 
 class Performance(_Part):
@@ -210,11 +214,20 @@ def _check_consistency(info: ModelInfo, path: str | Path) -> None:
         "level": (info.level == "patient") == (info.params.train.model.level == "patient"),
         "familiarity": len(rows) == n and all(len(row) == n for row in rows),
         "positive": bool(info.positive),
+        "decisions.patient.regression": _is_regression_complete(info),
     }
     if wrong := [key for key, holds in is_consistent.items() if not holds]:
         raise MurmurError(
             f"{path}: {wrong[0]} does not fit the rest; make the model again: dvc repro package"
         )
+
+
+def _is_regression_complete(info: ModelInfo) -> bool:
+    """Whether there is a regression if the rule needs it, with a coefficient for each class."""
+    regression = info.decisions["patient"].regression if "patient" in info.decisions else None
+    if info.params.evaluate.rule != "regression":
+        return regression is None
+    return regression is not None and all(set(row) == set(info.classes) for row in regression.values())
 
 
 def _check_classes(info: ModelInfo, path: str | Path) -> None:

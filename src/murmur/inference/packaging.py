@@ -12,6 +12,7 @@ from safetensors import safe_open
 from murmur import workers
 from murmur.evaluation.aggregation import fit_decisions
 from murmur.evaluation.levels import number_units
+from murmur.evaluation.regression import read_coefficients
 from murmur.features import store
 from murmur.inference.familiarity import Reference, describe_signal, fit_reference
 from murmur.inference.model_info import Data, Decision, ModelInfo, ModelParams, Performance
@@ -33,12 +34,12 @@ def describe_decisions(
     predictions: Mapping[int, pd.DataFrame],
     options: Evaluate,
 ) -> dict[str, Decision]:
-    """Fit temperature and class weights of each level to the validation parts of all folds.
+    """Fit temperature, class weights and regression of each level to the validation parts of all folds.
 
     Parameters
     ----------
     recordings, segments : DataFrame
-        As in `murmur.tables`.
+        As in `murmur.tables`; recordings with the column group of `murmur.tables.groups`.
     card : DatasetCard
         The description of the data set.
     predictions : dict of int to DataFrame
@@ -51,13 +52,16 @@ def describe_decisions(
     dict of str to Decision
         By level. Without validation parts (`split.validate_on: test`) all temperatures and weights are 1.
     """
-    fits = fit_decisions(predictions, number_units(recordings, segments, card.classes), card, options)
+    fitted = fit_decisions(predictions, number_units(recordings, segments, card.classes), card, options)
     neutral = Decision(temperature=1.0, weights=dict.fromkeys(card.classes, 1.0))
     decisions = dict.fromkeys(LEVELS, neutral)
-    for fit in fits.to_dict("records"):
+    for fit in fitted.decisions.to_dict("records"):
         temperature = 1.0 if np.isnan(fit["temperature"]) else fit["temperature"]
         weights = {c: float(fit[f"weight_{c}"]) for c in card.classes}
         decisions[fit["level"]] = Decision(temperature=temperature, weights=weights)
+    if len(fitted.regression):
+        coefficients = read_coefficients(fitted.regression, card.classes).to_dict("index")
+        decisions["patient"] = decisions["patient"].model_copy(update={"regression": coefficients})
     return decisions
 
 

@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from murmur import formatting
-from murmur.evaluation import rules
+from murmur.evaluation import regression, rules
 from murmur.evaluation.temperature import apply_temperature
 from murmur.inference import checks
 from murmur.inference.model_info import ModelInfo
@@ -146,14 +147,27 @@ class Model:
         self, predictions: Sequence[RecordingPrediction]
     ) -> tuple[np.ndarray | None, str | None, dict[str, float] | None]:
         """The probabilities of a patient from those of the recordings, its class, and calibrated ones."""
-        parts = np.array([list(r.uncalibrated.values()) for r in predictions if r.uncalibrated])
-        p = self._pool(parts)
+        parts = [r for r in predictions if r.uncalibrated]
+        if self.info.params.evaluate.rule == "regression":
+            p = self._regress(parts)
+        else:
+            p = self._pool(np.array([list(r.uncalibrated.values()) for r in parts if r.uncalibrated]))
         answer, calibrated = self._decide("patient", p)
         if answer and self.info.params.evaluate.rule == "any_present":
             order = rules.sort_positive_first(self.info.classes, self.info.positive)
             answers = {r.answer for r in predictions}
             answer = next(c for c in (self.info.classes[k] for k in order) if c in answers)
         return p, answer, calibrated
+
+    def _regress(self, parts: Sequence[RecordingPrediction]) -> np.ndarray | None:
+        """The probabilities, shape (classes,), of a patient from figures of the recordings."""
+        if not parts:
+            return None
+        rows = [{f"p_{c}": p for c, p in (r.uncalibrated or {}).items()} | (r.figures or {}) for r in parts]
+        member = np.zeros(len(rows), int)
+        figures = regression.compute_figures(pd.DataFrame(rows), member, self.info.classes)
+        coefficients = pd.DataFrame.from_dict(self.info.decisions["patient"].regression or {}, orient="index")
+        return regression.predict_probabilities(figures, coefficients[list(self.info.classes)])[0]
 
     def _decide(self, level: str, p: np.ndarray | None) -> tuple[str | None, dict[str, float] | None]:
         """The class, and the calibrated probabilities."""

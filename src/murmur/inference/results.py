@@ -47,6 +47,8 @@ class RecordingPrediction:
         Length of a segment, s.
     segments : ndarray, shape (k, classes)
         Calibrated probabilities of each segment, in the order of the classes.
+    figures : dict of str to float, or None
+        `murmur.tables.predictions.FIGURES`, means over the segments; None for networks that label no frames.
     """
 
     name: str
@@ -62,6 +64,7 @@ class RecordingPrediction:
     starts: np.ndarray
     segment_seconds: float
     segments: np.ndarray
+    figures: dict[str, float] | None = None
 
     @property
     def ends(self) -> np.ndarray:

@@ -27,6 +27,13 @@ AGGREGATIONS = {
     "maximum": "for each class the maximum of the probabilities of its parts",
     "any_present": "the first class that any of its recordings has: positive classes first, then the others",
 }
+REGRESSION = (
+    "A recording has the mean of the class probabilities of its segments. A patient has the probabilities of "
+    "a multinomial logistic regression on figures of the recordings, fitted in each fold to the predictions "
+    "for the patients of its validation part (coefficients: metrics/regression.csv). Temperature, threshold "
+    "and class weights are fitted to the same patients, each predicted by a regression that was fitted "
+    "without that person"
+)
 METHODS = {
     "kfold": "{folds}-fold cross-validation, repeated {runs} times",
     "holdout": "{runs} times one test part, drawn again each time",
@@ -183,10 +190,17 @@ def _name_scoring_models(details: Mapping[str, Any]) -> str:
 def _describe_rule(details: Mapping[str, Any]) -> str:
     """How predictions of parts are aggregated, and which class is predicted."""
     rule, decision = details["rule"], "the most probable class is predicted"
-    if rule["thresholds"]:
-        metric = name_column(rule["thresholds"])
+    if thresholds := rule["thresholds"]:
+        metric = name_column(thresholds.removeprefix("expected_"))
         decision = f"class weights fitted for {metric} on each validation part decide the class"
-    aggregation = f"A recording or patient has {AGGREGATIONS[rule['rule']]}"
+        if thresholds.startswith("expected_"):
+            decision = (
+                f"the class with the highest product of calibrated probability and value in {metric} is "
+                "predicted; the value depends on the number of units of the class in each validation part"
+            )
+    aggregation = f"A recording or patient has {AGGREGATIONS.get(rule['rule'], '')}"
+    if rule["rule"] == "regression":
+        aggregation = REGRESSION
     if details["scored"]["lowest_level"] == "patient":
         aggregation = "The model predicts the class of a patient as a whole"
     return f"{aggregation}; {decision}. A unit without a usable segment {describe_empty_unit(details)}."

@@ -2,6 +2,8 @@
 
 from typing import Annotated, Literal
 
+from pydantic import model_validator
+
 from murmur.params.types import Fraction, Section, whole_number
 
 
@@ -10,7 +12,27 @@ class Evaluate(Section):
 
     level: Literal["segment", "recording", "patient"]
     rule: Literal["mean_probability", "mean_logit", "maximum", "any_present", "regression"]
-    thresholds: Literal["accuracy", "uar", "weighted_accuracy", "weighted_accuracy_official"] | None
+    thresholds: (
+        Literal[
+            "accuracy",
+            "uar",
+            "weighted_accuracy",
+            "weighted_accuracy_official",
+            "expected_uar",
+            "expected_weighted_accuracy",
+            "expected_weighted_accuracy_official",
+        ]
+        | None
+    )
     sensitivity: Fraction
     prevalence: Fraction
     draws: Annotated[int, whole_number(0, 100_000)]
+
+    @model_validator(mode="after")
+    def _check_regression(self) -> "Evaluate":
+        if self.rule == "regression" and self.level != "patient":
+            raise ValueError(
+                f"evaluate.rule regression predicts patients, but evaluate.level is {self.level}; set "
+                "evaluate.level: patient, or evaluate.rule: mean_probability"
+            )
+        return self

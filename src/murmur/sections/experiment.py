@@ -81,6 +81,15 @@ class Params(Section):
         return self
 
     @model_validator(mode="after")
+    def _check_regression(self) -> "Params":
+        if self.evaluate.rule == "regression" and self.train.model.level == "patient":
+            raise ValueError(
+                "evaluate.rule regression needs predictions of recordings, but train.model "
+                f"{self.train.model.name} (sites) predicts patients; set evaluate.rule: mean_probability"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _check_filters(self) -> "Params":
         nyquist = self.clean.sample_rate / 2
         band = self.clean.bandpass
