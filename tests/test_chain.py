@@ -35,7 +35,7 @@ def write_recordings(data, seconds=(7.0, 3.2, 0.4)):
         "source": "",
         "path": [p.name for p in paths],
     }
-    empty = dict.fromkeys(("role", "sex", "age_group", "quality"))
+    empty = dict.fromkeys(field.name for field in RECORDINGS if field.nullable)
     table = facts.assign(**ids, **texts, **empty)[RECORDINGS.names]
     parquet.write(table, data / "recordings.parquet", RECORDINGS)
 

@@ -189,7 +189,7 @@ def test_images_are_written_by_label_with_low_frequencies_at_the_bottom(project)
         "audio_sha256": "0",
         "source": "s",
     }
-    empty = {"role": None, "sex": None, "age_group": None, "quality": None}
+    empty = dict.fromkeys(field.name for field in RECORDINGS if field.nullable)
     recordings = pd.DataFrame(rows | empty).assign(patient_label="Present")
     parquet.write(recordings, "data/recordings.parquet", RECORDINGS)
     segments = {"segment_id": ["a@0", "b@0"], "recording_id": ["a", "b"], "start": 0, "n_samples": 9}
