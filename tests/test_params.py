@@ -244,9 +244,7 @@ def test_a_regression_needs_recordings_and_the_level_of_patients():
         MurmurError, match=r"evaluate\.rule regression predicts patients, but evaluate\.level"
     ):
         check(**{"evaluate.rule": "regression", "evaluate.level": "recording"})
-    with pytest.raises(
-        MurmurError, match=r"evaluate\.rule regression needs .* train\.model any \(sites\)"
-    ):
+    with pytest.raises(MurmurError, match=r"evaluate\.rule regression needs .* train\.model any \(sites\)"):
         check(**{"evaluate.rule": "regression", "train.model": {"name": "any", "sites": ["AV"]}})
 
 

@@ -273,7 +273,9 @@ def _fit(table: pd.DataFrame, units: Units, card: DatasetCard, options: Evaluate
         temperature = calibration.fit_temperature(truth, p) if len(validation) else np.nan
         weights = np.ones(len(card.classes))
         if options.thresholds and not (options.rule == "any_present" and level == "patient"):
-            weights = rules.choose_class_weights(truth, p, options.thresholds, card.classes, temperature)
+            weights = rules.choose_class_weights(
+                truth, p, options.thresholds, card.classes, temperature, options.uar_share
+            )
         is_positive = np.isin(card.classes, card.positive)[truth]
         score = sum_positive(p, card.classes, card.positive)
         row = {"run": run, "fold": fold, "level": level, "temperature": temperature}

@@ -1,5 +1,7 @@
 """The rule `regression`: a logistic regression that predicts a patient from figures of the recordings."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from scipy.special import softmax
@@ -7,17 +9,17 @@ from scipy.special import softmax
 from murmur import formatting
 from murmur.errors import MurmurError
 from murmur.evaluation.levels import Units
-from murmur.evaluation.temperature import log_probabilities
 from murmur.tables.predictions import FIGURES
 
-C = 0.3  # inverse of the strength of the L2 penalty; the figures are standardised
+C = 0.1  # inverse of the strength of the L2 penalty; the figures are standardised
 PARTS = 5  # of the cross-fitting
+MARGIN = 1e-4  # the probabilities are at least this far from 0 and 1, so that the odds are finite
 SMALL = 1e-3  # added to the mean probabilities of a murmur and of systole, so that the ratio is finite
 FEW = 100  # patients in a validation part, below which a note is logged
 INTERCEPT = "intercept"
-SUMMARIES = {  # of the recordings of a patient
-    "log_p": ("max", "mean"),
-    "log_murmur_ratio": ("max", "mean"),
+SUMMARIES = {  # of the recordings of a patient; top2: the mean of the two highest
+    "log_odds": ("max", "top2", "mean"),
+    "log_murmur_ratio": ("max", "top2", "mean"),
     "annotated": ("mean", "min", "max"),
     "confidence": ("mean", "min"),
 }
@@ -42,20 +44,28 @@ def compute_figures(recordings: pd.DataFrame, member: np.ndarray, classes: tuple
     Returns
     -------
     DataFrame
-        A row for each patient, in the order of the numbers: of log p of each class the maximum and the mean
-        over the recordings; with `FIGURES`, maximum and mean of the logarithm of the ratio murmur / systole,
-        mean, minimum and maximum of annotated, mean and minimum of confidence; the number of recordings.
+        A row for each patient, in the order of the numbers: of the log odds of each class the maximum, the
+        mean of the two highest and the mean over the recordings; with `FIGURES`, the same of the logarithm of
+        the ratio murmur / systole; mean, minimum and maximum of annotated, mean and minimum of confidence; the number of recordings.
     """
-    p = log_probabilities(recordings[[f"p_{c}" for c in classes]].to_numpy())
-    values = {f"log_p_{c}": (p[:, k], SUMMARIES["log_p"]) for k, c in enumerate(classes)}
+    p = recordings[[f"p_{c}" for c in classes]].to_numpy(float).clip(MARGIN, 1 - MARGIN)
+    odds = np.log(p / (1 - p))
+    values = {f"log_odds_{c}": (odds[:, k], SUMMARIES["log_odds"]) for k, c in enumerate(classes)}
     if has_frame_figures(recordings):
         frames = {name: recordings[name].to_numpy(float) for name in FIGURES}
         frames["log_murmur_ratio"] = np.log((frames["murmur"] + SMALL) / (frames["systole"] + SMALL))
         names = [name for name in SUMMARIES if name in frames]
         values |= {name: (frames[name], SUMMARIES[name]) for name in names}
     grouped = pd.DataFrame({name: value for name, (value, _) in values.items()}).groupby(member)
-    figures = {f"{how}_{name}": grouped[name].agg(how) for name, (_, hows) in values.items() for how in hows}
+    figures = {
+        f"{how}_{name}": _summarise(grouped[name], how) for name, (_, hows) in values.items() for how in hows
+    }
     return pd.DataFrame(figures | {"recordings": grouped.size().astype(float)}).reset_index(drop=True)
+
+
+def _summarise(values: Any, how: str) -> pd.Series:
+    """Summarise the recordings of each patient, grouped by patient."""
+    return values.nlargest(2).groupby(level=0).mean() if how == "top2" else values.agg(how)
 
 
 def has_frame_figures(predictions: pd.DataFrame) -> bool:

@@ -140,7 +140,7 @@ def _describe_scores(
     scores.log_undefined_draws(drawn)
     return {
         "level": level.name,
-        "rule": options.model_dump(include={"rule", "thresholds", "sensitivity", "prevalence"}),
+        "rule": options.model_dump(include={"rule", "thresholds", "uar_share", "sensitivity", "prevalence"}),
         "headline": scores.summarise_headline(runs, names, drawn),
         "baseline": scores.score_constant_prediction(level, names),
     }

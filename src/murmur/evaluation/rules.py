@@ -133,7 +133,12 @@ def value_per_class(truth: np.ndarray, metric: str, classes: Sequence[str]) -> n
 
 
 def choose_class_weights(
-    truth: np.ndarray, p: np.ndarray, thresholds: str, classes: Sequence[str], temperature: float
+    truth: np.ndarray,
+    p: np.ndarray,
+    thresholds: str,
+    classes: Sequence[str],
+    temperature: float,
+    uar_share: float = 0.0,
 ) -> np.ndarray:
     """Choose the class weights that `evaluate.thresholds` names, on the units of a validation part.
 
@@ -151,6 +156,8 @@ def choose_class_weights(
         The classes in order.
     temperature : float
         Of the calibrated probabilities.
+    uar_share : float
+        Share of the UAR in what is maximised, from 0 to 1; the rest is the metric.
 
     Returns
     -------
@@ -162,6 +169,9 @@ def choose_class_weights(
     The order of the classes by calibrated probability times value is that by p * value ** temperature.
     """
     value = value_per_class(truth, thresholds.removeprefix(EXPECTED), classes)
+    if uar_share:
+        uar = value_per_class(truth, "uar", classes)
+        value = (1 - uar_share) * value / value[truth].sum() + uar_share * uar / uar[truth].sum()
     if thresholds.startswith(EXPECTED):
         return (value / value.min()) ** temperature
     return fit_class_weights(truth, p, value[truth])

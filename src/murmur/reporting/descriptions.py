@@ -120,13 +120,14 @@ def _describe_selection(details: Mapping[str, Any]) -> str:
     stop_rules = protocol["stops"].replace("_", " ").replace(" True", "")
     early_stop = f"and stops the training ({stop_rules})"
     stops = "; no rule stops the training early" if stop_rules == "none" else f", {early_stop}"
-    if protocol["select_on"] == "last":
+    metric = SELECTION_METRICS[protocol["select_on"]] if protocol["select_on"] != "last" else ""
+    if not metric:
         stops = stops if stop_rules == "none" else f"; {part} {early_stop.removeprefix('and ')}"
         selection = f"No epoch is selected: the weights are those of the last epoch{stops}."
     elif protocol.get("inner"):
-        selection = f"{capitalise(part)} selects the epoch, by {SELECTION_METRICS[protocol['select_on']]}{stops}."
+        selection = f"{capitalise(part)} selects the epoch, by {metric}{stops}."
     else:
-        return f"In each fold {part} selects the epoch, by {SELECTION_METRICS[protocol['select_on']]}{stops}."
+        selection = f"In each fold {part} selects the epoch, by {metric}{stops}."
     return f"{_describe_inner_folds(protocol)} {selection}" if protocol.get("inner") else selection
 
 
@@ -194,6 +195,8 @@ def _describe_rule(details: Mapping[str, Any]) -> str:
         metric = name_column(thresholds.removeprefix("expected_"))
         decision = f"class weights fitted for {metric} on each validation part decide the class"
         if thresholds.startswith("expected_"):
+            share = rule.get("uar_share", 0)
+            metric += f" (share {1 - share:g}) and UAR (share {share:g})" if share else ""
             decision = (
                 f"the class with the highest product of calibrated probability and value in {metric} is "
                 "predicted; the value depends on the number of units of the class in each validation part"

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import model_validator
 
-from murmur.params.types import Fraction, Section, whole_number
+from murmur.params.types import Fraction, Probability, Section, whole_number
 
 
 class Evaluate(Section):
@@ -24,6 +24,7 @@ class Evaluate(Section):
         ]
         | None
     )
+    uar_share: Probability
     sensitivity: Fraction
     prevalence: Fraction
     draws: Annotated[int, whole_number(0, 100_000)]
