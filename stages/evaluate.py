@@ -17,6 +17,7 @@ from murmur.evaluation.segmentation_score import add_segmentation
 from murmur.evaluation.summary import format_summary
 from murmur.files import write_text
 from murmur.reporting import cards, guidelines
+from murmur.reporting.cycle_drawing import draw_heart_cycles
 from murmur.reporting.illustrations import draw_illustrations
 from murmur.tables.csv_writer import write_csv
 from murmur.tables.left_out import count_by_reason
@@ -37,7 +38,12 @@ def main() -> None:
     scored = add_segmentation(results, cycles, annotations, tables.folds, tables.recordings)
     draw_illustrations(tables, results.mistakes, p.mel, p.segment, Path("data/mel"), Path("plots"))
     draw_heart_cycles(
-        tables, cycles, annotations, scored, p.mel, p.segment, p.clean, Path("data/mel"), Path("plots/cycles.png")
+        *(tables, cycles, annotations, scored),
+        mel=p.mel,
+        segment=p.segment,
+        rate=p.clean.sample_rate,
+        spectra=Path("data/mel"),
+        path=Path("plots/cycles.png"),
     )
     write_results(results, "metrics", "plots")
     left_out = tables.left_out if card.shareable else count_by_reason(tables.left_out)

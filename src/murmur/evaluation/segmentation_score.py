@@ -80,7 +80,7 @@ def score_recording(annotated: pd.DataFrame, found: pd.DataFrame) -> dict[str, f
 
 
 def _select_annotated(annotated: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
-    """Select the found intervals that begin in an annotated one, or at most `TOLERANCE` before or after it."""
+    """Select the found intervals that begin in an annotated one, or within `TOLERANCE` of it."""
     onsets = found["start"].to_numpy()[:, None]
     after = onsets >= annotated["start"].to_numpy() - TOLERANCE
     before = onsets <= annotated["end"].to_numpy() + TOLERANCE
@@ -132,13 +132,18 @@ def _list_test_recordings(cycles: pd.DataFrame, folds: pd.DataFrame) -> list[tup
 
 def _score_run(run: int, table: pd.DataFrame) -> dict[str, float]:
     counts = table[[f"{sound}_{name}" for sound in SOUNDS for name in COUNTS]]
-    both = pd.DataFrame({name: counts[[f"{sound}_{name}" for sound in SOUNDS]].sum(axis=1) for name in COUNTS})
+    both = pd.DataFrame(
+        {name: counts[[f"{sound}_{name}" for sound in SOUNDS]].sum(axis=1) for name in COUNTS}
+    )
     matched, annotated, found = both.sum()
     has_rate = table["annotated_rate"].notna()
     errors = (table["found_rate"] - table["annotated_rate"]).abs()[has_rate]
     return {
         "run": run,
-        **{f"f1_{sound}": _compute_f1(*(counts[f"{sound}_{name}"].sum() for name in COUNTS)) for sound in SOUNDS},
+        **{
+            f"f1_{sound}": _compute_f1(*(counts[f"{sound}_{name}"].sum() for name in COUNTS))
+            for sound in SOUNDS
+        },
         "f1": _compute_f1(matched, annotated, found),
         "sensitivity": matched / annotated if annotated else np.nan,
         "precision": matched / found if found else np.nan,

@@ -99,7 +99,13 @@ def describe_segmentation(scores: Mapping[str, Any]) -> str:
         f"Heart sounds found in the test parts: F1 {figure(scores['f1'])} of their onsets, within "
         f"{1000 * scores['tolerance']:.0f} ms of the annotated ones (S1 {figure(scores['f1_S1'])}, S2 "
         f"{figure(scores['f1_S2'])}; sensitivity {figure(scores['sensitivity'])}, precision "
-        f"{figure(scores['precision'])}). Heart rate: median error {scores['heart_rate_error']:.1f}/min, found in "
-        f"{scores['heart_rates']:.0%} of the recordings. {scores['n_recordings']:.0f} recordings with "
-        f"{scores['hours']:.2f} h of annotated heart cycles."
+        f"{figure(scores['precision'])}). {_describe_heart_rate(scores)} "
+        f"{scores['n_recordings']:.0f} recordings with {scores['hours']:.2f} h of annotated heart cycles."
     )
+
+
+def _describe_heart_rate(scores: Mapping[str, Any]) -> str:
+    if not scores["heart_rates"]:  # 0, or undefined without an annotated heart rate
+        return "No heart rate is compared."
+    error, share = scores["heart_rate_error"], scores["heart_rates"]
+    return f"Heart rate: median error {error:.1f}/min, determined in {share:.0%} of the recordings."

@@ -1,11 +1,16 @@
-"""Heart cycles from the probabilities of their states: heart sounds, the intervals between them, heart rate."""
+"""Heart cycles from the probabilities of the states of each frame, and the heart rate."""
 
 import numpy as np
 import pandas as pd
 
 from murmur.tables.annotations import STATES
 
-SHORTEST = (0.04, 0.06, 0.04, 0.08)  # s, of S1, systole, S2 and diastole; the annotations of CirCor are longer
+SHORTEST = (
+    0.04,
+    0.06,
+    0.04,
+    0.08,
+)  # s, of S1, systole, S2 and diastole; the annotations of CirCor are longer
 LONGEST = (0.24, 0.5, 0.24, 1.2)  # s; heart rates from 30 to 270 per minute are possible
 VARIATION = (0.15, 0.15, 0.15, 0.2)  # SD of the logarithm of the durations within a recording
 MIN_ANNOTATED = 0.1  # least mean probability of being annotated of an interval that is kept
@@ -19,11 +24,11 @@ def find_cycles(
 ) -> pd.DataFrame:
     """Find the heart cycles of a recording.
 
-    The Viterbi algorithm of a hidden semi-Markov model finds the most probable sequence of intervals in the order
-    S1, systole, S2, diastole. It runs twice: first all durations from `SHORTEST` to `LONGEST` are equally
-    probable, then the durations of each state have a log-normal distribution, with the median that the first
-    result has in this recording and the SD `VARIATION`. The first and the last interval may be cut off. A
-    boundary is placed between two steps, where the probabilities of both states are equal.
+    The Viterbi algorithm of a hidden semi-Markov model finds the most probable sequence of intervals in the
+    order S1, systole, S2, diastole. It runs twice: first all durations from `SHORTEST` to `LONGEST` are
+    equally probable, then the durations of each state have a log-normal distribution, with the median of the
+    first result in this recording and the SD `VARIATION`. The first and the last interval may be cut off.
+    A boundary is placed between two steps, where the probabilities of both states are equal.
 
     Parameters
     ----------
@@ -84,7 +89,7 @@ def _limit_durations(durations: np.ndarray, step_seconds: float) -> np.ndarray:
 
 
 def _compare_durations(durations: np.ndarray, starts: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """Return the log-density, less its maximum, of each state and duration, around the median of whole intervals."""
+    """Return the log-density, less its maximum, of each state and duration, around the found median."""
     found, states = np.diff(starts)[1:], order[1:-1]
     density = np.zeros((4, len(durations)))
     for state in np.unique(states):
@@ -108,7 +113,9 @@ def _find_sequence(scores: np.ndarray, penalty: np.ndarray) -> tuple[np.ndarray,
     # margins without preference, so that the first and the last interval may be cut off
     total = np.pad(scores, ((margin + 1, margin), (0, 0))).cumsum(axis=0).T  # [states, steps + 1]
     steps = total.shape[1] - 1
-    begin = np.full((4, width + steps + 1), -np.inf)  # score if a state begins `width` columns before, less total
+    begin = np.full(
+        (4, width + steps + 1), -np.inf
+    )  # score if a state begins `width` columns before, less total
     begin[:, width] = 0.0
     best = np.zeros((steps + 1, 4), int)
     penalty, rows, previous = penalty[:, ::-1].copy(), np.arange(4), np.array([3, 0, 1, 2])
@@ -125,7 +132,7 @@ def _find_sequence(scores: np.ndarray, penalty: np.ndarray) -> tuple[np.ndarray,
 
 
 def _trace_back(chosen: np.ndarray, state: int) -> tuple[np.ndarray, np.ndarray]:
-    """List the first step and the state of each interval, from the duration of each that ends before a step."""
+    """List first step and state of each interval, from the chosen duration of each that ends at a step."""
     step, intervals = len(chosen) - 1, []
     while step > 0:
         step -= chosen[step, state]

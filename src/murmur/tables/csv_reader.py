@@ -11,7 +11,17 @@ from murmur.errors import MurmurError
 TEXT_COLUMNS = frozenset(  # the columns with text in all files; the other columns hold numbers
     {
         *("level", "group", "value", "metric", "figure", "chosen_on", "stage", "item", "reason", "curve"),
-        *("kind", "actual", "predicted", "disturbance", "unit", "experiment", "test_sha256", "label", "timing"),
+        *(
+            "kind",
+            "actual",
+            "predicted",
+            "disturbance",
+            "unit",
+            "experiment",
+            "test_sha256",
+            "label",
+            "timing",
+        ),
     }
 )
 COUNTS = ("run", "fold", "epoch", "n")  # columns of whole numbers; so are n_… and shared_…

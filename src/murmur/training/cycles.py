@@ -74,14 +74,16 @@ def _find_cycles_of_fold(
     for name, table in segments.iloc[rows].reset_index(drop=True).groupby("recording_id", sort=False):
         n_steps = int((table["start"] + table["n_samples"]).max() / rate / step) + 1
         starts = table["start"].to_numpy() / rate
-        joined = [join_tracks(values[table.index], starts, step, n_steps) for values in means]
-        tables.append(find_cycles(*joined, step).assign(recording_id=name))
+        states, murmur, annotated = (
+            join_tracks(values[table.index], starts, step, n_steps) for values in means
+        )
+        tables.append(find_cycles(states, murmur, annotated, step).assign(recording_id=name))
     return pd.concat(tables).assign(run=run.run, fold=fold)
 
 
 def _load_networks(run: Run, path: Path, shape: tuple[int, ...]) -> list[Classifier]:
-    """Load the networks of a fold: one, or one for each inner fold, whose number begins the names of tensors."""
-    tensors = read_weights(path)
+    """Load the networks of a fold: one, or one for each inner fold, whose number begins names of tensors."""
+    tensors = read_weights(str(path))
     prefixes = sorted({name.split(".")[0] for name in tensors if name[0].isdigit()}, key=int)
     states = [tensors]
     if prefixes:

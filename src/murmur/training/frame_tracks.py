@@ -31,7 +31,8 @@ def predict_tracks(
     model.eval()
     parts = []
     for batch in torch.from_numpy(units).split(BATCH):
-        output = model.network.label_frames(model.standardise(inputs.take(batch)[0]))
+        x = model.standardise(inputs.take(batch)[0])
+        output = model.network.label_frames(x)  # type: ignore[operator]
         states = output.states.softmax(dim=1).transpose(1, 2)
         parts.append((states, output.murmur.sigmoid(), output.annotated.sigmoid()))
     states, murmur, annotated = (torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True))
