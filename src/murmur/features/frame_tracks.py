@@ -1,33 +1,45 @@
-"""The probabilities of the frames of a whole recording, from those of its segments."""
+"""The track of a recording: what a network computes for each frame, from segments that overlap."""
 
 import numpy as np
 
 
 def join_tracks(tracks: np.ndarray, starts: np.ndarray, step_seconds: float, n_steps: int) -> np.ndarray:
-    """Average the tracks of the overlapping segments of a recording.
+    """Join the tracks of the segments of one recording into the track of the recording.
 
     Parameters
     ----------
-    tracks : np.ndarray, shape [segments, steps, ...]
-        Values of each step of each segment.
+    tracks : np.ndarray of float, shape [segments, steps] or [segments, steps, n]
+        The value of each step, such as a probability. Step k of a segment is at start + k · `step_seconds`.
     starts : np.ndarray, shape [segments]
-        Start of each segment, s.
+        Start of each segment, s. It need not be a multiple of `step_seconds`.
     step_seconds : float
-        Time from one step to the next, s.
+        Time between two steps, s.
     n_steps : int
-        Steps of the recording.
+        Number of steps of the recording.
 
     Returns
     -------
-    np.ndarray, shape [n_steps, ...]
-        Weighted mean: the weight of a step decreases towards both ends of its segment.
+    np.ndarray of float32, shape [n_steps] or [n_steps, n]
+        Step j is at j · `step_seconds`. Steps before the first and after the last segment are NaN, and so are
+        gaps between segments.
+
+    Notes
+    -----
+    Each segment is interpolated linearly at the steps of the recording. Where segments overlap, the result is
+    their weighted mean. The weight falls linearly from the middle of a segment to both ends: the network has
+    less context there.
     """
-    steps = tracks.shape[1]
-    weight = np.minimum(np.arange(1, steps + 1), np.arange(steps, 0, -1)).astype(np.float64)
-    first = np.rint(np.asarray(starts) / step_seconds).astype(int)
-    shape = (max(n_steps, int(first.max()) + steps), *tracks.shape[2:])
-    total, weights = np.zeros(shape), np.zeros(shape[0])
-    for track, k in zip(tracks, first, strict=True):
-        total[k : k + steps] += track * weight.reshape(-1, *[1] * (track.ndim - 1))
-        weights[k : k + steps] += weight
-    return total[:n_steps] / np.maximum(weights[:n_steps], 1e-9).reshape(-1, *[1] * (tracks.ndim - 2))
+    n = tracks.shape[1]
+    positions = np.asarray(starts, float) / step_seconds
+    first = np.ceil(np.round(positions, 6)).astype(int)  # rounded: 0.3 / 0.1 is 2.9999999999999996
+    total, weights = np.zeros((n_steps, *tracks.shape[2:])), np.zeros(n_steps)
+    triangle = 1 - np.abs(np.arange(n) - (n - 1) / 2) / ((n + 1) / 2)
+    for track, step, ahead in zip(tracks.astype(float), first, first - positions, strict=True):
+        following = np.concatenate([track[1:], track[-1:]])
+        values = track + ahead * (following - track)
+        size = max(0, min(n, n_steps - step))
+        weight = triangle[:size].reshape(-1, *[1] * (track.ndim - 1))
+        total[step : step + size] += weight * values[:size]
+        weights[step : step + size] += triangle[:size]
+    weights[weights == 0] = np.nan
+    return (total / weights.reshape(-1, *[1] * (total.ndim - 1))).astype(np.float32)

@@ -101,10 +101,13 @@ def _choose_examples(
     found = table[["S1_found", "S2_found"]].sum(axis=1)
     table["f1"] = 2 * matched / (others + found)
     is_positive = table["label"].isin(positive)
-    examples = []
-    for rows in (table[is_positive], table[~is_positive]):
-        if len(ordered := rows.dropna(subset="murmur").sort_values(["murmur", *keys])):
-            examples.append((ordered.iloc[len(ordered) // 2], "median probability of a murmur"))
+    ordered = [
+        rows.dropna(subset="murmur").sort_values(["murmur", *keys])
+        for rows in (table[is_positive], table[~is_positive])
+    ]
+    examples = [
+        (rows.iloc[len(rows) // 2], "median probability of a murmur") for rows in ordered if len(rows)
+    ]
     examples.append((table.sort_values(["f1", *keys]).iloc[0], "lowest F1 of the onsets"))
     return [
         (

@@ -72,7 +72,7 @@ def _find_cycles_of_fold(
     means = [np.mean(values, axis=0) for values in zip(*tracks, strict=True)]
     tables = []
     for name, table in segments.iloc[rows].reset_index(drop=True).groupby("recording_id", sort=False):
-        n_steps = int((table["start"] + table["n_samples"]).max() / rate / step) + 1
+        n_steps = max(1, int((table["start"] + table["n_samples"]).max() / rate / step))
         starts = table["start"].to_numpy() / rate
         states, murmur, annotated = (
             join_tracks(values[table.index], starts, step, n_steps) for values in means
