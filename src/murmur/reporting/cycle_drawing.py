@@ -137,7 +137,7 @@ def _draw_states(ax: Axes, tables: tuple[pd.DataFrame, pd.DataFrame], start: flo
     for lane, table in enumerate(tables):
         for state, rows in table.groupby("event"):
             bars = list(zip(rows["start"] - start, rows["end"] - rows["start"], strict=True))
-            place, colour = ((0.32, 0.1), MURMUR) if state == "murmur" else ((0.6 - 0.6 * lane, 0.4), "")
+            place, colour = ((0.45, 0.1), MURMUR) if state == "murmur" else ((0.6 - 0.6 * lane, 0.4), "")
             ax.broken_barh(bars, place, facecolors=colour or COLOURS[str(state)])
     ax.set(yticks=(0.8, 0.2), yticklabels=LANES, ylim=(-0.05, 1.05))
 
