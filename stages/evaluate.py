@@ -37,14 +37,8 @@ def main() -> None:
     cycles, annotations = read_heart_cycles(Path("data"), p.split.runs)
     scored = add_segmentation(results, cycles, annotations, tables.folds, tables.recordings)
     draw_illustrations(tables, results.mistakes, p.mel, p.segment, Path("data/mel"), Path("plots"))
-    draw_heart_cycles(
-        *(tables, cycles, annotations, scored),
-        mel=p.mel,
-        segment=p.segment,
-        rate=p.clean.sample_rate,
-        spectra=Path("data/mel"),
-        path=Path("plots/cycles.png"),
-    )
+    inputs = (cycles, annotations, scored, p.mel, p.segment, p.clean.sample_rate)
+    draw_heart_cycles(tables, *inputs, Path("data/mel"), Path("plots/cycles.png"))
     write_results(results, "metrics", "plots")
     left_out = tables.left_out if card.shareable else count_by_reason(tables.left_out)
     write_csv(left_out, "metrics/left_out.csv")

@@ -28,7 +28,6 @@ def draw_heart_cycles(
     cycles: Mapping[int, pd.DataFrame],
     annotations: pd.DataFrame,
     scored: pd.DataFrame,
-    *,
     mel: Mel,
     segment: Segment,
     rate: int,
