@@ -9,13 +9,15 @@ from pathlib import Path
 
 from murmur import sections
 from murmur.errors import run_stage
-from murmur.evaluation.inputs import read_inputs
+from murmur.evaluation.inputs import read_heart_cycles, read_inputs
 from murmur.evaluation.output import write_results
 from murmur.evaluation.protocol import describe_protocol, describe_selection, have_validation
 from murmur.evaluation.results import evaluate_predictions
+from murmur.evaluation.segmentation_score import add_segmentation
 from murmur.evaluation.summary import format_summary
 from murmur.files import write_text
 from murmur.reporting import cards, guidelines
+from murmur.reporting.cycle_drawing import draw_heart_cycles
 from murmur.reporting.illustrations import draw_illustrations
 from murmur.tables import parquet
 from murmur.tables.annotations import ANNOTATIONS, describe_annotations
@@ -34,7 +36,11 @@ def main() -> None:
         seed=p.seed,
         protocol=protocol | describe_selection(p.train),
     )
+    cycles, annotations = read_heart_cycles(Path("data"), p.split.runs)
+    scored = add_segmentation(results, cycles, annotations, tables.folds, tables.recordings)
     draw_illustrations(tables, results.mistakes, p.mel, p.segment, Path("data/mel"), Path("plots"))
+    inputs = (cycles, annotations, scored, p.mel, p.segment, p.clean.sample_rate)
+    draw_heart_cycles(tables, *inputs, Path("data/mel"), Path("plots/cycles.png"))
     write_results(results, "metrics", "plots")
     left_out = tables.left_out if card.shareable else count_by_reason(tables.left_out)
     write_csv(left_out, "metrics/left_out.csv")

@@ -16,6 +16,7 @@ import pytest
 from murmur import formatting
 from murmur.errors import MurmurError
 from murmur.evaluation import scores
+from murmur.evaluation.segmentation_score import SCORES
 from murmur.experiments.current import hash_experiment
 from murmur.reporting import descriptions, drawings, report, report_files, spectrograms, terms
 from murmur.reporting.result_tables import WHY_UNDEFINED, name_column
@@ -43,6 +44,9 @@ BAND = pd.DataFrame({"x": np.linspace(0, 1, 11), "y": np.linspace(0.2, 1, 11)}).
     low=0.1, high=1.0, chance=0.5
 )
 
+SEGMENTATION = pd.DataFrame([dict.fromkeys(SCORES, 0.5) | {"run": 0, "n_recordings": 7}])
+LOCATION = pd.DataFrame([{"label": "Present", "timing": "all", "n_recordings": 7, "mid_systole": 0.812}])
+
 
 def make_tables():
     """Path -> table, of a small experiment."""
@@ -63,6 +67,8 @@ def make_tables():
         "metrics/subgroups.csv": SUBGROUPS,
         "metrics/operating_points.csv": POINTS,
         "metrics/calibration.csv": AUDIT[["run", "fold"]].assign(level="patient", **weights),
+        "metrics/segmentation.csv": SEGMENTATION,
+        "metrics/murmur_location.csv": LOCATION,
         "metrics/left_out.csv": LEFT_OUT,
         "plots/confusion.csv": tabulate_counts(counts),
         "plots/roc.csv": BAND.rename(columns={"x": "fpr", "y": "tpr"}),
@@ -84,7 +90,7 @@ def write_experiment(folder, details=DETAILS, **replaced):
     (folder / "metrics/details.json").write_text(json.dumps(details))
     for name in ("model_card", "data_card", "reporting"):
         (folder / f"metrics/{name}.md").write_text(f"# {name}\n\n| a | b |\n|---|---|\n| 1 | <i>2</i> |\n")
-    for name in ("errors", "gallery"):
+    for name in ("errors", "gallery", "cycles"):
         spectrograms.draw_notice(name, folder / f"plots/{name}.png")
     return folder
 
@@ -503,3 +509,13 @@ def test_the_plot_templates_are_used_and_have_the_anchors_of_dvc(name):
     text = (made.ROOT / f".dvc/plots/{name}.json").read_text()
     assert json.loads(text)["data"] == {"values": "<DVC_METRIC_DATA>"} and "<DVC_METRIC_TITLE>" in text
     assert f"template: {name}\n" in (made.ROOT / "dvc.yaml").read_text()
+
+
+def test_heart_cycles_have_a_section_if_the_model_labels_frames(tmp_path):
+    scores = SEGMENTATION.iloc[0].to_dict() | {"tolerance": 0.06, "heart_rate_error": 1.25}
+    text = write_page(tmp_path, DETAILS | {"segmentation": scores})
+    assert 'id="heart-cycles"' in text and "within 60 ms" in text and "error 1.2/min" in text
+    assert "mid systole" in text and "0.812" in text
+    unknown = scores | {"f1": None, "heart_rate_error": None, "heart_rates": None}
+    assert "No heart rate is compared" in write_page(tmp_path, DETAILS | {"segmentation": unknown})
+    assert "heart-cycles" not in write_page(tmp_path)

@@ -8,7 +8,9 @@ import pandas as pd
 
 from murmur.evaluation.run_files import find_run_files, remove_other_runs
 from murmur.tables import parquet
+from murmur.tables.annotations import ANNOTATIONS
 from murmur.tables.csv_reader import read_csv
+from murmur.tables.cycles import CYCLES
 from murmur.tables.folds import FOLDS
 from murmur.tables.groups import GROUPS
 from murmur.tables.left_out import LEFT_OUT
@@ -93,3 +95,17 @@ def read_inputs(data: Path, metrics: Path, runs: Sequence[int]) -> EvaluationTab
         audit=read_csv(metrics / "audit.csv", AUDIT, may_be_empty=False),
         left_out=pd.concat(left_out),
     )
+
+
+def read_heart_cycles(data: Path, runs: Sequence[int]) -> tuple[dict[int, pd.DataFrame], pd.DataFrame]:
+    """Read the heart cycles that networks found, by run, and the annotated ones; delete those of other runs.
+
+    Parameters
+    ----------
+    data, runs
+        As for `read_inputs`.
+    """
+    cycles = find_run_files(data / "cycles", runs, ".murmur_cycles.parquet")
+    remove_other_runs(data / "cycles", cycles.values())
+    annotations = parquet.read(data / "annotations.parquet", ANNOTATIONS)
+    return {run: parquet.read(path, CYCLES) for run, path in cycles.items()}, annotations

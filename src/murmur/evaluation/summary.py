@@ -52,6 +52,8 @@ def format_summary(details: Mapping[str, Any]) -> str:
         mean, sd, always = map(formatting.format_figure, (row["mean"], row["sd"], baseline[name]))
         lines.append(f"  {name:26} {mean:>5}  {sd:>5}  {formatting.format_interval(row):>13}  {always:>5}")
     lines += _describe_missing(details)
+    if "segmentation" in details:
+        lines.append(describe_segmentation(details["segmentation"]))
     lines += [
         f"The 95 % interval resamples {formatting.describe_resampling(details)}. {formatting.INTERVAL_NOTE}",
         formatting.describe_validation(details["validation"], details["validation"]["metric"]),
@@ -82,3 +84,28 @@ def describe_units_without_segments(details: Mapping[str, Any]) -> str:
     """
     has_class = CLASS_WITHOUT_SEGMENTS in details["data"]["classes"]
     return f"predicted as {CLASS_WITHOUT_SEGMENTS}" if has_class else "counted as wrong"
+
+
+def describe_segmentation(scores: Mapping[str, Any]) -> str:
+    """How well the network finds heart sounds and the heart rate.
+
+    Parameters
+    ----------
+    scores : mapping
+        The item segmentation of metrics/details.json.
+    """
+    figure = formatting.format_figure
+    return (
+        f"Heart sounds found in the test parts: F1 {figure(scores['f1'])} of their onsets, within "
+        f"{1000 * scores['tolerance']:.0f} ms of the annotated ones (S1 {figure(scores['f1_S1'])}, S2 "
+        f"{figure(scores['f1_S2'])}; sensitivity {figure(scores['sensitivity'])}, precision "
+        f"{figure(scores['precision'])}). {_describe_heart_rate(scores)} "
+        f"{scores['n_recordings']:.0f} recordings with {scores['hours']:.2f} h of annotated heart cycles."
+    )
+
+
+def _describe_heart_rate(scores: Mapping[str, Any]) -> str:
+    if not scores["heart_rates"]:  # 0, or undefined without an annotated heart rate
+        return "No heart rate is compared."
+    error, share = scores["heart_rate_error"], scores["heart_rates"]
+    return f"Heart rate: median error {error:.1f}/min, determined in {share:.0%} of the recordings."

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from murmur import formatting, leaks
+from murmur.evaluation.summary import describe_segmentation
 from murmur.params.yaml_files import format_yaml
 from murmur.reporting import descriptions, result_tables
 from murmur.reporting.descriptions import NO_SUBGROUPS, NOT_FOR_DIAGNOSIS
@@ -53,9 +54,18 @@ def format_model_card(
         "Training and evaluation data": f"{classes}\n\n{descriptions.describe_licence(details)}",
         "Protocol": to_list([*descriptions.write_protocol(details), descriptions.describe_audit(details)]),
         **format_results(details, subgroup_table, points, runs),
+        **_format_segmentation(details),
         "Limits": to_list(describe_limits(details)),
     }
     return join_sections(f"Model card: {params.train.model.name} on {details['data']['dataset']}", parts)
+
+
+def _format_segmentation(details: Mapping[str, Any]) -> dict[str, str]:
+    """The section about heart cycles, if the network labels frames."""
+    if "segmentation" not in details:
+        return {}
+    mark = f"**{leak}** " if (leak := leaks.mark_leak(details)) else ""
+    return {"Heart cycles": f"{mark}{describe_segmentation(details['segmentation'])}"}
 
 
 def format_results(

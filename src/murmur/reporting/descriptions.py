@@ -20,6 +20,12 @@ ITEMS_NOT_NAMED = (
     "The data must not be shared, so no item is named here: data/left_out/download.parquet and "
     "segment.parquet list the items with their reasons."
 )
+SEGMENTATION_METHOD = (
+    "F1, sensitivity and precision count the onsets of all recordings together, within annotated stretches "
+    "only; at most one found onset counts for each annotated one. f1 recordings is the mean over recordings. "
+    "Heart rate: 60 / median time from one S1 to the next, in the same stretches; heart rate error is the "
+    "median of the absolute errors, and heart rates the share of recordings with a determined heart rate."
+)
 NO_SUBGROUPS = "None: the data have no site, source, quality, sex or age group with more than one value."
 AGGREGATIONS = {
     "mean_probability": "the mean of the class probabilities of its parts",

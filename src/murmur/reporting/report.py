@@ -12,6 +12,7 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from murmur import formatting, leaks
+from murmur.evaluation.summary import describe_segmentation
 from murmur.experiments.current import hash_experiment, read_bytes, read_details, read_text
 from murmur.files import write_text
 from murmur.reporting import descriptions, drawings, report_files, report_tables
@@ -52,6 +53,7 @@ def write_report(folder: Path, out: Path, provenance: str) -> None:
         terms=explain_terms(details),
         formatting=formatting,
         describe=descriptions,
+        describe_segmentation=describe_segmentation,
         limits=describe_limits(details),
         leak=leaks.mark_leak(details),
         experiment=hash_experiment(folder),

@@ -19,6 +19,8 @@ COLUMNS = {  # of each table the columns that it must have
     ),
     "metrics/operating_points.csv": ("chosen_on", "figure", "mean", "sd", "low", "high"),
     "metrics/calibration.csv": ("run", "fold", "level", "temperature"),
+    "metrics/segmentation.csv": ("run", "f1_S1", "f1_S2", "f1"),
+    "metrics/murmur_location.csv": ("label", "timing", "n_recordings"),
     "metrics/left_out.csv": ("stage", "reason"),
     "plots/confusion.csv": ("actual", "predicted", "n"),
     "plots/roc.csv": ("fpr", "tpr", "low", "high", "chance"),
@@ -27,7 +29,7 @@ COLUMNS = {  # of each table the columns that it must have
     "plots/learning_curves.csv": ("curve", "epoch", "mean", "low", "high", "n_fits"),
     "plots/score_per_fold.csv": ("run", "fold"),
 }
-IMAGES = ("plots/errors.png", "plots/gallery.png")
+IMAGES = ("plots/errors.png", "plots/gallery.png", "plots/cycles.png")
 CARDS = {
     "Model card": "metrics/model_card.md",
     "Data card": "metrics/data_card.md",

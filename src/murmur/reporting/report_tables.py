@@ -40,6 +40,8 @@ def make_tables(tables: Mapping[str, pd.DataFrame], details: Mapping[str, Any]) 
         "temperatures": format_columns(tables["metrics/calibration.csv"].query("level == @level")),
         "left_out": result_tables.tabulate_left_out(left_out),
         "items_left_out": format_columns(left_out if "item" in left_out else left_out[:0]),
+        "segmentation": format_columns(tables["metrics/segmentation.csv"]),
+        "murmur_location": format_columns(tables["metrics/murmur_location.csv"]),
         "sample_rates": result_tables.tabulate_sample_rates(details),
     }
 

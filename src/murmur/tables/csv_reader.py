@@ -12,7 +12,7 @@ TEXT_COLUMNS = frozenset(  # the columns with text in all files; the other colum
     {
         *("level", "group", "value", "metric", "figure", "chosen_on", "stage", "item", "reason", "curve"),
         *("kind", "actual", "predicted", "disturbance", "unit", "experiment", "test_sha256"),
-        "class",
+        *("class", "label", "timing"),
     }
 )
 COUNTS = ("run", "fold", "inner", "epoch", "n")  # columns of whole numbers; so are n_… and shared_…

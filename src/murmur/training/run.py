@@ -391,7 +391,7 @@ def read_frame_labels(run: Run) -> np.ndarray | None:
     is_needed = options.state_loss or options.murmur_loss or options.annotation_loss
     if not run.frame_labels or not is_needed:
         return None
-    labels = store.read_array(run.frame_labels)
+    labels = store.map_npy(run.frame_labels)
     store.check_length(labels, run.n_segments, run.frame_labels)
     return labels
 
