@@ -12,6 +12,7 @@ import waitress
 from murmur.features.one_recording import clean_recording
 from murmur.inference.familiarity import Reference
 from murmur.inference.model_info import ModelInfo
+from murmur.inference.packaging import select_params
 from murmur.inference.page.app import make_app
 from murmur.inference.prediction import Model
 from murmur.inference.quality import measure_quality
@@ -31,7 +32,6 @@ METRICS = {key: dict(zip(("mean", "sd", "low", "high"), row, strict=False)) for 
 
 def make_info(dataset: str = "synthetic") -> ModelInfo:
     params = load_params()
-    names = ("clean", "segment", "mel", "embed", "train", "evaluate")
     decision = {"temperature": 1.0, "weights": dict.fromkeys(CLASSES, 1.0)}
     performance = {
         "level": "patient", "units": 60, "persons": 56, "metrics": METRICS,
@@ -48,7 +48,7 @@ def make_info(dataset: str = "synthetic") -> ModelInfo:
         positive=("Present",),
         level="segment",
         shape=(1, 32, 63),
-        params={name: getattr(params, name).model_dump() for name in names},
+        params=select_params(params),
         decisions=dict.fromkeys(("segment", "recording", "patient"), decision),
         ensemble=1,
         epochs=10,

@@ -224,7 +224,7 @@ def change(model, how):
         weights.raw_data = bytes(len(weights.raw_data))
     elif how == "schema":
         info = next(e for e in model.metadata_props if e.key == INFO)
-        info.value = info.value.replace('"schema_version": 1', '"schema_version": 99')
+        info.value = info.value.replace('"schema_version": 2', '"schema_version": 99')
     elif how == "external":
         weights = next(w for w in model.graph.initializer if w.name == "filter_0")
         weights.ClearField("raw_data")
@@ -239,7 +239,7 @@ def change(model, how):
     [
         ("foreign", "not a model of murmur"),
         ("weights", "has changed since it was written"),
-        ("schema", "schema 99; this version of murmur reads up to 1"),
+        ("schema", "schema 99; this version of murmur reads 2"),
         ("external", "weights in other files, which are not used"),
     ],
 )

@@ -306,8 +306,10 @@ def test_a_changed_or_incomplete_model_folder_is_refused(trained, tmp_path):
     edited = copy("edited") / "model.json"
     edited.write_text(edited.read_text().replace('"epochs": 1,', '"epochs": 2,', 1))
     refused(edited.parent, "model.json: changed since it was written")
-    change_json(copy("newer"), schema_version=2)
-    refused(tmp_path / "newer", r"schema 2; this version of murmur reads up to 1: update murmur")
+    change_json(copy("newer"), schema_version=3)
+    refused(tmp_path / "newer", r"schema 3; this version of murmur reads 2: update murmur")
+    change_json(copy("older"), schema_version=1)
+    refused(tmp_path / "older", r"schema 1, made by an older version .* make the model again: dvc repro package")
     change_json(copy("classes"), classes=["ill", "well"])
     refused(tmp_path / "classes", r"decisions\.segment is of the classes Present, Unknown, Absent, the")
     change_json(copy("unknown_key"), colour="red")
