@@ -108,6 +108,9 @@ def assert_equal(model, found, sources, rate=None):
         (p,), (q,) = expected.recordings, prediction.recordings
         np.testing.assert_allclose(p.starts, q.starts)
         np.testing.assert_allclose(p.segments, q.segments, atol=1e-4)
+        if p.heart_sounds:
+            np.testing.assert_allclose(p.murmur_track, q.murmur_track, atol=1e-4)
+            assert p.figures == pytest.approx(q.figures, abs=1e-4)
         assert expected.answer == prediction.answer and p.reasons == q.reasons
 
 
@@ -128,6 +131,7 @@ FAMILIES = {  # of recipes, with small networks
         "train.model": {"name": "bilstm", "width": 8, "layers": 2, "dropout": 0.0},
         "evaluate.rule": "maximum",
     },
+    "frames": {"train.model": {"name": "frames", "width": 8, "dropout": 0.0}},
     "attention": {
         "clean.bandpass": None,
         "clean.normalise": "none",

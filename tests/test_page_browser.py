@@ -114,6 +114,31 @@ def test_the_cursor_moves_over_a_recording_of_a_format_that_browsers_do_not_play
     assert window.evaluate("document.querySelector('.spectrogram').naturalWidth") > 100
 
 
+def test_heart_sounds_and_murmur_are_shown_below_the_waveform(open_page, recordings):
+    with page.serve(page.make_model(model=page.FakeFramesModel)) as (address, _):
+        window = open_page(address)
+        choose(window, recordings["1234_AV.wav"])
+        expect(window.locator(".facts")).to_contain_text("Heart rate: 60 per minute")
+        expect(window.locator(".facts")).to_contain_text("Murmur most probable in: late systole (90 %)")
+        label = "Heart sounds: 7 heartbeats; a murmur is most probable in late systole, 90 %"
+        picture = window.get_by_role("img", name=label)
+        assert picture.locator("rect.S1").count() == 7
+        slider = window.get_by_role("slider", name="Position in 1234_AV.wav")
+        expect(slider).to_be_enabled()
+        slider.fill("3.6")
+        expect(window.locator(".now")).to_contain_text("S2")
+        with window.expect_download() as download:
+            window.click("text=Download as CSV")
+        assert '"60","late systole","0.9"' in download.value.path().read_text()
+
+
+def test_a_model_without_heart_cycles_has_no_empty_plot_of_them(open_page, recordings):
+    window = open_page()
+    choose(window, recordings["1234_AV.wav"])
+    expect(window.locator("article .curve")).to_be_visible()
+    expect(window.locator(".cycles")).to_have_count(0)
+
+
 def test_a_damaged_and_a_huge_file_give_a_sentence_and_the_page_can_be_used_after_it(
     open_page, recordings, tmp_path
 ):

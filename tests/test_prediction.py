@@ -63,6 +63,7 @@ FAMILIES = {  # of recipes, with small networks
         "clean.normalise": "rms",
         "evaluate.rule": "maximum",
     },
+    "frames": {"train.model": {"name": "frames", "width": 8, "dropout": 0.0}},
     "patients": {"train.model": made.SITES, "train.augment.mixup": 0.0},
     "any_present": {"evaluate.rule": "any_present", "mel.dtype": "float32", "mel.normalise": "minmax"},
 }

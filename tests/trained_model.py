@@ -73,7 +73,8 @@ def make_recordings(data, patients=6, sites=("AV", "PV")):
             ids = {"recording_id": path.stem, "patient_id": str(k), "person_id": str(k), "site": site}
             labels = dict.fromkeys(("label", "patient_label"), CLASSES[k % 3])
             rows.append(ids | labels | {"path": path.name, "source": ""} | audio.inspect_file(path)._asdict())
-    table = pd.DataFrame(rows).assign(**dict.fromkeys(("role", "sex", "age_group", "quality")))
+    table = pd.DataFrame(rows)
+    table = table.assign(**dict.fromkeys(set(RECORDINGS.names) - set(table)))
     parquet.write(table, data / "recordings.parquet", RECORDINGS)
 
 

@@ -25,6 +25,7 @@ from murmur.inference.page.sound import MAX_FREQUENCY, convert_for_player, draw_
 from murmur.inference.page.uploads import Upload, list_patients, save_uploads
 from murmur.inference.prediction import Model
 from murmur.inference.reading import read_any
+from murmur.inference.results import RecordingPrediction
 
 logger = logging.getLogger(__name__)
 
@@ -111,8 +112,10 @@ def predict() -> ResponseReturnValue:
             )
             pictures = [_draw(upload) for upload in uploads]
     content = prediction.to_dict()
-    for recording, picture in zip(content["recordings"], pictures, strict=True):
-        recording |= {"path": None, "spectrogram": picture}
+    for recording, predicted, picture in zip(
+        content["recordings"], prediction.recordings, pictures, strict=True
+    ):
+        recording |= {"path": None, "spectrogram": picture, "murmur_track": _list_track(predicted)}
     return jsonify(content | {"model": describe_model(model.info)})
 
 
@@ -131,6 +134,11 @@ def _received_recordings() -> Iterator[list[Upload]]:
             yield save_uploads(request.files.getlist("files"), request.form.getlist("sites"), folder)
         except MurmurError as error:
             raise MurmurError(str(error).replace(f"{folder}/", "")) from error
+
+
+def _list_track(recording: RecordingPrediction) -> list[list[float]] | None:
+    """The time (s) and the probability of a murmur, rounded to what a screen shows."""
+    return None if recording.murmur_track is None else recording.murmur_track.round(3).tolist()
 
 
 def _draw(upload: Upload) -> dict[str, Any]:
