@@ -47,7 +47,8 @@ def test_a_murmur_is_found_in_its_cycles(trained):
 
 
 def test_no_part_is_named_without_heart_cycles():
-    none = pd.DataFrame({"start": [], "end": [], "event": [], "murmur": []})
+    columns = ("start", "end", "event", "murmur", "early", "middle", "late")
+    none = pd.DataFrame({name: [] for name in columns})
     assert locate_murmur(HeartSounds(none, np.zeros((5, 2)))) is None
 
 

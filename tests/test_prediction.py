@@ -21,6 +21,7 @@ from murmur.inference.model_folder import read_model, write_model
 from murmur.inference.model_info import Decision, _hash_content
 from murmur.inference.prediction import Model
 from murmur.inference.quality import Quality
+from murmur.inference.recording import SegmentOutput
 from murmur.inference.results import Prediction, RecordingPrediction
 from tests import made
 from tests.trained_model import CARD, CLASSES, draw_samples, make_trained_model
@@ -343,7 +344,7 @@ class Fixed:
         self.by_site = by_site
 
     def predict_segments(self, recording):
-        return np.zeros(1), np.array([self.by_site[recording.site]])
+        return SegmentOutput(np.zeros(1), np.array([self.by_site[recording.site]]))
 
 
 def test_any_present_chooses_the_positive_class_of_any_recording(trained):

@@ -1,41 +1,53 @@
-"""The output of a network for frames of overlapping segments, joined over a recording."""
-
-from collections.abc import Sequence
+"""The track of a recording: what a network computes for each frame, from segments that overlap."""
 
 import numpy as np
 
+AFTER_END = 1e-9  # weight of the value after the last step of a segment
 
-def join_tracks(
-    tracks: Sequence[np.ndarray], starts: np.ndarray, step_seconds: float, n_steps: int
-) -> tuple[np.ndarray, ...]:
-    """Average the probabilities of overlapping segments into one track of the recording.
+
+def join_tracks(tracks: np.ndarray, starts: np.ndarray, step_seconds: float, n_steps: int) -> np.ndarray:
+    """Join the tracks of the segments of one recording into the track of the recording.
 
     Parameters
     ----------
-    tracks : sequence of np.ndarray, shape [segments, steps, ...]
-        Such as the probabilities of the states, of a murmur and of being annotated.
+    tracks : np.ndarray of float, shape [segments, steps] or [segments, steps, n]
+        The value of each step, such as a probability. Step k of a segment is at start + k · `step_seconds`.
     starts : np.ndarray, shape [segments]
-        Start of each segment, s.
+        Start of each segment, s. It need not be a multiple of `step_seconds`.
     step_seconds : float
-        Time from one step to the next, s.
+        Time between two steps, s.
     n_steps : int
         Number of steps of the recording.
 
     Returns
     -------
-    tuple of np.ndarray, shape [n_steps, ...]
-        The mean, in which the steps at the edges of a segment have less weight.
+    np.ndarray of float32, shape [n_steps] or [n_steps, n]
+        Step j is at j · `step_seconds`. Steps before the first and after the last segment are NaN, and so are
+        gaps between segments.
+
+    Notes
+    -----
+    Each segment is interpolated linearly at the steps of the recording. Where segments overlap, the result is
+    their weighted mean. The weight falls linearly from the middle of a segment to both ends: the network has
+    less context there. A step of the recording that is less than one step after the last of a segment has its
+    value, unless another segment includes it.
     """
-    n = tracks[0].shape[1]
-    weight = np.minimum(np.arange(1, n + 1), np.arange(n, 0, -1)).astype(np.float64)
-    first = np.rint(np.asarray(starts) / step_seconds).astype(int)
-    total = np.zeros(max(n_steps, first[-1] + n))
-    for k in first:
-        total[k : k + n] += weight
-    joined = []
-    for track in tracks:
-        sums = np.zeros((len(total), *track.shape[2:]))
-        for k, values in zip(first, track, strict=True):
-            sums[k : k + n] += (weight * values.T).T
-        joined.append((sums.T / np.maximum(total, 1e-12)).T[:n_steps])
-    return tuple(joined)
+    n = tracks.shape[1]
+    positions = np.asarray(starts, float) / step_seconds
+    first = np.ceil(np.round(positions, 6)).astype(int)  # rounded: 0.3 / 0.1 is 2.9999999999999996
+    total, weights = np.zeros((n_steps, *tracks.shape[2:])), np.zeros(n_steps)
+    for track, step, ahead in zip(tracks.astype(float), first, first - positions, strict=True):
+        following = np.concatenate([track[1:], track[-1:]])
+        values = track + ahead * (following - track)
+        from_middle = np.abs(np.arange(n) + ahead - (n - 1) / 2)
+        weight = np.where(from_middle <= (n - 1) / 2 + 1e-6, (n + 1) / 2 - from_middle, AFTER_END)
+        rows = slice(step, min(step + n, n_steps))
+        size = max(0, rows.stop - step)
+        total[rows] += _expand(weight[:size], track.ndim) * values[:size]
+        weights[rows] += weight[:size]
+    weights[weights == 0] = np.nan
+    return (total / _expand(weights, total.ndim)).astype(np.float32)
+
+
+def _expand(x: np.ndarray, n_axes: int) -> np.ndarray:
+    return x.reshape(-1, *[1] * (n_axes - 1))

@@ -1,14 +1,20 @@
-"""Heart cycles from the probabilities of their states: heart sounds, the intervals between them, heart rate."""
+"""Heart cycles from the probabilities of the states of each frame, and the heart rate."""
 
 import numpy as np
 import pandas as pd
 
 from murmur.tables.annotations import STATES
 
-SHORTEST = (0.04, 0.06, 0.04, 0.08)  # s, of S1, systole, S2 and diastole; the annotations of CirCor are longer
+SHORTEST = (
+    0.04,
+    0.06,
+    0.04,
+    0.08,
+)  # s, of S1, systole, S2 and diastole; the annotations of CirCor are longer
 LONGEST = (0.24, 0.5, 0.24, 1.2)  # s; heart rates from 30 to 270 per minute are possible
 VARIATION = (0.15, 0.15, 0.15, 0.2)  # SD of the logarithm of the durations within a recording
 MIN_ANNOTATED = 0.1  # least mean probability of being annotated of an interval that is kept
+THIRDS = {"early": 1 / 6, "middle": 1 / 2, "late": 5 / 6}  # their middle, as a share of the interval
 MIN_CYCLES = 3  # that a heart rate needs
 MAX_SPREAD = 0.2  # median absolute deviation of the lengths of the cycles by their median, for a heart rate
 
@@ -18,11 +24,11 @@ def find_cycles(
 ) -> pd.DataFrame:
     """Find the heart cycles of a recording.
 
-    The Viterbi algorithm of a hidden semi-Markov model finds the most probable sequence of intervals in the order
-    S1, systole, S2, diastole. It runs twice: first all durations from `SHORTEST` to `LONGEST` are equally
-    probable, then the durations of each state have a log-normal distribution, with the median that the first
-    result has in this recording and the SD `VARIATION`. The first and the last interval may be cut off. A
-    boundary is placed between two steps, where the probabilities of both states are equal.
+    The Viterbi algorithm of a hidden semi-Markov model finds the most probable sequence of intervals in the
+    order S1, systole, S2, diastole. It runs twice: first all durations from `SHORTEST` to `LONGEST` are
+    equally probable, then the durations of each state have a log-normal distribution, with the median of the
+    first result in this recording and the SD `VARIATION`. The first and the last interval may be cut off.
+    A boundary is placed between two steps, where the probabilities of both states are equal.
 
     Parameters
     ----------
@@ -39,8 +45,8 @@ def find_cycles(
     Returns
     -------
     DataFrame
-        A row for each interval, in time order: start, end (s), event (one of `STATES`), murmur (the mean
-        probability of a murmur in it).
+        A row for each interval, in time order: start, end (s), event (one of `STATES`), murmur (mean
+        probability of a murmur in it), early, middle, late (that in the middle of each third).
 
     References
     ----------
@@ -49,23 +55,26 @@ def find_cycles(
     segmentation, IEEE Transactions on Biomedical Engineering 63, 2016.
     """
     if not len(states):
-        return pd.DataFrame({"start": [], "end": [], "event": np.array([], str), "murmur": []})
+        return pd.DataFrame({name: [] for name in ("start", "end", "event", "murmur", *THIRDS)})
     scores = np.log(np.maximum(states.astype(np.float64), 1e-6))
-    durations = np.arange(round(max(LONGEST) / step_seconds), 0, -1)
+    durations = np.arange(1, max(1, round(max(LONGEST) / step_seconds)) + 1)
     penalty = _limit_durations(durations, step_seconds)
-    starts, order = _find_sequence(scores, penalty, durations)
+    starts, order = _find_sequence(scores, penalty)
     penalty += _compare_durations(durations, starts, order)
-    starts, order = _find_sequence(scores, penalty, durations)
+    starts, order = _find_sequence(scores, penalty)
     sizes = np.diff(starts, append=len(states))
-    times = _place_boundaries(scores, starts, order) * step_seconds
+    places = _place_boundaries(scores, starts, order)
+    ends = np.append(places[1:], len(states))
     table = pd.DataFrame(
         {
-            "start": times,
-            "end": np.append(times[1:], len(states) * step_seconds),
+            "start": places * step_seconds,
+            "end": ends * step_seconds,
             "event": np.take(STATES, order),
             "murmur": np.add.reduceat(murmur, starts) / sizes,
         }
     )
+    for name, share in THIRDS.items():
+        table[name] = np.interp(places + share * (ends - places), np.arange(len(murmur)), murmur)
     is_kept = np.add.reduceat(annotated, starts) / sizes >= MIN_ANNOTATED
     return table[is_kept].reset_index(drop=True)
 
@@ -73,12 +82,14 @@ def find_cycles(
 def _limit_durations(durations: np.ndarray, step_seconds: float) -> np.ndarray:
     """Return 0 for each state and possible duration, in steps, and -inf for an impossible one."""
     shortest, longest = (np.rint(np.divide(limits, step_seconds)) for limits in (SHORTEST, LONGEST))
-    is_possible = (durations >= np.maximum(shortest, 1)[:, None]) & (durations <= longest[:, None])
+    is_possible = (durations >= np.maximum(shortest, 1)[:, None]) & (
+        durations <= np.maximum(longest, 1)[:, None]
+    )
     return np.where(is_possible, 0.0, -np.inf)
 
 
 def _compare_durations(durations: np.ndarray, starts: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """Return the log-density, less its maximum, of each state and duration, around the median of whole intervals."""
+    """Return the log-density, less its maximum, of each state and duration, around the found median."""
     found, states = np.diff(starts)[1:], order[1:-1]
     density = np.zeros((4, len(durations)))
     for state in np.unique(states):
@@ -87,9 +98,7 @@ def _compare_durations(durations: np.ndarray, starts: np.ndarray, order: np.ndar
     return density
 
 
-def _find_sequence(
-    scores: np.ndarray, penalty: np.ndarray, durations: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _find_sequence(scores: np.ndarray, penalty: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Find the most probable sequence of intervals: the first step of each, and the index of its state.
 
     Parameters
@@ -97,32 +106,33 @@ def _find_sequence(
     scores : np.ndarray, shape [steps, 4]
         Logarithm of the probability of each state.
     penalty : np.ndarray, shape [4, durations]
-        Added for an interval, by its state and duration.
-    durations : np.ndarray of int
-        From the longest to 1, in steps.
+        Added for an interval of each state and duration, of 1, 2, ... steps.
     """
-    width = len(durations)
-    margin = int(durations[np.isfinite(penalty)[:, ::-1].argmax(axis=1)].max())
+    width = penalty.shape[1]
+    margin = int(np.isfinite(penalty).argmax(axis=1).max()) + 1  # the longest of the least durations
     # margins without preference, so that the first and the last interval may be cut off
     total = np.pad(scores, ((margin + 1, margin), (0, 0))).cumsum(axis=0).T  # [states, steps + 1]
     steps = total.shape[1] - 1
-    begin = np.full((4, width + steps + 1), -np.inf)  # score if a state begins `width` columns before, less total
+    begin = np.full(
+        (4, width + steps + 1), -np.inf
+    )  # score if a state begins `width` columns before, less total
     begin[:, width] = 0.0
-    best, rows, previous = np.zeros((steps + 1, 4), int), np.arange(4), np.array([3, 0, 1, 2])
+    best = np.zeros((steps + 1, 4), int)
+    penalty, rows, previous = penalty[:, ::-1].copy(), np.arange(4), np.array([3, 0, 1, 2])
     gain = total[previous] - total  # of beginning a state at each step, after the previous state
     for t in range(1, steps + 1):
         window = begin[:, t : t + width] + penalty
         best[t] = window.argmax(axis=1)
         ended = window[rows, best[t]]  # score of the sequences at whose end each state ends, less total
         begin[:, width + t] = ended[previous] + gain[:, t]
-    starts, order = _trace_back(durations[best], int((ended + total[:, -1]).argmax()))
+    starts, order = _trace_back(width - best, int((ended + total[:, -1]).argmax()))
     starts = starts - margin
     is_inside = (np.append(starts[1:], steps) > 0) & (starts < len(scores))
     return np.maximum(starts[is_inside], 0), order[is_inside]
 
 
 def _trace_back(chosen: np.ndarray, state: int) -> tuple[np.ndarray, np.ndarray]:
-    """List the first step and the state of each interval, from the duration of each that ends before a step."""
+    """List first step and state of each interval, from the chosen duration of each that ends at a step."""
     step, intervals = len(chosen) - 1, []
     while step > 0:
         step -= chosen[step, state]

@@ -10,8 +10,12 @@ from murmur.features.heart_cycles import find_cycles
 from murmur.inference.model_info import ModelInfo
 from murmur.inference.recording import SegmentOutput
 
-THIRDS = ("early systole", "mid systole", "late systole")
-PARTS = (*THIRDS, "diastole")
+PARTS = {  # of the heart cycle: event and column of `find_cycles`
+    "early systole": ("systole", "early"),
+    "mid systole": ("systole", "middle"),
+    "late systole": ("systole", "late"),
+    "diastole": ("diastole", "murmur"),
+}
 
 
 class HeartSounds(NamedTuple):
@@ -20,8 +24,9 @@ class HeartSounds(NamedTuple):
     Attributes
     ----------
     cycles : DataFrame
-        A row for each interval: start, end (s), event (S1, systole, S2 or diastole), and murmur, the mean
-        probability of a murmur in it. Stretches without clear heart sounds have no row.
+        A row for each interval, from `find_cycles`: start, end (s), event (S1, systole, S2 or diastole),
+        murmur, the mean probability of a murmur in it, and early, middle, late, that in each third.
+        Stretches without clear heart sounds have no row.
     murmur_track : ndarray, shape (n, 2)
         Time, s, and the probability of a murmur at that time.
     """
@@ -70,7 +75,8 @@ def find_heart_sounds(output: SegmentOutput, info: ModelInfo, seconds: float) ->
     step = frames * hop / options.clean.sample_rate
     end = min(seconds, output.starts[-1] + options.segment.length)
     tracks = (output.states, output.murmur, output.annotated)
-    states, murmur, annotated = join_tracks(tracks, output.starts, step, int(np.ceil(end / step)))
+    n_steps = int(np.ceil(end / step))
+    states, murmur, annotated = (join_tracks(track, output.starts, step, n_steps) for track in tracks)
     cycles = find_cycles(states, murmur, annotated, step)
     cycles["end"] = cycles["end"].clip(upper=end)
     return HeartSounds(cycles, np.stack([np.arange(len(murmur)) * step, murmur], axis=1))
@@ -88,16 +94,12 @@ def locate_murmur(sounds: HeartSounds) -> MurmurPhase | None:
     MurmurPhase or None
         None without a systole or diastole.
     """
-    cycles, (times, murmur) = sounds.cycles, sounds.murmur_track.T
-    values: dict[str, list[np.ndarray]] = {part: [] for part in PARTS}
-    for row in cycles[cycles["event"].isin(["systole", "diastole"])].itertuples():
-        edges = np.linspace(row.start, row.end, 4 if row.event == "systole" else 2)
-        names = THIRDS if row.event == "systole" else ["diastole"]
-        pieces = np.split(murmur, np.searchsorted(times, edges))[1:-1]
-        for name, piece in zip(names, pieces, strict=True):
-            values[name].append(piece)
-    means = {name: float(x.mean()) for name, parts in values.items() if len(x := np.concatenate([*parts, []]))}
-    return MurmurPhase(*max(means.items(), key=lambda item: item[1])) if means else None
+    means = {
+        part: sounds.cycles.loc[sounds.cycles["event"] == event, column].mean()
+        for part, (event, column) in PARTS.items()
+    }
+    found = [MurmurPhase(part, float(mean)) for part, mean in means.items() if not np.isnan(mean)]
+    return max(found, key=lambda phase: phase.probability, default=None)
 
 
 def describe_phase(phase: MurmurPhase) -> str:

@@ -14,6 +14,7 @@ from murmur.inference.quality import Quality
 from murmur.logs import escape_unprintable
 
 CANNOT_TELL = "cannot tell"
+CYCLE_COLUMNS = ["start", "end", "event", "murmur"]  # in JSON
 PATIENTS_ONLY = "the model predicts patients only"
 
 
@@ -119,7 +120,7 @@ class RecordingPrediction:
             "quality": self.quality._asdict(),
             "heart_rate": self.heart_rate,
             "murmur_phase": self.murmur_phase and self.murmur_phase._asdict(),
-            "cycles": None if self.cycles is None else self.cycles.to_dict("records"),
+            "cycles": None if self.cycles is None else self.cycles[CYCLE_COLUMNS].to_dict("records"),
             "segments": [
                 {
                     "start": float(start),
