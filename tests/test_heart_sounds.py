@@ -56,7 +56,9 @@ def test_the_figures_are_those_of_the_networks_for_the_features_of_the_pipeline(
     model = murmur.load_model(trained.folder)
     features = torch.from_numpy(np.array(store.read_array(trained.prepared.features)))
     with torch.no_grad():
-        figures = [c.network.label_frames(c.standardise(features)).figures() for c in model.network.classifiers]
+        figures = [
+            c.network.label_frames(c.standardise(features)).figures() for c in model.network.classifiers
+        ]
     expected = pd.DataFrame(torch.stack(figures).mean(dim=0).numpy(), columns=FIGURES)
     expected = expected.groupby(trained.prepared.segments["recording_id"]).mean()
     for name, path in trained.prepared.recordings.set_index("recording_id")["path"].items():

@@ -311,7 +311,9 @@ def test_a_changed_or_incomplete_model_folder_is_refused(trained, tmp_path):
     change_json(copy("newer"), schema_version=3)
     refused(tmp_path / "newer", r"schema 3; this version of murmur reads 2: update murmur")
     change_json(copy("older"), schema_version=1)
-    refused(tmp_path / "older", r"schema 1, made by an older version .* make the model again: dvc repro package")
+    refused(
+        tmp_path / "older", r"schema 1, made by an older version .* make the model again: dvc repro package"
+    )
     change_json(copy("classes"), classes=["ill", "well"])
     refused(tmp_path / "classes", r"decisions\.segment is of the classes Present, Unknown, Absent, the")
     change_json(copy("unknown_key"), colour="red")

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-import numpy as np
 import onnx
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before the import: onnxruntime would send usage data to Microsoft

@@ -75,7 +75,14 @@ def make_table(predictions: Sequence[Prediction], classes: Sequence[str]) -> pd.
         class, quality, heart_rate, clipped, event, murmur, path. What does not apply to a level is empty.
     """
     columns = ["level", "patient_id", "recording", "site", "start", "end", "answer", "reasons"]
-    columns += [f"p_{name}" for name in classes] + ["quality", "heart_rate", "clipped", "event", "murmur", "path"]
+    columns += [f"p_{name}" for name in classes] + [
+        "quality",
+        "heart_rate",
+        "clipped",
+        "event",
+        "murmur",
+        "path",
+    ]
     rows = [
         {key: escape_unprintable(value) if isinstance(value, str) else value for key, value in row.items()}
         for prediction in predictions

@@ -248,7 +248,9 @@ def _name(prediction: RecordingPrediction, patient_id: str = "") -> str:
 
 def _describe(prediction: RecordingPrediction) -> str:
     """The lines below the title of a recording."""
-    facts = f"{prediction.seconds:.1f} s at {prediction.rate} Hz, signal quality {prediction.quality.score:.2f}"
+    facts = (
+        f"{prediction.seconds:.1f} s at {prediction.rate} Hz, signal quality {prediction.quality.score:.2f}"
+    )
     lines = [_describe_probabilities(prediction), f"{facts}, {_describe_rate(prediction)}"]
     lines += [describe_phase(prediction.murmur_phase)] if prediction.murmur_phase else []
     return "\n".join(lines).strip()

@@ -134,7 +134,9 @@ def _breaks_channels_last(layer: nn.Module) -> bool:
     )
 
 
-def _input_statistics(inputs: Inputs, train: np.ndarray, options: NetworkOptions) -> tuple[torch.Tensor, torch.Tensor]:
+def _input_statistics(
+    inputs: Inputs, train: np.ndarray, options: NetworkOptions
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Return what is subtracted from the input, and the divisor: [channels, mels or 1, 1]."""
     channels, integers = inputs.x.shape[1], not inputs.x.is_floating_point()
     if options.standardise == "band":

@@ -14,7 +14,12 @@ from murmur.training.network import build
 
 
 def load_classifier(
-    weights: Mapping[str, torch.Tensor], path: Any, options: NetworkOptions, *, classes: int, shape: Sequence[int]
+    weights: Mapping[str, torch.Tensor],
+    path: Any,
+    options: NetworkOptions,
+    *,
+    classes: int,
+    shape: Sequence[int],
 ) -> Classifier:
     """Build a classifier and fill it with saved weights.
 
