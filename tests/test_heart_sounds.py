@@ -8,7 +8,7 @@ import torch
 import murmur
 from murmur.features import store
 from murmur.inference.heart_sounds import HeartSounds, find_heart_sounds, locate_murmur
-from murmur.inference.output import make_table
+from murmur.inference.output import format_predictions, make_table
 from murmur.inference.recording import SegmentOutput
 from murmur.reporting import heart_cycle_plot, prediction_plot
 from murmur.tables.predictions import FIGURES
@@ -76,6 +76,7 @@ def test_predictions_describe_the_heart_cycles(trained, monkeypatch):
     assert "heart rate 60/min, murmur most probable in late systole" in repr(recording)
     content = recording.to_dict(CLASSES)
     assert content["murmur_phase"]["part"] == "late systole" and content["cycles"][1]["event"] == "systole"
+    assert "60/min      late systole 0." in format_predictions([prediction], {}, model.info)
     table = make_table([prediction], CLASSES)
     assert table["level"].value_counts()["interval"] == len(recording.cycles)
     assert table.set_index("level").loc["recording", "event"] == "late systole"

@@ -101,7 +101,8 @@ def _list_units(prediction: Prediction) -> Iterator[dict[str, Any]]:
         if recording.cycles is not None:
             yield from ({"level": "interval", **own, **row} for row in recording.cycles.to_dict("records"))
         quality = recording.quality
-        facts = {"quality": quality.score, "heart_rate": recording.heart_rate, "clipped": quality.clipped}
+        facts: dict[str, Any] = {"quality": quality.score, "heart_rate": recording.heart_rate}
+        facts["clipped"] = quality.clipped
         if phase := recording.murmur_phase:
             facts |= {"event": phase.part, "murmur": phase.probability}
         span = {"start": 0.0, "end": recording.seconds}
@@ -139,6 +140,8 @@ def format_predictions(
         Characters in a line of the text below the table.
     """
     header = ["patient", "answer", *info.classes, "site", "length", "quality", "heart rate"]
+    recordings = (recording for prediction in predictions for recording in prediction.recordings)
+    header += ["murmur"] if any(recording.murmur_phase for recording in recordings) else []
     rows = [row for prediction in predictions for row in _format_patient(prediction, segments)]
     rows += [[Path(path).name, NOT_READ] for path in failures]
     rows = [[*map(escape_unprintable, row), *[""] * (len(header) - len(row))] for row in rows]
@@ -178,12 +181,13 @@ def _format_answer(prediction: Prediction | RecordingPrediction, classes: Sequen
 
 
 def _format_facts(recording: RecordingPrediction) -> list[str]:
-    """Format site, length, quality and heart rate."""
-    rate = recording.heart_rate
+    """Format site, length, quality, heart rate and, if it is known, where in the heart cycle a murmur is."""
+    rate, phase = recording.heart_rate, recording.murmur_phase
     facts = [
         f"{recording.seconds:.1f} s",
         f"{recording.quality.score:.2f}",
         f"{rate:.0f}/min" if rate else "-",
+        *([f"{phase.part} {phase.probability:.2f}"] if phase else []),
     ]
     return [recording.site or "-", *facts]
 
