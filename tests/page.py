@@ -100,7 +100,7 @@ class FakeFramesModel(FakeModel):
         starts = np.arange(0, recording.seconds, 0.25)
         cycles = pd.DataFrame({"start": starts, "end": starts + 0.25, "murmur": 0.1})
         cycles["event"] = np.resize(STATES, len(starts))
-        cycles = cycles.assign(early=0.1, middle=0.1, late=0.9)
+        cycles = cycles.assign(early=0.1, middle=0.1, late=0.75)
         times = np.arange(0, recording.seconds, 0.04)
         murmur = np.where((times % 1 > 0.42) & (times % 1 < 0.5), 0.9, 0.1)
         sounds = HeartSounds(cycles, np.stack([times, murmur], axis=1))
