@@ -1,5 +1,7 @@
 """Heart cycles and murmurs of predictions: equal to the network's output, and placed in the right time."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,6 +11,7 @@ import murmur
 from murmur.features import store
 from murmur.inference.heart_sounds import HeartSounds, find_heart_sounds, locate_murmur
 from murmur.inference.output import format_predictions, make_table
+from murmur.inference.page.app import _list_track
 from murmur.inference.recording import SegmentOutput
 from murmur.reporting import heart_cycle_plot, prediction_plot
 from murmur.tables.predictions import FIGURES
@@ -87,6 +90,13 @@ def test_predictions_describe_the_heart_cycles(trained, monkeypatch):
 
 def test_a_long_recording_is_drawn_without_heart_sounds():
     assert [h.get_label() for h in heart_cycle_plot.make_cycle_legend(91)] == ["probability of a murmur"]
+
+
+def test_the_page_gets_the_highest_probabilities_of_a_long_recording():
+    track = np.stack([np.arange(7000) * 0.04, np.zeros(7000)], axis=1)
+    track[4321, 1] = 0.9
+    points = _list_track(SimpleNamespace(murmur_track=track))
+    assert len(points) == 2334 and points[1440] == [172.8, 0.9] and points[1439][1] == 0
 
 
 def test_a_recording_without_a_segment_has_no_heart_cycles(trained):

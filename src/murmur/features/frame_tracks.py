@@ -22,8 +22,7 @@ def join_tracks(tracks: np.ndarray, starts: np.ndarray, step_seconds: float, n_s
     Returns
     -------
     np.ndarray of float32, shape [n_steps] or [n_steps, n]
-        Step j is at j · `step_seconds`. Steps before the first and after the last segment are NaN, and so are
-        gaps between segments.
+        Step j is at j · `step_seconds`. Steps that no segment includes are 0: not annotated.
 
     Notes
     -----
@@ -45,7 +44,7 @@ def join_tracks(tracks: np.ndarray, starts: np.ndarray, step_seconds: float, n_s
         size = max(0, rows.stop - step)
         total[rows] += _expand(weight[:size], track.ndim) * values[:size]
         weights[rows] += weight[:size]
-    weights[weights == 0] = np.nan
+    weights[weights == 0] = 1
     return (total / _expand(weights, total.ndim)).astype(np.float32)
 
 

@@ -109,32 +109,43 @@ def _find_sequence(scores: np.ndarray, penalty: np.ndarray) -> tuple[np.ndarray,
         Added for an interval of each state and duration, of 1, 2, ... steps.
     """
     width = penalty.shape[1]
-    margin = int(np.isfinite(penalty).argmax(axis=1).max()) + 1  # the longest of the least durations
-    # margins without preference, so that the first and the last interval may be cut off
-    total = np.pad(scores, ((margin + 1, margin), (0, 0))).cumsum(axis=0).T  # [states, steps + 1]
+    # steps without preference at both ends, so that the first and the last interval may be cut off
+    total = np.pad(scores, ((width + 1, width), (0, 0))).cumsum(axis=0).T  # [states, steps + 1]
     steps = total.shape[1] - 1
     begin = np.full(
         (4, width + steps + 1), -np.inf
     )  # score if a state begins `width` columns before, less total
-    begin[:, width] = 0.0
-    best = np.zeros((steps + 1, 4), int)
+    begin[:, width : 2 * width + 1] = 0.0
+    best, ended = np.zeros((steps + 1, 4), int), np.full((steps + 1, 4), -np.inf)
     penalty, rows, previous = penalty[:, ::-1].copy(), np.arange(4), np.array([3, 0, 1, 2])
     gain = total[previous] - total  # of beginning a state at each step, after the previous state
-    for t in range(1, steps + 1):
+    for t in range(width + 1, steps + 1):
         window = begin[:, t : t + width] + penalty
         best[t] = window.argmax(axis=1)
-        ended = window[rows, best[t]]  # score of the sequences at whose end each state ends, less total
-        begin[:, width + t] = ended[previous] + gain[:, t]
-    starts, order = _trace_back(width - best, int((ended + total[:, -1]).argmax()))
-    starts = starts - margin
+        ended[t] = window[rows, best[t]]  # score of the sequences at whose end each state ends, less total
+        begin[:, width + t] = ended[t, previous] + gain[:, t]
+    last = (ended + total.T)[-width - 1 :]
+    step, state = np.unravel_index(last.argmax(), last.shape)
+    starts, order = _trace_back(width - best, steps - width + int(step), int(state), width)
+    starts = starts - width
     is_inside = (np.append(starts[1:], steps) > 0) & (starts < len(scores))
     return np.maximum(starts[is_inside], 0), order[is_inside]
 
 
-def _trace_back(chosen: np.ndarray, state: int) -> tuple[np.ndarray, np.ndarray]:
-    """List first step and state of each interval, from the chosen duration of each that ends at a step."""
-    step, intervals = len(chosen) - 1, []
-    while step > 0:
+def _trace_back(chosen: np.ndarray, step: int, state: int, first: int) -> tuple[np.ndarray, np.ndarray]:
+    """List the first step and the state of each interval.
+
+    Parameters
+    ----------
+    chosen : np.ndarray of int, shape [steps + 1, 4]
+        The duration of each state if it ends before each step.
+    step, state : int
+        The end of the last interval, and its state.
+    first : int
+        The step up to which the first interval begins.
+    """
+    intervals = []
+    while step > first:
         step -= chosen[step, state]
         intervals.append((step, state))
         state = (state - 1) % 4

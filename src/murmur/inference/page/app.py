@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from threading import Lock
 from typing import Any
 
+import numpy as np
 from flask import Flask, Response, current_app, g, jsonify, render_template, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
@@ -30,6 +31,7 @@ from murmur.inference.results import RecordingPrediction
 logger = logging.getLogger(__name__)
 
 MAX_UPLOAD = 50  # MB
+MAX_POINTS = 3000  # of a curve
 OWN_HEADER = ("X-Murmur", "page")  # another site cannot send it without a CORS preflight, which fails
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'nonce-{nonce}'; img-src 'self' data:; "
@@ -137,8 +139,16 @@ def _received_recordings() -> Iterator[list[Upload]]:
 
 
 def _list_track(recording: RecordingPrediction) -> list[list[float]] | None:
-    """The time (s) and the probability of a murmur, rounded to what a screen shows."""
-    return None if recording.murmur_track is None else recording.murmur_track.round(3).tolist()
+    """The time (s) and the probability of a murmur, as exact as a screen shows them.
+
+    Of long recordings the highest probability in each of at most `MAX_POINTS` parts.
+    """
+    if recording.murmur_track is None:
+        return None
+    times, murmur = recording.murmur_track.T
+    first = np.arange(0, len(times), -(-len(times) // MAX_POINTS))
+    points = np.stack([times[first], np.maximum.reduceat(murmur, first)], axis=1)
+    return [[round(value, 3) for value in point] for point in points.tolist()]
 
 
 def _draw(upload: Upload) -> dict[str, Any]:

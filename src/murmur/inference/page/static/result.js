@@ -177,9 +177,11 @@ function drawCycles({ seconds, cycles, murmur_track, murmur_phase }) {
   const points = murmur_track.map(([time, p]) => `${time},${(75 - 73 * p).toFixed(1)}`).join(" ");
   add("polygon", "", { points: `0,75 ${points} ${murmur_track.at(-1)[0]},75` });
   add("polyline", "level", { points, "vector-effect": "non-scaling-stroke" });
-  cycles.filter(({ event }) => event !== "diastole").forEach(({ start, end, event }) => {
-    add("rect", event, { x: start, width: end - start, y: 80, height: 18 });
-  });
+  if (seconds <= 90) { // in longer recordings a heart sound is narrower than a pixel
+    cycles.filter(({ event }) => event !== "diastole").forEach(({ start, end, event }) => {
+      add("rect", event, { x: start, width: end - start, y: 80, height: 18 });
+    });
+  }
   const n = cycles.filter(({ event }) => event === "S1").length;
   const where = murmur_phase ? `; a murmur is most probable in ${murmur_phase.part}, ${percent(murmur_phase.probability)}` : "";
   svg.setAttribute("aria-label", `Heart sounds: ${n} heartbeats${where}`);
