@@ -96,7 +96,9 @@ def predict_plainly(paths: list[Path], model: Path) -> tuple[float, dict[str, np
     for path in paths:
         y, _ = librosa.load(path, sr=rate)
         y = sosfiltfilt(sections, y)
-        y = (y / np.abs(y).max()).astype(np.float32)
+        if p.clean.normalise != "none":
+            y = y / (np.abs(y).max() if p.clean.normalise == "peak" else np.sqrt(np.mean(y**2)))
+        y = y.astype(np.float32)
         starts = range(0, max(1, len(y) - length + step), step)
         pieces = [
             np.append(y[k : k + length], np.zeros(max(0, k + length - len(y)), np.float32)) for k in starts

@@ -14,7 +14,6 @@ from murmur.evaluation.run_files import find_run_files
 from murmur.features import store
 from murmur.inference import packaging
 from murmur.inference.model_folder import write_model
-from murmur.inference.model_info import ModelParams
 from murmur.tables import parquet
 from murmur.tables.groups import GROUPS
 from murmur.tables.predictions import make_predictions_schema
@@ -39,7 +38,7 @@ def main() -> None:
     weights, source = Path("models/final.safetensors"), Path("src/murmur")
     info = packaging.make_model_info(
         card,
-        ModelParams(**{name: getattr(p, name) for name in ModelParams.model_fields}),
+        packaging.select_params(p),
         json.loads(Path("metrics/details.json").read_text(encoding="utf-8")),
         weights.read_bytes(),
         decisions=packaging.describe_decisions(recordings, card, segments, predictions, p.evaluate),

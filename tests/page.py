@@ -1,23 +1,28 @@
 """The local page with a model that needs no training, for its tests; `python -m tests.page` shows it."""
 
 import contextlib
+import dataclasses
 import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import waitress
 
 from murmur.features.one_recording import clean_recording
 from murmur.inference.familiarity import Reference
+from murmur.inference.heart_sounds import HeartSounds
 from murmur.inference.model_info import ModelInfo
+from murmur.inference.packaging import select_params
 from murmur.inference.page.app import make_app
 from murmur.inference.prediction import Model
 from murmur.inference.quality import measure_quality
 from murmur.inference.reading import read_any
 from murmur.inference.results import Prediction, RecordingPrediction
 from murmur.sections.defaults import load_params
+from murmur.tables.annotations import STATES
 
 CLASSES = ("Present", "Unknown", "Absent")
 FIGURES = {
@@ -31,7 +36,6 @@ METRICS = {key: dict(zip(("mean", "sd", "low", "high"), row, strict=False)) for 
 
 def make_info(dataset: str = "synthetic") -> ModelInfo:
     params = load_params()
-    names = ("clean", "segment", "mel", "embed", "train", "evaluate")
     decision = {"temperature": 1.0, "weights": dict.fromkeys(CLASSES, 1.0)}
     performance = {
         "level": "patient", "units": 60, "persons": 56, "metrics": METRICS,
@@ -48,7 +52,7 @@ def make_info(dataset: str = "synthetic") -> ModelInfo:
         positive=("Present",),
         level="segment",
         shape=(1, 32, 63),
-        params={name: getattr(params, name).model_dump() for name in names},
+        params=select_params(params),
         decisions=dict.fromkeys(("segment", "recording", "patient"), decision),
         ensemble=1,
         epochs=10,
@@ -86,8 +90,25 @@ class FakeModel(Model):
         return RecordingPrediction(*facts, answer, reasons, p, p, starts, 3.0, segments)
 
 
-def make_model(dataset: str = "synthetic") -> Model:
-    return FakeModel(make_info(dataset), None)
+class FakeFramesModel(FakeModel):
+    """Predicts also a heartbeat each second, with a murmur in the last third of each systole."""
+
+    def predict_one(self, path, site):
+        recording = super().predict_one(path, site)
+        if not recording.answer:
+            return recording
+        starts = np.arange(0, recording.seconds, 0.25)
+        cycles = pd.DataFrame({"start": starts, "end": starts + 0.25, "murmur": 0.1})
+        cycles["event"] = np.resize(STATES, len(starts))
+        cycles = cycles.assign(early=0.1, middle=0.1, late=0.75)
+        times = np.arange(0, recording.seconds, 0.04)
+        murmur = np.where((times % 1 > 0.42) & (times % 1 < 0.5), 0.9, 0.1)
+        sounds = HeartSounds(cycles, np.stack([times, murmur], axis=1))
+        return dataclasses.replace(recording, heart_sounds=sounds)
+
+
+def make_model(dataset: str = "synthetic", model: type[Model] = FakeModel) -> Model:
+    return model(make_info(dataset), None)
 
 
 @contextlib.contextmanager

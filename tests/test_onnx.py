@@ -109,6 +109,9 @@ def assert_equal(model, found, sources, rate=None):
         (p,), (q,) = expected.recordings, prediction.recordings
         np.testing.assert_allclose(p.starts, q.starts)
         np.testing.assert_allclose(p.segments, q.segments, atol=1e-4)
+        if p.heart_sounds:
+            np.testing.assert_allclose(p.murmur_track, q.murmur_track, atol=1e-4)
+            assert p.figures == pytest.approx(q.figures, abs=1e-4)
         assert expected.answer == prediction.answer and p.reasons == q.reasons
 
 
@@ -129,6 +132,7 @@ FAMILIES = {  # of recipes, with small networks
         "train.model": {"name": "bilstm", "width": 8, "layers": 2, "dropout": 0.0},
         "evaluate.rule": "maximum",
     },
+    "frames": {"train.model": {"name": "frames", "width": 8, "dropout": 0.0}},
     "attention": {
         "clean.bandpass": None,
         "clean.normalise": "none",
@@ -225,7 +229,7 @@ def change(model, how):
         weights.raw_data = bytes(len(weights.raw_data))
     elif how == "schema":
         info = next(e for e in model.metadata_props if e.key == INFO)
-        info.value = info.value.replace('"schema_version": 1', '"schema_version": 99')
+        info.value = info.value.replace('"schema_version": 2', '"schema_version": 99')
     elif how == "external":
         weights = next(w for w in model.graph.initializer if w.name == "filter_0")
         weights.ClearField("raw_data")
@@ -240,7 +244,7 @@ def change(model, how):
     [
         ("foreign", "not a model of murmur"),
         ("weights", "has changed since it was written"),
-        ("schema", "schema 99; this version of murmur reads up to 1"),
+        ("schema", "schema 99; this version of murmur reads 2"),
         ("external", "weights in other files, which are not used"),
     ],
 )

@@ -82,6 +82,7 @@ def test_the_answer_is_shown_with_its_confidence_and_can_be_downloaded(open_page
     expect(window.locator(".expected")).to_contain_text("sensitivity 0.84 (95 % interval 0.75 to 0.92)")
     headings = window.locator("article h3")
     expect(headings).to_have_text(["1234_AV.wav (AV, aortic valve)", "1234_MV.wav (MV, mitral valve)"])
+    expect(window.locator(".cycles")).to_have_count(0)  # the model does not find heart cycles
     with window.expect_download() as download:
         window.click("text=Download as JSON")
     content = json.loads(download.value.path().read_text())
@@ -112,6 +113,24 @@ def test_the_cursor_moves_over_a_recording_of_a_format_that_browsers_do_not_play
     expect(cursor).to_have_attribute("style", re.compile(r"left: (99|100)\b"))
     assert "7.0 of 7.0 s" in slider.get_attribute("aria-valuetext")
     assert window.evaluate("document.querySelector('.spectrogram').naturalWidth") > 100
+
+
+def test_heart_sounds_and_murmur_are_shown_below_the_waveform(open_page, recordings):
+    with page.serve(page.make_model(model=page.FakeFramesModel)) as (address, _):
+        window = open_page(address)
+        choose(window, recordings["1234_AV.wav"])
+        expect(window.locator(".facts")).to_contain_text("Heart rate:60 per minute")
+        expect(window.locator(".facts")).to_contain_text("Murmur most probable in:late systole (75 %)")
+        label = "Heart sounds: 7 heartbeats; a murmur is most probable in late systole, 75 %"
+        picture = window.get_by_role("img", name=label)
+        assert picture.locator("rect.S1").count() == 7
+        slider = window.get_by_role("slider", name="Position in 1234_AV.wav")
+        expect(slider).to_be_enabled()
+        slider.fill("3.6")
+        expect(window.locator(".now")).to_contain_text("S2")
+        with window.expect_download() as download:
+            window.click("text=Download as CSV")
+        assert '"60","late systole","0.75"' in download.value.path().read_text()
 
 
 def test_a_damaged_and_a_huge_file_give_a_sentence_and_the_page_can_be_used_after_it(

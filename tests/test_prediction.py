@@ -22,6 +22,7 @@ from murmur.inference.model_folder import read_model, write_model
 from murmur.inference.model_info import Decision, _hash_content
 from murmur.inference.prediction import Model
 from murmur.inference.quality import Quality
+from murmur.inference.recording import SegmentOutput
 from murmur.inference.results import Prediction, RecordingPrediction
 from tests import made
 from tests.trained_model import CARD, CLASSES, draw_samples, make_trained_model
@@ -64,6 +65,7 @@ FAMILIES = {  # of recipes, with small networks
         "clean.normalise": "rms",
         "evaluate.rule": "maximum",
     },
+    "frames": {"train.model": {"name": "frames", "width": 8, "dropout": 0.0}},
     "patients": {"train.model": made.SITES, "train.augment.mixup": 0.0},
     "regression": {"evaluate.rule": "regression"},
     "any_present": {"evaluate.rule": "any_present", "mel.dtype": "float32", "mel.normalise": "minmax"},
@@ -329,8 +331,12 @@ def test_a_changed_or_incomplete_model_folder_is_refused(trained, tmp_path):
     edited = copy("edited") / "model.json"
     edited.write_text(edited.read_text().replace('"epochs": 1,', '"epochs": 2,', 1))
     refused(edited.parent, "model.json: changed since it was written")
-    change_json(copy("newer"), schema_version=2)
-    refused(tmp_path / "newer", r"schema 2; this version of murmur reads up to 1: update murmur")
+    change_json(copy("newer"), schema_version=3)
+    refused(tmp_path / "newer", r"schema 3; this version of murmur reads 2: update murmur")
+    change_json(copy("older"), schema_version=1)
+    refused(
+        tmp_path / "older", r"schema 1, made by an older version .* make the model again: dvc repro package"
+    )
     change_json(copy("classes"), classes=["ill", "well"])
     refused(tmp_path / "classes", r"decisions\.segment is of the classes Present, Unknown, Absent, the")
     change_json(copy("unknown_key"), colour="red")
@@ -363,7 +369,7 @@ class Fixed:
         self.by_site = by_site
 
     def predict_segments(self, recording):
-        return np.zeros(1), np.array([self.by_site[recording.site]])
+        return SegmentOutput(np.zeros(1), np.array([self.by_site[recording.site]]))
 
 
 def test_any_present_chooses_the_positive_class_of_any_recording(trained):

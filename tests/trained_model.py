@@ -12,7 +12,7 @@ from murmur.features.chain import PreparedRecordings
 from murmur.inference import packaging
 from murmur.inference.final_fit import fit_networks, prepare_final
 from murmur.inference.model_folder import write_model
-from murmur.inference.model_info import Decision, ModelInfo, ModelParams
+from murmur.inference.model_info import Decision, ModelInfo
 from murmur.recordings import audio
 from murmur.sections.experiment import Params, validate_params
 from murmur.tables import parquet
@@ -73,7 +73,8 @@ def make_recordings(data, patients=6, sites=("AV", "PV")):
             ids = {"recording_id": path.stem, "patient_id": str(k), "person_id": str(k), "site": site}
             labels = dict.fromkeys(("label", "patient_label"), CLASSES[k % 3])
             rows.append(ids | labels | {"path": path.name, "source": ""} | audio.inspect_file(path)._asdict())
-    table = pd.DataFrame(rows).assign(**dict.fromkeys(("role", "sex", "age_group", "quality")))
+    table = pd.DataFrame(rows)
+    table = table.assign(**dict.fromkeys(set(RECORDINGS.names) - set(table)))
     parquet.write(table, data / "recordings.parquet", RECORDINGS)
 
 
@@ -93,7 +94,7 @@ def make_trained_model(root, changes=None, *, ensemble=1, decisions=None):
     neutral = Decision(temperature=1.0, weights=dict.fromkeys(CLASSES, 1.0))
     info = packaging.make_model_info(
         CARD,
-        ModelParams(**{name: getattr(params, name) for name in ModelParams.model_fields}),
+        packaging.select_params(params),
         DETAILS,
         weights,
         decisions=decisions or dict.fromkeys(("segment", "recording", "patient"), neutral),

@@ -15,9 +15,9 @@ from murmur.sections.embed import Embed
 from murmur.sections.evaluate import Evaluate
 from murmur.sections.mel import Mel
 from murmur.sections.segment import Segment
-from murmur.sections.train import Train
+from murmur.sections.train import NetworkOptions
 
-SCHEMA = 1  # raised when an older version of murmur would misunderstand the file
+SCHEMA = 2  # raised when an older version of murmur would misunderstand the file, or this one an older file
 JSON_NAME, WEIGHTS_NAME = "model.json", "model.safetensors"
 Interval = dict[str, float | None]
 
@@ -33,7 +33,7 @@ class ModelParams(_Part):
     segment: Segment
     mel: Mel
     embed: Embed
-    train: Train
+    train: NetworkOptions
     evaluate: Evaluate
 
 
@@ -178,7 +178,7 @@ def parse_model_info(text: str, path: str | Path) -> ModelInfo:
     Raises
     ------
     MurmurError
-        If the text is not JSON, of a newer schema, has been changed, or a key is missing or wrong.
+        If the text is not JSON, of another schema, has been changed, or a key is missing or wrong.
     """
     try:
         content = json.loads(text)
@@ -187,9 +187,14 @@ def parse_model_info(text: str, path: str | Path) -> ModelInfo:
     schema = content.get("schema_version") if isinstance(content, dict) else None
     if not isinstance(schema, int) or schema < 1:
         raise MurmurError(f"{path}: not the description of a model of murmur: it has no schema_version")
+    if schema < SCHEMA:
+        raise MurmurError(
+            f"{path}: schema {schema}, made by an older version of murmur, which this version cannot read; "
+            "make the model again: dvc repro package"
+        )
     if schema > SCHEMA:
         raise MurmurError(
-            f"{path}: schema {schema}; this version of murmur reads up to {SCHEMA}: update murmur, or make "
+            f"{path}: schema {schema}; this version of murmur reads {SCHEMA}: update murmur, or make "
             "the model again with this version"
         )
     if "sha256" not in content:

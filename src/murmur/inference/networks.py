@@ -1,7 +1,8 @@
 """The networks of a model folder, computed by torch."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from murmur.errors import MurmurError, first_line
 from murmur.features.one_recording import compute_log_mel, cut_into_segments
 from murmur.features.segmentation import NoSegmentsError, compute_sizes
 from murmur.inference.model_info import ModelInfo, ModelParams
-from murmur.inference.recording import Recording
+from murmur.inference.recording import Recording, SegmentOutput, make_empty_output
 from murmur.training.classifier import Classifier, Inputs, predict_logits
 from murmur.training.saved_weights import load_classifier
 
@@ -43,14 +44,18 @@ class TorchNetworks:
         self.classifiers = list(_load_classifiers(info, weights, path))
         self.encoder = _load_encoder(info.params)
 
-    def predict_segments(self, recording: Recording) -> tuple[np.ndarray, np.ndarray]:
-        """Return the start (s) of each segment, shape (k,), and its probabilities, shape (k, classes)."""
+    def predict_segments(self, recording: Recording) -> SegmentOutput:
+        """Compute the output for each segment."""
         x = self._cut(recording)
-        batches = [self._compute_features(x[k : k + BATCH]) for k in range(0, len(x), BATCH)]
-        p = [self._average(Inputs(features, None)) for features in batches]
+        if not len(x):
+            return make_empty_output(len(self.info.classes))
+        compute = (
+            self._label_frames if hasattr(self.classifiers[0].network, "label_frames") else self._classify
+        )
+        batches = [compute(self._compute_features(x[k : k + BATCH])) for k in range(0, len(x), BATCH)]
         rate = self.info.params.clean.sample_rate
         step = compute_sizes(self.info.params.segment, rate).step / rate
-        return np.arange(len(x)) * step, np.concatenate(p) if p else np.empty((0, len(self.info.classes)))
+        return SegmentOutput(np.arange(len(x)) * step, *map(np.concatenate, zip(*batches, strict=True)))
 
     def predict_patient(self, recordings: Sequence[Recording]) -> np.ndarray | None:
         """Return the probabilities of the patient, shape (classes,); None without a segment at a site."""
@@ -87,12 +92,45 @@ class TorchNetworks:
 
         return torch.from_numpy(encode_segments(self.encoder, features, self.info.params.embed.pool))
 
+    def _classify(self, features: torch.Tensor) -> tuple[np.ndarray]:
+        return (self._average(Inputs(features, None)),)
+
+    def _label_frames(self, features: torch.Tensor) -> tuple[np.ndarray, ...]:
+        """The probabilities of the classes, figures, states, murmur and annotated of `SegmentOutput`."""
+        with single_thread(), torch.no_grad():
+            return tuple(x.double().numpy() for x in label_frames(self.classifiers, features))
+
     def _average(self, inputs: Inputs) -> np.ndarray:
         """The probabilities, shape (units, classes), averaged over the networks."""
         units = np.arange(len(inputs.x) if inputs.bags is None else len(inputs.bags))
         with single_thread():  # on small networks also faster than several threads
             p = [predict_logits(model, inputs, units).softmax(dim=1) for model in self.classifiers]
             return torch.stack(p).mean(dim=0).double().numpy()
+
+
+def label_frames(classifiers: Iterable[Any], features: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Compute the output of networks that label frames, each the mean over the networks.
+
+    Parameters
+    ----------
+    classifiers : iterable of Classifier
+        Of networks with `label_frames`, such as `murmur.models.frames.Frames`.
+    features : torch.Tensor, shape [batch, channels, mels, frames]
+        Not standardised.
+
+    Returns
+    -------
+    tuple of torch.Tensor
+        As `SegmentOutput`: probabilities of the classes [batch, classes], figures [batch, 4], and the
+        probabilities of the states [batch, steps, 4], of a murmur and of being annotated [batch, steps].
+    """
+    outputs = []
+    for classifier in classifiers:
+        output = classifier.network.label_frames(classifier.standardise(features))
+        states = output.states.softmax(dim=1).transpose(1, 2)
+        of_frames = (states, output.murmur.sigmoid(), output.annotated.sigmoid())
+        outputs.append((output.logits.softmax(dim=1), output.figures(), *of_frames))
+    return tuple(torch.stack(parts).mean(dim=0) for parts in zip(*outputs, strict=True))
 
 
 def _load_classifiers(info: ModelInfo, weights: bytes, path: str | Path) -> Iterator[Classifier]:

@@ -20,6 +20,7 @@ from murmur.errors import MurmurError
 from murmur.evaluation.temperature import SMALLEST
 from murmur.features.bandpass import design_bandpass
 from murmur.features.segmentation import compute_sizes
+from murmur.inference.recording import SegmentOutput
 from murmur.inference.segment_layers import SegmentClassifier
 from murmur.sections.clean import Bandpass, Clean
 from murmur.sections.mel import Mel
@@ -29,6 +30,7 @@ OPSET, IR_VERSION = 20, 10
 BLOCK = 64  # samples that one row of a matrix product filters
 REST = 1e-9  # sum of the absolute values of the impulse response after the last tap
 MAX_TAPS = 2**16
+OUTPUTS = [name for name in SegmentOutput._fields if name != "starts"]  # of the networks
 
 Part = tuple[str, dict[str, np.ndarray]]  # operations, a line each, and the constants in them
 
@@ -52,7 +54,8 @@ def build_graph(
     onnx.ModelProto
         Input `waveform`, float32 [samples], at `clean.sample_rate`. Outputs `probabilities`, float32
         [segments, classes], `starts`, float64 [segments], s, and `recording`, float64 [classes], the pooled
-        probabilities (NaN without a segment).
+        probabilities (NaN without a segment). If the networks label frames, also the other outputs of
+        `murmur.inference.recording.SegmentOutput`, float32.
 
     Raises
     ------
@@ -70,22 +73,25 @@ def build_graph(
     memory in longer recordings.
     """
     rate = clean.sample_rate
+    is_changed = clean.bandpass is not None or clean.normalise != "none"
+    body = _one_segment(segment, rate, mel, classifiers, "signal" if is_changed else "waveform")
+    names = OUTPUTS[: len(body.output) - 1]
     parts = [_numbers(), _filter(rate, clean.bandpass), _normalisation(clean.normalise)]
-    parts += [_segments(segment, rate), _pooling(rule)]
+    parts += [_segments(segment, rate, names), _pooling(rule)]
     lines, arrays = "\n".join(part[0] for part in parts), {k: v for part in parts for k, v in part[1].items()}
     graph = parser.parse_graph(
         "murmur (float[samples] waveform) => (float[segments, classes] probabilities, "
         f"double[segments] starts, double[classes] recording) {{ {lines} }}"
     )
-    is_changed = clean.bandpass is not None or clean.normalise != "none"
-    body = _one_segment(segment, rate, mel, classifiers, "signal" if is_changed else "waveform")
     next(node for node in graph.node if node.op_type == "Loop").attribute.append(
         helper.make_attribute("body", body)
     )
     graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in arrays.items())
-    n_classes = body.output[1].type.tensor_type.shape.dim[0].dim_value
-    for output, axis in ((graph.output[0], 1), (graph.output[2], 0)):
-        output.type.tensor_type.shape.dim[axis].dim_value = n_classes
+    sizes = [[dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in body.output[1:]]
+    for axis, output in ((1, graph.output[0]), (0, graph.output[2])):
+        output.type.tensor_type.shape.dim[axis].dim_value = sizes[0][0]
+    for name, size in zip(names[1:], sizes[1:], strict=True):
+        graph.output.append(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["segments", *size]))
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
 
 
@@ -210,11 +216,11 @@ def _normalisation(normalise: str) -> Part:
     return text, {"unit": np.array([1.0])}
 
 
-def _segments(options: Segment, rate: int) -> Part:
-    """Compute `starts` and `probabilities`, with the segments of `cut_segments`."""
+def _segments(options: Segment, rate: int, outputs: Sequence[str]) -> Part:
+    """Compute `starts` and the outputs of the segments, with the segments of `cut_segments`."""
     length, step, minimum = compute_sizes(options, rate)
     limit = 2**62 if options.first is None or options.first_of else options.first
-    text = """
+    text = f"""
         after_last = Sub (n, length)
         after_last_start = Add (after_last, step)
         stop = Max (after_last_start, one)
@@ -228,7 +234,7 @@ def _segments(options: Segment, rate: int) -> Part:
         first_numbers = Cast <to = 11> (first_samples)
         starts = Div (first_numbers, rate)
         n_segments = Size (first_samples)
-        probabilities = Loop (n_segments, always)"""
+        {", ".join(outputs)} = Loop (n_segments, always)"""
     return text, {
         "length": np.array([length]),
         "step": np.array(step),
@@ -268,7 +274,7 @@ def _pooling(rule: str) -> Part:
 def _one_segment(
     options: Segment, rate: int, mel: Mel, classifiers: Sequence[nn.Module], signal: str
 ) -> onnx.GraphProto:
-    """Return the body of the loop: from the number of a segment to its probabilities [classes].
+    """Return the body of the loop: from the number of a segment to the output of the networks.
 
     `signal` is named as the waveform if that is not changed: onnxruntime would remove the operations that
     change nothing, and not find their output here.
@@ -309,7 +315,7 @@ def _one_segment(
 
 
 def _export(module: nn.Module, length: int) -> onnx.GraphProto:
-    """Export a module from samples [1, length] to probabilities [classes]."""
+    """Export a module from samples [1, length] to its outputs."""
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about the inside of torch.export

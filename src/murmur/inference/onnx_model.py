@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-import numpy as np
 import onnx
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before the import: onnxruntime would send usage data to Microsoft
@@ -15,7 +14,7 @@ import onnxruntime
 from murmur.errors import MurmurError, first_line
 from murmur.features.cleaning import clean_signal
 from murmur.inference.model_info import ModelInfo, parse_model_info
-from murmur.inference.recording import Recording
+from murmur.inference.recording import Recording, SegmentOutput
 
 INFO, SHA256 = "murmur", "graph_sha256"  # keys of the metadata
 MAKE = "make it again: murmur export"
@@ -57,14 +56,16 @@ class OnnxNetwork:
             self.session = onnxruntime.InferenceSession(content, options, ["CPUExecutionProvider"])
         except Exception as error:  # the exceptions of onnxruntime have no common class
             raise MurmurError(f"{path}: onnxruntime cannot read it ({first_line(error)}); {MAKE}") from error
+        names = {output.name for output in self.session.get_outputs()}
+        self.outputs = [name for name in SegmentOutput._fields if name in names]
 
-    def predict_segments(self, recording: Recording) -> tuple[np.ndarray, np.ndarray]:
-        """Return the start (s) of each segment, shape (k,), and its probabilities, shape (k, classes)."""
+    def predict_segments(self, recording: Recording) -> SegmentOutput:
+        """Compute the output for each segment."""
         rate = self.clean.sample_rate
         n_samples = -(-len(recording.samples) * rate // recording.rate)
         waveform = clean_signal(recording.samples, recording.rate, self.clean, n_samples)  # only resampled
-        outputs: Any = self.session.run(["starts", "probabilities"], {"waveform": waveform})
-        return outputs[0], outputs[1].astype(float)
+        outputs: Any = self.session.run(self.outputs, {"waveform": waveform})
+        return SegmentOutput(**dict(zip(self.outputs, (x.astype(float) for x in outputs), strict=True)))
 
     def predict_patient(self, recordings: Sequence[Recording]) -> NoReturn:
         """Raise an error: networks that predict patients are not exported."""

@@ -59,7 +59,7 @@ def format_json(predictions: Sequence[Prediction], failures: Failures, info: Mod
 
 
 def make_table(predictions: Sequence[Prediction], classes: Sequence[str]) -> pd.DataFrame:
-    """Make a table with a row for each segment, recording and patient.
+    """Make a table with a row for each segment, interval of a heart cycle, recording and patient.
 
     Parameters
     ----------
@@ -72,10 +72,17 @@ def make_table(predictions: Sequence[Prediction], classes: Sequence[str]) -> pd.
     -------
     DataFrame
         With the columns level, patient_id, recording, site, start, end (s), answer, reasons, p_CLASS for each
-        class, quality, heart_rate, clipped, path. What does not apply to a level is empty.
+        class, quality, heart_rate, clipped, event, murmur, path. What does not apply to a level is empty.
     """
     columns = ["level", "patient_id", "recording", "site", "start", "end", "answer", "reasons"]
-    columns += [f"p_{name}" for name in classes] + ["quality", "heart_rate", "clipped", "path"]
+    columns += [f"p_{name}" for name in classes] + [
+        "quality",
+        "heart_rate",
+        "clipped",
+        "event",
+        "murmur",
+        "path",
+    ]
     rows = [
         {key: escape_unprintable(value) if isinstance(value, str) else value for key, value in row.items()}
         for prediction in predictions
@@ -91,8 +98,13 @@ def _list_units(prediction: Prediction) -> Iterator[dict[str, Any]]:
         own = {**patient, "recording": recording.name, "site": recording.site, "path": recording.path}
         for start, end, p in zip(recording.starts, recording.ends, recording.segments, strict=True):
             yield {"level": "segment", **own, "start": start, "end": end, **_name(prediction.classes, p)}
+        if recording.cycles is not None:
+            yield from ({"level": "interval", **own, **row} for row in recording.cycles.to_dict("records"))
         quality = recording.quality
-        facts = {"quality": quality.score, "heart_rate": quality.heart_rate, "clipped": quality.clipped}
+        facts: dict[str, Any] = {"quality": quality.score, "heart_rate": recording.heart_rate}
+        facts["clipped"] = quality.clipped
+        if phase := recording.murmur_phase:
+            facts |= {"event": phase.part, "murmur": phase.probability}
         span = {"start": 0.0, "end": recording.seconds}
         yield {"level": "recording", **own, **span, **_list_answer(recording), **facts}
     yield {"level": "patient", **patient, **_list_answer(prediction)}
@@ -128,6 +140,8 @@ def format_predictions(
         Characters in a line of the text below the table.
     """
     header = ["patient", "answer", *info.classes, "site", "length", "quality", "heart rate"]
+    recordings = (recording for prediction in predictions for recording in prediction.recordings)
+    header += ["murmur"] if any(recording.murmur_phase for recording in recordings) else []
     rows = [row for prediction in predictions for row in _format_patient(prediction, segments)]
     rows += [[Path(path).name, NOT_READ] for path in failures]
     rows = [[*map(escape_unprintable, row), *[""] * (len(header) - len(row))] for row in rows]
@@ -167,12 +181,13 @@ def _format_answer(prediction: Prediction | RecordingPrediction, classes: Sequen
 
 
 def _format_facts(recording: RecordingPrediction) -> list[str]:
-    """Format site, length, quality and heart rate."""
-    rate = recording.quality.heart_rate
+    """Format site, length, quality, heart rate and, if it is known, where in the heart cycle a murmur is."""
+    rate, phase = recording.heart_rate, recording.murmur_phase
     facts = [
         f"{recording.seconds:.1f} s",
         f"{recording.quality.score:.2f}",
         f"{rate:.0f}/min" if rate else "-",
+        *([f"{phase.part} {phase.probability:.2f}"] if phase else []),
     ]
     return [recording.site or "-", *facts]
 

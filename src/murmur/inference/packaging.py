@@ -17,6 +17,7 @@ from murmur.features import store
 from murmur.inference.familiarity import Reference, describe_signal, fit_reference
 from murmur.inference.model_info import Data, Decision, ModelInfo, ModelParams, Performance
 from murmur.sections.evaluate import Evaluate
+from murmur.sections.train import NetworkOptions
 from murmur.tables.levels import LEVELS
 from murmur.tables.recordings import DatasetCard
 from murmur.version import __version__
@@ -25,6 +26,23 @@ INTENDED_USE = (
     "Research only. Not a medical device: it must not be used for diagnosis, for screening or for decisions "
     "on treatment. Its performance is known only for recordings like those of its training data."
 )
+
+
+def select_params(params: Any) -> ModelParams:
+    """Select the parameters that the computation of a prediction uses.
+
+    Parameters
+    ----------
+    params : object
+        With the sections of params.yaml that `ModelParams` names.
+
+    Returns
+    -------
+    ModelParams
+    """
+    sections = {name: getattr(params, name) for name in ModelParams.model_fields}
+    train = sections["train"].model_dump(include=set(NetworkOptions.model_fields))
+    return ModelParams(**sections | {"train": NetworkOptions(**train)})
 
 
 def describe_decisions(
@@ -154,7 +172,7 @@ def make_model_info(
     card : DatasetCard
         The description of the data set.
     params : ModelParams
-        Sections of params.yaml.
+        From `select_params`.
     details : dict
         Content of metrics/details.json.
     weights : bytes

@@ -10,12 +10,14 @@ from murmur import formatting
 from murmur.evaluation import regression, rules
 from murmur.evaluation.temperature import apply_temperature
 from murmur.inference import checks
+from murmur.inference.heart_sounds import find_heart_sounds
 from murmur.inference.model_info import ModelInfo
 from murmur.inference.output import METRICS
 from murmur.inference.quality import measure_quality
-from murmur.inference.recording import Network
+from murmur.inference.recording import Network, make_empty_output
 from murmur.inference.results import Prediction, RecordingPrediction
 from murmur.inference.sources import NamedRecording, Source, load_recordings
+from murmur.tables.predictions import FIGURES
 
 
 @dataclass(frozen=True)
@@ -113,27 +115,29 @@ class Model:
         signal_rate = info.params.clean.sample_rate
         quality = measure_quality(recording.samples, recording.signal, signal_rate)
         reasons = checks.find_faults(recording.samples, recording.signal, info.params)
-        starts, segments = np.empty(0), np.empty((0, len(info.classes)))
+        output = make_empty_output(len(info.classes))
         if not reasons and info.level == "segment":
-            starts, segments = self.network.predict_segments(recording)
+            output = self.network.predict_segments(recording)
         if not reasons and check:
             reasons = checks.find_doubts(recording.signal, signal_rate, quality, info.familiarity)
-        p = self._pool(segments)
+        p, seconds = self._pool(output.probabilities), len(recording.samples) / recording.rate
         answer, calibrated = self._decide("recording", p)
         return RecordingPrediction(
             name=item.name,
             path=item.path,
             site=recording.site,
-            seconds=len(recording.samples) / recording.rate,
+            seconds=seconds,
             rate=recording.rate,
             quality=quality,
             answer=None if reasons else answer,
             reasons=reasons,
             probabilities=calibrated,
             uncalibrated=self._name(p),
-            starts=starts,
+            starts=output.starts,
             segment_seconds=info.params.segment.length,
-            segments=self._calibrate("segment", segments),
+            segments=self._calibrate("segment", output.probabilities),
+            figures=_average_figures(output.figures),
+            heart_sounds=find_heart_sounds(output, info, seconds),
         )
 
     def _pool(self, parts: np.ndarray) -> np.ndarray | None:
@@ -182,6 +186,11 @@ class Model:
 
     def _name(self, p: np.ndarray | None) -> dict[str, float] | None:
         return None if p is None else dict(zip(self.info.classes, p.tolist(), strict=True))
+
+
+def _average_figures(figures: np.ndarray | None) -> dict[str, float] | None:
+    """The mean over the segments, by name."""
+    return None if figures is None else dict(zip(FIGURES, figures.mean(axis=0).tolist(), strict=True))
 
 
 def _collect_reasons(predictions: Sequence[RecordingPrediction], info: ModelInfo) -> tuple[str, ...]:

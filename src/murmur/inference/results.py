@@ -5,12 +5,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from murmur import formatting
+from murmur.features.heart_cycles import compute_heart_rate
+from murmur.inference.heart_sounds import HeartSounds, MurmurPhase, describe_phase, locate_murmur
 from murmur.inference.quality import Quality
 from murmur.logs import escape_unprintable
 
 CANNOT_TELL = "cannot tell"
+CYCLE_COLUMNS = ["start", "end", "event", "murmur"]  # in JSON
 PATIENTS_ONLY = "the model predicts patients only"
 
 
@@ -48,7 +52,11 @@ class RecordingPrediction:
     segments : ndarray, shape (k, classes)
         Calibrated probabilities of each segment, in the order of the classes.
     figures : dict of str to float, or None
-        `murmur.tables.predictions.FIGURES`, means over the segments; None for networks that label no frames.
+        `murmur.tables.predictions.FIGURES`, means over the segments; None if the network does not label
+        frames.
+    heart_sounds : HeartSounds or None
+        The heart cycles, and the probability of a murmur over time; None if the network does not label
+        frames.
     """
 
     name: str
@@ -65,6 +73,27 @@ class RecordingPrediction:
     segment_seconds: float
     segments: np.ndarray
     figures: dict[str, float] | None = None
+    heart_sounds: HeartSounds | None = None
+
+    @property
+    def cycles(self) -> pd.DataFrame | None:
+        """The intervals of the heart cycles: start, end (s), event, and murmur, its mean probability."""
+        return self.heart_sounds.cycles if self.heart_sounds else None
+
+    @property
+    def murmur_track(self) -> np.ndarray | None:
+        """Time (s) and probability of a murmur, shape (n, 2)."""
+        return self.heart_sounds.murmur_track if self.heart_sounds else None
+
+    @property
+    def heart_rate(self) -> float | None:
+        """Beats per minute, from the heart cycles or else the quality; None if it is not reliable."""
+        return compute_heart_rate(self.heart_sounds.cycles) if self.heart_sounds else self.quality.heart_rate
+
+    @property
+    def murmur_phase(self) -> MurmurPhase | None:
+        """In which part of the heart cycle a murmur is most probable, and its mean probability there."""
+        return locate_murmur(self.heart_sounds) if self.heart_sounds else None
 
     @property
     def ends(self) -> np.ndarray:
@@ -89,6 +118,9 @@ class RecordingPrediction:
             "reasons": list(self.reasons),
             "probabilities": self.probabilities,
             "quality": self.quality._asdict(),
+            "heart_rate": self.heart_rate,
+            "murmur_phase": self.murmur_phase and self.murmur_phase._asdict(),
+            "cycles": None if self.cycles is None else self.cycles[CYCLE_COLUMNS].to_dict("records"),
             "segments": [
                 {
                     "start": float(start),
@@ -101,7 +133,8 @@ class RecordingPrediction:
 
     def __repr__(self) -> str:
         """Return the answer, the probabilities and the facts of the recording, in a few lines."""
-        facts = [f"{self.seconds:.1f} s at {self.rate} Hz", *_describe_quality(self.quality)]
+        facts = [f"{self.seconds:.1f} s at {self.rate} Hz", *_describe_quality(self)]
+        facts += [describe_phase(self.murmur_phase)] if self.murmur_phase else []
         first = f"Prediction for {_name(self)}: {_answer(self)}"
         return "\n  ".join([first, *_list_details(self), ", ".join(facts)])
 
@@ -174,9 +207,9 @@ def _list_cells(recording: RecordingPrediction) -> list[str]:
     answer = _answer(recording)
     if recording.reasons:
         answer += f" ({', '.join(reason.partition(':')[0] for reason in recording.reasons)})"
-    return [_name(recording), f"{recording.seconds:.1f} s", *_describe_quality(recording.quality), answer]
+    return [_name(recording), f"{recording.seconds:.1f} s", *_describe_quality(recording), answer]
 
 
-def _describe_quality(quality: Quality) -> tuple[str, str]:
-    rate = f"{quality.heart_rate:.0f}/min" if quality.heart_rate else "not found"
-    return f"quality {quality.score:.2f}", f"heart rate {rate}"
+def _describe_quality(recording: RecordingPrediction) -> tuple[str, str]:
+    rate = f"{recording.heart_rate:.0f}/min" if recording.heart_rate else "not found"
+    return f"quality {recording.quality.score:.2f}", f"heart rate {rate}"

@@ -1,4 +1,4 @@
-"""The computation of a segment as one torch module: log-mel spectrogram, image, networks, probabilities."""
+"""The computation of a segment as one torch module: log-mel spectrogram, image, networks, their output."""
 
 from collections.abc import Sequence
 
@@ -11,13 +11,14 @@ from torch.nn import functional as F
 from murmur.features.images import make_colours
 from murmur.features.log_mel import AMIN, EPSILON, LogMel
 from murmur.features.mel import MIN_DEVIATION
+from murmur.inference.networks import label_frames
 from murmur.sections.mel import Image, Mel
 
 PRECISION = 2**22  # of the weights of pillow's resizing
 
 
 class SegmentClassifier(nn.Module):
-    """From the samples of a segment to the mean of the probabilities of all networks.
+    """From the samples of a segment to the mean of the output of all networks.
 
     Parameters
     ----------
@@ -36,11 +37,13 @@ class SegmentClassifier(nn.Module):
         self.features = Features(rate, options, length)
         self.classifiers = nn.ModuleList(classifiers)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map samples [1, length] to probabilities [classes]."""
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Map samples [1, length] to probabilities [classes], and the other outputs of `label_frames`."""
         features = self.features(x)
+        if hasattr(self.classifiers[0].network, "label_frames"):
+            return tuple(output[0] for output in label_frames(self.classifiers, features))
         p = [classifier(features).softmax(dim=1) for classifier in self.classifiers]
-        return torch.stack(p).mean(dim=0)[0]
+        return (torch.stack(p).mean(dim=0)[0],)
 
 
 class Features(nn.Module):

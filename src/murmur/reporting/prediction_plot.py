@@ -17,11 +17,13 @@ from murmur.features.log_mel import LogMel
 from murmur.features.mel_scale import mel_frequencies
 from murmur.features.one_recording import clean_recording
 from murmur.files import atomic_write
+from murmur.inference.heart_sounds import describe_phase
 from murmur.inference.model_info import ModelInfo
 from murmur.inference.prediction import Model
 from murmur.inference.reading import read_any
 from murmur.inference.results import CANNOT_TELL, PATIENTS_ONLY, Prediction, RecordingPrediction
 from murmur.logs import escape_unprintable
+from murmur.reporting.heart_cycle_plot import draw_heart_cycles, make_cycle_legend
 from murmur.reporting.spectrograms import draw_spectrogram, save_png
 
 COLUMNS = 900  # of a waveform or a spectrogram; a figure has about as many pixels
@@ -62,15 +64,20 @@ def plot_recording_prediction(
     Returns
     -------
     matplotlib.figure.Figure
-        From top to bottom: waveform, mel spectrogram of the cleaned recording, probability of the positive
-        classes in each segment.
+        From top to bottom: waveform, mel spectrogram of the cleaned recording, heart cycles with the
+        probability of a murmur (of networks that label frames), probability of the positive classes in each
+        segment.
     """
     seconds = len(samples) / rate
     title = "\n".join([*textwrap.wrap(_name(prediction, patient_id), LINE), _describe(prediction)])
-    height = 5.5 + 0.2 * len(title.splitlines())
+    sounds = prediction.heart_sounds
+    plots = 5.35 if sounds is None else 7.0  # height without the title
+    height = plots + 0.15 + 0.2 * len(title.splitlines())
     figure = _Figure(figsize=(9, height), dpi=100)
-    axes = figure.subplots(3, 1, sharex=True, height_ratios=(1, 1.3, 1.3))
-    margins = {"top": 1 - (height - 5.35) / height, "bottom": 0.95 / height}  # the title needs the rest
+    ratios = (1, 1.3, 1.3) if sounds is None else (1, 1.3, 1.3, 1.3)
+    axes = figure.subplots(len(ratios), 1, sharex=True, height_ratios=ratios)
+    bottom = 0.95 if sounds is None else 1.15
+    margins = {"top": plots / height, "bottom": bottom / height}
     figure.subplots_adjust(left=0.08, right=0.985, hspace=0.08, **margins)
     axes[0].set_title(title, fontsize=9, loc="left", parse_math=False, linespacing=1.4)
     place: dict[str, Any] = {"xy": (1, 1), "xycoords": "axes fraction", "va": "bottom"}
@@ -78,10 +85,14 @@ def plot_recording_prediction(
     axes[0].annotate(**_style_answer(prediction, info), **place)
     _draw_waveform(axes[0], samples, seconds)
     _draw_mel(axes[1], samples, rate, info)
-    _draw_probability(axes[2], prediction, info)
+    if sounds is not None:
+        draw_heart_cycles(axes[2], sounds, seconds)
+        place = {"loc": "lower left", "bbox_to_anchor": (0.087, 0.24 / height)}
+        figure.legend(handles=make_cycle_legend(seconds), fontsize=8, ncols=4, borderaxespad=0, **place)
+    _draw_probability(axes[-1], prediction, info)
     if handles := _make_legend(prediction, info):
-        axes[2].legend(handles=handles, fontsize=8, ncols=4, loc="upper left", bbox_to_anchor=(0, -0.28))
-    _label_time(axes[2], seconds)
+        axes[-1].legend(handles=handles, fontsize=8, ncols=4, loc="upper left", bbox_to_anchor=(0, -0.28))
+    _label_time(axes[-1], seconds)
     return figure
 
 
@@ -102,7 +113,8 @@ def plot_patient_prediction(
     Returns
     -------
     matplotlib.figure.Figure
-        Left the mel spectrograms, right the probability of the positive classes in each segment.
+        Left the mel spectrograms, right the probability of the positive classes in each segment or, of
+        networks that label frames, the heart cycles with the probability of a murmur.
     """
     rows = len(recordings)
     height = 1.6 + 1.9 * rows
@@ -121,17 +133,27 @@ def plot_patient_prediction(
     ):
         seconds = len(samples) / rate
         left.set_title(_name(recording), fontsize=9, loc="left", fontweight="bold", parse_math=False)
-        text = "\n".join(textwrap.wrap(_answer(recording, info), 80))
-        right.set_title(text, fontsize=9, loc="left", parse_math=False)
+        lines = textwrap.wrap(_answer(recording, info), 80)
+        if phase := recording.murmur_phase:
+            lines.append(f"{_describe_rate(recording)}, {describe_phase(phase)}")
+        right.set_title("\n".join(lines), fontsize=9, loc="left", parse_math=False)
         _draw_mel(left, samples, rate, info)
-        _draw_probability(right, recording, info)
+        if recording.heart_sounds is None:
+            _draw_probability(right, recording, info)
+        else:
+            draw_heart_cycles(right, recording.heart_sounds, seconds)
         for ax in (left, right):
             _label_time(ax, seconds, is_last=recording is prediction.recordings[-1])
-    for recording in prediction.recordings:
-        if handles := _make_legend(recording, info):
-            figure.legend(handles=handles, fontsize=8, ncols=4, loc="lower right")
-            break
+    if handles := _make_overview_legend(prediction, info):
+        figure.legend(handles=handles, fontsize=8, ncols=4, loc="lower right")
     return figure
+
+
+def _make_overview_legend(prediction: Prediction, info: ModelInfo) -> list[Any]:
+    with_sounds = [recording.seconds for recording in prediction.recordings if recording.heart_sounds]
+    if with_sounds:
+        return make_cycle_legend(min(with_sounds))
+    return next(filter(None, (_make_legend(recording, info) for recording in prediction.recordings)), [])
 
 
 def plot_prediction(
@@ -152,8 +174,9 @@ def plot_prediction(
     Returns
     -------
     matplotlib.figure.Figure
-        Of one recording: waveform, mel spectrogram, probability of the positive classes in each segment. Of
-        several: a row for each, with the mel spectrogram and these probabilities.
+        Of one recording: waveform, mel spectrogram, heart cycles with the probability of a murmur (of
+        networks that label frames), probability of the positive classes in each segment. Of several: a row
+        for each, with the mel spectrogram, and the heart cycles if there are any, else the probabilities.
 
     Raises
     ------
@@ -225,10 +248,16 @@ def _name(prediction: RecordingPrediction, patient_id: str = "") -> str:
 
 def _describe(prediction: RecordingPrediction) -> str:
     """The lines below the title of a recording."""
-    quality = prediction.quality
-    rate = f"heart rate {quality.heart_rate:.0f}/min" if quality.heart_rate else "heart rate not found"
-    facts = f"{prediction.seconds:.1f} s at {prediction.rate} Hz, signal quality {quality.score:.2f}, {rate}"
-    return f"{_describe_probabilities(prediction)}\n{facts}".strip()
+    facts = (
+        f"{prediction.seconds:.1f} s at {prediction.rate} Hz, signal quality {prediction.quality.score:.2f}"
+    )
+    lines = [_describe_probabilities(prediction), f"{facts}, {_describe_rate(prediction)}"]
+    lines += [describe_phase(prediction.murmur_phase)] if prediction.murmur_phase else []
+    return "\n".join(lines).strip()
+
+
+def _describe_rate(prediction: RecordingPrediction) -> str:
+    return f"heart rate {prediction.heart_rate:.0f}/min" if prediction.heart_rate else "heart rate not found"
 
 
 def _describe_probabilities(prediction: RecordingPrediction | Prediction) -> str:
@@ -314,6 +343,7 @@ def _draw_probability(ax: Axes, prediction: RecordingPrediction, info: ModelInfo
     if not len(prediction.segments):
         text = "no probabilities of segments: "
         text += prediction.reasons[0] if prediction.reasons else PATIENTS_ONLY
+        text = "\n".join(textwrap.wrap(text, 60))
         ax.text(0.5, 0.5, text, ha="center", va="center", transform=ax.transAxes, parse_math=False)
         return
     ends = prediction.ends

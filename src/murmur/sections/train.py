@@ -41,13 +41,18 @@ class Augment(Section):
     mixup: Annotated[float, real_number(ge=0, le=1000)]
 
 
-class Train(Section):
-    """Section `train`."""
+class NetworkOptions(Section):
+    """The keys of section `train` that describe the network and its input: all that a prediction needs."""
 
     features: Literal["mel", "embedding"]
     model: Model
     freeze: Annotated[int, whole_number(0, 10_000)]
     standardise: Literal["band", "imagenet", "none"]
+
+
+class Train(NetworkOptions):
+    """Section `train`."""
+
     device: Literal["auto", "cpu", "cuda", "mps"]
     precision: Literal["float32", "bfloat16"]
     epochs: Annotated[int, whole_number(1, 1_000_000)]

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from murmur.errors import MurmurError
-from murmur.sections.train import Train
+from murmur.sections.train import NetworkOptions
 from murmur.training.losses import average_heads
 from murmur.training.network import freeze
 
@@ -76,8 +76,8 @@ class Classifier(nn.Module):
         The features of all units.
     train : np.ndarray of int
         The units whose features are standardised to mean 0 and standard deviation 1.
-    options : Train
-        The section ``train`` of params.yaml.
+    options : NetworkOptions
+        Of the section ``train`` of params.yaml.
 
     Attributes
     ----------
@@ -92,7 +92,7 @@ class Classifier(nn.Module):
     mean: torch.Tensor
     spread: torch.Tensor
 
-    def __init__(self, network: nn.Module, inputs: Inputs, train: np.ndarray, options: Train):
+    def __init__(self, network: nn.Module, inputs: Inputs, train: np.ndarray, options: NetworkOptions):
         super().__init__()
         mean, spread = _input_statistics(inputs, train, options)
         self.register_buffer("mean", mean)
@@ -145,7 +145,9 @@ def _breaks_channels_last(layer: nn.Module) -> bool:
     )
 
 
-def _input_statistics(inputs: Inputs, train: np.ndarray, options: Train) -> tuple[torch.Tensor, torch.Tensor]:
+def _input_statistics(
+    inputs: Inputs, train: np.ndarray, options: NetworkOptions
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Return what is subtracted from the input, and the divisor: [channels, mels or 1, 1]."""
     channels, integers = inputs.x.shape[1], not inputs.x.is_floating_point()
     if options.standardise == "band":

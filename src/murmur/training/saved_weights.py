@@ -8,13 +8,18 @@ import torch
 
 from murmur.models._requirements import REQUIREMENTS
 from murmur.models._weights import check_keys
-from murmur.sections.train import Train
+from murmur.sections.train import NetworkOptions
 from murmur.training.classifier import Classifier, Inputs
 from murmur.training.network import build
 
 
 def load_classifier(
-    weights: Mapping[str, torch.Tensor], path: Any, options: Train, *, classes: int, shape: Sequence[int]
+    weights: Mapping[str, torch.Tensor],
+    path: Any,
+    options: NetworkOptions,
+    *,
+    classes: int,
+    shape: Sequence[int],
 ) -> Classifier:
     """Build a classifier and fill it with saved weights.
 
@@ -24,8 +29,8 @@ def load_classifier(
         The state dict, as the training saves it.
     path : object
         Where it was read from, for error messages.
-    options : Train
-        The section ``train`` of params.yaml.
+    options : NetworkOptions
+        Of the section ``train`` of params.yaml.
     classes : int
         Number of classes.
     shape : sequence of int

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from threading import Lock
 from typing import Any
 
+import numpy as np
 from flask import Flask, Response, current_app, g, jsonify, render_template, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
@@ -25,10 +26,12 @@ from murmur.inference.page.sound import MAX_FREQUENCY, convert_for_player, draw_
 from murmur.inference.page.uploads import Upload, list_patients, save_uploads
 from murmur.inference.prediction import Model
 from murmur.inference.reading import read_any
+from murmur.inference.results import RecordingPrediction
 
 logger = logging.getLogger(__name__)
 
 MAX_UPLOAD = 50  # MB
+MAX_POINTS = 3000  # of a curve
 OWN_HEADER = ("X-Murmur", "page")  # another site cannot send it without a CORS preflight, which fails
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'nonce-{nonce}'; img-src 'self' data:; "
@@ -111,8 +114,10 @@ def predict() -> ResponseReturnValue:
             )
             pictures = [_draw(upload) for upload in uploads]
     content = prediction.to_dict()
-    for recording, picture in zip(content["recordings"], pictures, strict=True):
-        recording |= {"path": None, "spectrogram": picture}
+    for recording, predicted, picture in zip(
+        content["recordings"], prediction.recordings, pictures, strict=True
+    ):
+        recording |= {"path": None, "spectrogram": picture, "murmur_track": _list_track(predicted)}
     return jsonify(content | {"model": describe_model(model.info)})
 
 
@@ -131,6 +136,19 @@ def _received_recordings() -> Iterator[list[Upload]]:
             yield save_uploads(request.files.getlist("files"), request.form.getlist("sites"), folder)
         except MurmurError as error:
             raise MurmurError(str(error).replace(f"{folder}/", "")) from error
+
+
+def _list_track(recording: RecordingPrediction) -> list[list[float]] | None:
+    """The time (s) and the probability of a murmur, as exact as a screen shows them.
+
+    Of long recordings the highest probability in each of at most `MAX_POINTS` parts.
+    """
+    if recording.murmur_track is None:
+        return None
+    times, murmur = recording.murmur_track.T
+    first = np.arange(0, len(times), -(-len(times) // MAX_POINTS))
+    points = np.stack([times[first], np.maximum.reduceat(murmur, first)], axis=1)
+    return [[round(value, 3) for value in point] for point in points.tolist()]
 
 
 def _draw(upload: Upload) -> dict[str, Any]:

@@ -87,7 +87,7 @@ function makeBars(probabilities) {
 
 function makeDownloads(prediction) {
   const row = make("p", "buttons");
-  const content = { ...prediction, recordings: prediction.recordings.map(({ spectrogram, ...rest }) => rest) };
+  const content = { ...prediction, recordings: prediction.recordings.map(({ spectrogram, murmur_track, ...rest }) => rest) };
   const name = `${prediction.patient.replace(/[^\w.-]+/g, "_")}_prediction`;
   row.append(
     makeDownload("Download as JSON", `${name}.json`, JSON.stringify(content, null, 2) + "\n"),
@@ -110,11 +110,11 @@ function makeDownload(label, name, text) {
 }
 
 function formatCsv({ patient, recordings, model, ...whole }) {
-  const row = (name, site, { answer, probabilities, reasons, quality }) => [
+  const row = (name, site, { answer, probabilities, reasons, quality, heart_rate, murmur_phase }) => [
     patient, name, site, answer ?? "", ...model.classes.map((c) => probabilities?.[c] ?? ""), reasons.join("; "),
-    quality?.score ?? "", quality?.heart_rate ?? "",
+    quality?.score ?? "", heart_rate ?? "", murmur_phase?.part ?? "", murmur_phase?.probability ?? "",
   ];
-  const header = ["patient", "recording", "site", "answer", ...model.classes.map((c) => `probability_${c}`), "reasons", "quality", "heart_rate"];
+  const header = ["patient", "recording", "site", "answer", ...model.classes.map((c) => `probability_${c}`), "reasons", "quality", "heart_rate", "murmur_phase", "probability_murmur"];
   const rows = [header, row("", "", whole), ...recordings.map((r) => row(r.name, r.site ?? "", r))];
   return rows.map((cells) => cells.map((cell) => `"${String(cell).replaceAll('"', '""')}"`).join(",") + "\n").join("");
 }
@@ -137,15 +137,18 @@ function makeRecording(recording, request) {
   find(".frequency .high").textContent = `${recording.spectrogram.max_frequency} Hz`;
   find(".probability .caption").textContent = `P(${POSITIVE.join(" or ")})`;
   find(".curve").append(drawCurve(recording));
+  if (recording.murmur_track) find(".track.cycles").append(drawCycles(recording));
+  else article.querySelectorAll(".cycles").forEach((element) => element.remove());
   find(".times").append(...makeTimes(recording.seconds));
   connectPlayer(find, recording, request);
   return article;
 }
 
-function listFacts({ seconds, rate, quality }) {
+function listFacts({ seconds, rate, quality, heart_rate, murmur_phase }) {
   const facts = [["Duration", `${seconds.toFixed(1)} s`], ["Sample rate", `${rate} Hz`]];
   facts.push(["Signal quality (0 to 1)", quality.score.toFixed(2)]);
-  facts.push(["Heart rate", quality.heart_rate === null ? "not found" : `${quality.heart_rate.toFixed(0)} per minute`]);
+  facts.push(["Heart rate", heart_rate === null ? "not found" : `${heart_rate.toFixed(0)} per minute`]);
+  if (murmur_phase) facts.push(["Murmur most probable in", `${murmur_phase.part} (${percent(murmur_phase.probability)})`]);
   if (quality.clipped > 0.001) facts.push(["Clipped", percent(quality.clipped)]);
   return facts.map(([term, value]) => {
     const pair = make("div", "");
@@ -154,8 +157,8 @@ function listFacts({ seconds, rate, quality }) {
   });
 }
 
-// The probability of each segment as a line over its duration; where segments overlap, there are several lines.
-function drawCurve({ seconds, segments }) {
+// A picture over the whole recording, 100 units high, and a function that adds a shape to it.
+function makePlot(seconds) {
   const svg = document.createElementNS(SVG, "svg");
   const add = (tag, className, attributes) => {
     const shape = svg.appendChild(document.createElementNS(SVG, tag));
@@ -165,6 +168,29 @@ function drawCurve({ seconds, segments }) {
   svg.setAttribute("viewBox", `0 0 ${seconds} 100`);
   svg.setAttribute("preserveAspectRatio", "none");
   svg.setAttribute("role", "img");
+  return { svg, add };
+}
+
+// The probability of a murmur over time, and below it the heart sounds.
+function drawCycles({ seconds, cycles, murmur_track, murmur_phase }) {
+  const { svg, add } = makePlot(seconds);
+  const points = murmur_track.map(([time, p]) => `${time},${(75 - 73 * p).toFixed(1)}`).join(" ");
+  add("polygon", "", { points: `0,75 ${points} ${murmur_track.at(-1)[0]},75` });
+  add("polyline", "level", { points, "vector-effect": "non-scaling-stroke" });
+  if (seconds <= 90) { // in longer recordings a heart sound is narrower than a pixel
+    cycles.filter(({ event }) => event !== "diastole").forEach(({ start, end, event }) => {
+      add("rect", event, { x: start, width: end - start, y: 80, height: 18 });
+    });
+  }
+  const n = cycles.filter(({ event }) => event === "S1").length;
+  const where = murmur_phase ? `; a murmur is most probable in ${murmur_phase.part}, ${percent(murmur_phase.probability)}` : "";
+  svg.setAttribute("aria-label", `Heart sounds: ${n} heartbeats${where}`);
+  return svg;
+}
+
+// The probability of each segment as a line over its duration; where segments overlap, there are several lines.
+function drawCurve({ seconds, segments }) {
+  const { svg, add } = makePlot(seconds);
   const fixed = { "vector-effect": "non-scaling-stroke" };
   add("line", "grid", { x1: 0, x2: seconds, y1: 50, y2: 50, ...fixed });
   const values = segments.map(({ probabilities }) => sumPositive(probabilities));
@@ -231,10 +257,11 @@ async function connectPlayer(find, recording, request) {
   player.loadBlob(await response.blob());
 }
 
-function showPosition(find, { seconds, segments }, time) {
+function showPosition(find, { seconds, segments, cycles }, time) {
   const values = segments.filter(({ start, end }) => start <= time && time < end).map(({ probabilities }) => sumPositive(probabilities));
   const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
-  const text = `${time.toFixed(1)} of ${seconds.toFixed(1)} s` + (values.length ? `, ${POSITIVE.join(" or ")} ${percent(mean)}` : "");
+  const state = cycles?.find(({ start, end }) => start <= time && time < end)?.event;
+  const text = `${time.toFixed(1)} of ${seconds.toFixed(1)} s` + (values.length ? `, ${POSITIVE.join(" or ")} ${percent(mean)}` : "") + (state ? `, ${state}` : "");
   find(".cursor").style.left = `${(100 * time) / seconds}%`;
   find(".now").textContent = text;
   const slider = find("input");
