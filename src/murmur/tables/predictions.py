@@ -8,7 +8,6 @@ import pyarrow as pa
 
 from murmur.tables.parquet import declare_schema, integer, read_metadata, text
 
-
 FIGURES = ("murmur", "systole", "annotated", "confidence")  # means over the frames of a segment
 
 
