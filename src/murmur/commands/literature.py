@@ -75,7 +75,9 @@ def score_literature(
         raise MurmurError("two lists have the same name: rename one of them")
     parts = {"train": train, "validation": validation, "test": test}
     if files := {role: path for role, path in parts.items() if path}:
-        tables[f"{files.get('test', 'list')}"] = read_parts(files, "--train, --test")
+        if not (train and test):
+            raise MurmurError("--train, --validation and --test: name at least --train and --test")
+        tables[str(test)] = read_parts(files)
     if not tables:
         raise MurmurError("no list: name a CSV file or a folder, or --train and --test")
     options = {"allow_missing": allow_missing, "only_published": only_published}

@@ -51,13 +51,7 @@ def read_list(path: Path) -> pd.DataFrame:
         part is missing.
     """
     if path.is_dir():
-        found = {
-            role: path / f"{role}{end}"
-            for role in ROLES
-            for end in (".csv", ".txt")
-            if (path / f"{role}{end}").exists()
-        }
-        return read_parts(found, path)
+        return read_parts(_find_parts(path))
     table = input_csv.read_table(path, [COLUMN], only=True, remedy=REMEDY)
     files = table[COLUMN].map(PureWindowsPath)  # its paths have / or \
     roles = files.map(_find_role)
@@ -69,7 +63,15 @@ def read_list(path: Path) -> pd.DataFrame:
     return table[is_audio] if is_audio.any() else table
 
 
-def read_parts(files: Mapping[str, Path], where: Path | str) -> pd.DataFrame:
+def _find_parts(folder: Path) -> dict[str, Path]:
+    paths = sorted(path for path in folder.iterdir() if path.suffix in (".csv", ".txt"))
+    files = {role: path for role in ROLES for path in paths if path.stem == role}
+    if missing := [role for role in ("train", "test") if role not in files]:
+        raise MurmurError(f"{folder}: no {missing[0]}.txt; {REMEDY}")
+    return files
+
+
+def read_parts(files: Mapping[str, Path]) -> pd.DataFrame:
     """Read files of ids, one for each part, with one id of a patient or recording in each line.
 
     Parameters
@@ -77,16 +79,12 @@ def read_parts(files: Mapping[str, Path], where: Path | str) -> pd.DataFrame:
     files : dict of str to Path
         By role: train, test and perhaps validation. Other columns of a CSV file are ignored, and so is a
         first line such as ``patient_id``.
-    where : path-like
-        Their folder, for error messages.
 
     Returns
     -------
     DataFrame
         As `read_list`.
     """
-    if missing := [role for role in ("train", "test") if role not in files]:
-        raise MurmurError(f"{where}: no {missing[0]}.txt or {missing[0]}.csv; {REMEDY}")
     return pd.concat([_read_part(path, role) for role, path in files.items()], ignore_index=True)
 
 
@@ -134,13 +132,13 @@ def assign_recordings(
         With the file, the row and the id: the data set has no such id; a recording is in two parts; no
         recording is in the training or in the test part.
     """
-    is_recording = table["id"].isin(recordings["recording_id"])
-    is_known = is_recording | table["id"].isin(recordings["patient_id"])
+    ids = recordings[["recording_id", "patient_id"]]
+    is_recording = table["id"].isin(ids["recording_id"])
+    is_known = is_recording | table["id"].isin(ids["patient_id"])
     _check_missing(table, is_known, left_out, allow_missing=allow_missing)
-    by_patient = table[~is_recording].merge(
-        recordings[["recording_id", "patient_id"]], left_on="id", right_on="patient_id"
-    )
-    roles = pd.concat([table[is_recording].assign(recording_id=table["id"]), by_patient])
+    by_recording = table.merge(ids, left_on="id", right_on="recording_id")
+    by_patient = table[~is_recording].merge(ids, left_on="id", right_on="patient_id")
+    roles = pd.concat([by_recording, by_patient])
     roles = roles.drop_duplicates(["recording_id", "role"], ignore_index=True)
     repeated = roles[roles["recording_id"].duplicated()]
     if len(repeated):
