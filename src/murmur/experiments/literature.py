@@ -88,8 +88,8 @@ class Scores:
     protocol : str
         `AS_PUBLISHED` or `WITHOUT_SHARED`.
     runs : DataFrame
-        A row for each training: list, seed, n_units (patients in the test part), n_shared (those of them
-        whose person also is in training or validation), metrics.
+        A row for each training: list, n_shared (patients in the test part whose person also is in training or
+        validation), seed, n_units (patients in the test part), metrics.
     means : DataFrame
         A row for each list, with the metrics of the mean probabilities of all its trainings; empty if their
         validation parts differ.
@@ -151,8 +151,9 @@ def score_lists(
             name: split_lists.assign_recordings(table, recordings, left_out, allow_missing=allow_missing)
             for name, table in lists.items()
         }
-        for name, table in roles.items():
-            _log_list(name, table, persons)
+        for k, (name, table) in enumerate(roles.items()):
+            first = k * split_lists.STRIDE
+            logger.info("%s, runs %d to %d: %s", name, first, first + seeds - 1, _describe(table, persons))
         scores = [_score(folder, content, AS_PUBLISHED, roles, seeds, persons)]
         without = {name: remove_shared(table, persons) for name, table in roles.items()}
         if not only_published and any(len(without[name]) < len(roles[name]) for name in roles):
@@ -197,14 +198,14 @@ def remove_shared(roles: pd.DataFrame, persons: pd.DataFrame) -> pd.DataFrame:
     return roles[~find_shared(roles, persons)[0]]
 
 
-def _log_list(name: str, roles: pd.DataFrame, persons: pd.DataFrame) -> None:
+def _describe(roles: pd.DataFrame, persons: pd.DataFrame) -> str:
+    """Describe the parts of a list and the persons that they share, in a clause."""
     is_shared, n_shared, n_test = find_shared(roles, persons)
     patients = persons.loc[roles["recording_id"], "patient_id"].groupby(roles["role"].to_numpy()).nunique()
     parts = ", ".join(f"{patients[role]} {role}" for role in ROLES if role in patients)
-    logger.info(
-        "%s: patients: %s; %d of %d test patients also are in another part, under another id or in a copy "
-        "(%d recordings there)",
-        *(name, parts, n_shared, n_test, is_shared.sum()),
+    return (
+        f"{parts} patients; {n_shared} of {n_test} test patients also are in another part, under another id "
+        f"or in a copy ({is_shared.sum()} recordings there)"
     )
 
 
@@ -217,33 +218,27 @@ def _score(
     persons: pd.DataFrame,
 ) -> Scores:
     """Run the stages up to evaluate in a folder, and read the scores."""
-    tables, names = [*roles.values()], [*roles]
-    runs = split_lists.number_runs(len(names), seeds)
+    lists = [*roles.values()]
     if content["split"]["inner"]:  # the inner folds are the validation parts
-        tables = [table.replace({"role": {"validation": "train"}}) for table in tables]
-    (folder / SPLIT_FILE).write_text(split_lists.format_split(tables, seeds), encoding="utf-8")
-    on_leak = "warn" if protocol == AS_PUBLISHED else "error"
-    split = {"method": "file", "file": SPLIT_FILE, "runs": [*runs], "on_leak": on_leak}
-    content = {
-        **content,
-        "split": content["split"] | split,
-        "evaluate": content["evaluate"] | {"level": "patient"},
-    }
-    for k, name in enumerate(names):
-        logger.info("runs %d to %d: %s", k * split_lists.STRIDE, k * split_lists.STRIDE + seeds - 1, name)
+        lists = [table.replace({"role": {"validation": "train"}}) for table in lists]
+    (folder / SPLIT_FILE).write_text(split_lists.format_split(lists, seeds), encoding="utf-8")
+    runs = split_lists.number_runs(len(lists), seeds)
+    content = _set_split(content, [*runs], "warn" if protocol == AS_PUBLISHED else "error")
     project.reproduce_again(folder, content, protocol, "evaluate")
-    shared = [find_shared(table, persons)[1] for table in roles.values()]
+    facts = pd.DataFrame({"list": [*roles], "number": range(len(lists))})
+    facts["n_shared"] = [find_shared(table, persons)[1] for table in lists]
+    numbers = pd.DataFrame([(run, *runs[run]) for run in runs], columns=["run", "number", "seed"])
+    scores = facts.merge(numbers, on="number").merge(_read_scores(folder), on="run")
+    means = facts.assign(seed="all").merge(_score_means(folder, content, runs), on="number")
+    scores, means = scores.drop(columns=["run", "number"]), means.drop(columns="number")
+    return Scores(protocol, scores, means, read_details(folder))
 
-    def name_lists(table: pd.DataFrame, numbers: Sequence[int]) -> pd.DataFrame:
-        table.insert(0, "list", [names[k] for k in numbers])
-        table.insert(3, "n_shared", [shared[k] for k in numbers])
-        return table
 
-    table, means = _read_scores(folder), _score_means(folder, content, runs)
-    table.insert(0, "seed", [runs[run][1] for run in table["run"]])
-    table = name_lists(table.drop(columns="run"), [runs[run][0] for run in table["run"]])
-    means.insert(0, "seed", "all")
-    return Scores(protocol, table, name_lists(means, range(len(means))), read_details(folder))
+def _set_split(content: Mapping[str, Any], runs: Sequence[int], on_leak: str) -> dict[str, Any]:
+    """Return the parameters with the split file of the lists, scored by patient."""
+    split = {"method": "file", "file": SPLIT_FILE, "runs": runs, "on_leak": on_leak}
+    changes = {"split": split, "evaluate": {"level": "patient"}}
+    return {**content, **{section: content[section] | values for section, values in changes.items()}}
 
 
 def _read_scores(folder: Path) -> pd.DataFrame:
@@ -263,7 +258,7 @@ def _select_columns(table: pd.DataFrame) -> pd.DataFrame:
 def _score_means(
     folder: Path, content: Mapping[str, Any], runs: Mapping[int, tuple[int, int]]
 ) -> pd.DataFrame:
-    """Score the mean probabilities of all trainings of a list; a row for each list.
+    """Score the mean probabilities of all trainings of a list: its number and the metrics.
 
     What is fitted on validation parts is fitted on their means too. So the trainings must have the same
     validation part, or inner folds; otherwise the table is empty.
@@ -282,12 +277,12 @@ def _score_means(
         for k in first
     }
     if any(len(predictions[k]) != len(tables.predictions[run]) for k, run in first.items()):
-        return pd.DataFrame(columns=["n_units"])
+        return pd.DataFrame({"number": pd.Series(dtype=int)})
     folds = {k: tables.folds[run].assign(run=k) for k, run in first.items()}
     units = number_units(tables.recordings, tables.segments, tables.card.classes)
     options = validate(Evaluate, content["evaluate"], "params.yaml: evaluate")
     levels, _ = compute_levels(predictions, folds, units, tables.card, options)
-    return _select_columns(score_units(levels["patient"], ["run"])).drop(columns="run")
+    return _select_columns(score_units(levels["patient"], ["run"])).rename(columns={"run": "number"})
 
 
 def _average(predictions: Sequence[pd.DataFrame]) -> pd.DataFrame:
