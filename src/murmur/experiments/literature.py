@@ -252,6 +252,8 @@ def _read_scores(folder: Path) -> pd.DataFrame:
 def _select_columns(table: pd.DataFrame) -> pd.DataFrame:
     recalls = [name for name in table if name.startswith("recall_")]
     metrics = [name for name in METRICS if name in table]
+    if "weighted_accuracy" in metrics:
+        metrics.remove("accuracy")
     return table[["run", "n_units", *metrics, *recalls]].reset_index(drop=True)
 
 
