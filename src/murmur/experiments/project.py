@@ -238,13 +238,41 @@ def reproduce(content: Mapping[str, Any], what: str, *targets: str) -> Iterator[
     """
     with temporary_folder() as folder:
         _copy_project(folder)
-        (folder / "params.yaml").write_text(format_yaml(dict(content)), encoding="utf-8")
-        sections.load("seed", path=folder / "params.yaml")  # checks all values
+        _write_params(folder, content)
         run_dvc(folder, "init", "--no-scm", "--quiet")
         (folder / ".dvc/config").write_text(DVC_CONFIG.format(find_cache()), encoding="utf-8")
-        Console(stderr=True).rule(what)
-        run_dvc(folder, "repro", *targets)
+        _run_stages(folder, what, targets)
         yield folder
+
+
+def reproduce_again(folder: Path, content: Mapping[str, Any], what: str, *targets: str) -> None:
+    """Run stages with changed parameters in a folder that `reproduce` has made.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder.
+    content, what, targets
+        As for `reproduce`.
+
+    Raises
+    ------
+    MurmurError
+        As `reproduce`.
+    """
+    _write_params(folder, content)
+    _run_stages(folder, what, targets)
+
+
+def _write_params(folder: Path, content: Mapping[str, Any]) -> None:
+    """Write params.yaml and check all its values."""
+    (folder / "params.yaml").write_text(format_yaml(dict(content)), encoding="utf-8")
+    sections.load("seed", path=folder / "params.yaml")
+
+
+def _run_stages(folder: Path, what: str, targets: Sequence[str]) -> None:
+    Console(stderr=True).rule(what)
+    run_dvc(folder, "repro", *targets)
 
 
 def _copy_project(folder: Path) -> None:
