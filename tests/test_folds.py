@@ -207,7 +207,7 @@ def make_two_of_each_class():
         (
             make_with_few_unknown(5),
             {"inner": 5},
-            "training part has 4 persons of class Unknown; 5 inner folds need 5 of each class: lower",
+            "has 4 persons of class Unknown; 5 inner folds need 5 of each class: lower split.inner, set",
         ),
         (
             make_recordings().assign(role="train"),

@@ -127,6 +127,7 @@ def test_a_missing_key_is_named_at_every_level(section):
         ("split.folds", 1, "split.folds: .*greater than or equal to 2"),
         ("split.test", 1.0, "split.test: .*less than 1"),
         ("split.validation", 0.0, "split.validation: .*greater than 0"),
+        ("split.inner", 1, "split.inner: .*greater than or equal to 2"),
         ("split.group_by", "site", "split.group_by: .*'person', 'patient', 'recording' or 'segment'"),
         ("split.validate_on", "train", "split.validate_on: .*'validation' or 'test'"),
         ("train", [], "train: .*dictionary"),

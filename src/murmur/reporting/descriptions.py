@@ -143,8 +143,8 @@ def _describe_inner_folds(protocol: Mapping[str, Any]) -> str:
     return (
         f"The training part of each fold is divided by {protocol['group_by']} into {n} inner folds"
         f"{_describe_merging(protocol)}, and {n} networks are trained, each without one inner fold, which it "
-        "predicts. These predictions of the whole training part are the validation part of the fold. The mean "
-        f"of the {n} networks predicts the test part."
+        "predicts. These predictions of the whole training part are the validation part of the fold. The "
+        f"mean of the {n} networks predicts the test part."
     )
 
 

@@ -391,7 +391,10 @@ def read_frame_labels(run: Run) -> np.ndarray | None:
     is_needed = options.state_loss or options.murmur_loss or options.annotation_loss
     if not run.frame_labels or not is_needed:
         return None
-    labels = store.map_npy(run.frame_labels)
+    try:
+        labels = np.load(run.frame_labels)
+    except (OSError, ValueError, EOFError) as error:
+        raise MurmurError(f"{run.frame_labels}: cannot be read ({error}); run dvc repro label") from error
     store.check_length(labels, run.n_segments, run.frame_labels)
     return labels
 
