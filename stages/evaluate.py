@@ -32,11 +32,13 @@ def main() -> None:
         seed=p.seed,
         protocol=protocol | describe_selection(p.train),
     )
-    draw_illustrations(tables, results.mistakes, p.mel, p.segment, Path("data/mel"), Path("plots"))
+    draw_illustrations(tables, results.examples, p.mel, p.segment, Path("data/mel"), Path("plots"))
+    if not card.shareable:  # the table is committed to git; metrics/details.json has the number of patients
+        results.tables["missed"] = results.tables["missed"][:0]
     write_results(results, "metrics", "plots")
     left_out = tables.left_out if card.shareable else count_by_reason(tables.left_out)
     write_csv(left_out, "metrics/left_out.csv")
-    scores = (results.tables[name] for name in ("subgroups", "operating_points", "runs"))
+    scores = (results.tables[name] for name in ("errors", "subgroups", "operating_points", "runs"))
     write_text("metrics/model_card.md", cards.format_model_card(results.details, p, *scores))
     write_text("metrics/data_card.md", cards.format_data_card(results.details, audit, left_out))
     tables_of_items = {**results.tables, **results.plots, "audit": audit, "left_out": left_out}
