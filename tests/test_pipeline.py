@@ -527,6 +527,7 @@ EDITS = {
     "reporting": set(),
     "reporting/cards": {"evaluate"},
     "reporting/descriptions": {"evaluate"},
+    "reporting/error_descriptions": {"evaluate"},
     "reporting/guideline_items": {"evaluate"},
     "reporting/guidelines": {"evaluate"},
     "reporting/illustrations": {"evaluate"},

@@ -32,6 +32,11 @@ def score_error_groups(levels: Mapping[str, Level], draws: int, seed: int) -> pd
     DataFrame
         metric, group (the fact; `ALL` for all patients), value, level, n_units, n_persons; mean and sd over
         runs; low and high, the 95 % interval over persons.
+
+    Notes
+    -----
+    If all units of a group are right in every run, or all are wrong, a bootstrap has no spread. The interval
+    is then that of Clopper and Pearson for the number of persons.
     """
     tables = [
         score_part(part, [metric], draws, seed).assign(group=group, value=value)
@@ -39,7 +44,14 @@ def score_error_groups(levels: Mapping[str, Level], draws: int, seed: int) -> pd
         for level in (levels[name] for name in ("patient", "recording") if name in levels)
         for group, value, part in _list_groups(level.select(level.is_positive == is_positive))
     ]
-    return pd.concat(tables, ignore_index=True)[COLUMNS] if tables else pd.DataFrame(columns=COLUMNS)
+    if not tables:
+        return pd.DataFrame(columns=COLUMNS)
+    table = pd.concat(tables, ignore_index=True)[COLUMNS]
+    bound = (0.025 ** (1 / table["n_persons"])).where(table["low"].notna())
+    return table.assign(
+        low=table["low"].mask(table["mean"] == 1, bound),
+        high=table["high"].mask(table["mean"] == 0, 1 - bound),
+    )
 
 
 def _list_groups(level: Level) -> Iterable[tuple[str, str, Level]]:
@@ -48,6 +60,8 @@ def _list_groups(level: Level) -> Iterable[tuple[str, str, Level]]:
         yield ALL, ALL, level
     for fact in FACTS if level.name == "patient" else ("site",):
         values = level.units.facts[fact]
+        if fact.startswith("murmur_"):  # of the systolic murmur, if there is a diastolic one too
+            values = values.map(lambda value: value.partition("+")[0], na_action="ignore")
         if fact == "annotated":
             values = pd.cut(values, [*QUARTERS, 1.0], labels=list(QUARTERS.values()), include_lowest=True)
             values = values.astype(object)

@@ -14,7 +14,8 @@ NOTE = (
     "Shares are means over runs, intervals are 95 % intervals over persons. Small groups have wide intervals."
 )
 ANNOTATED_NOTE = (
-    "Annotated fraction: of the recordings, the part with marked heart sounds; noise is not marked."
+    "Annotated fraction: the part of the recordings in which heart sounds are marked; annotators leave out "
+    "noise."
 )
 
 
@@ -34,31 +35,29 @@ def describe_errors(errors: pd.DataFrame, details: Mapping[str, Any]) -> list[st
         A sentence for each grouping, those of all patients first.
     """
     positive = " or ".join(details["data"]["positive"])
-    names = {"sensitivity": f"Recognised as {positive}", "specificity": f"False alarms ({positive})"}
+    names = {"sensitivity": f"recognised as {positive}", "specificity": f"with a false alarm ({positive})"}
     sentences = []
     for (metric, group), part in errors.groupby(["metric", "group"], sort=False):
-        rows = part.to_dict("records")
+        rows, name = part.to_dict("records"), names[str(metric)]
         if group == "all":
-            text = f"{names[str(metric)]}: {_describe_all(rows[0])}."
+            text = f"Patients {name}: {_describe_value(rows[0])}."
             if metric == "sensitivity":
                 where = "metrics/missed.csv" if details["data"]["shareable"] else "not listed here"
                 text += f" {details['missed']} are missed in more than half of the runs ({where})."
         else:
-            values = ", ".join(_describe_value(row) for row in rows)
-            text = f"{names[str(metric)]}, by {name_column(str(group))}: {values}."
+            values = "; ".join(f"{row['value']}: {_describe_value(row)}" for row in rows)
+            text = f"{capitalise(rows[0]['level'])}s {name}, by {name_column(str(group))}: {values}."
         sentences.append(text)
     if (errors["group"] == "annotated").any():
         sentences.append(ANNOTATED_NOTE)
     return [*sentences, NOTE] if sentences else []
 
 
-def _describe_all(row: Mapping[str, Any]) -> str:
-    count = "the only patient" if row["n_units"] == 1 else f"{row['n_units']} patients"
-    return f"{_format_share(row)} of {count} (95 % interval {_format_shares(row)})"
-
-
 def _describe_value(row: Mapping[str, Any]) -> str:
-    return f"{row['value']} {_format_share(row)} of {row['n_units']} {row['level']}s ({_format_shares(row)})"
+    """The share, the number of units and the interval, such as ``62 % of 40 (52-72 %)``."""
+    mean, low, high = (100 * share for share in _get_shares(row))
+    interval = f"{low:.0f}-{high:.0f} %" if math.isfinite(low + high) else "interval undefined"
+    return f"{mean:.0f} % of {row['n_units']} ({interval})"
 
 
 def _get_shares(row: Mapping[str, Any]) -> tuple[float, float, float]:
@@ -66,15 +65,6 @@ def _get_shares(row: Mapping[str, Any]) -> tuple[float, float, float]:
     if row["metric"] == "sensitivity":
         return row["mean"], row["low"], row["high"]
     return 1 - row["mean"], 1 - row["high"], 1 - row["low"]
-
-
-def _format_share(row: Mapping[str, Any]) -> str:
-    return f"{_get_shares(row)[0]:.0%}".replace("%", " %")
-
-
-def _format_shares(row: Mapping[str, Any]) -> str:
-    _, low, high = _get_shares(row)
-    return f"{100 * low:.0f}-{100 * high:.0f} %" if math.isfinite(low + high) else "interval undefined"
 
 
 def tabulate_errors(errors: pd.DataFrame) -> dict[str, Table]:

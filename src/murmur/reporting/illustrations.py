@@ -49,8 +49,15 @@ def draw_illustrations(
     spectrograms.draw_gallery(array, names, labels, card.classes, gallery, **axes)
     positive = " or ".join(card.positive)
     titles = [
-        f"{e.recording_id}: {e.truth}\n{e.murmur or 'no murmur described'}\n"
-        f"predicted {e.predicted}, {positive} {e.probability:.2f}"
+        "\n".join(
+            line
+            for line in (
+                f"{e.recording_id}: {e.truth}",
+                e.murmur,
+                f"predicted {e.predicted}, p({positive}) {e.probability:.2f}",
+            )
+            if line
+        )
         for e in examples
     ]
     spectrograms.draw_errors(array[[e.segment for e in examples]], titles, errors, **axes)
