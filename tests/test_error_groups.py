@@ -32,6 +32,7 @@ def test_each_group_has_its_share_of_recognised_patients(made):
     answers = table_of(level).assign(
         truth=level.units.truth[level.unit], grade=level.units.facts["murmur_grade"].to_numpy()[level.unit]
     )
+    answers["grade"] = answers["grade"].str.removesuffix("+I/IV")  # that of the diastolic murmur
     answers["alarm"] = answers["predicted"] == 0
     by_grade = answers[answers["truth"] == 0].groupby("grade")
     rows = table[table["group"] == "murmur_grade"].set_index("value")

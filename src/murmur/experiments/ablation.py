@@ -26,7 +26,7 @@ INTRODUCTION = """\
 
 What the ingredients of the recipe `{recipe}` contribute: each row changes one of them and keeps the rest.
 
-- All rows have the same test parts ({runs} runs, {folds} folds). A difference is that to the base, paired over
+- All rows have the same test parts ({runs} runs, {folds} folds). A difference is to the base, paired over
   the folds, with the 95 % interval of the corrected resampled t-test, as `murmur compare` prints it. **Bold:
   the interval excludes 0**, which by chance alone is expected for {chance} of the {rows} rows in each column.
 - validation: the score of the validation parts, by which to choose. minutes: the training of one fold on one
