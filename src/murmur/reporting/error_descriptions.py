@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from murmur import formatting
 from murmur.reporting.descriptions import capitalise
 from murmur.reporting.result_tables import Table, format_cell, format_interval, name_column
 
@@ -76,10 +77,10 @@ def tabulate_errors(errors: pd.DataFrame) -> dict[str, Table]:
         for row in part.to_dict("records"):
             mean, low, high = _get_shares(row)
             interval = format_interval({"low": low, "high": high})
-            units = f"{row['n_units']} {row['level']}s"
+            units = formatting.format_count(row["n_units"], row["level"])
             rows.append((name_column(row["group"]), row["value"], units, format_cell(mean), interval))
         title = titles[str(metric)]
-        tables[title] = Table(("group", "value", "number", f"share {title.lower()}", "95 % interval"), rows)
+        tables[title] = Table(("group", "value", "number", "share", "95 % interval"), rows)
     return tables
 
 
