@@ -29,8 +29,8 @@ What the ingredients of the recipe `{recipe}` contribute: each row changes one o
 - All rows have the same test parts ({runs} runs, {folds} folds). A difference is to the base, paired over
   the folds, with the 95 % interval of the corrected resampled t-test, as `murmur compare` prints it. **Bold:
   the interval excludes 0**, which by chance alone is expected for {chance} of the {rows} rows in each column.
-- validation: the score of the validation parts, by which to choose. minutes: the training of one fold on one
-  core, with all its networks.
+- validation: the score of the validation parts, by which to choose. minutes: how long one fold was trained on
+  one core, with all its networks; other programs on the computer make it longer.
 - The test parts were scored {looks} times for this table: for the base and for each row. A row that is chosen
   by this table has a test score that is too high.
 
