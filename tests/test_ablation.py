@@ -74,7 +74,8 @@ def test_the_minutes_of_a_training_in_the_cache_are_those_of_the_earlier_table(s
     monkeypatch.setattr(ablation, "run_params", run_without_training)
     earlier = {"row": ["long"], "minutes": [7.0]}
     pd.DataFrame(earlier).to_csv(study.with_suffix(".csv"), index=False)
-    *_, table = ablation.run_study(*ablation.read_plan(study), study.with_suffix(".csv"))
+    first, *_, table = ablation.run_study(*ablation.read_plan(study), study.with_suffix(".csv"))
+    assert first["row"].tolist() == [BASE, "long"], "an earlier row is kept until it has run again"
     assert table.set_index("row")["minutes"].to_dict() == {BASE: 2.5, "no mixup": 2.5, "long": 7.0}
 
 

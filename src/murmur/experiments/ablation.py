@@ -147,7 +147,7 @@ def run_study(plan: Plan, params: Mapping[str, dict[str, Any]], old: Path) -> It
         From `read_plan`.
     old : Path
         The table of an earlier study, which need not exist: it has the minutes of trainings that the cache
-        holds.
+        holds, and its rows are kept until they have run again.
 
     Yields
     ------
@@ -160,12 +160,15 @@ def run_study(plan: Plan, params: Mapping[str, dict[str, Any]], old: Path) -> It
     MurmurError
         If a stage fails, or if a row has other test parts than the base.
     """
-    minutes = read_csv(old).groupby("row")["minutes"].first().to_dict() if old.exists() else {}
+    earlier = read_csv(old, ["row", "minutes"]) if old.exists() else pd.DataFrame({"row": [], "minutes": []})
+    minutes, waiting = earlier.groupby("row")["minutes"].first().to_dict(), [row.name for row in plan.rows]
     base, rows = run_params(params[BASE], BASE), []
     for row in [None, *plan.rows]:
         outcome = run_params(params[row.name], row.name) if row else base
         rows += list(_compare(row, base, outcome, plan.metrics, minutes))
-        yield pd.DataFrame(rows)
+        waiting = [name for name in waiting if not row or name != row.name]
+        rest = earlier[earlier["row"].isin(waiting)]
+        yield pd.concat([pd.DataFrame(rows), rest], ignore_index=True) if len(rest) else pd.DataFrame(rows)
 
 
 def run_params(params: Mapping[str, Any], name: str) -> Outcome:
