@@ -19,8 +19,7 @@ from murmur.files import write_text
 from murmur.reporting import cards, guidelines
 from murmur.reporting.cycle_drawing import draw_heart_cycles
 from murmur.reporting.illustrations import draw_illustrations
-from murmur.tables import parquet
-from murmur.tables.annotations import ANNOTATIONS, describe_annotations
+from murmur.tables.annotations import describe_annotations
 from murmur.tables.csv_writer import write_csv
 from murmur.tables.left_out import count_by_reason
 
@@ -38,15 +37,16 @@ def main() -> None:
     )
     cycles, annotations = read_heart_cycles(Path("data"), p.split.runs)
     scored = add_segmentation(results, cycles, annotations, tables.folds, tables.recordings)
-    draw_illustrations(tables, results.mistakes, p.mel, p.segment, Path("data/mel"), Path("plots"))
+    draw_illustrations(tables, results.examples, p.mel, p.segment, Path("data/mel"), Path("plots"))
     inputs = (cycles, annotations, scored, p.mel, p.segment, p.clean.sample_rate)
     draw_heart_cycles(tables, *inputs, Path("data/mel"), Path("plots/cycles.png"))
+    if not card.shareable:  # the table is committed to git; metrics/details.json has the number of patients
+        results.tables["missed"] = results.tables["missed"][:0]
     write_results(results, "metrics", "plots")
     left_out = tables.left_out if card.shareable else count_by_reason(tables.left_out)
     write_csv(left_out, "metrics/left_out.csv")
-    scores = (results.tables[name] for name in ("subgroups", "operating_points", "runs"))
+    scores = (results.tables[name] for name in ("errors", "subgroups", "operating_points", "runs"))
     write_text("metrics/model_card.md", cards.format_model_card(results.details, p, *scores))
-    annotations = parquet.read("data/annotations.parquet", ANNOTATIONS)
     annotated = describe_annotations(annotations, tables.recordings)
     data_card = cards.format_data_card(results.details, audit, left_out, annotated)
     write_text("metrics/data_card.md", data_card)

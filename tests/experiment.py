@@ -68,6 +68,7 @@ def _recordings(patients, linked, rng):
         for k in range(rng.integers(1, 4))
     ]
     facts = {"audio_sha256": "0", "source": "made", "quality": None, "age_group": "Child", "role": None}
+    facts |= {"murmur_grade": None, "murmur_timing": None, "murmur_pitch": None, "annotated": None}
     return pd.DataFrame(rows).assign(**facts, sample_rate=1000, n_samples=1800)
 
 

@@ -31,6 +31,7 @@ DETAILS = {
         "sd": 0.0251,
         "undefined_because": None,
     },
+    "missed": 2,
     "no_answer": {"recording": 0, "patient": 0},
     "absent": {},
     "data": {
@@ -131,6 +132,38 @@ POINTS = pd.DataFrame(
         {"chosen_on": "curve", "figure": "ppv", "mean": 0.2113, "sd": 0.01, "low": NAN, "high": NAN},
     ]
 )
+ERRORS = pd.DataFrame(
+    [
+        {"metric": metric, "group": group, "value": value, "level": level, "n_units": n, "n_persons": n}
+        | {"mean": x, "sd": 0.1, "low": low, "high": min(1.0, x + 0.1)}
+        for metric, group, value, level, n, x, low in (
+            ("sensitivity", "all", "all", "patient", 52, 0.71, 0.61),
+            ("sensitivity", "murmur_grade", "I/VI", "patient", 40, 0.62, 0.52),
+            ("sensitivity", "murmur_grade", "III/VI", "patient", 12, 1.0, 1.0),
+            ("sensitivity", "site", "AV", "recording", 30, 0.5, 0.4),
+            ("specificity", "all", "all", "patient", 158, 0.9, 0.85),
+            ("specificity", "annotated", "0-25 %", "patient", 20, 0.8, NAN),
+        )
+    ]
+)
+MISSED = pd.DataFrame(
+    {
+        "patient_id": ["0007", "12"],
+        "label": "Present",
+        "predicted": "Absent",
+        "n_runs": 2,
+        "n_wrong": 2,
+        "probability": [0.1, 0.2],
+        "recording_id": ["0007_AV", "12_PV"],
+        "site": ["AV", "PV"],
+        "murmur_grade": ["I/VI", None],
+        "murmur_timing": None,
+        "murmur_pitch": None,
+        "annotated": 0.25,
+        "sex": "Male",
+        "age_group": None,
+    }
+)
 AUDIT = pd.DataFrame(
     [
         {"run": r, "fold": f, "n_train": 120 + f, "n_validation": 30, "n_test": 40 + r}
@@ -156,7 +189,7 @@ def parameters():
 
 
 def model_card(details=DETAILS, subgroups=SUBGROUPS):
-    return cards.format_model_card(details, parameters(), subgroups, POINTS, RUNS)
+    return cards.format_model_card(details, parameters(), ERRORS, subgroups, POINTS, RUNS)
 
 
 @pytest.mark.parametrize(
@@ -182,6 +215,18 @@ def test_the_model_card_shows_figures_with_intervals_beside_the_constant_class_b
     assert "| Male | 132 | 131 | undefined | undefined | undefined |" in text
     assert text.count(WHY_UNDEFINED) == 1, "below the table with undefined cells"
     assert "nan" not in text and "None" not in text
+
+
+def test_the_model_card_describes_the_errors_in_words():
+    text = model_card().partition("## What the errors are")[2].partition("##")[0]
+    assert "- Patients recognised as Present: 71 % of 52 (61-81 %). 2 are missed in more than half of" in text
+    grades = "I/VI: 62 % of 40 (52-72 %); III/VI: 100 % of 12 (100-100 %)"
+    assert f"- Patients recognised as Present, by murmur grade: {grades}." in text
+    assert "- Recordings recognised as Present, by site: AV: 50 % of 30 (40-60 %)." in text
+    assert "- Patients with a false alarm (Present): 10 % of 158 (0-15 %)." in text
+    assert "by annotated fraction: 0-25 %: 20 % of 20 (interval undefined)." in text
+    hidden = changed({"data.shareable": False})
+    assert "metrics/missed.csv" not in model_card(hidden) and "(not listed here)" in model_card(hidden)
 
 
 def test_the_model_card_describes_network_and_data():

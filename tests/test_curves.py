@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 import sklearn.metrics as sk
 
-from murmur.evaluation.confident_errors import find_confident_errors
 from murmur.evaluation.curves import (
     average_histories,
     compute_precision_recall,
@@ -17,10 +16,8 @@ from murmur.evaluation.curves import (
 )
 from tests.experiment import (
     CLASSES,
-    COLUMNS,
     RUNS,
     experiment,
-    level_of,
     predict_levels,
     table_of,
     without_segments,
@@ -156,76 +153,3 @@ def test_learning_curves_are_means_over_the_fits_that_have_not_stopped():
     )
     assert (loss["high"] - loss["mean"]).tolist()[:2] == pytest.approx([2**0.5, 0.5**0.5])
     assert list(table["curve"].unique()) == ["train loss", "validation UAR"], "only the recorded ones"
-
-
-def test_confident_errors_are_sorted_by_probability(made):
-    units, levels, _ = predict_levels(made)
-    mean = table_of(levels["recording"]).dropna().groupby("unit")[COLUMNS].mean()
-    wrong = mean[mean.to_numpy().argmax(1) != units["recording"].truth[mean.index]]
-    order = wrong.max(axis=1).sort_values(ascending=False)
-    errors = find_confident_errors(levels, units, n=4)
-    names = units["recording"].names
-    assert len(order) > 4
-    assert [e.recording_id for e in errors] == names[order.index[:4]].tolist()
-    assert [e.probability for e in errors] == pytest.approx(order.tolist()[:4])
-    of_segments = table_of(levels["segment"]).groupby("unit")[COLUMNS].mean()
-    for e in errors:
-        recording = names.get_loc(e.recording_id)
-        assert (e.truth, e.predicted) == (
-            CLASSES[units["recording"].truth[recording]],
-            COLUMNS[mean.loc[recording].to_numpy().argmax()].removeprefix("p_"),
-        )
-        segments = [unit for unit in of_segments.index if units["segment"].parent[unit] == recording]
-        assert e.segment == max(segments, key=lambda unit: of_segments.loc[unit, f"p_{e.predicted}"])
-    assert len(find_confident_errors(levels, units, n=1000)) == len(wrong)
-
-
-def test_the_segment_shown_has_the_highest_probability_of_the_wrong_class(made):
-    units, _, _ = predict_levels(made)
-    parent = units["segment"].parent
-    is_chosen = (np.bincount(parent) == 3) & (units["recording"].truth == 2)
-    recording = np.flatnonzero(is_chosen)[0]
-    segments = np.flatnonzero(parent == recording)
-    p = np.array([[0.8, 0.1, 0.1], [0.9, 0.05, 0.05], [0.03, 0.01, 0.96]])
-    levels = {
-        "segment": level_of(predictions(segments, p), units["segment"], name="segment"),
-        "recording": level_of(predictions([recording], p.mean(axis=0, keepdims=True)), units["recording"]),
-    }
-    (error,) = find_confident_errors(levels, units)
-    assert (error.predicted, error.segment) == ("Present", segments[1])
-
-
-def predictions(unit, p):
-    """A table of predictions of one fold."""
-    table = pd.DataFrame({"run": 0, "fold": 0, "unit": unit, "predicted": p.argmax(1)})
-    return table.assign(**{f"{kind}_{c}": p[:, k] for kind in "pq" for k, c in enumerate(CLASSES)})
-
-
-def test_without_errors_none_is_shown(made):
-    units, levels, _ = predict_levels(made)
-    level = levels["recording"]
-    right = replace(level, probabilities=np.eye(3)[level.truth] * 0.9)
-    assert find_confident_errors(levels | {"recording": right}, units) == []
-
-
-def test_errors_of_a_model_of_patients_show_the_middle_segment(made):
-    units, levels, _ = predict_levels(made)
-    errors = find_confident_errors({"patient": levels["patient"]}, units, n=3)
-    assert len(errors) == 3
-    recordings = made["recordings"].set_index("recording_id")
-    for e in errors:
-        recording = recordings.loc[e.recording_id]
-        assert e.truth == recording["patient_label"] != e.predicted
-        patient = made["segments"]["recording_id"].map(recordings["patient_id"])
-        rows = np.flatnonzero(patient == recording["patient_id"])
-        assert e.segment == rows[len(rows) // 2]
-        assert made["segments"]["recording_id"][e.segment] == e.recording_id
-
-
-def test_errors_of_a_model_of_recordings_show_one_of_their_segments(made):
-    units, levels, _ = predict_levels(made)
-    without = {name: levels[name] for name in ("recording", "patient")}
-    both = (find_confident_errors(each, units) for each in (without, levels))
-    for e, same in zip(*both, strict=True):
-        assert e._replace(segment=0) == same._replace(segment=0)
-        assert made["segments"]["recording_id"][e.segment] == e.recording_id

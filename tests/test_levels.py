@@ -10,7 +10,7 @@ from scipy.stats import gmean
 from murmur.errors import MurmurError
 from murmur.evaluation import calibration, rules
 from murmur.evaluation.aggregation import compute_levels
-from murmur.evaluation.levels import number_units
+from murmur.evaluation.levels import FACTS, number_units
 from murmur.evaluation.prediction_checks import check_predictions
 from murmur.evaluation.temperature import apply_temperature
 from murmur.tables.levels import LEVELS
@@ -103,7 +103,7 @@ def test_units_are_numbered_in_the_order_of_the_tables(made):
         assert CLASSES[units["patient"].truth[patient]] == row["patient_label"]
         assert units["segment"].person[unit] == units["patient"].person[patient]
     assert len(set(units["patient"].person)) == made["recordings"]["person_id"].nunique() == 22
-    assert list(units["patient"].facts) == ["source", "quality", "sex", "age_group"]
+    assert set(units["patient"].facts) == {*FACTS} - {"site"}
     assert units["recording"].facts["site"].tolist() == made["recordings"]["site"].tolist()
     first = made["recordings"].drop_duplicates("patient_id")
     assert units["patient"].facts["sex"].fillna("").tolist() == first["sex"].fillna("").tolist()
@@ -115,11 +115,12 @@ def test_a_patient_has_the_facts_that_all_recordings_share(made):
     recordings = recordings.assign(label=CLASSES[0], patient_label=CLASSES[0])
     recordings["age_group"] = ["child", "child", "adult", "adult", "adult", None]
     recordings["quality"] = ["poor", None, "good", "poor", None, "poor"]
+    recordings["annotated"] = [0.0, 0.5, 1.0, 0.2, 0.4, 0.6]
     facts = number_units(recordings, made["segments"], CLASSES)["patient"].facts
-    assert facts.fillna("-").to_dict("list") == {
+    assert facts.pop("annotated").tolist() == pytest.approx([0.5, 0.3, 0.6]), "the mean"
+    assert facts.dropna(axis=1, how="all").fillna("-").to_dict("list") == {
         "source": ["x"] * 3,
         "quality": ["good", "-", "poor"],
-        "sex": ["-"] * 3,
         "age_group": ["-", "adult", "-"],
     }
 

@@ -537,6 +537,7 @@ EDITS = {
     "reporting/cards": {"evaluate"},
     "reporting/cycle_drawing": {"evaluate"},
     "reporting/descriptions": {"evaluate"},
+    "reporting/error_descriptions": {"evaluate"},
     "reporting/guideline_items": {"evaluate"},
     "reporting/guidelines": {"evaluate"},
     "reporting/illustrations": {"evaluate"},

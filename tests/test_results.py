@@ -68,7 +68,8 @@ def test_results_equal_those_of_the_functions_at_each_level(made, level):
     assert list(results.plots["score_per_fold"]) == ["run", "fold", *names]
     assert len(results.plots["score_per_fold"]) == 6
     assert results.plots["confusion"]["n"].sum() == len(levels[level])
-    assert list(results.tables) == [*("folds", "runs", "subgroups", "operating_points"), *FITTED]
+    names_of_tables = ["folds", "runs", "subgroups", "operating_points", *FITTED, "errors", "missed"]
+    assert list(results.tables) == names_of_tables
     assert set(results.tables["subgroups"]["metric"]) == set(names)
 
 
@@ -647,7 +648,7 @@ def test_files_of_other_runs_are_removed_so_that_dvc_lock_names_none(tmp_path, c
     assert capsys.readouterr().out == ""
 
 
-TABLES = (*FITTED, "folds", "operating_points", "runs", "subgroups")
+TABLES = (*FITTED, "errors", "folds", "missed", "operating_points", "runs", "subgroups")
 CURVES = ("confusion", "learning_curves", "precision_recall", "reliability", "roc", "score_per_fold")
 FILES = {
     "metrics": sorted(

@@ -43,7 +43,9 @@ def test_the_first_ten_errors_are_drawn(tmp_path, n, expected):
 
 def test_without_errors_a_text_is_drawn(tmp_path, figure):
     spectrograms.draw_errors(make_flat(0), [], tmp_path / "e.png", **AXES)
-    assert [text.get_text() for text in figure[0].texts] == ["no wrong predictions"]
+    assert [text.get_text() for text in figure[0].texts] == [
+        "no positive patient is missed in most runs, and none is a false alarm"
+    ]
 
 
 def test_a_long_name_is_wrapped_and_never_a_formula(tmp_path, figure):

@@ -15,6 +15,7 @@ import typer
 
 from murmur import __version__, logs
 from murmur.commands import (
+    ablation,
     comparison,
     export,
     generalisation,
@@ -45,6 +46,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "literature": literature.score_literature,
     "experiments": trials.list_experiments,
     "compare": comparison.compare_revisions,
+    "ablation": ablation.run_ablation,
     "watch": watch.watch_training,
     "report": reporting.write_html_report,
     "images": reporting.export_images,

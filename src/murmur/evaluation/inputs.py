@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from murmur.evaluation.run_files import find_run_files, remove_other_runs
 from murmur.tables import parquet
-from murmur.tables.annotations import ANNOTATIONS
+from murmur.tables.annotations import ANNOTATIONS, STATES
 from murmur.tables.csv_reader import read_csv
 from murmur.tables.cycles import CYCLES
 from murmur.tables.folds import FOLDS
@@ -32,7 +33,7 @@ class EvaluationTables:
     Attributes
     ----------
     recordings : DataFrame
-        The table of recordings, with the group that the bootstrap resamples.
+        The table of recordings, with the group that the bootstrap resamples, and the annotated fraction.
     card : DatasetCard
         The description of the data set.
     segments : DataFrame
@@ -75,6 +76,8 @@ def read_inputs(data: Path, metrics: Path, runs: Sequence[int]) -> EvaluationTab
     """
     card = read_dataset_card(data / "recordings.parquet")
     recordings = parquet.read(data / "recordings.parquet", RECORDINGS)
+    annotations = parquet.read(data / "annotations.parquet", ANNOTATIONS)
+    recordings["annotated"] = compute_annotated_fraction(recordings, annotations)
     groups = parquet.read(data / "groups.parquet", GROUPS)
     predictions = find_run_files(data / "predictions", runs, ".murmur_predictions.parquet")
     histories = find_run_files(data / "history", runs, ".murmur_history.csv")
@@ -109,3 +112,20 @@ def read_heart_cycles(data: Path, runs: Sequence[int]) -> tuple[dict[int, pd.Dat
     remove_other_runs(data / "cycles", cycles.values())
     annotations = parquet.read(data / "annotations.parquet", ANNOTATIONS)
     return {run: parquet.read(path, CYCLES) for run, path in cycles.items()}, annotations
+
+
+def compute_annotated_fraction(recordings: pd.DataFrame, annotations: pd.DataFrame) -> pd.Series:
+    """Compute which fraction of each recording is annotated with heart sounds and intervals, 0 to 1.
+
+    Annotators leave out what is too noisy. NaN if no recording of the data set is annotated.
+
+    Parameters
+    ----------
+    recordings, annotations : DataFrame
+        As in `murmur.tables`.
+    """
+    states = annotations[annotations["event"].isin(STATES)]
+    seconds = (states["end"] - states["start"]).groupby(states["recording_id"]).sum()
+    length = recordings["n_samples"] / recordings["sample_rate"]
+    fraction = (recordings["recording_id"].map(seconds).fillna(0.0) / length).clip(0, 1)
+    return fraction if len(states) else fraction * np.nan

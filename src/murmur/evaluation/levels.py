@@ -10,7 +10,11 @@ import pyarrow.compute as pc
 
 CLASS_WITHOUT_SEGMENTS = "Unknown"  # predicted for a unit without a usable segment, where there is this class
 NO_ANSWER = "no answer"  # the name of "no class predicted" in the confusion matrix
-FACTS = ("site", "source", "quality", "sex", "age_group")
+FACTS = (
+    *("site", "source", "quality", "sex", "age_group"),
+    *("murmur_grade", "murmur_timing", "murmur_pitch"),
+    "annotated",  # fraction of the recording that is annotated; of a patient, the mean over recordings
+)
 
 
 @dataclass(frozen=True)
@@ -135,7 +139,8 @@ def number_units(
     Parameters
     ----------
     recordings : DataFrame
-        As `murmur.tables.recordings`, possibly with the column group of `murmur.tables.groups`.
+        As `murmur.tables.recordings`, possibly with the column group of `murmur.tables.groups`, and with
+        annotated.
     segments : DataFrame
         As `murmur.tables.segments`.
     classes : sequence of str
@@ -154,7 +159,7 @@ def number_units(
     patient, patients = pd.factorize(recordings["patient_id"])
     first = np.unique(patient, return_index=True)[1]
     patient_truth = class_names.get_indexer(pd.Index(recordings["patient_label"]))[first]
-    facts = recordings[list(FACTS)].reset_index(drop=True)
+    facts = recordings.reindex(columns=FACTS).reset_index(drop=True)
     no_facts = pd.DataFrame(index=range(len(segments)))
     segment_names, numbers = pd.Index(segments["segment_id"]), np.arange(len(first))
     return {
@@ -174,12 +179,16 @@ def number_units(
 
 
 def _facts_of_patients(facts: pd.DataFrame, patient: np.ndarray, first: np.ndarray) -> pd.DataFrame:
-    """Return the facts that all recordings of a patient share, else None; good quality if one is good."""
-    facts = facts.drop(columns="site")
+    """Return the facts that all recordings of a patient share, else None.
+
+    Good quality if one recording is good; annotated is the mean.
+    """
+    annotated = facts["annotated"].groupby(patient).mean()
+    facts = facts.drop(columns=["site", "annotated"])
     same = facts.groupby(patient).nunique(dropna=False) == 1
     shared = facts.iloc[first].reset_index(drop=True).where(same, None)
     any_good = (facts["quality"] == "good").groupby(patient).any()
-    return shared.assign(quality=shared["quality"].mask(any_good, "good"))
+    return shared.assign(quality=shared["quality"].mask(any_good, "good"), annotated=annotated)
 
 
 def find_positions(names: pd.Index, values: pd.Series) -> np.ndarray:

@@ -46,7 +46,8 @@ def compute_figures(recordings: pd.DataFrame, member: np.ndarray, classes: tuple
     DataFrame
         A row for each patient, in the order of the numbers: of the log odds of each class the maximum, the
         mean of the two highest and the mean over the recordings; with `FIGURES`, the same of the logarithm of
-        the ratio murmur / systole; mean, minimum and maximum of annotated, mean and minimum of confidence; the number of recordings.
+        the ratio murmur / systole; mean, minimum and maximum of annotated, mean and minimum of confidence;
+        the number of recordings.
     """
     p = recordings[[f"p_{c}" for c in classes]].to_numpy(float).clip(MARGIN, 1 - MARGIN)
     odds = np.log(p / (1 - p))

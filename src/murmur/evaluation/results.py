@@ -13,8 +13,9 @@ import pandas as pd
 from murmur.errors import MurmurError
 from murmur.evaluation import curves, description, scores
 from murmur.evaluation.aggregation import compute_levels
-from murmur.evaluation.confident_errors import ConfidentError, find_confident_errors
+from murmur.evaluation.error_groups import score_error_groups
 from murmur.evaluation.levels import Level, number_units
+from murmur.evaluation.missed import ErrorExample, find_examples, list_errors
 from murmur.evaluation.operating_points import score_operating_points
 from murmur.evaluation.prediction_checks import check_predictions
 from murmur.evaluation.protocol import count_parts, describe_leaks
@@ -38,15 +39,15 @@ class Results:
         The content of metrics/details.json.
     tables, plots : dict of str to DataFrame
         By the name of the file in metrics/ and plots/.
-    mistakes : list of ConfidentError
-        The most confident errors.
+    examples : list of ErrorExample
+        Patients that are missed, and false alarms.
     """
 
     summary: dict[str, Any]
     details: dict[str, Any]
     tables: dict[str, pd.DataFrame]
     plots: dict[str, pd.DataFrame]
-    mistakes: list[ConfidentError]
+    examples: list[ErrorExample]
 
 
 def evaluate_predictions(
@@ -113,12 +114,15 @@ def evaluate_predictions(
         "operating_points": score_operating_points(level, decisions_here, options, seed),
         "calibration": decisions,
         "regression": fitted.regression,
+        "errors": score_error_groups(levels, options.draws, seed),
+        "missed": list_errors(levels, units, missed=True).reset_index(drop=True),
     }
     patients = units["patient"].facts
     details = {
         **_describe_scores(level, runs, names, options, seed),
         "validation": score_validation(predictions, folds, units, card, options, fitted, names[0]),
         "no_answer": description.count_without_segments(recordings, segments),
+        "missed": len(tables["missed"]),
         "absent": description.count_absent_classes(by_fold, level.name, card.classes),
         "scored": description.describe_scored(level, segments, lowest_level=next(iter(levels))),
         "resampled": description.count_resampled(level),
@@ -129,7 +133,7 @@ def evaluate_predictions(
     }
     plots = _compute_plots(level, histories)
     plots["score_per_fold"] = by_fold[by_fold["level"] == level.name][["run", "fold", *names]]
-    return Results(select_summary(details), details, tables, plots, find_confident_errors(levels, units))
+    return Results(select_summary(details), details, tables, plots, find_examples(levels, units))
 
 
 def _describe_scores(

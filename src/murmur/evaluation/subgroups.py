@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 
 from murmur.evaluation import scores
-from murmur.evaluation.levels import FACTS, Level
+from murmur.evaluation.levels import Level
 
+FACTS = ("site", "source", "quality", "sex", "age_group")
 COLUMNS = ["group", "value", "level", "n_units", "n_persons", "metric", "mean", "sd", "low", "high"]
 
 
@@ -32,9 +33,9 @@ def score_subgroups(levels: Mapping[str, Level], names: Sequence[str], draws: in
         group (the fact), value, level, n_units, n_persons, metric, mean, sd, low, high.
     """
     tables = [
-        _score(part, names, draws, seed).assign(group=fact, value=value, level=level.name)
+        score_part(part, names, draws, seed).assign(group=fact, value=value)
         for fact, level in _divided_levels(levels)
-        for value, part in _divide(level, fact)
+        for value, part in divide(level, level.units.facts[fact])
     ]
     return pd.concat(tables)[COLUMNS] if tables else pd.DataFrame(columns=COLUMNS)
 
@@ -48,20 +49,24 @@ def _divided_levels(levels: Mapping[str, Level]) -> Iterable[tuple[str, Level]]:
             yield fact, level
 
 
-def _divide(level: Level, fact: str) -> Iterable[tuple[str, Level]]:
-    """Each value of a fact, and the rows of the level that have it."""
-    values = level.units.facts[fact].fillna("not stated").to_numpy(str)[level.unit]
-    for value in np.unique(values):
-        yield str(value), level.select(values == value)
+def divide(level: Level, values: pd.Series) -> Iterable[tuple[str, Level]]:
+    """Each value of the units of a level, in alphabetical order, and the rows of the level that have it."""
+    of_rows = values.fillna("not stated").to_numpy(str)[level.unit]
+    for value in np.unique(of_rows):
+        yield str(value), level.select(of_rows == value)
 
 
-def _score(level: Level, names: Sequence[str], draws: int, seed: int) -> pd.DataFrame:
-    """Score one subgroup: a row for each metric, with n_units, n_persons, mean, sd, low and high."""
+def score_part(level: Level, names: Sequence[str], draws: int, seed: int) -> pd.DataFrame:
+    """Score part of a level, a row for each metric: level, n_units, n_persons, mean, sd, low and high."""
     runs = scores.score_units(level, ["run"])
     drawn = scores.bootstrap_persons(level, names, draws, seed)
     table = pd.DataFrame(scores.summarise_headline(runs, names, drawn)).T
     return (
         table.rename_axis("metric")
         .reset_index()
-        .assign(n_units=len(np.unique(level.unit)), n_persons=len(np.unique(level.person)))
+        .assign(
+            level=level.name,
+            n_units=len(np.unique(level.unit)),
+            n_persons=len(np.unique(level.person)),
+        )
     )

@@ -102,6 +102,7 @@ class Details(BaseModel):
     headline: Annotated[dict[str, Moments], Field(min_length=1)]
     baseline: Baseline
     validation: Validation
+    missed: int
     no_answer: dict[str, int]
     absent: dict[str, int]
     data: Data

@@ -15,7 +15,7 @@ import pandas as pd
 from murmur import formatting, leaks
 from murmur.evaluation.summary import describe_segmentation
 from murmur.params.yaml_files import format_yaml
-from murmur.reporting import descriptions, result_tables
+from murmur.reporting import descriptions, error_descriptions, result_tables
 from murmur.reporting.descriptions import NO_SUBGROUPS, NOT_FOR_DIAGNOSIS
 from murmur.reporting.limits import COLLECTION, describe_limits, list_limits_of_data
 from murmur.reporting.result_tables import Table
@@ -26,6 +26,7 @@ SECTIONS = ("clean", "segment", "mel", "split", "train")
 def format_model_card(
     details: Mapping[str, Any],
     params: SimpleNamespace,
+    errors: pd.DataFrame,
     subgroup_table: pd.DataFrame,
     points: pd.DataFrame,
     runs: pd.DataFrame,
@@ -38,8 +39,8 @@ def format_model_card(
         The content of metrics/details.json.
     params : namespace
         The sections clean, segment, mel, split and train of params.yaml.
-    subgroup_table, points, runs : DataFrame
-        As metrics/subgroups.csv, metrics/operating_points.csv and metrics/runs.csv.
+    errors, subgroup_table, points, runs : DataFrame
+        As metrics/errors.csv, metrics/subgroups.csv, metrics/operating_points.csv and metrics/runs.csv.
 
     Returns
     -------
@@ -55,6 +56,7 @@ def format_model_card(
         "Protocol": to_list([*descriptions.write_protocol(details), descriptions.describe_audit(details)]),
         **format_results(details, subgroup_table, points, runs),
         **_format_segmentation(details),
+        "What the errors are": to_list(error_descriptions.describe_errors(errors, details)),
         "Limits": to_list(describe_limits(details)),
     }
     return join_sections(f"Model card: {params.train.model.name} on {details['data']['dataset']}", parts)

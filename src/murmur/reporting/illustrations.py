@@ -1,11 +1,11 @@
-"""The pictures of the stage evaluate: examples of each class, and the most confident errors."""
+"""The pictures of the stage evaluate: examples of each class, and patients that are wrong in most runs."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from murmur.evaluation.confident_errors import ConfidentError
 from murmur.evaluation.inputs import EvaluationTables
+from murmur.evaluation.missed import ErrorExample
 from murmur.features import mel_scale, store
 from murmur.reporting import spectrograms
 from murmur.sections.mel import Mel
@@ -14,7 +14,7 @@ from murmur.sections.segment import Segment
 
 def draw_illustrations(
     tables: EvaluationTables,
-    mistakes: Sequence[ConfidentError],
+    examples: Sequence[ErrorExample],
     mel: Mel,
     segment: Segment,
     spectra: Path,
@@ -26,8 +26,8 @@ def draw_illustrations(
     ----------
     tables : EvaluationTables
         The tables of recordings and segments, and the description of the data set.
-    mistakes : sequence of ConfidentError
-        The wrong predictions to draw.
+    examples : sequence of ErrorExample
+        The patients to draw.
     mel, segment : Mel, Segment
         The sections `mel` and `segment` of params.yaml.
     spectra : Path
@@ -47,8 +47,17 @@ def draw_illustrations(
     names = segments.loc[~segments["reversed"], "recording_id"]  # time-reversed copies come after all others
     labels = names.map(tables.recordings.set_index("recording_id")["label"])
     spectrograms.draw_gallery(array, names, labels, card.classes, gallery, **axes)
+    positive = " or ".join(card.positive)
     titles = [
-        f"{recording}\n{truth}, predicted {predicted} {probability:.2f}"
-        for _, recording, truth, predicted, probability in mistakes
+        "\n".join(
+            line
+            for line in (
+                f"{e.recording_id}: {e.truth}",
+                e.murmur,
+                f"predicted {e.predicted}, p({positive}) {e.probability:.2f}",
+            )
+            if line
+        )
+        for e in examples
     ]
-    spectrograms.draw_errors(array[[mistake.segment for mistake in mistakes]], titles, errors, **axes)
+    spectrograms.draw_errors(array[[e.segment for e in examples]], titles, errors, **axes)

@@ -15,7 +15,7 @@ from murmur import formatting, leaks
 from murmur.evaluation.summary import describe_segmentation
 from murmur.experiments.current import hash_experiment, read_bytes, read_details, read_text
 from murmur.files import write_text
-from murmur.reporting import descriptions, drawings, report_files, report_tables
+from murmur.reporting import descriptions, drawings, error_descriptions, report_files, report_tables
 from murmur.reporting.limits import describe_limits
 from murmur.reporting.terms import explain_terms
 
@@ -59,6 +59,7 @@ def write_report(folder: Path, out: Path, provenance: str) -> None:
         experiment=hash_experiment(folder),
         confusion=report_tables.tabulate_confusion(tables["plots/confusion.csv"], details["data"]["classes"]),
         tables=report_tables.make_tables(tables, details),
+        errors=error_descriptions.describe_errors(tables["metrics/errors.csv"], details),
         drawings=drawings.draw_results(tables, details),
         images=[drawings.encode_image(read_bytes(folder / p), "png") for p in report_files.IMAGES],
         cards={name: _render_markdown(read_text(folder / p)) for name, p in report_files.CARDS.items()},

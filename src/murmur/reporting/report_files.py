@@ -17,6 +17,11 @@ COLUMNS = {  # of each table the columns that it must have
     "metrics/subgroups.csv": (
         *("group", "value", "level", "n_units", "n_persons", "metric", "mean", "low", "high"),
     ),
+    "metrics/errors.csv": ("metric", "group", "value", "level", "n_units", "mean", "low", "high"),
+    "metrics/missed.csv": (
+        *("patient_id", "label", "predicted", "n_runs", "n_wrong", "probability", "site", "annotated"),
+        *("murmur_grade", "murmur_timing", "murmur_pitch", "sex", "age_group"),
+    ),
     "metrics/operating_points.csv": ("chosen_on", "figure", "mean", "sd", "low", "high"),
     "metrics/calibration.csv": ("run", "fold", "level", "temperature"),
     "metrics/segmentation.csv": ("run", "f1_S1", "f1_S2", "f1"),

@@ -8,7 +8,7 @@ import pandas as pd
 
 from murmur import formatting
 from murmur.experiments.current import FOLDS_FILE
-from murmur.reporting import result_tables
+from murmur.reporting import error_descriptions, result_tables
 from murmur.reporting.result_tables import Table, format_cell, format_columns, format_interval, name_column
 
 BLUE = (0, 114, 178)  # of Okabe and Ito: the background of a share of 1
@@ -35,6 +35,8 @@ def make_tables(tables: Mapping[str, pd.DataFrame], details: Mapping[str, Any]) 
         "levels": _average_levels(runs, metrics),
         "by_class": _tabulate_by_class(runs[runs["level"] == level], details["data"]["classes"]),
         "operating_points": result_tables.tabulate_operating_points(tables["metrics/operating_points.csv"]),
+        "errors": error_descriptions.tabulate_errors(tables["metrics/errors.csv"]),
+        "missed": error_descriptions.tabulate_missed(tables["metrics/missed.csv"]),
         "subgroups": result_tables.tabulate_subgroups(tables["metrics/subgroups.csv"]),
         "calibration": result_tables.tabulate_calibration(runs, level),
         "temperatures": format_columns(tables["metrics/calibration.csv"].query("level == @level")),

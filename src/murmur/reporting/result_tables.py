@@ -27,6 +27,7 @@ METRIC_NAMES = {
     "ece_calibrated": "ECE, calibrated",
     "ppv": "positive predictive value",
     "npv": "negative predictive value",
+    "annotated": "annotated fraction",
     "shared_audio": "shared pieces of audio",
     "shared_near": "shared near-duplicates",
 }

@@ -86,7 +86,7 @@ def draw_errors(
         As for `draw_gallery`.
     """
     if len(titles) == 0:
-        draw_notice("no wrong predictions", path)
+        draw_notice("no positive patient is missed in most runs, and none is a false alarm", path)
         return
     rows, columns = SHAPE
     figure, grid = _make_grid(rows, columns, height=2.2)

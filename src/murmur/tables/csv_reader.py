@@ -12,7 +12,9 @@ TEXT_COLUMNS = frozenset(  # the columns with text in all files; the other colum
     {
         *("level", "group", "value", "metric", "figure", "chosen_on", "stage", "item", "reason", "curve"),
         *("kind", "actual", "predicted", "disturbance", "unit", "experiment", "test_sha256"),
-        *("class", "label", "timing"),
+        *("class", "timing", "patient_id", "recording_id", "label", "site", "sex", "age_group"),
+        *("murmur_grade", "murmur_timing", "murmur_pitch"),
+        *("ingredient", "row", "settings"),  # of an ablation study
     }
 )
 COUNTS = ("run", "fold", "inner", "epoch", "n")  # columns of whole numbers; so are n_… and shared_…
