@@ -1,12 +1,12 @@
 """A dilated convolution network that labels every frame: the state of the heart cycle, and murmurs."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-DILATIONS = (1, 2, 4, 8, 16, 1)
 STEP = 2  # frames of the spectrogram for each output of the network
 SYSTOLE = 1  # index in murmur.tables.annotations.STATES
 
@@ -48,11 +48,22 @@ class Frames(nn.Module):
         Number of classes, and channels and mel bands of a spectrogram.
     width : int
         Channels of the dilated convolutions.
-    dropout : float
-        Dropout rate before the layer of the classes.
+    dilations : sequence of int
+        Dilation of each residual block; they decide how much time around a frame the network uses.
+    block_dropout, dropout : float
+        Dropout rate in the residual blocks, and before the layer of the classes.
     """
 
-    def __init__(self, classes: int, channels: int, mels: int, width: int, dropout: float):
+    def __init__(
+        self,
+        classes: int,
+        channels: int,
+        mels: int,
+        width: int,
+        dilations: Sequence[int],
+        block_dropout: float,
+        dropout: float,
+    ):
         super().__init__()
         self.stem = nn.Sequential(
             *_convolve(channels, 16, (2, STEP)), *_convolve(16, 16, (2, 1)), *_convolve(16, 16, (2, 1))
@@ -61,7 +72,7 @@ class Frames(nn.Module):
         self.project = nn.Sequential(
             nn.Conv1d(16 * bands, width, 1, bias=False), nn.BatchNorm1d(width), nn.ReLU(inplace=True)
         )
-        self.body = nn.Sequential(*(Residual(width, dilation) for dilation in DILATIONS))
+        self.body = nn.Sequential(*(Residual(width, dilation, block_dropout) for dilation in dilations))
         self.states = nn.Conv1d(width, 4, 1)
         self.murmur = nn.Conv1d(width, 1, 1)
         self.annotated = nn.Conv1d(width, 1, 1)
@@ -94,18 +105,27 @@ def _convolve(channels_in: int, channels_out: int, stride: tuple[int, int]) -> l
 class Residual(nn.Module):
     """A dilated convolution over time, whose output is added to its input."""
 
-    def __init__(self, width: int, dilation: int):
+    def __init__(self, width: int, dilation: int, dropout: float):
         super().__init__()
         self.convolution = nn.Conv1d(width, width, 3, padding=dilation, dilation=dilation, bias=False)
         self.norm = nn.BatchNorm1d(width)
+        self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map [batch, width, steps] to the same shape."""
-        return x + F.relu(self.norm(self.convolution(x)))
+        return x + self.dropout(F.relu(self.norm(self.convolution(x))))
 
 
 def build(
-    *, classes: int, channels: int, mels: int, frames: int, width: int = 64, dropout: float = 0.2
+    *,
+    classes: int,
+    channels: int,
+    mels: int,
+    frames: int,
+    width: int = 64,
+    dilations: Sequence[int] = (1, 2, 4, 8, 16, 1),
+    block_dropout: float = 0.15,
+    dropout: float = 0.2,
 ) -> nn.Module:
     """Build the network.
 
@@ -115,12 +135,15 @@ def build(
         Number of logits, and shape of a spectrogram.
     width : int
         Channels of the dilated convolutions.
-    dropout : float
-        Dropout rate before the layer of the classes.
+    dilations : sequence of int
+        Dilation of each residual block: with the default the network uses 1.6 s on both sides of a frame, at
+        40 frames per second.
+    block_dropout, dropout : float
+        Dropout rate in the residual blocks, and before the layer of the classes.
 
     Returns
     -------
     Frames
         [batch, channels, mels, frames] -> logits [batch, classes].
     """
-    return Frames(classes, channels, mels, width, dropout)
+    return Frames(classes, channels, mels, width, dilations, block_dropout, dropout)
