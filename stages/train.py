@@ -13,18 +13,16 @@ from murmur.errors import run_stage
 from murmur.files import atomic_write
 from murmur.tables import parquet
 from murmur.tables.csv_writer import write_csv
-from murmur.tables.cycles import CYCLES
 from murmur.tables.folds import FOLDS
 from murmur.tables.predictions import make_predictions_schema
 from murmur.tables.recordings import RECORDINGS, check_recordings, read_dataset_card
 from murmur.tables.segments import SEGMENTS
 from murmur.training import live
-from murmur.training.cycles import find_test_cycles
 from murmur.training.run import fit_run, prepare_run
 
 
 def main() -> None:
-    p = sections.load("train", "seed", "mel.hop_length", "clean.sample_rate")
+    p = sections.load("train", "seed")
     name = f"run_{int(sys.argv[-1])}"
     recordings = parquet.read("data/recordings.parquet", RECORDINGS)
     card = read_dataset_card("data/recordings.parquet")
@@ -36,11 +34,10 @@ def main() -> None:
     frame_labels = Path("data/frame_labels.npy")
     run = prepare_run(recordings, segments, folds, card, features, p.train, p.seed, frame_labels)
     with atomic_write(f"models/{name}.murmur_weights") as weights:
-        predictions, history, note = fit_run(run, weights, live.FOLDER)
+        tracks = Path(f"data/tracks/{name}.murmur_tracks.npy")
+        predictions, history, note = fit_run(run, weights, live.FOLDER, tracks)
         schema = make_predictions_schema(card.classes)
         parquet.write(predictions, f"data/predictions/{name}.murmur_predictions.parquet", schema, note)
-        cycles = find_test_cycles(run, weights, segments, hop_length=p.hop_length, rate=p.sample_rate)
-        parquet.write(cycles, f"data/cycles/{name}.murmur_cycles.parquet", CYCLES)
         write_csv(history, f"data/history/{name}.murmur_history.csv")
 
 

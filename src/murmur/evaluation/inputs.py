@@ -101,15 +101,14 @@ def read_inputs(data: Path, metrics: Path, runs: Sequence[int]) -> EvaluationTab
 
 
 def read_heart_cycles(data: Path, runs: Sequence[int]) -> tuple[dict[int, pd.DataFrame], pd.DataFrame]:
-    """Read the heart cycles that networks found, by run, and the annotated ones; delete those of other runs.
+    """Read the heart cycles that networks found, by run, and the annotated ones.
 
     Parameters
     ----------
     data, runs
         As for `read_inputs`.
     """
-    cycles = find_run_files(data / "cycles", runs, ".murmur_cycles.parquet")
-    remove_other_runs(data / "cycles", cycles.values())
+    cycles = find_run_files(data / "cycles", runs)
     annotations = parquet.read(data / "annotations.parquet", ANNOTATIONS)
     return {run: parquet.read(path, CYCLES) for run, path in cycles.items()}, annotations
 

@@ -18,6 +18,7 @@ from murmur.sections.train import Train
 from murmur.training.augmentation import augment_spectrograms, draw_mixup
 from murmur.training.classifier import Classifier, Inputs, predict_logits, predict_outputs
 from murmur.training.frame_losses import FrameTargets, compute_frame_loss, prepare_targets
+from murmur.training.frame_tracks import predict_tracks
 from murmur.training.live import Recorder
 from murmur.training.losses import Loss, compute_class_weights
 from murmur.training.network import build
@@ -36,11 +37,14 @@ class Fold(NamedTuple):
         The part that selects the best epoch and stops the training.
     predict : np.ndarray of int
         The units to predict.
+    track : np.ndarray of int
+        The units of which also the frames are predicted, if the network labels frames.
     """
 
     train: np.ndarray
     validation: np.ndarray
     predict: np.ndarray
+    track: np.ndarray = np.empty(0, int)
 
 
 class Fit(NamedTuple):
@@ -59,6 +63,9 @@ class Fit(NamedTuple):
         Type of the device of the training.
     figures : np.ndarray of float32, shape [units, 4], or None
         `murmur.tables.predictions.FIGURES` of these units; None if the network does not label frames.
+    tracks : np.ndarray of float32, shape [tracked units, steps, 6], or None
+        Of the units `Fold.track`, for each step: probability of each state, of a murmur, and of being
+        annotated. None if the network does not label frames.
     """
 
     probabilities: np.ndarray
@@ -66,6 +73,7 @@ class Fit(NamedTuple):
     weights: dict[str, torch.Tensor]
     device: str
     figures: np.ndarray | None = None
+    tracks: np.ndarray | None = None
 
 
 @dataclass
@@ -173,7 +181,16 @@ def fit_network(
         _copy_to_cpu(best),
         loop.y.device.type,
         None if figures is None else figures.cpu().numpy(),
+        _predict_tracks(loop, fold),
     )
+
+
+def _predict_tracks(loop: Loop, fold: Fold) -> np.ndarray | None:
+    """Return `Fit.tracks`."""
+    if not loop.model.labels_frames or not len(fold.track):
+        return None
+    states, murmur, annotated = predict_tracks(loop.model, loop.inputs, fold.track)
+    return np.concatenate([states, murmur[..., None], annotated[..., None]], axis=2)
 
 
 def fit_epochs(

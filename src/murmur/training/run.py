@@ -17,6 +17,7 @@ from rich.text import Text
 from murmur import progress, workers
 from murmur.errors import MurmurError, add_path
 from murmur.features import store
+from murmur.files import atomic_write
 from murmur.models import needs_download
 from murmur.sections.train import Model, Train
 from murmur.tables.folds import ROLES
@@ -106,6 +107,8 @@ class NetworkResult(NamedTuple):
         Predictions of the units of the validation and the test part.
     figures : np.ndarray of float32, shape [units, figures], or None
         `FIGURES` of these units, from a network that labels frames.
+    tracks : np.ndarray of float32, shape [test units, steps, 6], or None
+        As `murmur.training.fit.Fit.tracks`, of the test part.
     history : pd.DataFrame
         One row for each epoch, with the number of the fold and, if there are any, of the inner fold.
     device : str
@@ -114,6 +117,7 @@ class NetworkResult(NamedTuple):
 
     probabilities: np.ndarray
     figures: np.ndarray | None
+    tracks: np.ndarray | None
     history: pd.DataFrame
     device: str
 
@@ -222,7 +226,7 @@ def _check_validation(folds: pd.DataFrame, roles: dict[int, np.ndarray]) -> None
 
 
 def fit_run(
-    run: Run, weights: Path, live_folder: Path | None = None
+    run: Run, weights: Path, live_folder: Path | None = None, tracks: Path | None = None
 ) -> tuple[pd.DataFrame, pd.DataFrame, TrainingInfo]:
     """Train every network of a run.
 
@@ -242,6 +246,9 @@ def fit_run(
         inner folds, the name of a tensor begins with the number of the inner fold: ``0.network.0.weight``.
     live_folder : Path, optional
         Folder for files that show the progress, see `murmur.training.live`; by default none are written.
+    tracks : Path, optional
+        A .npy file to write: float16 [test rows of the predictions, steps, 6], the mean of `Fit.tracks` over
+        the networks of a fold. Without rows if the network does not label frames.
 
     Returns
     -------
@@ -276,6 +283,8 @@ def fit_run(
     if run.options.keep_weights == "best":
         for fold in by_fold:
             _combine_weights(weights, [network for network in networks if network.fold == fold])
+    if tracks:
+        _write_tracks(by_fold, tracks)
     versions = {name: version(name) for name in PACKAGES}
     note = TrainingInfo(results[networks[0]].device, run.options.precision, versions)
     return pd.concat(predictions), history, note
@@ -382,7 +391,7 @@ def fit_one_network(run: Run, network: Network, weights: Path, folder: Path | No
     if run.options.keep_weights == "best":
         _write_weights(fit.weights, weights / f"{live.name_files(*network)}.safetensors")
     keys = {name: value for name, value in network._asdict().items() if value is not None}
-    return NetworkResult(fit.probabilities, fit.figures, fit.history.assign(**keys), fit.device)
+    return NetworkResult(fit.probabilities, fit.figures, fit.tracks, fit.history.assign(**keys), fit.device)
 
 
 def read_frame_labels(run: Run) -> np.ndarray | None:
@@ -399,11 +408,11 @@ def read_frame_labels(run: Run) -> np.ndarray | None:
     return labels
 
 
-def _divide_units(role: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _divide_units(role: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return the fields of `Fold`. Without a validation part the test part stops the training."""
     rows = {name: np.flatnonzero(role == name) for name in ROLES}
     stopping = rows["validation"] if len(rows["validation"]) else rows["test"]  # split.validate_on: test
-    return rows["train"], stopping, _predicted_units(role)
+    return rows["train"], stopping, _predicted_units(role), rows["test"]
 
 
 def _predicted_units(roles: np.ndarray) -> np.ndarray:
@@ -448,6 +457,14 @@ def _tabulate_predictions(run: Run, fold: int, results: Sequence[NetworkResult])
         return table.assign(**dict.fromkeys(FIGURES))
     figures = _average_over_networks(roles, parts)
     return table.assign(**{name: figures[:, k] for k, name in enumerate(FIGURES)})
+
+
+def _write_tracks(results: Mapping[int, Sequence[NetworkResult]], path: Path) -> None:
+    """Write the tracks of the test parts, averaged over the networks of each fold."""
+    folds = [[part.tracks for part in parts if part.tracks is not None] for parts in results.values()]
+    means = [np.mean(tracks, axis=0, dtype=np.float32).astype(np.float16) for tracks in folds if tracks]
+    with atomic_write(path) as part, add_path(path), part.open("wb") as file:
+        np.save(file, np.concatenate(means) if means else np.empty((0, 0, 6), np.float16))
 
 
 def _average_over_networks(roles: np.ndarray, values: Sequence[np.ndarray]) -> np.ndarray:
