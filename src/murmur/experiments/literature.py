@@ -362,7 +362,7 @@ def list_notes(scores: Sequence[Scores], *, is_circor: bool) -> list[str]:
     sources: dict[str, list[str]] = {}
     for p in PUBLISHED if is_circor else ():
         sources.setdefault(p.source, []).append(p.system)
-    notes += [f"{', '.join(systems)}: {source}." for source, systems in sources.items() if source]
+    notes += [f"{'; '.join(systems)}: {source}." for source, systems in sources.items() if source]
     return notes
 
 
