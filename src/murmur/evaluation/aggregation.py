@@ -92,7 +92,7 @@ def compute_levels(
     """
     classes = _list_model_classes(card, fitted)
     tables, coefficients = _pool_levels(
-        _number_predictions(predictions, units, classes), units, options.rule, classes, fitted
+        _number_predictions(predictions, units, classes), units, options, classes, fitted
     )
     if fitted is None and len(coefficients):
         _log_small_parts(tables["patient"], folds)
@@ -138,7 +138,7 @@ def fit_decisions(
     """
     validation = {run: table[table["role"] == "validation"] for run, table in predictions.items()}
     numbered = _number_predictions(validation, units, card.classes)
-    tables, coefficients = _pool_levels(numbered, units, options.rule, card.classes, over_all_folds=True)
+    tables, coefficients = _pool_levels(numbered, units, options, card.classes, over_all_folds=True)
     fits = [_fit(t.assign(run=0, fold=0), units[level], card, options, level) for level, t in tables.items()]
     names = ["level", "temperature", "threshold", *(f"weight_{c}" for c in card.classes)]
     decisions = pd.concat(fits, ignore_index=True)[names] if fits else pd.DataFrame(columns=names)
@@ -171,7 +171,7 @@ def _number_predictions(
 def _pool_levels(
     tables: Mapping[str, pd.DataFrame],
     units: Mapping[str, Units],
-    rule: str,
+    options: Evaluate,
     classes: tuple[str, ...],
     fitted: Fitted | None = None,
     *,
@@ -186,10 +186,10 @@ def _pool_levels(
     for below, level in pairwise(LEVELS):
         if level in pooled or below not in pooled:
             continue
-        if rule != "regression" or level != "patient":
-            pooled[level] = _pool(pooled[below], units[below], rule, classes)
+        if options.rule != "regression" or level != "patient":
+            pooled[level] = _pool(pooled[below], units[below], options.rule, classes)
             continue
-        figures = _compute_figures(pooled[below], units[below], classes)
+        figures = _compute_figures(pooled[below], units[below], classes, options.figures)
         figures = figures.assign(run=0, fold=0) if over_all_folds else figures
         if fitted is None:
             coefficients = regression.fit_folds(figures, units[level], classes)
@@ -209,10 +209,12 @@ def _pool(table: pd.DataFrame, units: Units, rule: str, classes: Sequence[str]) 
     return pooled
 
 
-def _compute_figures(table: pd.DataFrame, units: Units, classes: tuple[str, ...]) -> pd.DataFrame:
+def _compute_figures(
+    table: pd.DataFrame, units: Units, classes: tuple[str, ...], names: Sequence[str]
+) -> pd.DataFrame:
     """The figures of each patient in each fold, from the table of the recordings."""
     member, keys = _group_parts(table, units)
-    return keys.join(regression.compute_figures(table, member, classes))
+    return keys.join(regression.compute_figures(table, member, classes, names))
 
 
 def _group_parts(table: pd.DataFrame, units: Units) -> tuple[np.ndarray, pd.DataFrame]:

@@ -1,5 +1,6 @@
 """The rule `regression`: a logistic regression that predicts a patient from figures of the recordings."""
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,12 @@ KEYS = ["run", "fold", "test", "unit"]
 REMEDY = "set split.inner: 5 (then the whole training part is used), or evaluate.rule: mean_probability"
 
 
-def compute_figures(recordings: pd.DataFrame, member: np.ndarray, classes: tuple[str, ...]) -> pd.DataFrame:
+def compute_figures(
+    recordings: pd.DataFrame,
+    member: np.ndarray,
+    classes: tuple[str, ...],
+    names: Collection[str] = frozenset(SUMMARIES),
+) -> pd.DataFrame:
     """Compute the figures of each patient from the predictions for the recordings.
 
     Parameters
@@ -40,6 +46,8 @@ def compute_figures(recordings: pd.DataFrame, member: np.ndarray, classes: tuple
         The patient of each recording.
     classes : tuple of str
         The classes.
+    names : collection of str
+        Which of `SUMMARIES` are computed.
 
     Returns
     -------
@@ -48,15 +56,26 @@ def compute_figures(recordings: pd.DataFrame, member: np.ndarray, classes: tuple
         mean of the two highest and the mean over the recordings; with `FIGURES`, the same of the logarithm of
         the ratio murmur / systole; mean, minimum and maximum of annotated, mean and minimum of confidence;
         the number of recordings.
+
+    Raises
+    ------
+    MurmurError
+        If `names` needs `FIGURES` alone, and there are none.
     """
     p = recordings[[f"p_{c}" for c in classes]].to_numpy(float).clip(MARGIN, 1 - MARGIN)
     odds = np.log(p / (1 - p))
     values = {f"log_odds_{c}": (odds[:, k], SUMMARIES["log_odds"]) for k, c in enumerate(classes)}
+    values = values if "log_odds" in names else {}
     if has_frame_figures(recordings):
         frames = {name: recordings[name].to_numpy(float) for name in FIGURES}
         frames["log_murmur_ratio"] = np.log((frames["murmur"] + SMALL) / (frames["systole"] + SMALL))
-        names = [name for name in SUMMARIES if name in frames]
-        values |= {name: (frames[name], SUMMARIES[name]) for name in names}
+        values |= {
+            name: (frames[name], SUMMARIES[name]) for name in SUMMARIES if name in names and name in frames
+        }
+    if not values:
+        raise MurmurError(
+            f"evaluate.figures: {', '.join(names)}: the model does not label frames; add log_odds"
+        )
     grouped = pd.DataFrame({name: value for name, (value, _) in values.items()}).groupby(member)
     figures = {
         f"{how}_{name}": _summarise(grouped[name], how) for name, (_, hows) in values.items() for how in hows

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from murmur.params.types import Fraction, Probability, Section, whole_number
 
@@ -25,6 +25,9 @@ class Evaluate(Section):
         | None
     )
     uar_share: Probability
+    figures: Annotated[
+        list[Literal["log_odds", "log_murmur_ratio", "annotated", "confidence"]], Field(min_length=1)
+    ]
     sensitivity: Fraction
     prevalence: Fraction
     draws: Annotated[int, whole_number(0, 100_000)]
