@@ -152,7 +152,8 @@ def fit_network(
     frame_labels : np.ndarray of int8, shape [segments, frames], optional
         Labels of the frames, as `FrameTargets.labels`, if the data set has annotations.
     recordings : np.ndarray of int, shape [segments], optional
-        Number of the recording of each segment, for ``per_recording``.
+        Number of the recording of each segment, for ``per_recording``, which also limits the segments that
+        score each epoch.
     recorder : Recorder, optional
         Records the progress.
 
@@ -172,7 +173,8 @@ def fit_network(
         *(features, labels, bags, frame_labels, recordings),
         *(fold.train, options, class_weights, seed, recorder or Recorder()),
     )
-    history, best = _train(loop, fold)
+    validation = limit_segments(fold.validation, recordings, options)
+    history, best = _train(loop, fold._replace(validation=validation))
     loop.model.load_state_dict(best)
     logits, figures = predict_outputs(loop.model, loop.inputs, fold.predict)
     return Fit(
