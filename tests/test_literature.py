@@ -237,6 +237,7 @@ def run_in_process(folder, *arguments):
         ("repro", "duplicates"): ("download", "duplicates"),
         ("repro", "evaluate"): ("clean", "segment", "mel", "label", "split", "train", "cycles", "evaluate"),
     }.get(arguments, ())
+    (folder / ".dvc").mkdir(exist_ok=True)
     runs = read_yaml(folder / "params.yaml")["split"]["runs"]
     with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patch:
         for stage in stages:
