@@ -204,6 +204,7 @@ def test_details(made):
     assert details["rule"] == {
         "rule": "mean_probability",
         "thresholds": None,
+        "uar_share": 0.0,
         "sensitivity": 0.9,
         "prevalence": 0.1,
     }
