@@ -142,7 +142,7 @@ def describe(raw: Path) -> pd.DataFrame:
     facts = pd.DataFrame(audio.inspect_file(raw / path) for path in paths)
     names = {"patient_id": paths, "person_id": paths, "recording_id": paths, "path": paths}
     unused = dict.fromkeys(("site", "label", "patient_label", "source"), "")
-    optional = dict.fromkeys(("role", "sex", "age_group", "quality"))
+    optional = dict.fromkeys(set(RECORDINGS.names) - {*facts, *names, *unused})
     return facts.assign(**names, **unused, **optional)[RECORDINGS.names]
 
 

@@ -37,7 +37,8 @@ BOXES = (  # stage, what it writes, column, row, colours
     ("duplicates", "same audio", 0, 1, ORANGE),
     ("split", "audited folds", 2, 1, ORANGE),
     ("train", "predictions", 3, 2, GREEN),
-    ("evaluate", "levels, scores", 2, 2, GREEN),
+    ("cycles", "heart cycles", 2, 2, GREEN),
+    ("evaluate", "levels, scores", 1, 2, GREEN),
     ("final", "all persons", 3, 3, GREEN),
     ("package", "decision rule", 2, 3, GREEN),
 )
@@ -46,8 +47,9 @@ ARROWS = (
     *("M98 104 V176", "M542 104 V176", "M184 230 H448"),  # to duplicates, to split
     *("M696 104 V348", "M781 104 V176", "M781 276 V348"),  # mel to train, also by way of embed
     *("M586 104 V144 H986 V176", "M986 276 V402 H858"),  # segment to label, to train
-    *("M628 230 H652 V384 H670", "M678 424 H636", "M456 402 H414"),  # split to train, to evaluate, to results
-    *("M764 448 V520", "M542 448 V520"),  # train to final, evaluate to package
+    *("M628 230 H652 V384 H670", "M678 424 H636", "M456 402 H414"),  # split to train, to cycles, to evaluate
+    "M234 402 H192",  # evaluate to results
+    *("M764 448 V520", "M320 448 V488 H542 V520"),  # train to final, evaluate to package
     *("M678 574 H636", "M456 574 H414"),  # final to package, to the model
 )
 
@@ -60,7 +62,7 @@ def draw_pipeline() -> str:
     for stage, output, column, row, colours in BOXES:
         shapes.append(_box(COLUMNS[column], ROWS[row], WIDTH, stage, output, colours))
     shapes.append(_box(712, 184, 138, "embed", "optional", BLUE, style='stroke-dasharray="8 6"'))
-    shapes.append(_box(12, 356, 394, "metrics, plots", "each figure with its interval", ("#ffffff", GREY)))
+    shapes.append(_box(12, 356, WIDTH, "metrics", "with intervals", ("#ffffff", GREY)))
     shapes.append(_box(12, 528, 394, "models/murmur", "for murmur predict, serve, export", ("#ffffff", GREY)))
     return "\n".join(
         [

@@ -320,6 +320,21 @@ def test_a_regression_and_expected_values_are_described():
     assert "product of calibrated probability and value in unweighted average recall (UAR)" in text
 
 
+@pytest.mark.parametrize(
+    ("thresholds", "begin", "end"),
+    [
+        ("weighted_accuracy", "class weights fitted for", "on each validation part"),
+        ("expected_weighted_accuracy", "product of calibrated probability and value in", "is predicted"),
+    ],
+)
+def test_the_share_of_the_uar_in_the_decision_is_described(thresholds, begin, end):
+    details = changed({"rule.thresholds": thresholds, "rule.uar_share": 0.15})
+    text = " ".join(descriptions.write_protocol(details))
+    assert f"{begin} weighted accuracy (share 0.85) and UAR (share 0.15) {end}" in text
+    details = changed({"rule.thresholds": thresholds, "rule.uar_share": 0.0})
+    assert "(share" not in " ".join(descriptions.write_protocol(details))
+
+
 def test_the_test_part_that_selects_the_epoch_is_named():
     tested = changed({"protocol.validate_on": "test", "parts.without_validation": 4})
     assert "In each fold the test part selects the epoch" in " ".join(descriptions.write_protocol(tested))

@@ -58,9 +58,15 @@ FILES = {
 }
 # A change of parameters, or of files, and what then runs.
 PROJECT = {
-    "a training parameter": ({"train": {"epochs": 2}}, {}, "check; train 0; evaluate; final; package"),
-    "a mel parameter": ({"mel": {"n_mels": 16}}, {}, "check; mel; train 0; evaluate; final; package"),
-    "another run": ({"split": {"runs": [0, 1]}}, {}, "check; split; train 1; evaluate; final; package"),
+    "a training parameter": (
+        {"train": {"epochs": 2}},
+        {},
+        "check; train 0; cycles; evaluate; final; package",
+    ),
+    "a mel parameter": ({"mel": {"n_mels": 16}}, {}, "check; mel; train 0; cycles; evaluate; final; package"),
+    "another run": (
+        *({"split": {"runs": [0, 1]}}, {}, "check; split; train 1; cycles; evaluate; final; package"),
+    ),
     "a recipe and a model": ({}, {"recipes/new.yaml": "# new\n", "src/murmur/models/new.py": "\n"}, None),
 }
 FOLDERS = ("recipes", "src", "stages", "data/folder", "data/splits")

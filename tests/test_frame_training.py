@@ -23,7 +23,7 @@ from tests.made import train_options
 NO_AUGMENTATION = dict.fromkeys(Augment.model_fields, 0)
 LOSSES = {"state_loss": 1.0, "murmur_loss": 1.0, "annotation_loss": 0.5}
 OPTIONS = train_options(
-    model={"name": "frames", "width": 16},
+    model={"name": "frames", "width": 16, "block_dropout": 0.0},
     epochs=6,
     batch_size=12,
     lr=0.02,
@@ -31,7 +31,7 @@ OPTIONS = train_options(
     **LOSSES,
 )
 CLASSES = ("quiet", "murmur")
-FOLD = Fold(np.arange(48), np.arange(48, 64), np.arange(48, 72))
+FOLD = Fold(np.arange(48), np.arange(48, 64), np.arange(48, 72), np.arange(64, 72))
 
 
 @pytest.fixture(autouse=True)
@@ -92,6 +92,9 @@ def test_the_network_learns_to_label_frames_and_gives_figures_of_them(data):
     figures = [systole * murmur, systole, annotated, states.max(axis=2)]
     np.testing.assert_allclose(result.figures, np.stack(figures, 1).mean(axis=2), atol=1e-5)
     assert result.figures.dtype == np.float32 and result.figures.shape == (24, 4)
+    expected = np.concatenate([states, murmur[..., None], annotated[..., None]], axis=2)[16:]
+    np.testing.assert_allclose(result.tracks, expected, atol=1e-5)
+    assert result.tracks.dtype == np.float32 and result.tracks.shape == (8, 21, 6)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -162,7 +165,8 @@ def test_without_annotations_only_the_classes_are_learned(data, annotated, caplo
 
 def test_a_model_that_does_not_label_frames_is_refused_with_these_losses(data):
     cnn = {"name": "cnn", "width": 4}
-    assert fit(data, model=cnn, epochs=1, **dict.fromkeys(LOSSES, 0.0)).figures is None
+    without = fit(data, model=cnn, epochs=1, **dict.fromkeys(LOSSES, 0.0))
+    assert without.figures is None and without.tracks is None
     with pytest.raises(MurmurError, match=r"^train\.murmur_loss: model cnn does not label frames; set it to"):
         fit(data, model=cnn, epochs=1, state_loss=0.0)
 

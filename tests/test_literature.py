@@ -1,7 +1,10 @@
 """murmur literature: the lists of authors are read as they are, or the error names the row."""
 
+import contextlib
+import importlib
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -10,7 +13,9 @@ import pytest
 from murmur.commands import literature as commands
 from murmur.errors import MurmurError
 from murmur.experiments import literature, split_lists
+from murmur.experiments import project as dvc_project
 from murmur.experiments.split_lists import assign_recordings, read_list, read_parts
+from murmur.params.yaml_files import read_yaml
 from murmur.splits.published import read_published_split
 from tests import made
 from tests.cohort import NO_PAIRS, make_pair, make_recordings
@@ -219,8 +224,26 @@ def project(tmp_path, monkeypatch):
     patients = [made.patient(f"{k}", "AV+PV", CLASSES[k % 3], **linked.get(k, {})) for k in range(1, 19)]
     made.circor(tmp_path / "data sets/circor", patients)
     monkeypatch.setenv("MURMUR_DATA", str(tmp_path / "data sets"))
+    monkeypatch.setenv("MURMUR_WORKERS", "1")
+    monkeypatch.setattr(dvc_project, "find_cache", lambda: "")
+    monkeypatch.setattr(dvc_project, "run_dvc", run_in_process)
     monkeypatch.chdir(folder)
     return folder
+
+
+def run_in_process(folder, *arguments):
+    """Run the stages that `dvc repro` would start, each in a process, in this process."""
+    stages = {
+        ("repro", "duplicates"): ("download", "duplicates"),
+        ("repro", "evaluate"): ("clean", "segment", "mel", "label", "split", "train", "cycles", "evaluate"),
+    }.get(arguments, ())
+    (folder / ".dvc").mkdir(exist_ok=True)
+    runs = read_yaml(folder / "params.yaml")["split"]["runs"]
+    with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patch:
+        for stage in stages:
+            for run in runs if stage == "train" else (None,):
+                patch.setattr(sys, "argv", [f"{stage}.py", str(run)])
+                importlib.import_module(f"stages.{stage}").main()
 
 
 CHANGES = {
@@ -232,6 +255,7 @@ CHANGES = {
 }
 
 
+@pytest.mark.usefixtures("threads_as_before")
 def test_two_trainings_of_a_list_are_scored_with_and_without_the_shared_person(project, capfd):
     parts = {"train": range(7, 19), "validation": range(4, 7), "test": range(1, 4)}
     write_list(

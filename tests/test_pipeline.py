@@ -36,6 +36,7 @@ STAGES = (
     "label",
     "split",
     "train",
+    "cycles",
     "evaluate",
     "final",
     "package",
@@ -64,14 +65,14 @@ READERS = {
     "download.remote": {"download"},
     "download.folder.path": {"download"},  # as a folder it depends on
     "clean": {"clean", "evaluate", "package"},
-    "clean.sample_rate": {"clean", "segment", "mel", "label", "evaluate", "package", "train"},
+    "clean.sample_rate": {"clean", "segment", "mel", "label", "cycles", "evaluate", "package"},
     "segment": {"segment", "evaluate", "package"},
-    "segment.length": {"segment", "mel", "label", "evaluate", "package"},
+    "segment.length": {"segment", "mel", "label", "cycles", "evaluate", "package"},
     "segment.short": {"segment", "mel", "label", "evaluate", "package"},
     "train": {"train", "evaluate", "final", "package"},
     "mel": {"mel", "evaluate", "package"},
     "mel.n_fft": {"mel", "label", "evaluate", "package"},
-    "mel.hop_length": {"mel", "label", "evaluate", "package", "train"},
+    "mel.hop_length": {"mel", "label", "cycles", "evaluate", "package"},
     "embed": {"package"},  # there is no stage embed while embed.models is empty
     "embed.models": {"embed", "package"},
     "split": {"split", "evaluate"},
@@ -83,7 +84,7 @@ READERS = {
 AFTER = {name: set(STAGES[k:]) for k, name in enumerate(STAGES)}
 AFTER |= {"duplicates": {"duplicates", *STAGES[6:]}, "embed": {"embed"}}
 AFTER |= {name: {name, *STAGES[7:]} for name in ("mel", "label")}
-AFTER |= {"evaluate": {"evaluate", "package"}}
+AFTER |= {"cycles": {"cycles", "evaluate", "package"}, "evaluate": {"evaluate", "package"}}
 
 # Other valid values of keys for which not every value of the same type is valid.
 OTHER = {
@@ -181,14 +182,16 @@ def test_a_change_of_a_file_that_no_stage_reads_runs_nothing(project):
 def test_an_additional_run_trains_only_itself_and_a_removed_run_trains_nothing(project):
     before = (project / "dvc.lock").read_bytes()
     edit(project, {"split": {"runs": [0, 1, 5]}})
-    assert repro(project, MURMUR_WORKERS="1") == ["split", "train@5", "evaluate", "final", "package"]
+    assert repro(project, MURMUR_WORKERS="1") == [
+        *("split", "train@5", "cycles", "evaluate", "final", "package")
+    ]
     edit(project, {"split": {"runs": [0, 1]}})
     assert "train@1" not in repro(project)
     locks = [yaml.safe_load(text)["stages"] for text in (before, (project / "dvc.lock").read_bytes())]
     assert locks[0]["train@1"] == locks[1]["train@1"]
-    for stage in ("evaluate", "final", "package"):
+    for stage in ("cycles", "evaluate", "final", "package"):
         assert locks[0][stage] == locks[1][stage]  # it names no file of the removed run
-    assert not list(project.glob("data/*/run_5.[ph]*"))  # predictions, history
+    assert not list(project.glob("data/*/run_5*"))
 
 
 def test_data_that_may_not_be_shared_are_pushed_only_to_the_private_remote(project, tmp_path):
@@ -463,7 +466,7 @@ EDITS = {
     "devices": {"embed", "train", "final"},
     "errors": EVERY,
     "files": EVERY,
-    "formatting": {"evaluate", "final", "package"},
+    "formatting": {"cycles", "evaluate", "final", "package"},
     "interruption": EVERY,
     "leaks": {"split", "evaluate"},
     "logs": EVERY,
@@ -488,7 +491,7 @@ EDITS = {
     "evaluation/ratio": {"evaluate", "package"},
     "evaluation/regression": {"evaluate", "package"},
     "evaluation/rules": {"evaluate", "package"},
-    "evaluation/run_files": {"evaluate", "final", "package"},
+    "evaluation/run_files": {"cycles", "evaluate", "final", "package"},
     "evaluation/temperature": {"evaluate", "package"},
     "evaluation/thresholds": {"evaluate", "package"},
     "experiments": set(),
@@ -496,16 +499,17 @@ EDITS = {
     "features/chain": {"package"},
     "features/cleaning": {"clean", "package"},
     "features/embedding": {"embed", "package"},
-    "features/frame_tracks": {"package", "train"},
+    "features/frame_tracks": {"cycles", "package"},
     "features/frame_labels": {"label", "package"},
-    "features/heart_cycles": {"train", "evaluate", "package"},
+    "features/heart_cycles": {"cycles", "evaluate", "package"},
     "features/images": {"mel", "package"},
     "features/log_mel": {"mel", "package"},
     "features/mel": {"mel", "package"},
     "features/mel_scale": {"mel", "evaluate", "package"},
     "features/one_recording": {"package"},
+    "features/run_cycles": {"cycles", "package"},
     "features/segmentation": {"segment", "package"},
-    "features/store": {"clean", "mel", "label", "embed", "train", "evaluate", "final", "package"},
+    "features/store": EVERY - {"check", "download", "duplicates", "segment", "split"},
     "generalisation": set(),
     "inference": set(),
     "inference/familiarity": {"package"},
@@ -545,7 +549,7 @@ EDITS = {
     "reporting/result_tables": {"evaluate"},
     "reporting/spectrograms": {"evaluate"},
     "sections/__init__": EVERY,
-    "sections/clean": {"check", "clean", "segment", "mel", "label", "evaluate", "package", "train"},
+    "sections/clean": {"check", "clean", "segment", "mel", "label", "cycles", "evaluate", "package"},
     "sections/data": {"check", "download"},
     "sections/defaults": {"check"},
     "sections/download": {"check", "download"},
@@ -553,26 +557,26 @@ EDITS = {
     "sections/embed": {"check", "embed", "package"},
     "sections/evaluate": {"check", "evaluate", "package"},
     "sections/experiment": {"check"},
-    "sections/mel": {"check", "mel", "label", "evaluate", "package", "train"},
+    "sections/mel": {"check", "mel", "label", "cycles", "evaluate", "package"},
     "sections/seed": {"check", "split", "train", "evaluate", "final"},
-    "sections/segment": {"check", "segment", "mel", "label", "evaluate", "package"},
-    "sections/split": {"check", "split", "evaluate", "final", "package"},
+    "sections/segment": {"check", "segment", "mel", "label", "cycles", "evaluate", "package"},
+    "sections/split": {"check", "split", "cycles", "evaluate", "final", "package"},
     "sections/train": {"check", "train", "evaluate", "final", "package"},
     "sections/final": {"check", "final", "package"},
     "splits": {"split"},
-    "tables/annotations": {"download", "label", "train", "final", "evaluate"},
+    "tables/annotations": {"download", "label", "train", "cycles", "final", "evaluate"},
     "tables/csv_reader": {"evaluate", "final"},
     "tables/csv_writer": {"split", "train", "evaluate"},
-    "tables/cycles": {"train", "evaluate"},
+    "tables/cycles": {"cycles", "evaluate"},
     "tables/duplicates": {"duplicates", "split"},
     "tables/folds": {"split", "train", "evaluate", "final"},
     "tables/groups": {"split", "evaluate", "package"},
     "tables/left_out": {"download", "segment", "evaluate"},
     "tables/levels": {"download", "evaluate", "package"},
     "tables/parquet": {*STAGES},
-    "tables/predictions": {"train", "evaluate", "final", "package"},
+    "tables/predictions": {"train", "cycles", "evaluate", "final", "package"},
     "tables/recordings": {*STAGES} - {"label"},
-    "tables/segments": {"segment", "mel", "label", "split", "train", "evaluate", "final", "package"},
+    "tables/segments": {*STAGES} - {"download", "duplicates", "clean"},
     "tables/signals": {"clean", "segment", "mel", "package"},
     "training": {"train", "final", "package"},
 }
@@ -652,8 +656,9 @@ def test_dvc_deletes_only_files_of_a_run_whatever_its_name_is(opened, value):
     finally:
         file.write_text(before)
     endings = [Path(out.fs_path).suffixes[-2:] for out in stages["train"].outs]
-    assert [ending[-1] for ending in endings] == [".parquet", ".csv", ".murmur_weights"]
-    assert endings[0][0] == ".murmur_predictions" and endings[1][0] == ".murmur_history"
+    assert ["".join(ending) for ending in endings] == [
+        *(".murmur_predictions.parquet", ".murmur_history.csv", ".murmur_tracks.npy", ".murmur_weights")
+    ]
     words = shlex.split(stages["train"].cmd)
     assert words == ["exec", "env", "PYTHONPATH=src", "python", "stages/train.py", "--run", str(value)]
 
@@ -670,6 +675,7 @@ def test_no_other_output_path_has_a_parameter_in_it():
     assert [path for path in paths if "$" in path] == [
         "data/predictions/run_${item.run}.murmur_predictions.parquet",
         "data/history/run_${item.run}.murmur_history.csv",
+        "data/tracks/run_${item.run}.murmur_tracks.npy",
         "models/run_${item.run}.murmur_weights",
     ]
 

@@ -204,6 +204,7 @@ def test_details(made):
     assert details["rule"] == {
         "rule": "mean_probability",
         "thresholds": None,
+        "uar_share": 0.0,
         "sensitivity": 0.9,
         "prevalence": 0.1,
     }
@@ -634,7 +635,8 @@ def test_files_of_the_listed_runs(tmp_path, capsys):
 
 
 def test_files_of_other_runs_are_removed_so_that_dvc_lock_names_none(tmp_path, capsys):
-    paths = [tmp_path / name for name in ("run_0.parquet", "run_1.parquet", "run_1.parquet.7.part", "notes")]
+    names = ("run_0.parquet", "run_1.parquet", "run_1.parquet.7.part", "run_1.murmur_tracks.npy", "notes")
+    paths = [tmp_path / name for name in names]
     for path in paths:
         path.touch()
     run_files.remove_other_runs(tmp_path, paths[:1])
@@ -643,7 +645,7 @@ def test_files_of_other_runs_are_removed_so_that_dvc_lock_names_none(tmp_path, c
         "run_0.parquet",
         "run_1.parquet.7.part",
     ]
-    assert "1 files of no run in split.runs are removed" in capsys.readouterr().out
+    assert "2 files of no run in split.runs are removed" in capsys.readouterr().out
     run_files.remove_other_runs(tmp_path, paths[:1])
     assert capsys.readouterr().out == ""
 

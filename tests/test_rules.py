@@ -103,6 +103,20 @@ def test_an_absent_class_does_not_count():
     assert value.tolist() == pytest.approx([1 / 3, 1 / 3, 1 / 3, 1])
 
 
+def test_the_uar_has_its_share_in_the_class_weights():
+    """Of 1, 1 and 2 units the weighted accuracy is worth .5, .3, .1 a unit, the UAR 1/3, 1/3, 1/6."""
+    truth, p = np.array([0, 1, 2, 2]), np.full((4, 3), 1 / 3)
+    expected = {0.0: [5, 3, 1], 0.4: [1.3 / 0.38, 0.94 / 0.38, 1], 1.0: [2, 2, 1]}
+    for share, weights in expected.items():
+        found = rules.choose_class_weights(truth, p, "expected_weighted_accuracy", CIRCOR, 1.0, share)
+        assert found == pytest.approx(weights)
+    truth, p, _ = drawn(0)
+    fitted = [rules.choose_class_weights(truth, p, *args) for args in (
+        ("weighted_accuracy", CIRCOR, 1.0, 1.0), ("uar", CIRCOR, 1.0), ("weighted_accuracy", CIRCOR, 1.0)
+    )]  # fmt: skip
+    assert fitted[0].tolist() == fitted[1].tolist() != fitted[2].tolist()
+
+
 @pytest.mark.parametrize("metric", ["weighted_accuracy", "weighted_accuracy_official"])
 def test_circors_accuracy_is_refused_for_other_classes(metric):
     with pytest.raises(MurmurError, match=rf"evaluate\.thresholds: {metric} is of .* choose uar"):

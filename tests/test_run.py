@@ -211,21 +211,29 @@ def test_with_inner_folds_a_unit_is_predicted_by_the_networks_not_trained_on_it(
         assert not np.allclose(alone[0].loc[test], alone[1].loc[test])
 
 
-def test_figures_of_frames_are_averaged_as_probabilities_are(example, tmp_path, monkeypatch):
+def test_figures_and_tracks_of_frames_are_averaged_as_probabilities_are(example, tmp_path, monkeypatch):
     _, segments, folds = example
 
     def substitute(features, labels, fold, options, **_):
         history, shape = pd.DataFrame({"epoch": [0], "train_loss": [0.0]}), (len(fold.predict), 4)
         figures = np.full(shape, float(len(fold.train)), "float32")
-        return Fit(np.full((len(fold.predict), 2), 0.5, "float32"), history, {}, "cpu", figures)
+        tracks = np.full((len(fold.track), 3, 6), len(fold.train) / 8, "float32")
+        tracks[:, 1] += fold.track[:, None]  # the numbers of the units
+        return Fit(np.full((len(fold.predict), 2), 0.5, "float32"), history, {}, "cpu", figures, tracks)
 
     monkeypatch.setattr(fit, "fit_network", substitute)
     monkeypatch.setenv("MURMUR_WORKERS", "1")
     uneven = with_inner_folds(folds[folds["recording_id"] != "r2"])
     options = OPTIONS.model_copy(update={"keep_weights": "none"})
-    predictions, *_ = fit_run(prepare(tmp_path, segments, uneven, options), tmp_path / "weights")
+    run, path = prepare(tmp_path, segments, uneven, options), tmp_path / "tracks/run_7.npy"
+    predictions, *_ = fit_run(run, tmp_path / "weights", tracks=path)
     means = predictions.query("fold == 0").groupby("role")["murmur"].unique()
     assert sorted(means["validation"]) == [4, 6] and list(means["test"]) == [5]
+    tracks, tested = np.load(path), predictions.query("role == 'test'")
+    assert tracks.dtype == np.float16 and tracks.shape == (len(tested), 3, 6)
+    assert (tracks[tested["fold"] == 0, 0] == 5 / 8).all(), "the mean of both networks"
+    numbers = tracks[:, 1] - tracks[:, 0]
+    assert (run.units[numbers[:, 0].astype(int)] == tested["unit_id"]).all()
 
 
 def patients(tmp_path, segments, folds, **changes):
@@ -285,6 +293,12 @@ def test_one_worker_starts_no_process(example, tmp_path, monkeypatch):
     fits = []
     fit_with_a_substitute(fits, example[0], tmp_path, monkeypatch)
     assert len(fits) == 2
+
+
+def test_a_network_that_does_not_label_frames_has_an_empty_file_of_tracks(example, tmp_path, monkeypatch):
+    monkeypatch.setenv("MURMUR_WORKERS", "1")
+    fit_run(example[0], tmp_path / "weights", tracks=tmp_path / "tracks.npy")
+    assert np.load(tmp_path / "tracks.npy").shape == (0, 0, 6)
 
 
 @pytest.mark.parametrize(("keep", "files"), [("best", 2), ("none", 0)])

@@ -48,10 +48,10 @@ def find_run_files(folder: str | Path, runs: Iterable[int], suffix: str = ".parq
 def remove_other_runs(folder: str | Path, listed: Iterable[Path]) -> None:
     """Delete the files of runs that are not listed; DVC's cache keeps them.
 
-    The stage evaluate depends on the folder. With these files in it, dvc.lock would depend on runs that were
-    trained earlier, and another clone could not reproduce it.
+    Stages such as evaluate depend on the folder. With these files in it, dvc.lock would depend on runs that
+    were trained earlier, and another clone could not reproduce it.
     """
-    pattern = re.compile(r"run_\d+(\.murmur_\w+)?\.(parquet|csv)")  # these names and earlier ones
+    pattern = re.compile(r"run_\d+(\.murmur_\w+)?\.(parquet|csv|npy)")  # these names and earlier ones
     others = {path for path in Path(folder).glob("run_*") if pattern.fullmatch(path.name)} - {*listed}
     for path in others:
         remove_path(path)

@@ -199,10 +199,10 @@ def _describe_rule(details: Mapping[str, Any]) -> str:
     rule, decision = details["rule"], "the most probable class is predicted"
     if thresholds := rule["thresholds"]:
         metric = name_column(thresholds.removeprefix("expected_"))
+        if share := rule.get("uar_share"):
+            metric += f" (share {1 - share:g}) and UAR (share {share:g})"
         decision = f"class weights fitted for {metric} on each validation part decide the class"
         if thresholds.startswith("expected_"):
-            share = rule.get("uar_share", 0)
-            metric += f" (share {1 - share:g}) and UAR (share {share:g})" if share else ""
             decision = (
                 f"the class with the highest product of calibrated probability and value in {metric} is "
                 "predicted; the value depends on the number of units of the class in each validation part"
