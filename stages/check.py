@@ -13,6 +13,7 @@ from murmur.features import bandpass
 from murmur.files import write_text
 from murmur.models._signatures import check_options, check_weights, labels_frames
 from murmur.sections import experiment
+from murmur.sections.evaluate import check_metric
 
 COPY = (
     "; `--temp` and `--queue` run in a copy with only the files that git tracks: commit a new model, "
@@ -38,11 +39,21 @@ def _check_names(p: experiment.Params) -> None:
     known = datasets.list_names()
     if known and p.dataset not in known:
         raise MurmurError(f"dataset: there is no {p.dataset!r}; there are {', '.join(known)}")
+    if known:
+        _check_metric(p)
     if models.list_names():
         check_options(p.train.model.name, p.train.model.options)
         p.train.check_labels_frames(labels_frames(p.train.model.name))
     check_weights(p.train.model.name, p.train.model.options)
     experiment.check_files(p)
+
+
+def _check_metric(p: experiment.Params) -> None:
+    """Check that the metric that class weights maximise is defined for the classes, where they are known."""
+    task = datasets.load_reader(p.dataset).TASKS.get(p.task)
+    if task and p.evaluate.thresholds:
+        names = dict.fromkeys(p.class_map.get(name, name) for name in task.classes)
+        check_metric(p.evaluate.thresholds, [name for name in names if name is not None])
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
+import numpy as np
 import pandas as pd
 
 from murmur.evaluation.levels import Level
@@ -36,7 +37,7 @@ def score_error_groups(levels: Mapping[str, Level], draws: int, seed: int) -> pd
     Notes
     -----
     If all units of a group are right in every run, or all are wrong, a bootstrap has no spread. The interval
-    is then that of Clopper and Pearson for the number of persons.
+    is then that of Clopper and Pearson for the number of persons. Otherwise one person has no interval.
     """
     tables = [
         score_part(part, [metric], draws, seed).assign(group=group, value=value)
@@ -48,6 +49,8 @@ def score_error_groups(levels: Mapping[str, Level], draws: int, seed: int) -> pd
         return pd.DataFrame(columns=COLUMNS)
     table = pd.concat(tables, ignore_index=True)[COLUMNS]
     bound = (0.025 ** (1 / table["n_persons"])).where(table["low"].notna())
+    has_no_spread = (table["n_persons"] == 1) & table["mean"].between(0, 1, inclusive="neither")
+    table.loc[has_no_spread, ["low", "high"]] = np.nan
     return table.assign(
         low=table["low"].mask(table["mean"] == 1, bound),
         high=table["high"].mask(table["mean"] == 0, 1 - bound),

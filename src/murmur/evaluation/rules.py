@@ -6,8 +6,8 @@ import numpy as np
 from scipy.special import softmax
 
 from murmur.circor_weights import CIRCOR_PATIENTS, CIRCOR_WEIGHTS
-from murmur.errors import MurmurError
 from murmur.evaluation.temperature import log_probabilities
+from murmur.sections.evaluate import check_metric
 
 EXPECTED = "expected_"  # at the beginning of a value of evaluate.thresholds
 
@@ -119,11 +119,7 @@ def value_per_class(truth: np.ndarray, metric: str, classes: Sequence[str]) -> n
     """
     value = np.ones(len(classes))
     if metric.startswith("weighted_accuracy"):
-        if set(classes) != set(CIRCOR_WEIGHTS):
-            raise MurmurError(
-                f"evaluate.thresholds: {metric} is of the classes {', '.join(CIRCOR_WEIGHTS)}, these are "
-                f"{', '.join(classes)}; choose uar or accuracy"
-            )
+        check_metric(metric, classes)
         value = np.array([CIRCOR_WEIGHTS[c] for c in classes], float)
     if metric in ("uar", "weighted_accuracy_official"):
         value = value / np.maximum(np.bincount(truth, minlength=len(classes)), 1)

@@ -56,7 +56,12 @@ def format_model_card(
         "Protocol": to_list([*descriptions.write_protocol(details), descriptions.describe_audit(details)]),
         **format_results(details, subgroup_table, points, runs),
         **_format_segmentation(details),
-        "What the errors are": to_list(error_descriptions.describe_errors(errors, details)),
+        "What the errors are": to_list(
+            [
+                *error_descriptions.describe_errors(errors, details),
+                *error_descriptions.explain_errors(errors),
+            ]
+        ),
         "Limits": to_list(describe_limits(details)),
     }
     return join_sections(f"Model card: {params.train.model.name} on {details['data']['dataset']}", parts)

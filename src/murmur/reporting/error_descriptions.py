@@ -33,7 +33,7 @@ def describe_errors(errors: pd.DataFrame, details: Mapping[str, Any]) -> list[st
     Returns
     -------
     list of str
-        A sentence for each grouping, those of all patients first.
+        A sentence for each grouping, in the order of the table.
     """
     positive = " or ".join(details["data"]["positive"])
     names = {"sensitivity": f"recognised as {positive}", "specificity": f"with a false alarm ({positive})"}
@@ -49,9 +49,14 @@ def describe_errors(errors: pd.DataFrame, details: Mapping[str, Any]) -> list[st
             values = "; ".join(f"{row['value']}: {_describe_value(row)}" for row in rows)
             text = f"{capitalise(rows[0]['level'])}s {name}, by {name_column(str(group))}: {values}."
         sentences.append(text)
-    if (errors["group"] == "annotated").any():
-        sentences.append(ANNOTATED_NOTE)
-    return [*sentences, NOTE] if sentences else []
+    return sentences
+
+
+def explain_errors(errors: pd.DataFrame) -> list[str]:
+    """Explain the terms of `describe_errors` and `tabulate_errors`."""
+    if errors.empty:
+        return []
+    return [ANNOTATED_NOTE, NOTE] if (errors["group"] == "annotated").any() else [NOTE]
 
 
 def _describe_value(row: Mapping[str, Any]) -> str:
@@ -90,5 +95,4 @@ def tabulate_missed(missed: pd.DataFrame) -> Table:
     shown = [name for name in facts if missed[name].notna().any()]
     columns = ["patient_id", "label", "predicted", "n_wrong", "n_runs", "probability", *shown]
     table = missed[columns].astype(object).where(missed[columns].notna(), "-")
-    header = [capitalise(name_column(name)) for name in columns]
-    return Table(header, [tuple(map(format_cell, row)) for row in table.itertuples(index=False)])
+    return Table([name_column(name) for name in columns], [tuple(map(format_cell, row)) for row in table.itertuples(index=False)])

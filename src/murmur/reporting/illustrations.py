@@ -54,7 +54,8 @@ def draw_illustrations(
             for line in (
                 f"{e.recording_id}: {e.truth}",
                 e.murmur,
-                f"predicted {e.predicted}, p({positive}) {e.probability:.2f}",
+                f"predicted {e.predicted}",
+                f"p({positive}) {e.probability:.2f}",
             )
             if line
         )

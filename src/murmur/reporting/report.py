@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from murmur import formatting, leaks
+from murmur.evaluation.error_groups import ALL
 from murmur.evaluation.summary import describe_segmentation
 from murmur.experiments.current import hash_experiment, read_bytes, read_details, read_text
 from murmur.files import write_text
@@ -59,13 +61,20 @@ def write_report(folder: Path, out: Path, provenance: str) -> None:
         experiment=hash_experiment(folder),
         confusion=report_tables.tabulate_confusion(tables["plots/confusion.csv"], details["data"]["classes"]),
         tables=report_tables.make_tables(tables, details),
-        errors=error_descriptions.describe_errors(tables["metrics/errors.csv"], details),
+        errors=_describe_errors(tables["metrics/errors.csv"], details),
         drawings=drawings.draw_results(tables, details),
         images=[drawings.encode_image(read_bytes(folder / p), "png") for p in report_files.IMAGES],
         cards={name: _render_markdown(read_text(folder / p)) for name, p in report_files.CARDS.items()},
         **_render_other_results(folder, details),
     )
     write_text(out, page)
+
+
+def _describe_errors(errors: pd.DataFrame, details: Mapping[str, Any]) -> list[str]:
+    """The errors of all patients; those of the groups are in tables."""
+    of_all = errors[errors["group"] == ALL]
+    explanations = error_descriptions.explain_errors(errors)
+    return [*error_descriptions.describe_errors(of_all, details), *explanations]
 
 
 def _render_markdown(text: str) -> Markup:

@@ -1,9 +1,12 @@
 """Section `evaluate` of params.yaml."""
 
+from collections.abc import Collection
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from murmur.circor_weights import CIRCOR_WEIGHTS
+from murmur.errors import MurmurError
 from murmur.params.types import Fraction, Probability, Section, whole_number
 
 
@@ -40,3 +43,25 @@ class Evaluate(Section):
                 "evaluate.level: patient, or evaluate.rule: mean_probability"
             )
         return self
+
+
+def check_metric(metric: str, classes: Collection[str]) -> None:
+    """Refuse a weighted accuracy for other classes than those of CirCor.
+
+    Parameters
+    ----------
+    metric : str
+        A value of `evaluate.thresholds`.
+    classes : collection of str
+        The classes of the task, after `class_map`.
+
+    Raises
+    ------
+    MurmurError
+        Naming both lists of classes.
+    """
+    if "weighted_accuracy" in metric and set(classes) != set(CIRCOR_WEIGHTS):
+        raise MurmurError(
+            f"evaluate.thresholds: {metric} is defined for the classes {', '.join(CIRCOR_WEIGHTS)}, but these "
+            f"are {', '.join(classes)}; set it to expected_uar, uar or null"
+        )
