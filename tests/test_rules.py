@@ -119,7 +119,9 @@ def test_the_uar_has_its_share_in_the_class_weights():
 
 @pytest.mark.parametrize("metric", ["weighted_accuracy", "weighted_accuracy_official"])
 def test_circors_accuracy_is_refused_for_other_classes(metric):
-    with pytest.raises(MurmurError, match=rf"evaluate\.thresholds: {metric} is defined for .*ill, well; set it to"):
+    with pytest.raises(
+        MurmurError, match=rf"evaluate\.thresholds: {metric} is defined for .*ill, well; set it to"
+    ):
         rules.value_per_class(np.array([0, 1]), metric, ("ill", "well"))
 
 

@@ -211,6 +211,29 @@ def test_with_inner_folds_a_unit_is_predicted_by_the_networks_not_trained_on_it(
         assert not np.allclose(alone[0].loc[test], alone[1].loc[test])
 
 
+@pytest.mark.parametrize("has_inner_folds", [True, False])
+def test_networks_trained_again_on_the_whole_training_part_alone_predict_the_test_part(
+    example, tmp_path, has_inner_folds
+):
+    _, segments, folds = example
+    options = OPTIONS.model_copy(update={"select_on": "last", "refit": 2})
+    run = prepare(tmp_path, segments, with_inner_folds(folds) if has_inner_folds else folds, options)
+    predictions, history, _ = fit_run(run, tmp_path / "weights")
+    n = 2 if has_inner_folds else 1
+    assert history["inner"].max() == n - 1
+    for fold, table in predictions.groupby("fold"):
+        networks = [training_run.Network(fold, n + k) for k in range(2)]
+        is_test = run.roles[fold][n] == "test"
+        is_used = (run.roles[fold][:n] != "").any(axis=0)
+        assert ((run.roles[fold][n] == "train") == (is_used & ~is_test)).all()
+        alone = [training_run.fit_one_network(run, network, tmp_path).probabilities for network in networks]
+        test = table[table["role"] == "test"]
+        assert set(test["unit_id"]) == set(run.units[is_test])
+        np.testing.assert_allclose(test[["p_Present", "p_Absent"]], np.mean(alone, axis=0), atol=1e-6)
+        tensors = load_file(tmp_path / f"weights/fold_{fold}.safetensors")
+        assert {name.partition(".")[0] for name in tensors} == {"0", "1"}
+
+
 def test_figures_and_tracks_of_frames_are_averaged_as_probabilities_are(example, tmp_path, monkeypatch):
     _, segments, folds = example
 

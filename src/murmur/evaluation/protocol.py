@@ -54,11 +54,11 @@ def describe_protocol(
     }
 
 
-def describe_selection(train: Train) -> dict[str, str]:
-    """Describe what selects the epoch (select_on) and the rules that stop the training (stops)."""
+def describe_selection(train: Train) -> dict[str, Any]:
+    """Describe what selects the epoch (select_on), the rules that stop the training (stops), and refit."""
     rules = train.model_dump(include={"patience", "stop_accuracy", "stop_one_class"})
     stops = [f"{name} {value}" for name, value in rules.items() if value is not None and value is not False]
-    return {"select_on": train.select_on, "stops": ", ".join(stops) or "none"}
+    return {"select_on": train.select_on, "stops": ", ".join(stops) or "none", "refit": train.refit}
 
 
 def describe_leaks(audit: pd.DataFrame, protocol: Mapping[str, Any]) -> dict[str, Any]:

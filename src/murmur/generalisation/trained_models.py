@@ -143,7 +143,7 @@ def _predict_fold(
 ) -> pd.DataFrame:
     """The predictions of a fold's model for the fold's test units; `x` [segments, …] is of all segments."""
     run, fold = job
-    units = np.flatnonzero(run.roles[fold][0] == "test")  # the same for all networks of the fold
+    units = np.flatnonzero(run.roles[fold][-1] == "test")  # the same for all networks that predict it
     choices = [models.classes.index(c) for c in card.classes]
     p = np.empty((0, len(choices)))
     if len(units):

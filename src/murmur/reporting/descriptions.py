@@ -134,7 +134,12 @@ def _describe_selection(details: Mapping[str, Any]) -> str:
         selection = f"{capitalise(part)} selects the epoch, by {metric}{stops}."
     else:
         selection = f"In each fold {part} selects the epoch, by {metric}{stops}."
-    return f"{_describe_inner_folds(protocol)} {selection}" if protocol.get("inner") else selection
+    sentences = [_describe_inner_folds(protocol)] if protocol.get("inner") else []
+    if n := protocol.get("refit"):
+        networks = "1 network is" if n == 1 else f"{n} networks are"
+        mean = "It" if n == 1 else "Their mean"
+        selection += f" For the test part {networks} trained on the whole training part. {mean} predicts it."
+    return " ".join([*sentences, selection])
 
 
 def _describe_inner_folds(protocol: Mapping[str, Any]) -> str:
@@ -143,8 +148,8 @@ def _describe_inner_folds(protocol: Mapping[str, Any]) -> str:
     return (
         f"The training part of each fold is divided by {protocol['group_by']} into {n} inner folds"
         f"{_describe_merging(protocol)}, and {n} networks are trained, each without one inner fold, which it "
-        "predicts. These predictions of the whole training part are the validation part of the fold. The "
-        f"mean of the {n} networks predicts the test part."
+        "predicts. These predictions of the whole training part are the validation part of the fold."
+        + ("" if protocol.get("refit") else f" The mean of the {n} networks predicts the test part.")
     )
 
 

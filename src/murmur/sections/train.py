@@ -58,6 +58,7 @@ class Train(NetworkOptions):
     epochs: Annotated[int, whole_number(1, 1_000_000)]
     batch_size: Annotated[int, whole_number(1, 2**20)]
     per_recording: Annotated[int, whole_number(1, 1_000_000)] | None
+    refit: Annotated[int, whole_number(0, 100)]
     optimizer: Literal["adam", "adamw"]
     lr: Annotated[float, real_number(gt=0, le=100)]
     weight_decay: Annotated[float, real_number(ge=0, le=100)]
@@ -103,6 +104,11 @@ class Train(NetworkOptions):
 
     @model_validator(mode="after")
     def _check_patience_can_end(self) -> "Train":
+        if self.refit and self.select_on != "last":
+            raise ValueError(
+                f"train.refit {self.refit}: networks that are trained on the whole training part have no "
+                "part to select the epoch; set train.select_on to last, or train.refit to 0"
+            )
         if self.select_on == "last" and self.patience is not None:
             raise ValueError("train.patience: with train.select_on last no epoch is selected; set it to null")
         return self

@@ -34,7 +34,8 @@ class Fold(NamedTuple):
     train : np.ndarray of int
         The training part.
     validation : np.ndarray of int
-        The part that selects the best epoch and stops the training.
+        The part that selects the best epoch and stops the training. Empty: the network is trained for all
+        epochs.
     predict : np.ndarray of int
         The units to predict.
     track : np.ndarray of int
@@ -174,13 +175,26 @@ def fit_network(
         *(fold.train, options, class_weights, seed, recorder or Recorder()),
     )
     validation = limit_segments(fold.validation, recordings, options)
+    if not len(validation):
+        return _refit(loop, fold)
     history, best = _train(loop, fold._replace(validation=validation))
     loop.model.load_state_dict(best)
+    return _predict_fold(loop, fold, history, best)
+
+
+def _refit(loop: Loop, fold: Fold) -> Fit:
+    """Train for all epochs without a validation part, and predict; the history has no row."""
+    _train_epochs(loop, range(loop.options.epochs))
+    return _predict_fold(loop, fold, pd.DataFrame(), loop.model.state_dict())
+
+
+def _predict_fold(loop: Loop, fold: Fold, history: pd.DataFrame, weights: dict[str, torch.Tensor]) -> Fit:
+    """Predict with the present weights."""
     logits, figures = predict_outputs(loop.model, loop.inputs, fold.predict)
     return Fit(
         logits.softmax(dim=1).cpu().numpy(),
         history,
-        _copy_to_cpu(best),
+        _copy_to_cpu(weights),
         loop.y.device.type,
         None if figures is None else figures.cpu().numpy(),
         _predict_tracks(loop, fold),
@@ -239,11 +253,16 @@ def fit_epochs(
         *(features, labels, bags, frame_labels, recordings),
         *(units, options, class_weights, seed, Recorder()),
     )
+    _train_epochs(loop, epochs)
+    return _copy_to_cpu(loop.model.state_dict())
+
+
+def _train_epochs(loop: Loop, epochs: Iterable[int]) -> None:
+    """Train without a validation part."""
     for epoch in epochs:
         loss = _train_epoch(loop, epoch)
         _check_finite(loss, epoch)
         _end_epoch(loop, loss)
-    return _copy_to_cpu(loop.model.state_dict())
 
 
 def _copy_to_cpu(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

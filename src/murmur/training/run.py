@@ -91,7 +91,8 @@ class Network(NamedTuple):
     fold : int
         Number of the fold.
     inner : int or None
-        Number of the inner fold that is its validation part; None without inner folds.
+        Number of the inner fold that is its validation part; higher numbers are those of networks that are
+        trained on the whole training part. None if the fold has one network.
     """
 
     fold: int
@@ -122,8 +123,14 @@ class NetworkResult(NamedTuple):
     device: str
 
 
+def is_refit(run: Run, network: Network) -> bool:
+    """Return whether a network is trained on the whole training part (``train.refit``): the last ones are."""
+    n = len(run.roles[network.fold])
+    return run.options.refit > 0 and (network.inner or 0) >= n - run.options.refit
+
+
 def list_networks(run: Run) -> list[Network]:
-    """List the networks of a run: one for each fold, or one for each inner fold of each fold."""
+    """List the networks of a run: of each fold one, or one for each inner fold, and refits."""
     return [
         Network(fold, inner if len(roles) > 1 else None)
         for fold, roles in run.roles.items()
@@ -173,13 +180,16 @@ def prepare_run(
         no unit of a validation part can be used: the test part would then select the epoch.
     """
     facts = segments.merge(recordings, on="recording_id", how="left")
-    roles = {int(fold): _list_roles(segments, table) for fold, table in folds.groupby("fold")}
+    roles = {
+        int(fold): _add_refits(_list_roles(segments, table), options.refit)
+        for fold, table in folds.groupby("fold")
+    }
     level, bags = options.model.level, None
     if level == "patient":
         check_patients_undivided(facts, roles)
         facts, bags = make_bags(facts, options.model.options.get("sites", []))
         roles = {fold: role[:, facts.index] for fold, role in roles.items()}
-    _check_validation(folds, roles)
+    _check_validation(folds, {fold: role[: len(role) - options.refit] for fold, role in roles.items()})
     label = "patient_label" if level == "patient" else "label"
     labels = pd.Index(card.classes).get_indexer(pd.Index(facts[label]))
     return Run(
@@ -204,6 +214,19 @@ def _list_roles(segments: pd.DataFrame, folds: pd.DataFrame) -> np.ndarray:
     """Return the role of each segment for each network of a fold, str [networks, segments]."""
     networks = folds.groupby("inner", dropna=False)
     return np.stack([_segment_roles(segments, table) for _, table in networks])
+
+
+def _add_refits(roles: np.ndarray, n: int) -> np.ndarray:
+    """Append the roles for `n` networks that are trained on the whole training part.
+
+    They predict the test part, the other networks do not.
+    """
+    if not n:
+        return roles
+    is_test = (roles == "test").any(axis=0)
+    is_used = (roles != "").any(axis=0)
+    refit = np.where(is_test, "test", np.where(is_used, "train", ""))
+    return np.concatenate([np.where(is_test, "", roles), np.tile(refit, (n, 1))])
 
 
 def _segment_roles(segments: pd.DataFrame, folds: pd.DataFrame) -> np.ndarray:
@@ -279,10 +302,11 @@ def fit_run(
         fold: [results[network] for network in networks if network.fold == fold] for fold in sorted(run.roles)
     }
     predictions = [_tabulate_predictions(run, fold, parts) for fold, parts in by_fold.items()]
-    history = pd.concat([part.history for parts in by_fold.values() for part in parts], ignore_index=True)
+    histories = [part.history for parts in by_fold.values() for part in parts if len(part.history)]
+    history = pd.concat(histories, ignore_index=True)
     if run.options.keep_weights == "best":
         for fold in by_fold:
-            _combine_weights(weights, [network for network in networks if network.fold == fold])
+            _combine_weights(weights, [n for n in networks if n.fold == fold and _predicts_test(run, n)])
     if tracks:
         _write_tracks(by_fold, tracks)
     versions = {name: version(name) for name in PACKAGES}
@@ -371,13 +395,13 @@ def fit_one_network(run: Run, network: Network, weights: Path, folder: Path | No
 
     features = store.read_array(run.features)
     store.check_length(features, run.n_segments, run.features)
-    recorder = live.Recorder(folder, *network)
+    recorder, roles = live.Recorder(folder, *network), run.roles[network.fold]
     key = [value for value in (run.seed, run.run, *network) if value is not None]
     with single_thread():
         fit = fit_network(
             features,
             run.labels,
-            Fold(*_divide_units(run.roles[network.fold][network.inner or 0])),
+            Fold(*_divide_units(roles[network.inner or 0], is_refit=is_refit(run, network))),
             run.options,
             classes=run.classes,
             weights=run.weights,
@@ -388,7 +412,7 @@ def fit_one_network(run: Run, network: Network, weights: Path, folder: Path | No
             recorder=recorder,
         )
     recorder.finish()
-    if run.options.keep_weights == "best":
+    if run.options.keep_weights == "best" and _predicts_test(run, network):
         _write_weights(fit.weights, weights / f"{live.name_files(*network)}.safetensors")
     keys = {name: value for name, value in network._asdict().items() if value is not None}
     return NetworkResult(fit.probabilities, fit.figures, fit.tracks, fit.history.assign(**keys), fit.device)
@@ -408,16 +432,26 @@ def read_frame_labels(run: Run) -> np.ndarray | None:
     return labels
 
 
-def _divide_units(role: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return the fields of `Fold`. Without a validation part the test part stops the training."""
+def _divide_units(role: np.ndarray, *, is_refit: bool) -> tuple[np.ndarray, ...]:
+    """Return the fields of `Fold`. Without a validation part the test part stops the training.
+
+    Nothing stops the training of a network that is trained on the whole training part (`is_refit`).
+    """
     rows = {name: np.flatnonzero(role == name) for name in ROLES}
-    stopping = rows["validation"] if len(rows["validation"]) else rows["test"]  # split.validate_on: test
+    stopping = rows["validation"]
+    if not len(stopping) and not is_refit:
+        stopping = rows["test"]  # split.validate_on: test
     return rows["train"], stopping, _predicted_units(role), rows["test"]
 
 
 def _predicted_units(roles: np.ndarray) -> np.ndarray:
     """Return the units that a network predicts, given the part of each unit for one or several networks."""
     return np.flatnonzero(np.atleast_2d(np.isin(roles, ("validation", "test"))).any(axis=0))
+
+
+def _predicts_test(run: Run, network: Network) -> bool:
+    """Return whether a network predicts the test part; only then its weights are kept."""
+    return not run.options.refit or is_refit(run, network)
 
 
 def _write_weights(weights: dict[str, Any], path: Path) -> None:
@@ -429,16 +463,16 @@ def _write_weights(weights: dict[str, Any], path: Path) -> None:
 
 def _combine_weights(folder: Path, networks: Sequence[Network]) -> None:
     """Combine the weights of the networks of a fold into one file; a single network has it already."""
-    if len(networks) == 1:
+    if networks[0].inner is None:
         return
     from safetensors.numpy import load_file, save
 
     out = folder / f"fold_{networks[0].fold}.safetensors"
     tensors: dict[str, np.ndarray] = {}
     with add_path(out):
-        for network in networks:
+        for k, network in enumerate(networks):
             path = folder / f"{live.name_files(*network)}.safetensors"
-            tensors |= {f"{network.inner}.{name}": value for name, value in load_file(path).items()}
+            tensors |= {f"{k}.{name}": value for name, value in load_file(path).items()}
             path.unlink()
         out.write_bytes(save(tensors))
 
