@@ -80,7 +80,8 @@ def trained(tmp_path_factory):
 def with_regression():
     """The same decisions, with coefficients of the figures of a network that labels no frames."""
     rng = np.random.default_rng(0)
-    figures = [*(f"{how}_log_p_{c}" for c in CLASSES for how in ("max", "mean")), "recordings", "intercept"]
+    odds = (f"{how}_log_odds_{c}" for c in CLASSES for how in ("max", "top2", "mean"))
+    figures = [*odds, "recordings", "intercept"]
     rows = {figure: dict(zip(CLASSES, rng.normal(size=3).tolist(), strict=True)) for figure in figures}
     return DECISIONS | {"patient": DECISIONS["patient"].model_copy(update={"regression": rows})}
 
@@ -111,7 +112,7 @@ def predict_with_the_pipeline(trained, root):
     models = TrainedModels(
         {(0, 0): root / "fold_0.safetensors"}, CLASSES, fitted, p.train, p.evaluate, seed=0
     )
-    keys = {"run": 0, "fold": 0, "role": "test", "segment_id": None}
+    keys = {"run": 0, "fold": 0, "role": "test", "segment_id": None, "inner": None}
     folds = {0: trained.prepared.recordings[["recording_id"]].assign(**keys)}
     predictions = trained_models.predict(models, trained.prepared, folds, CARD)
     units = number_units(trained.prepared.recordings, trained.prepared.segments, CLASSES)
