@@ -37,6 +37,7 @@ BOXES = (  # stage, what it writes, column, row, colours
     ("duplicates", "same audio", 0, 1, ORANGE),
     ("split", "audited folds", 2, 1, ORANGE),
     ("train", "predictions", 3, 2, GREEN),
+    ("cycles", "heart cycles", 4, 2, GREEN),
     ("evaluate", "levels, scores", 2, 2, GREEN),
     ("final", "all persons", 3, 3, GREEN),
     ("package", "decision rule", 2, 3, GREEN),
@@ -45,8 +46,9 @@ ARROWS = (
     *("M184 58 H226", "M406 58 H448", "M628 58 H670"),  # download, clean, segment, mel
     *("M98 104 V176", "M542 104 V176", "M184 230 H448"),  # to duplicates, to split
     *("M696 104 V348", "M781 104 V176", "M781 276 V348"),  # mel to train, also by way of embed
-    *("M586 104 V144 H986 V176", "M986 276 V402 H858"),  # segment to label, to train
+    *("M586 104 V144 H986 V176", "M900 254 H876 V380 H858"),  # segment to label, to train
     *("M628 230 H652 V384 H670", "M678 424 H636", "M456 402 H414"),  # split to train, to evaluate, to results
+    *("M850 424 H892", "M986 448 V484 H600 V456"),  # train to cycles, to evaluate
     *("M764 448 V520", "M542 448 V520"),  # train to final, evaluate to package
     *("M678 574 H636", "M456 574 H414"),  # final to package, to the model
 )

@@ -105,7 +105,9 @@ def test_an_absent_class_does_not_count():
 
 @pytest.mark.parametrize("metric", ["weighted_accuracy", "weighted_accuracy_official"])
 def test_circors_accuracy_is_refused_for_other_classes(metric):
-    with pytest.raises(MurmurError, match=rf"evaluate\.thresholds: {metric} is defined for .*ill, well; set it to"):
+    with pytest.raises(
+        MurmurError, match=rf"evaluate\.thresholds: {metric} is defined for .*ill, well; set it to"
+    ):
         rules.value_per_class(np.array([0, 1]), metric, ("ill", "well"))
 
 

@@ -95,4 +95,7 @@ def tabulate_missed(missed: pd.DataFrame) -> Table:
     shown = [name for name in facts if missed[name].notna().any()]
     columns = ["patient_id", "label", "predicted", "n_wrong", "n_runs", "probability", *shown]
     table = missed[columns].astype(object).where(missed[columns].notna(), "-")
-    return Table([name_column(name) for name in columns], [tuple(map(format_cell, row)) for row in table.itertuples(index=False)])
+    return Table(
+        [name_column(name) for name in columns],
+        [tuple(map(format_cell, row)) for row in table.itertuples(index=False)],
+    )
