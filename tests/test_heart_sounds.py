@@ -85,7 +85,7 @@ def test_predictions_describe_the_heart_cycles(trained, monkeypatch):
     assert table.set_index("level").loc["recording", "event"] == "late systole"
     figure = prediction_plot.plot_recording_prediction(recording, samples, 4000, model.info)
     assert [ax.get_ylabel() for ax in figure.axes[2:]] == ["P(murmur)", "P(Present)"]
-    assert len(figure.axes[2].collections) == 4  # the curve, S1, systole and S2
+    assert len(figure.axes[2].collections) == 5  # the curve and four states
 
 
 def test_a_long_recording_is_drawn_without_heart_sounds():

@@ -539,6 +539,7 @@ EDITS = {
     "recordings/duplicates": {"duplicates"},
     "reporting": set(),
     "reporting/cards": {"evaluate"},
+    "reporting/cycle_colours": {"evaluate"},
     "reporting/cycle_drawing": {"evaluate"},
     "reporting/descriptions": {"evaluate"},
     "reporting/error_descriptions": {"evaluate"},

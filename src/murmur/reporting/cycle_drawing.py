@@ -14,11 +14,10 @@ from murmur.features import mel_scale, store
 from murmur.features.heart_cycles import THIRDS
 from murmur.files import atomic_write
 from murmur.reporting import spectrograms
+from murmur.reporting.cycle_colours import MURMUR_COLOUR, STATE_COLOURS
 from murmur.sections.mel import Mel
 from murmur.sections.segment import Segment
 
-COLOURS = {"S1": "#d55e00", "systole": "#f6d0a6", "S2": "#0072b2", "diastole": "#bcdcef"}  # of Okabe and Ito
-MURMUR = "#882255"
 LANES = ("annotated", "found")
 NO_CYCLES = "no heart cycles: the network does not label frames, or no test recording has annotated ones"
 
@@ -79,8 +78,8 @@ def draw_heart_cycles(
         _draw_states(axes[1], (annotated, of_recording), start)
         _draw_murmur(axes[2], of_recording, start, segment.length)
     figure.legend(
-        handles=[Patch(color=colour, label=state) for state, colour in COLOURS.items()]
-        + [Patch(color=MURMUR, label="murmur")],
+        handles=[Patch(color=colour, label=state) for state, colour in STATE_COLOURS.items()]
+        + [Patch(color=MURMUR_COLOUR, label="murmur")],
         loc="outside upper center",
         ncols=5,
         frameon=False,
@@ -136,8 +135,10 @@ def _draw_states(ax: Axes, tables: tuple[pd.DataFrame, pd.DataFrame], start: flo
     for lane, table in enumerate(tables):
         for state, rows in table.groupby("event"):
             bars = list(zip(rows["start"] - start, rows["end"] - rows["start"], strict=True))
-            place, colour = ((0.45, 0.1), MURMUR) if state == "murmur" else ((0.6 - 0.6 * lane, 0.4), "")
-            ax.broken_barh(bars, place, facecolors=colour or COLOURS[str(state)])
+            place, colour = (
+                ((0.45, 0.1), MURMUR_COLOUR) if state == "murmur" else ((0.6 - 0.6 * lane, 0.4), "")
+            )
+            ax.broken_barh(bars, place, facecolors=colour or STATE_COLOURS[str(state)])
     ax.set(yticks=(0.8, 0.2), yticklabels=LANES, ylim=(-0.05, 1.05))
 
 
@@ -151,5 +152,5 @@ def _draw_murmur(ax: Axes, cycles: pd.DataFrame, start: float, seconds: float) -
     values = np.hstack(
         [values, np.where(breaks, np.nan, np.append(values[1:, :1], values[-1:, -1:], axis=0))]
     )
-    ax.plot(times.ravel() - start, values.ravel(), color=MURMUR, linewidth=1.2)
+    ax.plot(times.ravel() - start, values.ravel(), color=MURMUR_COLOUR, linewidth=1.2)
     ax.set(ylim=(0, 1), xlim=(0, seconds), ylabel="murmur", xlabel="time in the segment (s)")

@@ -88,7 +88,7 @@ def plot_recording_prediction(
     if sounds is not None:
         draw_heart_cycles(axes[2], sounds, seconds)
         place = {"loc": "lower left", "bbox_to_anchor": (0.087, 0.24 / height)}
-        figure.legend(handles=make_cycle_legend(seconds), fontsize=8, ncols=4, borderaxespad=0, **place)
+        figure.legend(handles=make_cycle_legend(seconds), fontsize=8, ncols=5, borderaxespad=0, **place)
     _draw_probability(axes[-1], prediction, info)
     if handles := _make_legend(prediction, info):
         axes[-1].legend(handles=handles, fontsize=8, ncols=4, loc="upper left", bbox_to_anchor=(0, -0.28))
@@ -145,7 +145,7 @@ def plot_patient_prediction(
         for ax in (left, right):
             _label_time(ax, seconds, is_last=recording is prediction.recordings[-1])
     if handles := _make_overview_legend(prediction, info):
-        figure.legend(handles=handles, fontsize=8, ncols=4, loc="lower right")
+        figure.legend(handles=handles, fontsize=8, ncols=5, loc="lower right")
     return figure
 
 
