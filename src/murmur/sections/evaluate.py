@@ -62,6 +62,6 @@ def check_metric(metric: str, classes: Collection[str]) -> None:
     """
     if "weighted_accuracy" in metric and set(classes) != set(CIRCOR_WEIGHTS):
         raise MurmurError(
-            f"evaluate.thresholds: {metric} is defined for {', '.join(CIRCOR_WEIGHTS)}, but the classes "
-            f"are {', '.join(classes)}; set it to expected_uar, uar or null"
+            f"evaluate.thresholds: {metric} is defined for the classes {', '.join(CIRCOR_WEIGHTS)}, but "
+            f"these are {', '.join(classes)}; set it to expected_uar, uar or null"
         )
