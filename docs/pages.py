@@ -24,6 +24,7 @@ PAGES = {
     "docs/evaluation.md": ("evaluation.md", "Evaluation"),
     "docs/predict.md": ("predict.md", "Predictions"),
     "docs/results.md": ("results.md", "Results of the recipes"),
+    "docs/ablation.md": ("ablation.md", "Ablation"),
     "docs/literature.md": ("literature.md", "Splits of publications"),
     "docs/ci.md": ("ci.md", "CI"),
     "docs/cache.md": ("cache.md", "The shared cache"),
