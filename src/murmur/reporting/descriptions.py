@@ -189,7 +189,8 @@ def _describe_scored_units(details: Mapping[str, Any]) -> str:
 
 def _name_scoring_models(details: Mapping[str, Any]) -> str:
     """Which model scores a unit; units without a usable segment are scored without one."""
-    models = "networks" if details["protocol"].get("inner") else "model"
+    protocol = details["protocol"]
+    models = "networks" if (protocol.get("refit") or protocol.get("inner") or 1) > 1 else "model"
     scored, by_model = details["scored"], f"by the {models} of the fold in which they were tested"
     empty, how = details["no_answer"].get(details["level"], 0), describe_units_without_segments(details)
     if not empty:
