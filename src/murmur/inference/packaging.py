@@ -145,8 +145,8 @@ def log_smaller_ensemble(ensemble: int, details: Mapping[str, Any]) -> None:
     n = protocol.get("refit") or protocol.get("inner") or 1
     if ensemble < n:
         logger.info(
-            f"final.ensemble {ensemble}: the performance in model.json is that of the mean of {n} networks; set "
-            f"final.ensemble to {n} for a model like those of the cross-validation"
+            f"final.ensemble {ensemble}: the performance in model.json is that of the mean of {n} networks; "
+            f"set final.ensemble to {n} for a model like those of the cross-validation"
         )
 
 

@@ -21,9 +21,9 @@ ITEMS_NOT_NAMED = (
     "segment.parquet list the items with their reasons."
 )
 SEGMENTATION_METHOD = (
-    "F1, sensitivity and precision count the onsets of all recordings together, within annotated stretches "
+    "F1, sensitivity and precision count the onsets of all recordings together, within annotated parts "
     "only; at most one found onset counts for each annotated one. f1 recordings is the mean over recordings. "
-    "Heart rate: 60 / median time from one S1 to the next, in the same stretches; heart rate error is the "
+    "Heart rate: 60 / median time from one S1 to the next, in the same parts; heart rate error is the "
     "median of the absolute errors, and heart rates the share of recordings with a determined heart rate."
 )
 NO_SUBGROUPS = "None: the data have no site, source, quality, sex or age group with more than one value."

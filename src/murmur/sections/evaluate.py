@@ -48,8 +48,8 @@ class Evaluate(Section):
     def _check_uar_share(self) -> "Evaluate":
         if self.uar_share and self.thresholds is None:
             raise ValueError(
-                f"evaluate.uar_share {self.uar_share:g} has no effect with evaluate.thresholds null; set it to 0, "
-                "or evaluate.thresholds to a metric"
+                f"evaluate.uar_share {self.uar_share:g} has no effect with evaluate.thresholds null; set it "
+                "to 0, or evaluate.thresholds to a metric"
             )
         return self
 
