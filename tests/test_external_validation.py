@@ -1,5 +1,7 @@
 """Trained models on their own test parts and on external data, without the persons they were trained on."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,6 +10,9 @@ from safetensors.numpy import load_file, save_file
 
 from murmur import formatting
 from murmur.errors import MurmurError
+from murmur.evaluation import scores
+from murmur.evaluation.aggregation import compute_levels
+from murmur.evaluation.levels import number_units
 from murmur.features.chain import PreparedRecordings
 from murmur.generalisation import external_validation, trained_models
 from murmur.generalisation.trained_models import TrainedModels
@@ -16,6 +21,7 @@ from murmur.sections.download import Download
 from murmur.sections.duplicates import Duplicates
 from murmur.sections.evaluate import Evaluate
 from murmur.sections.train import Augment
+from murmur.tables.predictions import FIGURES
 from murmur.tables.recordings import DatasetCard
 from murmur.training.run import fit_run, prepare_run
 from tests import made
@@ -72,12 +78,14 @@ def no_change(level="segment", run=7):
 def trained(tmp_path, request, monkeypatch):
     """A run of two folds with its weights, of a model of segments or, by parameter, of patients.
 
-    With the parameter inner, each fold has three inner folds.
+    With the parameter frames, the model labels frames, and each fold has three inner folds.
     """
     monkeypatch.setenv("MURMUR_WORKERS", "1")
-    inner = range(3) if getattr(request, "param", None) == "inner" else (None,)
+    inner = range(3) if getattr(request, "param", None) == "frames" else (None,)
     sites = getattr(request, "param", "segment") == "patient"
     changes = {"epochs": 2, "batch_size": 8, "keep_weights": "best"}
+    if getattr(request, "param", None) == "frames":
+        changes |= {"model": {"name": "frames", "width": 4}}
     if sites:
         augment = Augment(**made.changed({"train.augment.mixup": 0.0})["train"]["augment"])
         changes |= {"model": SITES, "augment": augment.model_dump()}
@@ -98,7 +106,7 @@ def probabilities_of(table, classes=CLASSES):
     return table.set_index(["fold", "unit_id"])[[f"p_{c}" for c in classes]]
 
 
-@pytest.mark.parametrize("trained", ["segment", "patient", "inner"], indirect=True)
+@pytest.mark.parametrize("trained", ["segment", "patient", "frames"], indirect=True)
 def test_trained_models_repeat_the_predictions_of_the_training(trained, workers):
     models, prepared, folds, predictions = trained
     result = trained_models.predict(models, prepared, folds, CARD)[7]
@@ -106,6 +114,11 @@ def test_trained_models_repeat_the_predictions_of_the_training(trained, workers)
     assert len(expected) == (6 if models.train.model.level == "patient" else 24)
     assert expected.to_numpy().std() > 0.01
     pd.testing.assert_frame_equal(probabilities_of(result), expected, atol=1e-6, rtol=0, check_dtype=False)
+    figures = predictions.query("role == 'test'")[["fold", "unit_id", *FIGURES]]
+    both = result.merge(figures, on=["fold", "unit_id"])
+    for name in FIGURES:
+        np.testing.assert_allclose(both[f"{name}_x"], both[f"{name}_y"].astype(float), atol=1e-6)
+    assert figures["murmur"].notna().all() == (models.train.model.name == "frames")
     assert set(result["role"]) == {"test"} and list(result.columns[:5]) == [
         "run",
         "fold",
@@ -115,16 +128,32 @@ def test_trained_models_repeat_the_predictions_of_the_training(trained, workers)
     ]
 
 
+@pytest.mark.parametrize("trained", ["frames"], indirect=True)
+def test_a_regression_on_figures_of_frames_is_applied_as_in_the_experiment(trained):
+    models, prepared, folds, predictions = trained
+    options = Evaluate(**EVALUATE | {"level": "patient", "rule": "regression"})
+    units = number_units(prepared.recordings, prepared.segments, CLASSES)
+    predictions = predictions.reset_index(drop=True)
+    levels, fitted = compute_levels({7: predictions}, folds, units, CARD, options)
+    assert fitted.regression["figure"].str.contains("murmur").any()
+    result = trained_models.score_models(
+        replace(models, fitted=fitted, evaluate=options), prepared, folds, CARD
+    )
+    expected = scores.score_units(levels["patient"], ["run"])
+    for name, row in result["headline"].items():
+        assert row["mean"] == pytest.approx(expected[name].iloc[0], nan_ok=True)
+
+
 def test_predictions_do_not_depend_on_the_number_of_workers(trained, monkeypatch):
     models, prepared, folds, _ = trained
     torch.set_num_threads(2)
-    threads, predict_logits = [], trained_models.predict_logits
+    threads, predict_outputs = [], trained_models.predict_outputs
 
     def record_threads(*inputs):
         threads.append(torch.get_num_threads())
-        return predict_logits(*inputs)
+        return predict_outputs(*inputs)
 
-    monkeypatch.setattr(trained_models, "predict_logits", record_threads)
+    monkeypatch.setattr(trained_models, "predict_outputs", record_threads)
     predictions = []
     for n in ("1", "3"):
         monkeypatch.setenv("MURMUR_WORKERS", n)

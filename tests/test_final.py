@@ -1,5 +1,7 @@
 """The final networks, and the decisions that are fitted to all validation parts."""
 
+import logging
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -122,6 +124,18 @@ def test_without_validation_parts_the_decision_is_neutral():
     decisions = packaging.describe_decisions(e["recordings"], CARD, e["segments"], predictions, options())
     for level in ("segment", "recording", "patient"):
         assert decisions[level].temperature == 1 and set(decisions[level].weights.values()) == {1.0}
+
+
+@pytest.mark.parametrize(
+    ("protocol", "n"),
+    [({}, 1), ({"inner": 5}, 5), ({"inner": 5, "refit": 3}, 3), ({"inner": None, "refit": 2}, 2)],
+)
+def test_a_note_states_that_the_cross_validation_has_more_networks(protocol, n, caplog):
+    caplog.set_level(logging.INFO)
+    packaging.log_smaller_ensemble(n, {"protocol": protocol})
+    assert not caplog.messages
+    packaging.log_smaller_ensemble(n - 1, {"protocol": protocol})
+    assert f"the mean of {n} networks" in caplog.text
 
 
 def test_the_hash_of_code_depends_on_names_and_contents_of_python_files(tmp_path):

@@ -184,6 +184,22 @@ def test_an_invalid_value_is_refused_with_its_key_and_the_reason(key, value, mes
             "train.patience: with train.select_on last no epoch is selected; set it to null",
         ),
         (
+            {"train.select_on": "last", "train.refit": 2, "split.validate_on": "test"},
+            "train.refit 2: with split.validate_on test the whole training part is trained on already",
+        ),
+        (
+            {"train.select_on": "last", "train.refit": 2, "train.stop_accuracy": 0.9},
+            "train.stop_accuracy: nothing can stop the networks of train.refit, .* set it to null",
+        ),
+        (
+            {"train.select_on": "last", "train.refit": 2, "train.stop_one_class": True},
+            "train.stop_one_class: nothing can stop the networks of train.refit, .* set it to false",
+        ),
+        (
+            {"evaluate.uar_share": 0.2},
+            "evaluate.uar_share 0.2 has no effect with evaluate.thresholds null; set it to 0",
+        ),
+        (
             {"train.per_recording": 2, "train.model": {"name": "site_transformer", "sites": ["AV"]}},
             "train.per_recording: model site_transformer uses all segments of a patient; set it to null",
         ),

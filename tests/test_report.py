@@ -373,6 +373,19 @@ def test_every_term_and_metric_is_explained(method):
     assert not [text for text in found.values() if "{" in text or not text.endswith(".")]
 
 
+@pytest.mark.parametrize(
+    ("refit", "networks"),
+    [
+        (0, "the mean of these networks"),
+        (1, "one more network, trained on the whole training part"),
+        (2, "the mean of 2 more networks, trained on the whole training part"),
+    ],
+)
+def test_the_networks_that_predict_the_test_part_are_explained(refit, networks):
+    found = terms.explain_terms(changed({"protocol.inner": 3, "protocol.refit": refit}))
+    assert found["Inner fold"].endswith(f"The test part is predicted by {networks}.")
+
+
 def test_the_captions_of_learning_curves_state_the_time_and_the_number_of_trainings(page):
     for caption in (
         "Loss after each epoch, mean over 4 trainings. Band: one SD.",

@@ -71,3 +71,10 @@ def test_a_network_that_does_not_label_frames_gives_an_empty_table(made, tmp_pat
     np.save(made[0], np.empty((0, 0, 6), np.float16))
     parquet.write(find(made), tmp_path / "cycles.parquet", CYCLES)
     assert parquet.read(tmp_path / "cycles.parquet", CYCLES).empty
+
+
+def test_the_last_interval_ends_with_the_recording(made):
+    tracks, predictions, segments = made
+    shorter = segments.assign(n_samples=np.where(segments["start"] == STARTS[-1], 1990, 2000))
+    found = find((tracks, predictions, shorter))
+    assert found.groupby("recording_id")["end"].max().tolist() == pytest.approx([3.99] * 3)

@@ -56,7 +56,7 @@ def test_a_made_recording():
     assert score["seconds"] == pytest.approx(4.0)
 
 
-def test_what_is_found_outside_of_annotated_stretches_does_not_count():
+def test_what_is_found_outside_of_annotated_parts_does_not_count():
     annotated, found = make_cycles(4, start=10.0), make_cycles(30)
     score = score_recording(annotated, found)
     assert (score["S1_found"], score["S2_found"]) == (4, 4)  # 30 cycles begin at 0, 0.8, 1.6, … s

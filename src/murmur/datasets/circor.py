@@ -179,7 +179,7 @@ def _label_recording(patient: dict[str, str], site: str, task: str, options: Opt
 
 
 def _describe_murmur(patient: dict[str, str], fact: str) -> str | None:
-    """Return a fact about the systolic and of the diastolic murmur, joined by +; None without a murmur."""
+    """Return a fact about the systolic and the diastolic murmur, joined by +; None without a murmur."""
     values = [patient.get(f"{phase} murmur {fact}") for phase in ("Systolic", "Diastolic")]
     return "+".join(value for value in values if value) or None
 

@@ -6,9 +6,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from murmur.evaluation.error_groups import FACTS
 from murmur.evaluation.levels import NO_ANSWER, Level, Units
-
-FACTS = ("murmur_grade", "murmur_timing", "murmur_pitch", "annotated", "sex", "age_group")
 
 
 class ErrorExample(NamedTuple):

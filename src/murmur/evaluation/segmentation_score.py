@@ -56,7 +56,7 @@ def match_onsets(annotated: np.ndarray, found: np.ndarray, tolerance: float = TO
 
 
 def score_recording(annotated: pd.DataFrame, found: pd.DataFrame) -> dict[str, float]:
-    """Count the onsets of one recording and compare its heart rates, within its annotated stretches.
+    """Count the onsets of one recording and compare its heart rates, within its annotated parts.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def score_recording(annotated: pd.DataFrame, found: pd.DataFrame) -> dict[str, f
     Returns
     -------
     dict
-        The `COUNTS` of S1 and S2, such as S1_matched; seconds, the length of the annotated stretches;
+        The `COUNTS` of S1 and S2, such as S1_matched; seconds, the length of the annotated parts;
         annotated_rate and found_rate, per minute, NaN if unreliable.
     """
     found = _select_annotated(annotated, found)

@@ -24,7 +24,7 @@ TEXT = Annotated[str, Field(min_length=1)]
 INTRODUCTION = """\
 # Ablation
 
-What the ingredients of the recipe `{recipe}` contribute: each row changes one of them and keeps the rest.
+What the ingredients of the recipe `{recipe}` contribute: each row changes what it names and keeps the rest.
 
 - All rows have the same test parts ({runs} runs, {folds} folds). A difference is to the base, paired over
   the folds, with the 95 % interval of the corrected resampled t-test, as `murmur compare` prints it. **Bold:
@@ -147,7 +147,7 @@ def run_study(plan: Plan, params: Mapping[str, dict[str, Any]], old: Path) -> It
         From `read_plan`.
     old : Path
         The table of an earlier study, which need not exist: it has the minutes of trainings that the cache
-        holds, and its rows are kept until they have run again.
+        holds, and its rows are kept until they have run again, if the base has the same scores.
 
     Yields
     ------
@@ -160,14 +160,17 @@ def run_study(plan: Plan, params: Mapping[str, dict[str, Any]], old: Path) -> It
     MurmurError
         If a stage fails, or if a row has other test parts than the base.
     """
-    earlier = read_csv(old, ["row", "minutes"]) if old.exists() else pd.DataFrame({"row": [], "minutes": []})
+    columns = ["row", "metric", "base", "minutes"]
+    earlier = read_csv(old, columns) if old.exists() else pd.DataFrame(columns=columns, dtype=float)
     minutes, waiting = earlier.groupby("row")["minutes"].first().to_dict(), [row.name for row in plan.rows]
     base, rows = run_params(params[BASE], BASE), []
     for row in [None, *plan.rows]:
         outcome = run_params(params[row.name], row.name) if row else base
         rows += list(_compare(row, base, outcome, plan.metrics, minutes))
         waiting = [name for name in waiting if not row or name != row.name]
-        rest = earlier[earlier["row"].isin(waiting)]
+        scores = {figures["metric"]: figures["base"] for figures in rows}
+        has_this_base = (earlier["metric"].map(scores) - earlier["base"]).abs() < 2e-6  # 6 digits
+        rest = earlier[earlier["row"].isin(waiting) & has_this_base]
         yield pd.concat([pd.DataFrame(rows), rest], ignore_index=True) if len(rest) else pd.DataFrame(rows)
 
 

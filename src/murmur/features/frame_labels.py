@@ -59,7 +59,7 @@ def compute_positions(length: int, n_fft: int, hop: int) -> np.ndarray:
     Returns
     -------
     ndarray, shape (frames,)
-        k * hop for frame k, but the last sample of the segment where this is the one behind it.
+        k * hop for frame k, but the last sample of the segment where this is the one after it.
     """
     n_frames = 1 + (length - n_fft % 2) // hop
     return np.minimum(np.arange(n_frames) * hop, length - 1)
@@ -95,7 +95,7 @@ def label_frames(
     -------
     ndarray, shape (segments, frames), int8
         The index in `STATES`, + `MURMUR` where there is also a murmur; `NOT_ANNOTATED` without a state;
-        `PADDING` behind the end of the recording. Row k belongs to row k of `segments`.
+        `PADDING` after the end of the recording. Row k belongs to row k of `segments`.
     """
     is_reversed = segments["reversed"].to_numpy()[:, None]
     sizes, starts = segments["n_samples"].to_numpy()[:, None], segments["start"].to_numpy()[:, None]
@@ -112,7 +112,10 @@ def label_frames(
 
 
 def _label_times(events: pd.DataFrame, times: np.ndarray) -> np.ndarray:
-    """Label times in s by the events of one recording; of two states that overlap, the later one counts."""
+    """Label times in s by the events of one recording; of two states that overlap, the later one counts.
+
+    The rest of a long state after a short one that is within it is not annotated.
+    """
     events = events.sort_values("start")
     is_murmur = (events["event"] == "murmur").to_numpy()
     states = events[~is_murmur]

@@ -8,9 +8,7 @@ import pandas as pd
 from murmur import workers
 from murmur.errors import MurmurError
 from murmur.features import store
-from murmur.features.frame_tracks import join_tracks
-from murmur.features.heart_cycles import find_cycles
-from murmur.tables.annotations import STATES
+from murmur.features.heart_cycles import find_recording_cycles
 from murmur.tables.cycles import CYCLES
 
 
@@ -63,12 +61,9 @@ def find_run_cycles(
 
     def find(group: tuple[tuple[int, int, str], pd.DataFrame]) -> pd.DataFrame:
         (run, fold, recording), table = group
-        n_steps = max(1, int((table["start"] + table["n_samples"]).max() / rate / step))
-        joined = join_tracks(
-            np.asarray(values[table.index], np.float32), table["start"].to_numpy() / rate, step, n_steps
-        )
-        states, murmur, annotated = np.split(joined, [len(STATES), len(STATES) + 1], axis=1)
-        found = find_cycles(states, murmur[:, 0], annotated[:, 0], step)
+        end = (table["start"] + table["n_samples"]).max() / rate
+        tracks, starts = np.asarray(values[table.index], np.float32), table["start"].to_numpy() / rate
+        found, _ = find_recording_cycles(tracks, starts, step, end)
         return found.assign(run=run, fold=fold, recording_id=recording)
 
     groups = list(rows.groupby(["run", "fold", "recording_id"], sort=False))

@@ -1,6 +1,6 @@
 """The trained models of an experiment: their weights, their predictions and the metrics of these."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -21,8 +21,9 @@ from murmur.features.chain import PreparedRecordings
 from murmur.models._weights import read_weights
 from murmur.sections.evaluate import Evaluate
 from murmur.sections.train import Train
+from murmur.tables.predictions import FIGURES
 from murmur.tables.recordings import DatasetCard
-from murmur.training.classifier import Classifier, Inputs, predict_logits
+from murmur.training.classifier import Classifier, Inputs, predict_outputs
 from murmur.training.run import Run, prepare_run
 from murmur.training.saved_weights import load_classifier
 
@@ -115,7 +116,7 @@ def predict(
     Returns
     -------
     dict of int to DataFrame
-        By run, as `murmur.tables.predictions`.
+        By run, as `murmur.tables.predictions`; `FIGURES` are NaN if the networks do not label frames.
 
     Raises
     ------
@@ -145,17 +146,24 @@ def _predict_fold(
     run, fold = job
     units = np.flatnonzero(run.roles[fold][-1] == "test")  # the same for all networks that predict it
     choices = [models.classes.index(c) for c in card.classes]
-    p = np.empty((0, len(choices)))
+    p, figures = np.empty((0, len(choices))), np.full((len(units), len(FIGURES)), np.nan, np.float32)
     if len(units):
         path = models.weights[run.run, fold]
         bags = None if run.bags is None else torch.tensor(run.bags, device=x.device)
         networks = [network.to(x.device) for network in _load(path, x[:1], models)]
-        logits = [predict_logits(network, Inputs(x, bags), units)[:, choices] for network in networks]
-        p = torch.stack([part.softmax(dim=1) for part in logits]).mean(dim=0).cpu().numpy()
+        outputs = [predict_outputs(network, Inputs(x, bags), units) for network in networks]
+        p = _average([logits[:, choices].softmax(dim=1) for logits, _ in outputs])
+        if parts := [part for _, part in outputs if part is not None]:
+            figures = _average(parts)
         if not np.isfinite(p).all():
             raise MurmurError(f"{path}: its probabilities are not finite; {AGAIN}")
     keys = {"run": run.run, "fold": fold, "role": "test", "level": run.level, "unit_id": run.units[units]}
-    return pd.DataFrame(keys).assign(**{f"p_{c}": p[:, k] for k, c in enumerate(card.classes)})
+    table = pd.DataFrame(keys).assign(**{f"p_{c}": p[:, k] for k, c in enumerate(card.classes)})
+    return table.assign(**{name: figures[:, k] for k, name in enumerate(FIGURES)})
+
+
+def _average(parts: Sequence[torch.Tensor]) -> np.ndarray:
+    return torch.stack([*parts]).mean(dim=0).cpu().numpy()
 
 
 def _load(path: Path, x: torch.Tensor, models: TrainedModels) -> list[Classifier]:

@@ -5,8 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from murmur.features.frame_tracks import join_tracks
-from murmur.features.heart_cycles import find_cycles
+from murmur.features.heart_cycles import find_recording_cycles
 from murmur.inference.model_info import ModelInfo
 from murmur.inference.recording import SegmentOutput
 
@@ -26,7 +25,7 @@ class HeartSounds(NamedTuple):
     cycles : DataFrame
         A row for each interval, from `find_cycles`: start, end (s), event (S1, systole, S2 or diastole),
         murmur, the mean probability of a murmur in it, and early, middle, late, that in each third.
-        Stretches without clear heart sounds have no row.
+        Parts without clear heart sounds have no row.
     murmur_track : ndarray, shape (n, 2)
         Time, s, and the probability of a murmur at that time.
     """
@@ -74,11 +73,8 @@ def find_heart_sounds(output: SegmentOutput, info: ModelInfo, seconds: float) ->
     frames = -(-info.shape[2] // output.murmur.shape[1])  # of the spectrogram for each step
     step = frames * hop / options.clean.sample_rate
     end = min(seconds, output.starts[-1] + options.segment.length)
-    tracks = (output.states, output.murmur, output.annotated)
-    n_steps = int(np.ceil(end / step))
-    states, murmur, annotated = (join_tracks(track, output.starts, step, n_steps) for track in tracks)
-    cycles = find_cycles(states, murmur, annotated, step)
-    cycles["end"] = cycles["end"].clip(upper=end)
+    tracks = np.concatenate([output.states, np.stack([output.murmur, output.annotated], axis=2)], axis=2)
+    cycles, murmur = find_recording_cycles(tracks, output.starts, step, end)
     return HeartSounds(cycles, np.stack([np.arange(len(murmur)) * step, murmur], axis=1))
 
 

@@ -1,6 +1,7 @@
 """The model folder of an experiment, from its final networks and the results of its cross-validation."""
 
 import hashlib
+import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from murmur.tables.levels import LEVELS
 from murmur.tables.recordings import DatasetCard
 from murmur.version import __version__
 
+logger = logging.getLogger(__name__)
 INTENDED_USE = (
     "Research only. Not a medical device: it must not be used for diagnosis, for screening or for decisions "
     "on treatment. Its performance is known only for recordings like those of its training data."
@@ -137,6 +139,17 @@ def describe_performance(details: Mapping[str, Any]) -> Performance:
     )
 
 
+def log_smaller_ensemble(ensemble: int, details: Mapping[str, Any]) -> None:
+    """Log a note if the model has fewer networks than each fold that its performance is measured on."""
+    protocol = details["protocol"]
+    n = protocol.get("refit") or protocol.get("inner") or 1
+    if ensemble < n:
+        logger.info(
+            f"final.ensemble {ensemble}: the performance in model.json is that of the mean of {n} networks; "
+            f"set final.ensemble to {n} for a model like those of the cross-validation"
+        )
+
+
 def describe_data(details: Mapping[str, Any]) -> Data:
     """Take the description of the data from metrics/details.json, of which `details` is the content."""
     return Data(**{name: details["data"][name] for name in Data.model_fields})
@@ -190,6 +203,7 @@ def make_model_info(
     -------
     ModelInfo
     """
+    log_smaller_ensemble(ensemble, details)
     return ModelInfo(
         murmur=__version__,
         classes=card.classes,

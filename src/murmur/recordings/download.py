@@ -26,7 +26,7 @@ from murmur.tables.recordings import RECORDINGS, DatasetCard
 logger = logging.getLogger(__name__)
 
 DETAILS = ("quality", "murmur_timing", "murmur_grade", "murmur_pitch")  # columns that a reader may leave out
-TOLERANCE = 0.001  # s by which an annotation may end behind the end of its recording
+TOLERANCE = 0.001  # s by which an annotation may end after the end of its recording
 
 LeftOut = list[tuple[str, str]]  # item (a recording_id or a path), reason
 
@@ -179,7 +179,7 @@ def _inspect_recordings(
 def _select_annotations(
     annotations: pd.DataFrame | None, recordings: pd.DataFrame, root: Path
 ) -> pd.DataFrame:
-    """Return the annotations of these recordings; none may end behind the end of its recording."""
+    """Return the annotations of these recordings; none may end after the end of its recording."""
     if annotations is None:
         return ANNOTATIONS.empty_table().to_pandas()
     durations = dict(

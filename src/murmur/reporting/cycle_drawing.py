@@ -95,9 +95,9 @@ def _choose_examples(
     keys = ["fold", "recording_id"]
     murmur = cycles[cycles["event"] == "systole"].groupby(keys)["murmur"].mean().rename("murmur")
     table = scored.join(murmur, on=keys).merge(recordings[["recording_id", "label"]], on="recording_id")
-    matched, others = (table[[f"S1_{n}", f"S2_{n}"]].sum(axis=1) for n in ("matched", "annotated"))
+    matched, annotated = (table[[f"S1_{n}", f"S2_{n}"]].sum(axis=1) for n in ("matched", "annotated"))
     found = table[["S1_found", "S2_found"]].sum(axis=1)
-    table["f1"] = 2 * matched / (others + found)
+    table["f1"] = 2 * matched / (annotated + found)
     is_positive = table["label"].isin(positive)
     ordered = [
         rows.dropna(subset="murmur").sort_values(["murmur", *keys])
@@ -144,11 +144,11 @@ def _draw_states(ax: Axes, tables: tuple[pd.DataFrame, pd.DataFrame], start: flo
 
 def _draw_murmur(ax: Axes, cycles: pd.DataFrame, start: float, seconds: float) -> None:
     """Draw the probability of a murmur over time, from its values in the thirds of each interval."""
-    begin, length = (cycles[name].to_numpy()[:, None] for name in ("start", "end"))
-    times = begin + np.array([*THIRDS.values()]) * (length - begin)
+    starts, ends = (cycles[name].to_numpy()[:, None] for name in ("start", "end"))
+    times = starts + np.array([*THIRDS.values()]) * (ends - starts)
     values = cycles[list(THIRDS)].to_numpy()
-    breaks = np.append(begin[1:, 0] - length[:-1, 0] > 0.02, False)[:, None]  # left out: no line across
-    times = np.hstack([times, length])
+    breaks = np.append(starts[1:, 0] - ends[:-1, 0] > 0.02, False)[:, None]  # left out: no line across
+    times = np.hstack([times, ends])
     values = np.hstack(
         [values, np.where(breaks, np.nan, np.append(values[1:, :1], values[-1:, -1:], axis=0))]
     )

@@ -21,9 +21,9 @@ ITEMS_NOT_NAMED = (
     "segment.parquet list the items with their reasons."
 )
 SEGMENTATION_METHOD = (
-    "F1, sensitivity and precision count the onsets of all recordings together, within annotated stretches "
+    "F1, sensitivity and precision count the onsets of all recordings together, within annotated parts "
     "only; at most one found onset counts for each annotated one. f1 recordings is the mean over recordings. "
-    "Heart rate: 60 / median time from one S1 to the next, in the same stretches; heart rate error is the "
+    "Heart rate: 60 / median time from one S1 to the next, in the same parts; heart rate error is the "
     "median of the absolute errors, and heart rates the share of recordings with a determined heart rate."
 )
 NO_SUBGROUPS = "None: the data have no site, source, quality, sex or age group with more than one value."
@@ -189,7 +189,8 @@ def _describe_scored_units(details: Mapping[str, Any]) -> str:
 
 def _name_scoring_models(details: Mapping[str, Any]) -> str:
     """Which model scores a unit; units without a usable segment are scored without one."""
-    models = "networks" if details["protocol"].get("inner") else "model"
+    protocol = details["protocol"]
+    models = "networks" if (protocol.get("refit") or protocol.get("inner") or 1) > 1 else "model"
     scored, by_model = details["scored"], f"by the {models} of the fold in which they were tested"
     empty, how = details["no_answer"].get(details["level"], 0), describe_units_without_segments(details)
     if not empty:

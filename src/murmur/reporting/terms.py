@@ -21,8 +21,7 @@ RUNS = {
 }
 INNER = (
     "The training part of a fold is divided into {n} inner folds. Each of {n} networks is trained without "
-    "one inner fold, and predicts it. The decision is fitted on these predictions. The mean of the networks "
-    "predicts the test part."
+    "one inner fold, and predicts it. The decision is fitted on these predictions."
 )
 WEIGHTS = ", ".join(f"{name} counts {n}" for name, n in CIRCOR_WEIGHTS.items())
 OFFICIAL = ", ".join(f"{n} {name}" for name, n in CIRCOR_PATIENTS.items())
@@ -72,7 +71,7 @@ def explain_terms(details: Mapping[str, Any]) -> dict[str, str]:
         ),
         "Unit": f"What gets one prediction and counts once: here a {level}.",
         "Fold, run": RUNS[protocol["method"]].format(**values),
-        **({"Inner fold": INNER.format(n=inner)} if (inner := protocol.get("inner")) else {}),
+        **({"Inner fold": _explain_inner_folds(protocol)} if protocol.get("inner") else {}),
         "Mean, SD": f"Mean and standard deviation of the scores of the runs, here {protocol['runs']}.",
         "95 % interval": (
             f"The range of the score if the {name_resampled_units(details)} are drawn again at random, with "
@@ -84,3 +83,12 @@ def explain_terms(details: Mapping[str, Any]) -> dict[str, str]:
         ),
         **{capitalise(name_column(name)): METRICS[name].format(**values) for name in details["headline"]},
     }
+
+
+def _explain_inner_folds(protocol: Mapping[str, Any]) -> str:
+    """How inner folds are used, and which networks predict the test part."""
+    networks = "the mean of these networks"
+    if n := protocol.get("refit"):
+        more = "one more network" if n == 1 else f"the mean of {n} more networks"
+        networks = f"{more}, trained on the whole training part"
+    return f"{INNER.format(n=protocol['inner'])} The test part is predicted by {networks}."

@@ -44,6 +44,15 @@ class Evaluate(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _check_uar_share(self) -> "Evaluate":
+        if self.uar_share and self.thresholds is None:
+            raise ValueError(
+                f"evaluate.uar_share {self.uar_share:g} has no effect with evaluate.thresholds null; set it "
+                "to 0, or evaluate.thresholds to a metric"
+            )
+        return self
+
 
 def check_metric(metric: str, classes: Collection[str]) -> None:
     """Refuse a weighted accuracy for other classes than those of CirCor.

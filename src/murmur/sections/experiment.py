@@ -90,6 +90,15 @@ class Params(Section):
         return self
 
     @model_validator(mode="after")
+    def _check_refit(self) -> "Params":
+        if self.train.refit and self.split.validate_on == "test":
+            raise ValueError(
+                f"train.refit {self.train.refit}: with split.validate_on test the whole training part is "
+                "trained on already; set train.refit to 0"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _check_filters(self) -> "Params":
         nyquist = self.clean.sample_rate / 2
         band = self.clean.bandpass

@@ -109,6 +109,13 @@ class Train(NetworkOptions):
                 f"train.refit {self.refit}: networks that are trained on the whole training part have no "
                 "part to select the epoch; set train.select_on to last, or train.refit to 0"
             )
+        if self.refit and (self.stop_accuracy is not None or self.stop_one_class):
+            key = "stop_accuracy" if self.stop_accuracy is not None else "stop_one_class"
+            value = "null" if key == "stop_accuracy" else "false"
+            raise ValueError(
+                f"train.{key}: nothing can stop the networks of train.refit, which have no validation part; "
+                f"set it to {value}, or train.refit to 0"
+            )
         if self.select_on == "last" and self.patience is not None:
             raise ValueError("train.patience: with train.select_on last no epoch is selected; set it to null")
         return self

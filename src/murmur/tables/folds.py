@@ -9,7 +9,7 @@ FOLDS = declare_schema(
     {"run": integer, "fold": integer, "recording_id": text, "role": text},
     {
         "segment_id": text,  # null: all segments of the recording
-        "inner": integer,  # inner fold, of which the role is; null: the fold has no inner folds
+        "inner": integer,  # the inner fold to which the role belongs; null: the fold has no inner folds
     },
     key="run fold recording_id segment_id inner",
 )

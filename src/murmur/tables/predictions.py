@@ -15,8 +15,9 @@ def make_predictions_schema(classes: Sequence[str]) -> pa.Schema:
     """Return the schema of a table of predictions.
 
     The columns are run, fold, role, level, unit_id, the probability ``p_<class>`` of each class, and the
-    `FIGURES`, which only a network that labels frames predicts: the mean probabilities of a murmur, of
-    systole, and of being annotated, and the mean of the highest probability of a state.
+    `FIGURES`, which only a network that labels frames predicts: the mean of the probability of systole
+    times that of a murmur (murmur), the mean probabilities of systole and of being annotated, and the mean of
+    the highest probability of a state (confidence).
     """
     fields = {"run": integer, "fold": integer, "role": text, "level": text, "unit_id": text}
     return declare_schema(

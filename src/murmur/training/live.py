@@ -59,7 +59,7 @@ class FitState:
     is_finished : bool
         Whether the training has ended.
     inner : int or None
-        Number of the inner fold that is its validation part; None without inner folds.
+        Number of the network in its fold, as `murmur.training.run.Network`; None if the fold has one.
     """
 
     fold: Count
@@ -105,7 +105,7 @@ class RunState:
 
     @property
     def inner(self) -> int | None:
-        """Number of inner folds of each fold; None without inner folds."""
+        """Number of networks of each fold; None if each fold has one."""
         numbers = [fit.inner for fit in self.fits if fit.inner is not None]
         return max(numbers) + 1 if numbers else None
 
