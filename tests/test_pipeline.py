@@ -794,7 +794,7 @@ def test_embeddings_are_computed_once_and_only_if_they_are_used(project, tmp_pat
     embed = {"models": ["m2d"], "weights": str(weights)}
     mel = {"n_mels": 80, "n_fft": 1024, "scale": "ln_plus", "edges": "reflect"}
     edit(folder, {"embed": embed, "mel": mel, "train": {"features": "embedding"}})
-    assert repro(folder, "train@0", MURMUR_WORKERS="1") == ["mel", "embed@m2d", "train@0"]
+    assert repro(folder, "train@0", MURMUR_WORKERS="1") == ["mel", "label", "embed@m2d", "train@0"]
     assert np.load(folder / "data/embedding/array.npy").shape[1:] == (1, 960, 1)
     assert not find_unneeded([run_alone(folder, tmp_path / "alone", "embed")])
     with Repo(str(folder)) as repo:

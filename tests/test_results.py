@@ -520,7 +520,7 @@ def test_the_validation_part_of_a_published_split_has_priority_over_validate_on(
 )
 def test_selection_and_stopping_are_described(changes, stops):
     train = validate(Params, changed(changes), where="params.yaml").train
-    assert describe_selection(train) == {"select_on": "loss", "stops": stops}
+    assert describe_selection(train) == {"select_on": "loss", "stops": stops, "refit": 0}
 
 
 def test_scored_units_and_parts_are_counted(made):

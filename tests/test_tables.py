@@ -15,7 +15,7 @@ from murmur.tables.csv_reader import read_csv
 from murmur.tables.csv_writer import write_csv
 from murmur.tables.folds import FOLDS
 from murmur.tables.left_out import LEFT_OUT
-from murmur.tables.predictions import TrainingInfo, make_predictions_schema, read_training_info
+from murmur.tables.predictions import FIGURES, TrainingInfo, make_predictions_schema, read_training_info
 from murmur.tables.recordings import DatasetCard, check_recordings, read_dataset_card
 from murmur.tables.signals import SIGNALS
 
@@ -46,11 +46,12 @@ def test_null_values_and_predictions_are_read_as_they_were_written(path):
     folds = pd.DataFrame(
         {"run": [0, 0], "fold": [0, 1], "recording_id": ["a", "b"], "role": ["train", "test"]}
     )
-    parquet.write(folds.assign(segment_id=[None, "b@0"]), path, FOLDS)
+    parquet.write(folds.assign(segment_id=[None, "b@0"], inner=[None, 1]), path, FOLDS)
     assert list(parquet.read(path, FOLDS)["segment_id"].fillna("-")) == ["-", "b@0"]
     schema = make_predictions_schema(["x", "y"])
     scores = folds[["run", "fold", "role"]].assign(level="patient", unit_id=["a", "b"])
     scores = scores.assign(p_x=np.float32([0.25, 0.1]), p_y=np.float32([0.75, 0.9]))
+    scores = scores.assign(**dict.fromkeys(FIGURES, np.float32([0.5, np.nan])))
     parquet.write(scores, path, schema, NOTE)
     pd.testing.assert_frame_equal(parquet.read(path, schema), scores, check_dtype=False)
     assert parquet.read(path, schema)["p_y"].dtype == np.float32
