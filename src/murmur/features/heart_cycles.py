@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 
-from murmur.features.frame_tracks import join_tracks
 from murmur.tables.annotations import STATES
 
 # more than 99 % of the annotated intervals of CirCor are within; heart rates of 30 to 270 per minute
@@ -14,34 +13,6 @@ MIN_ANNOTATED = 0.1  # least mean probability of being annotated of an interval 
 THIRDS = {"early": 1 / 6, "middle": 1 / 2, "late": 5 / 6}  # their middle, as a share of the interval
 MIN_CYCLES = 3  # that a heart rate needs
 MAX_SPREAD = 0.2  # median absolute deviation of the lengths of the cycles by their median, for a heart rate
-
-
-def find_recording_cycles(
-    tracks: np.ndarray, starts: np.ndarray, step_seconds: float, end: float
-) -> tuple[pd.DataFrame, np.ndarray]:
-    """Find the heart cycles of a recording from the tracks of its segments.
-
-    Parameters
-    ----------
-    tracks : np.ndarray, shape [segments, steps, 6]
-        Probabilities of `STATES`, of a murmur and of being annotated.
-    starts, step_seconds
-        As in `join_tracks`.
-    end : float
-        Where the last segment ends, s.
-
-    Returns
-    -------
-    cycles : DataFrame
-        As from `find_cycles`; no interval ends after `end`.
-    murmur : np.ndarray, shape [steps before `end`]
-        Probability of a murmur.
-    """
-    n_steps = max(1, int(np.ceil(np.round(end / step_seconds, 6))))
-    joined = join_tracks(tracks, starts, step_seconds, n_steps)
-    murmur = joined[:, len(STATES)]
-    cycles = find_cycles(joined[:, : len(STATES)], murmur, joined[:, len(STATES) + 1], step_seconds)
-    return cycles.assign(end=cycles["end"].clip(upper=end)), murmur
 
 
 def find_cycles(

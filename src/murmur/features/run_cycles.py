@@ -1,4 +1,4 @@
-"""The heart cycles of the test parts of a run, from the tracks of its networks."""
+"""The heart cycles of a recording, and of the test parts of a run, from the tracks of networks."""
 
 from pathlib import Path
 
@@ -8,7 +8,9 @@ import pandas as pd
 from murmur import workers
 from murmur.errors import MurmurError
 from murmur.features import store
-from murmur.features.heart_cycles import find_recording_cycles
+from murmur.features.frame_tracks import join_tracks
+from murmur.features.heart_cycles import find_cycles
+from murmur.tables.annotations import STATES
 from murmur.tables.cycles import CYCLES
 
 
@@ -68,3 +70,31 @@ def find_run_cycles(
 
     groups = list(rows.groupby(["run", "fold", "recording_id"], sort=False))
     return pd.concat(workers.map_threads(find, groups, "heart cycles"), ignore_index=True)
+
+
+def find_recording_cycles(
+    tracks: np.ndarray, starts: np.ndarray, step_seconds: float, end: float
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """Find the heart cycles of a recording from the tracks of its segments.
+
+    Parameters
+    ----------
+    tracks : np.ndarray, shape [segments, steps, 6]
+        Probabilities of `STATES`, of a murmur and of being annotated.
+    starts, step_seconds
+        As in `join_tracks`.
+    end : float
+        Where the last segment ends, s.
+
+    Returns
+    -------
+    cycles : DataFrame
+        As from `find_cycles`; no interval ends after `end`.
+    murmur : np.ndarray, shape [steps before `end`]
+        Probability of a murmur.
+    """
+    n_steps = max(1, int(np.ceil(np.round(end / step_seconds, 6))))
+    joined = join_tracks(tracks, starts, step_seconds, n_steps)
+    murmur = joined[:, len(STATES)]
+    cycles = find_cycles(joined[:, : len(STATES)], murmur, joined[:, len(STATES) + 1], step_seconds)
+    return cycles.assign(end=cycles["end"].clip(upper=end)), murmur

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from murmur.features.heart_cycles import find_recording_cycles
+from murmur.features.run_cycles import find_recording_cycles
 from murmur.inference.model_info import ModelInfo
 from murmur.inference.recording import SegmentOutput
 
