@@ -76,7 +76,7 @@ repro: repository setup  ## run the pipeline, or what is missing or changed of i
 report: setup  ## write the results of the last run to report.html
 	murmur report
 
-PYTEST := pytest -n auto --maxprocesses 4 --dist loadfile
+PYTEST := pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test: git setup  ## run the tests
 	@echo "Tests: 6 minutes on two cores."

@@ -12,6 +12,26 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 
+SLOW = (
+    *("pipeline", "ci_server", "recipes", "recipe_commands"),
+    *("generalisation_commands", "checkout", "failures"),
+)
+    "pipeline",
+    "ci_server",
+    "recipes",
+    "recipe_commands",
+    "generalisation_commands",
+    "checkout",
+    "failures",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the slowest files, so that no test process works alone at the end."""
+    order = {f"test_{name}": k for k, name in enumerate(SLOW)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
+
+
 @pytest.fixture(autouse=True)
 def _log_messages_on_the_console() -> None:
     """Log messages and progress are printed on standard output, as in a stage."""
