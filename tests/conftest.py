@@ -11,18 +11,9 @@ from murmur import logs
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
-
 SLOW = (
     *("pipeline", "ci_server", "recipes", "recipe_commands"),
     *("generalisation_commands", "checkout", "failures"),
-)
-    "pipeline",
-    "ci_server",
-    "recipes",
-    "recipe_commands",
-    "generalisation_commands",
-    "checkout",
-    "failures",
 )
 
 
