@@ -147,6 +147,6 @@ def map_npy(path: Path) -> np.ndarray:
 
 
 def _unreadable(path: Path, reason: object) -> MurmurError:
-    name = path.parent.name if path.stem == "array" else path.stem
-    stage = {"signals": "clean", "embedding": "embed"}.get(name, "mel")
+    written_by = {"signals": "clean", "embedding": "embed", "frame_labels": "label", "tracks": "train"}
+    stage = written_by.get(path.stem) or written_by.get(path.parent.name, "mel")
     return MurmurError(f"{path}: cannot be read ({reason}); run the {stage} stage again: dvc repro {stage}")

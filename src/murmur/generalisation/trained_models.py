@@ -25,7 +25,7 @@ from murmur.tables.predictions import FIGURES
 from murmur.tables.recordings import DatasetCard
 from murmur.training.classifier import Classifier, Inputs, predict_outputs
 from murmur.training.run import Run, prepare_run
-from murmur.training.saved_weights import load_classifier
+from murmur.training.saved_weights import load_classifier, select_network
 
 AGAIN = "make them with train.keep_weights: best and `dvc repro`"
 
@@ -181,10 +181,7 @@ def _separate_networks(weights: dict[str, torch.Tensor]) -> list[dict[str, torch
     """Separate the networks of a fold: with inner folds, the names of tensors begin with their number."""
     numbers = sorted({int(name.split(".")[0]) for name in weights if name.split(".")[0].isdecimal()})
     prefixes = [f"{number}." for number in numbers] or [""]
-    return [
-        {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
-        for prefix in prefixes
-    ]
+    return [select_network(weights, prefix) for prefix in prefixes]
 
 
 def score_models(

@@ -16,7 +16,7 @@ from murmur.features.segmentation import NoSegmentsError, compute_sizes
 from murmur.inference.model_info import ModelInfo, ModelParams
 from murmur.inference.recording import Recording, SegmentOutput, make_empty_output
 from murmur.training.classifier import Classifier, Inputs, predict_logits
-from murmur.training.saved_weights import load_classifier
+from murmur.training.saved_weights import load_classifier, select_network
 
 BATCH = 256  # segments of which the features are in memory at once
 
@@ -127,9 +127,7 @@ def label_frames(classifiers: Iterable[Any], features: torch.Tensor) -> tuple[to
     outputs = []
     for classifier in classifiers:
         output = classifier.network.label_frames(classifier.standardise(features))
-        states = output.states.softmax(dim=1).transpose(1, 2)
-        of_frames = (states, output.murmur.sigmoid(), output.annotated.sigmoid())
-        outputs.append((output.logits.softmax(dim=1), output.figures(), *of_frames))
+        outputs.append((output.logits.softmax(dim=1), output.figures(), *output.probabilities()))
     return tuple(torch.stack(parts).mean(dim=0) for parts in zip(*outputs, strict=True))
 
 
@@ -140,9 +138,9 @@ def _load_classifiers(info: ModelInfo, weights: bytes, path: str | Path) -> Iter
         raise MurmurError(f"{path}: cannot be read as weights ({first_line(error)})") from error
     train, n_classes = info.params.train, len(info.classes)
     for k in range(info.ensemble):
-        prefix = f"{k}."
-        own = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
-        yield load_classifier(own, path, train, classes=n_classes, shape=info.shape)
+        yield load_classifier(
+            select_network(tensors, f"{k}."), path, train, classes=n_classes, shape=info.shape
+        )
 
 
 def _load_encoder(params: ModelParams) -> torch.nn.Module | None:

@@ -31,6 +31,10 @@ class FrameOutput(NamedTuple):
     murmur: torch.Tensor
     annotated: torch.Tensor
 
+    def probabilities(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Compute the probabilities of the states, shape [batch, steps, 4], of a murmur and of annotated."""
+        return self.states.softmax(dim=1).transpose(1, 2), self.murmur.sigmoid(), self.annotated.sigmoid()
+
     def figures(self) -> torch.Tensor:
         """Compute `murmur.tables.predictions.FIGURES`, shape [batch, 4], from all frames."""
         states, murmur = self.states.softmax(dim=1), self.murmur.sigmoid()

@@ -31,10 +31,7 @@ def predict_tracks(
     annotated : np.ndarray of float32, shape [segments, steps]
         Probability that annotators find the heart cycle clear enough to annotate it.
     """
-    outputs = [model.label_frames(model.standardise(x)) for x, _ in take_batches(model, inputs, units)]
-    _, states, murmur, annotated = map(torch.cat, zip(*outputs, strict=True))
-    return (
-        states.softmax(dim=1).transpose(1, 2).contiguous().cpu().numpy(),
-        murmur.sigmoid().cpu().numpy(),
-        annotated.sigmoid().cpu().numpy(),
-    )
+    batches = take_batches(model, inputs, units)
+    parts = [model.label_frames(model.standardise(x)).probabilities() for x, _ in batches]
+    states, murmur, annotated = (torch.cat(values).cpu().numpy() for values in zip(*parts, strict=True))
+    return states, murmur, annotated

@@ -420,14 +420,9 @@ def fit_one_network(run: Run, network: Network, weights: Path, folder: Path | No
 
 def read_frame_labels(run: Run) -> np.ndarray | None:
     """Read the labels of the frames, int8 [segments, frames]; None if no loss needs them."""
-    options = run.options
-    is_needed = options.state_loss or options.murmur_loss or options.annotation_loss
-    if not run.frame_labels or not is_needed:
+    if not run.frame_labels or not run.options.frame_losses:
         return None
-    try:
-        labels = np.load(run.frame_labels)
-    except (OSError, ValueError, EOFError) as error:
-        raise MurmurError(f"{run.frame_labels}: cannot be read ({error}); run dvc repro label") from error
+    labels = store.map_npy(run.frame_labels)
     store.check_length(labels, run.n_segments, run.frame_labels)
     return labels
 

@@ -13,6 +13,11 @@ from murmur.training.classifier import Classifier, Inputs
 from murmur.training.network import build
 
 
+def select_network(weights: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    """Select the tensors of one network, whose names begin with `prefix`, without it."""
+    return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+
+
 def load_classifier(
     weights: Mapping[str, torch.Tensor],
     path: Any,
