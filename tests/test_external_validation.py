@@ -25,6 +25,7 @@ from murmur.tables.predictions import FIGURES
 from murmur.tables.recordings import DatasetCard
 from murmur.training.run import fit_run, prepare_run
 from tests import made
+from tests.trained_model import make_frame_labels
 from tests.experiment import without_regression
 from tests.made import SITES
 
@@ -85,14 +86,16 @@ def trained(tmp_path, request, monkeypatch):
     sites = getattr(request, "param", "segment") == "patient"
     changes = {"epochs": 2, "batch_size": 8, "keep_weights": "best"}
     if getattr(request, "param", None) == "frames":
-        changes |= {"model": {"name": "frames", "width": 4}}
+        changes |= {"model": {"name": "frames", "width": 4}, "state_loss": 1.0, "murmur_loss": 1.0}
     if sites:
         augment = Augment(**made.changed({"train.augment.mixup": 0.0})["train"]["augment"])
         changes |= {"model": SITES, "augment": augment.model_dump()}
     options = made.train_options(**changes)
     prepared = prepare(tmp_path / "development")
     folds = make_folds(prepared, inner=inner)
-    run = prepare_run(prepared.recordings, prepared.segments, folds, CARD, prepared.features, options, 0)
+    tables = (prepared.recordings, prepared.segments, folds)
+    labels = make_frame_labels(prepared, tmp_path / "frame_labels.npy")
+    run = prepare_run(*tables, CARD, prepared.features, options, 0, labels)
     predictions, _, _ = fit_run(run, tmp_path / "models/run_7.murmur_weights")
     fitted = no_change("patient" if sites else "segment")
     level = "patient" if sites else "recording"

@@ -15,10 +15,9 @@ from murmur.inference.page.app import _list_track
 from murmur.inference.recording import SegmentOutput
 from murmur.reporting import heart_cycle_plot, prediction_plot
 from murmur.tables.predictions import FIGURES
-from tests.trained_model import CLASSES, draw_samples, make_trained_model
+from tests.trained_model import CLASSES, FRAMES, draw_samples, make_trained_model
 
 pytestmark = pytest.mark.usefixtures("threads_as_before")
-FRAMES = {"train.model": {"name": "frames", "width": 8, "dropout": 0.0}}
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +66,13 @@ def test_the_figures_are_those_of_the_networks_for_the_features_of_the_pipeline(
     for name, path in trained.prepared.recordings.set_index("recording_id")["path"].items():
         (recording,) = model.predict(trained.raw / path, check=False).recordings
         assert recording.figures == pytest.approx(expected.loc[name].to_dict(), abs=1e-5)
+
+
+def test_a_network_that_learned_no_frames_gives_no_heart_cycles(tmp_path):
+    made_model = make_trained_model(tmp_path, {"train.model": FRAMES["train.model"]})
+    prediction = murmur.load_model(made_model.folder).predict(draw_samples(12), 4000, check=False)
+    (recording,) = prediction.recordings
+    assert recording.figures is None and recording.heart_sounds is None and recording.probabilities
 
 
 def test_predictions_describe_the_heart_cycles(trained, monkeypatch):

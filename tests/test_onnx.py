@@ -26,7 +26,7 @@ from murmur.inference.segment_layers import Features
 from murmur.sections.clean import Bandpass
 from murmur.sections.experiment import validate_params
 from tests import made
-from tests.trained_model import draw_samples, make_trained_model
+from tests.trained_model import FRAMES, draw_samples, make_trained_model
 
 pytestmark = pytest.mark.usefixtures("threads_as_before")
 CIRCOR = Path(os.environ.get("MURMUR_DATA", "")) / "circor/training_data"
@@ -132,7 +132,8 @@ FAMILIES = {  # of recipes, with small networks
         "train.model": {"name": "bilstm", "width": 8, "layers": 2, "dropout": 0.0},
         "evaluate.rule": "maximum",
     },
-    "frames": {"train.model": {"name": "frames", "width": 8, "dropout": 0.0}},
+    "frames": FRAMES,
+    "frames, not learned": {"train.model": FRAMES["train.model"]},
     "attention": {
         "clean.bandpass": None,
         "clean.normalise": "none",

@@ -25,7 +25,7 @@ from murmur.inference.quality import Quality
 from murmur.inference.recording import SegmentOutput
 from murmur.inference.results import Prediction, RecordingPrediction
 from tests import made
-from tests.trained_model import CARD, CLASSES, draw_samples, make_trained_model
+from tests.trained_model import CARD, CLASSES, FRAMES, draw_samples, make_trained_model
 
 pytestmark = pytest.mark.usefixtures("threads_as_before")
 DECISIONS = {
@@ -65,7 +65,7 @@ FAMILIES = {  # of recipes, with small networks
         "clean.normalise": "rms",
         "evaluate.rule": "maximum",
     },
-    "frames": {"train.model": {"name": "frames", "width": 8, "dropout": 0.0}},
+    "frames": FRAMES,
     "patients": {"train.model": made.SITES, "train.augment.mixup": 0.0},
     "regression": {"evaluate.rule": "regression"},
     "any_present": {"evaluate.rule": "any_present", "mel.dtype": "float32", "mel.normalise": "minmax"},

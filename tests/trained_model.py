@@ -28,6 +28,12 @@ SMALL = {
     "train.batch_size": 8,
     "train.device": "cpu",
 }
+FRAMES = {
+    "train.model": {"name": "frames", "width": 8, "dropout": 0.0},
+    "train.state_loss": 1.0,
+    "train.murmur_loss": 1.0,
+    "train.annotation_loss": 0.3,
+}
 FIGURE = {"mean": 0.7, "sd": 0.01, "low": 0.6, "high": 0.8}
 DETAILS = {
     "level": "patient",
@@ -78,6 +84,13 @@ def make_recordings(data, patients=6, sites=("AV", "PV")):
     parquet.write(table, data / "recordings.parquet", RECORDINGS)
 
 
+def make_frame_labels(prepared, path):
+    """Write random labels for the frames of all segments."""
+    n, _, _, frames = store.read_array(prepared.features).shape
+    np.save(path, np.random.default_rng(0).integers(-1, 8, (n, frames), dtype=np.int8))
+    return path
+
+
 def make_trained_model(root, changes=None, *, ensemble=1, decisions=None):
     """Train a small model for one epoch on made recordings, and write its folder root/model."""
     params = validate_params(made.changed(SMALL | (changes or {})), "made")
@@ -86,7 +99,9 @@ def make_trained_model(root, changes=None, *, ensemble=1, decisions=None):
     names = ("clean", "segment", "mel", "embed", "train")
     sections = SimpleNamespace(**{name: getattr(params, name) for name in names})
     prepared = chain.compute_features(data, sections)
-    run = prepare_final(prepared.recordings, prepared.segments, CARD, prepared.features, params.train, 0)
+    tables = (prepared.recordings, prepared.segments)
+    labels = make_frame_labels(prepared, data / "frame_labels.npy")
+    run = prepare_final(*tables, CARD, prepared.features, params.train, 0, labels)
     fit_networks(run, 1, ensemble, root / "final.safetensors")
     weights = (root / "final.safetensors").read_bytes()
     signals = parquet.read(data / "signals.parquet", SIGNALS)

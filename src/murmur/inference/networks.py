@@ -49,9 +49,8 @@ class TorchNetworks:
         x = self._cut(recording)
         if not len(x):
             return make_empty_output(len(self.info.classes))
-        compute = (
-            self._label_frames if hasattr(self.classifiers[0].network, "label_frames") else self._classify
-        )
+        labels_frames = all(classifier.labels_frames for classifier in self.classifiers)
+        compute = self._label_frames if labels_frames else self._classify
         batches = [compute(self._compute_features(x[k : k + BATCH])) for k in range(0, len(x), BATCH)]
         rate = self.info.params.clean.sample_rate
         step = compute_sizes(self.info.params.segment, rate).step / rate

@@ -36,11 +36,12 @@ class SegmentClassifier(nn.Module):
         super().__init__()
         self.features = Features(rate, options, length)
         self.classifiers = nn.ModuleList(classifiers)
+        self.labels_frames = all(classifier.labels_frames for classifier in classifiers)
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Map samples [1, length] to probabilities [classes], and the other outputs of `label_frames`."""
         features = self.features(x)
-        if hasattr(self.classifiers[0].network, "label_frames"):
+        if self.labels_frames:
             return tuple(output[0] for output in label_frames(self.classifiers, features))
         p = [classifier(features).softmax(dim=1) for classifier in self.classifiers]
         return (torch.stack(p).mean(dim=0)[0],)

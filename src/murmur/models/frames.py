@@ -113,11 +113,33 @@ class Residual(nn.Module):
         super().__init__()
         self.convolution = nn.Conv1d(width, width, 3, padding=dilation, dilation=dilation, bias=False)
         self.norm = nn.BatchNorm1d(width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = RandomByteDropout(dropout)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map [batch, width, steps] to the same shape."""
         return x + self.dropout(F.relu(self.norm(self.convolution(x))))
+
+
+class RandomByteDropout(nn.Module):
+    """Dropout by one random byte for each value: `torch.nn.Dropout` takes three times as long on a CPU.
+
+    Parameters
+    ----------
+    rate : float
+        Dropout rate, rounded to a multiple of 1/256.
+    """
+
+    def __init__(self, rate: float):
+        super().__init__()
+        self.dropped = round(256 * rate)  # of the 256 values of a byte
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Set values to 0 at random and scale the others, in training mode."""
+        if not self.training or not self.dropped:
+            return x
+        words = torch.empty(-(-x.numel() // 8), dtype=torch.int64, device=x.device).random_(-(2**63), None)
+        is_kept = words.view(torch.uint8)[: x.numel()].view(x.shape) >= self.dropped
+        return x * (is_kept.to(x.dtype) * (256 / (256 - self.dropped)))
 
 
 def build(

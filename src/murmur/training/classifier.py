@@ -85,12 +85,15 @@ class Classifier(nn.Module):
         What is subtracted from the input, and by what the result is divided. The names are part of saved
         weights.
     network : nn.Module
+    frames_learned : torch.Tensor of bool, shape []
+        Whether the training had labels of frames; only of a network that can label them.
     frozen : list of nn.Module
         Modules that are not trained.
     """
 
     mean: torch.Tensor
     spread: torch.Tensor
+    frames_learned: torch.Tensor
 
     def __init__(self, network: nn.Module, inputs: Inputs, train: np.ndarray, options: NetworkOptions):
         super().__init__()
@@ -98,6 +101,8 @@ class Classifier(nn.Module):
         self.register_buffer("mean", mean)
         self.register_buffer("spread", spread)
         self.network = network
+        if hasattr(network, "label_frames"):
+            self.register_buffer("frames_learned", torch.tensor(False))
         if not any(map(_breaks_channels_last, network.modules())):
             self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # 25 % faster
         self.frozen = freeze(network, options.freeze)
@@ -119,8 +124,8 @@ class Classifier(nn.Module):
 
     @property
     def labels_frames(self) -> bool:
-        """Whether the network labels frames."""
-        return hasattr(self.network, "label_frames")
+        """Whether the network labels frames, and learned it from annotations."""
+        return hasattr(self.network, "label_frames") and bool(self.frames_learned)
 
     def label_frames(self, x: torch.Tensor) -> Any:
         """Return the `murmur.models.frames.FrameOutput` of standardised features, as float32."""

@@ -319,8 +319,10 @@ def _prepare_loop(
     _, channels, mels, frames = inputs.x.shape
     network = build(options.model, classes=len(class_weights), channels=channels, mels=mels, frames=frames)
     model = Classifier(network, inputs, train, options).to(y.device)
-    options.check_labels_frames(model.labels_frames)
+    options.check_labels_frames(hasattr(network, "label_frames"))
     targets = prepare_targets(frame_labels, train, frames, options, device)
+    if targets:
+        model.frames_learned.fill_(True)
     criterion = Loss(class_weights, options).to(y.device)
     optimizer = make_optimizer(model, options)
     n_units = len(limit_segments(train, recordings, options))
