@@ -73,7 +73,7 @@ def test_a_constant_band_is_not_divided_by_0():
 def test_the_statistics_do_not_depend_on_the_batch_size(monkeypatch):
     x = spectrograms()
     maximum = make_classifier(nn.Identity(), make_inputs(x))
-    monkeypatch.setattr(classifier, "MAX_UNITS", 2)
+    monkeypatch.setattr(classifier, "MAX_UNITS_CPU", 2)
     parts = make_classifier(nn.Identity(), make_inputs(x))
     torch.testing.assert_close(parts.mean, maximum.mean)
     torch.testing.assert_close(parts.spread, maximum.spread)
@@ -130,7 +130,7 @@ def test_predictions_have_no_dropout_and_do_not_depend_on_the_batch_size(monkeyp
     model = make_classifier(network(), inputs).train()
     maximum = predict_logits(model, inputs, np.arange(9))
     assert maximum.shape == (9, 3) and not maximum.requires_grad
-    for name, value in (("MAX_UNITS", 2), ("MAX_VALUES", 100), ("MAX_VALUES", 1)):
+    for name, value in (("MAX_UNITS_CPU", 2), ("MAX_VALUES", 100), ("MAX_VALUES", 1)):
         monkeypatch.setattr(classifier, name, value)
         torch.testing.assert_close(predict_logits(model, inputs, np.arange(9)), maximum)
     torch.testing.assert_close(predict_logits(model, inputs, np.array([7, 2])), maximum[[7, 2]])

@@ -25,9 +25,9 @@ from murmur.tables.predictions import FIGURES
 from murmur.tables.recordings import DatasetCard
 from murmur.training.run import fit_run, prepare_run
 from tests import made
-from tests.trained_model import make_frame_labels
 from tests.experiment import without_regression
 from tests.made import SITES
+from tests.trained_model import make_frame_labels
 
 CLASSES = ("Present", "Unknown", "Absent")
 CARD = DatasetCard("made", "murmur", CLASSES, ("Present",), (5, 3, 1), "ids", "none")

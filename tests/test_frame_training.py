@@ -12,10 +12,9 @@ from murmur.sections.train import Augment, Train
 from murmur.tables.annotations import NOT_ANNOTATED, PADDING
 from murmur.training import fit as training_fit
 from murmur.training import frame_losses
-from murmur.training.classifier import Classifier, Inputs
+from murmur.training.classifier import Classifier, Inputs, predict_outputs
 from murmur.training.fit import Fold, fit_epochs, fit_network
 from murmur.training.frame_losses import compute_frame_loss
-from murmur.training.frame_tracks import predict_tracks
 from murmur.training.network import build
 from murmur.training.sampling import draw_order, limit_segments
 from tests.made import train_options
@@ -81,7 +80,8 @@ def test_the_network_learns_to_label_frames_and_gives_figures_of_them(data):
     result = fit(data, epochs=10)
     losses = result.history["train_loss"]
     assert losses.iloc[-1] < 0.4 * losses.iloc[0]
-    states, murmur, annotated = predict_tracks(*load(data, result), FOLD.predict)
+    tracks = predict_outputs(*load(data, result), FOLD.predict).tracks.numpy()
+    states, murmur, annotated = tracks[..., :4], tracks[..., 4], tracks[..., 5]
     truth = data[2][FOLD.predict, ::2]
     assert states.shape == (24, 21, 4) and murmur.shape == annotated.shape == (24, 21)
     np.testing.assert_allclose(states.sum(axis=2), 1, atol=1e-6)
@@ -92,8 +92,7 @@ def test_the_network_learns_to_label_frames_and_gives_figures_of_them(data):
     figures = [systole * murmur, systole, annotated, states.max(axis=2)]
     np.testing.assert_allclose(result.figures, np.stack(figures, 1).mean(axis=2), atol=1e-5)
     assert result.figures.dtype == np.float32 and result.figures.shape == (24, 4)
-    expected = np.concatenate([states, murmur[..., None], annotated[..., None]], axis=2)[16:]
-    np.testing.assert_allclose(result.tracks, expected, atol=1e-5)
+    np.testing.assert_allclose(result.tracks, tracks[16:], atol=1e-5)
     assert result.tracks.dtype == np.float32 and result.tracks.shape == (8, 21, 6)
 
 

@@ -76,8 +76,18 @@ def test_all_other_lines_keep_their_comments(tmp_path, model):
         ("vgg16", ["weights=mine.pth"], "train.model.weights: no file mine.pth"),
         ("cnn", ["width=: ["], "width: cannot be read as YAML"),
         ("cnn", ["width=16", "width=8"], "width: given more than once; write each option once"),
-        ("cnn", ["width=-1"], "train.model cnn .*: Trying to create tensor with negative dimension"),
-        ("cnn", ["dropout=2"], "train.model cnn .*: dropout probability has to be between 0 and 1"),
+        ("cnn", ["width=-1"], "train.model.width: Input should be greater than or equal to 1 .it is -1;"),
+        (
+            "frames",
+            ["dilations=[1, 0]"],
+            r"train.model.dilations: Input should be greater than or equal to 1",
+        ),
+        (
+            "conv_blocks",
+            ["dropout=[.5, -1]"],
+            "train.model.dropout: Input should be greater than or equal to 0",
+        ),
+        ("cnn", ["dropout=2"], "train.model.dropout: Input should be less than 1 .it is 2;"),
         ("backbone", ["arch=nosuch"], "train.model.arch: timm has no network 'nosuch'"),
     ],
 )

@@ -152,8 +152,8 @@ def _predict_fold(
         bags = None if run.bags is None else torch.tensor(run.bags, device=x.device)
         networks = [network.to(x.device) for network in _load(path, x[:1], models)]
         outputs = [predict_outputs(network, Inputs(x, bags), units) for network in networks]
-        p = _average([logits[:, choices].softmax(dim=1) for logits, _ in outputs])
-        if parts := [part for _, part in outputs if part is not None]:
+        p = _average([output.logits[:, choices].softmax(dim=1) for output in outputs])
+        if parts := [output.figures for output in outputs if output.figures is not None]:
             figures = _average(parts)
         if not np.isfinite(p).all():
             raise MurmurError(f"{path}: its probabilities are not finite; {AGAIN}")

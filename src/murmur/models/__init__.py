@@ -15,9 +15,14 @@ output k.
 import importlib
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from murmur.errors import MurmurError
+
+Size = Annotated[int, Field(ge=1)]  # types of options, whose ranges the stage `check` checks
+Rate = Annotated[float, Field(ge=0, lt=1)]
 
 
 def list_names() -> list[str]:

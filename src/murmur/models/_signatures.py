@@ -15,13 +15,13 @@ from typing import Any, NamedTuple
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
 from murmur.errors import MurmurError
-from murmur.models import list_names, needs_download
+from murmur.models import Rate, Size, list_names, needs_download
 from murmur.models._requirements import REQUIREMENTS, check_file
 
 FOLDER = Path(__file__).parent
 SHAPE = ("classes", "channels", "mels", "frames")  # arguments of `build` that are not options
 EXAMPLE = 'CONTRIBUTING.md, "Add a model", has an example'
-NAMES = {**vars(builtins), **vars(typing), **vars(collections.abc)}  # of annotations
+NAMES = {**vars(builtins), **vars(typing), **vars(collections.abc), "Size": Size, "Rate": Rate}
 
 
 class Option(NamedTuple):
@@ -111,7 +111,8 @@ def check_options(name: str, options: dict[str, Any]) -> None:
     Raises
     ------
     MurmurError
-        As `read_signature`; and if an option is unknown, missing, or of another type.
+        As `read_signature`; and if an option is unknown, missing, or of another type or
+        out of range.
     """
     signature = read_signature(name)
     known = f"its options are {', '.join(signature.options)}" if signature.options else "it has no options"

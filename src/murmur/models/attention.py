@@ -6,6 +6,8 @@ import timm
 import torch
 from torch import nn
 
+from murmur.models import Rate, Size
+
 
 def build(
     *,
@@ -14,8 +16,8 @@ def build(
     mels: int,
     frames: int,
     trunk: str = "resnet34",
-    heads: int = 1,
-    dropout: float = 0.3,
+    heads: Size = 1,
+    dropout: Rate = 0.3,
 ) -> nn.Module:
     """Build a network of timm, self-attention over its feature map, and a linear layer.
 

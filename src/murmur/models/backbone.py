@@ -17,6 +17,7 @@ from huggingface_hub import constants
 from torch import nn
 
 from murmur.errors import MurmurError
+from murmur.models import Rate
 from murmur.models._weights import download_weights, fill_network, load_weights
 
 
@@ -28,7 +29,7 @@ def build(
     frames: int,
     arch: str,
     weights: str = "none",
-    dropout: float = 0.0,
+    dropout: Rate = 0.0,
 ) -> nn.Module:
     """Build a network of timm with a new last layer.
 

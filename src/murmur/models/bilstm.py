@@ -3,6 +3,8 @@
 import torch
 from torch import nn
 
+from murmur.models import Rate, Size
+
 
 def build(
     *,
@@ -10,9 +12,9 @@ def build(
     channels: int,
     mels: int,
     frames: int,
-    width: int = 256,
-    layers: int = 2,
-    dropout: float = 0.5,
+    width: Size = 256,
+    layers: Size = 2,
+    dropout: Rate = 0.5,
 ) -> nn.Module:
     """Build a bidirectional LSTM, layer normalisation of its output at the last frame, dropout, linear layer.
 

@@ -3,9 +3,11 @@
 import torch
 from torch import nn
 
+from murmur.models import Rate, Size
+
 
 def build(
-    *, classes: int, channels: int, mels: int, frames: int, width: int = 16, dropout: float = 0.3
+    *, classes: int, channels: int, mels: int, frames: int, width: Size = 16, dropout: Rate = 0.3
 ) -> nn.Module:
     """Build a strided convolution, three residual blocks, pooling, dropout and a linear layer.
 

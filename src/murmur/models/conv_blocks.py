@@ -6,6 +6,8 @@ from itertools import pairwise, zip_longest
 import torch
 from torch import nn
 
+from murmur.models import Rate, Size
+
 SQUEEZE = 4  # channels of a gate divided by the width of its hidden layer
 
 
@@ -15,12 +17,12 @@ def build(
     channels: int,
     mels: int,
     frames: int,
-    widths: Sequence[int] = (32, 64, 128, 256),
-    convolutions: int = 1,
-    block_dropout: Sequence[float] = (),
+    widths: Sequence[Size] = (32, 64, 128, 256),
+    convolutions: Size = 1,
+    block_dropout: Sequence[Rate] = (),
     gate_after: int | None = None,
-    hidden: Sequence[int] = (),
-    dropout: Sequence[float] = (0.5,),
+    hidden: Sequence[Size] = (),
+    dropout: Sequence[Rate] = (0.5,),
 ) -> nn.Module:
     """Build blocks of 3x3 convolutions, the mean over the feature map, and linear layers.
 

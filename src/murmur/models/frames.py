@@ -7,6 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from murmur.models import Rate, Size
+
 STEP = 2  # frames of the spectrogram for each output of the network
 SYSTOLE = 1  # index in murmur.tables.annotations.STATES
 
@@ -148,10 +150,10 @@ def build(
     channels: int,
     mels: int,
     frames: int,
-    width: int = 64,
-    dilations: Sequence[int] = (1, 2, 4, 8, 16, 1),
-    block_dropout: float = 0.15,
-    dropout: float = 0.2,
+    width: Size = 64,
+    dilations: Sequence[Size] = (1, 2, 4, 8, 16, 1),
+    block_dropout: Rate = 0.15,
+    dropout: Rate = 0.2,
 ) -> nn.Module:
     """Build the network.
 

@@ -6,6 +6,8 @@ from typing import Literal
 import torch
 from torch import nn
 
+from murmur.models import Rate, Size
+
 TRUNK = (32, 64, 128)  # channels of `Convolutions`
 
 
@@ -17,14 +19,14 @@ def build(
     frames: int,
     sites: Sequence[str],
     trunk: Literal["none", "cnn"] = "none",
-    width: int = 512,
-    layers: int = 4,
-    attention_heads: int = 4,
-    feedforward: int = 1024,
-    dropout: float = 0.2,
-    heads: int = 3,
+    width: Size = 512,
+    layers: Size = 4,
+    attention_heads: Size = 4,
+    feedforward: Size = 1024,
+    dropout: Rate = 0.2,
+    heads: Size = 3,
     missing: Literal["masked", "zero"] = "masked",
-    drop_sites: float = 0.0,
+    drop_sites: Rate = 0.0,
     late_fusion: bool = False,
 ) -> nn.Module:
     """Build a transformer over the sites of a patient, attention pooling, and several output heads.

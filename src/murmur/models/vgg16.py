@@ -10,13 +10,14 @@ from typing import Any
 from torch import nn
 from torchvision.models import VGG16_Weights, vgg16
 
+from murmur.models import Rate
 from murmur.models._weights import download_weights, fill_network, load_weights
 
 HEAD = "classifier.6"  # name of the last layer
 
 
 def build(
-    *, classes: int, channels: int, mels: int, frames: int, weights: str = "none", dropout: float = 0.5
+    *, classes: int, channels: int, mels: int, frames: int, weights: str = "none", dropout: Rate = 0.5
 ) -> nn.Module:
     """Build VGG16 with a new last layer.
 

@@ -12,7 +12,8 @@ from murmur.sections.train import NetworkOptions
 from murmur.training.losses import average_heads
 from murmur.training.network import freeze
 
-MAX_UNITS, MAX_VALUES = 512, 2**22  # units and numbers of a batch without gradients; more need much memory
+MAX_UNITS, MAX_UNITS_CPU = 512, 64  # of a batch without gradients; few stay in the cache of a processor
+MAX_VALUES = 2**22  # of such a batch; more need much memory
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and standard deviation of red, green and blue
 
 
@@ -63,6 +64,26 @@ class Inputs(NamedTuple):
             return indices
         bags = self.bags[indices]
         return bags[bags >= 0].unique().cpu()
+
+
+class Predictions(NamedTuple):
+    """The output of a network for units, all of float32.
+
+    Attributes
+    ----------
+    logits : torch.Tensor, shape [units, classes]
+        As from `predict_logits`.
+    figures : torch.Tensor, shape [units, 4], or None
+        `murmur.tables.predictions.FIGURES` over all frames. This and the next are None if the network labels
+        no frames.
+    tracks : torch.Tensor, shape [units, steps, 6], or None
+        For each step, that is ``STEP`` frames of the spectrogram (`murmur.models.frames`): the probability of
+        each of `murmur.tables.annotations.STATES`, of a murmur, and of being annotated.
+    """
+
+    logits: torch.Tensor
+    figures: torch.Tensor | None = None
+    tracks: torch.Tensor | None = None
 
 
 class Classifier(nn.Module):
@@ -184,7 +205,8 @@ def _band_statistics(inputs: Inputs, train: np.ndarray) -> tuple[torch.Tensor, t
 
 def _batch_size(unit: torch.Tensor) -> int:
     """Return how many units of this size are computed at once without gradients."""
-    return max(1, min(MAX_UNITS, MAX_VALUES // unit.numel()))
+    units = MAX_UNITS_CPU if unit.device.type == "cpu" else MAX_UNITS
+    return max(1, min(units, MAX_VALUES // unit.numel()))
 
 
 @torch.no_grad()
@@ -225,10 +247,8 @@ def predict_logits(model: nn.Module, inputs: Inputs, units: np.ndarray) -> torch
 
 
 @torch.no_grad()
-def predict_outputs(
-    model: Classifier, inputs: Inputs, units: np.ndarray
-) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Predict units, and the figures of their frames if the network labels frames.
+def predict_outputs(model: Classifier, inputs: Inputs, units: np.ndarray) -> Predictions:
+    """Predict units, and their frames if the network labels frames.
 
     Parameters
     ----------
@@ -237,12 +257,16 @@ def predict_outputs(
 
     Returns
     -------
-    logits : torch.Tensor of float32, shape [units, classes]
-        As from `predict_logits`.
-    figures : torch.Tensor of float32, shape [units, 4], or None
-        `murmur.tables.predictions.FIGURES` over all frames; None if the network does not label frames.
+    Predictions
     """
     if not model.labels_frames:
-        return predict_logits(model, inputs, units), None
-    outputs = [model.label_frames(model.standardise(x)) for x, _ in take_batches(model, inputs, units)]
-    return torch.cat([o.logits for o in outputs]), torch.cat([o.figures() for o in outputs])
+        return Predictions(predict_logits(model, inputs, units))
+    batches = take_batches(model, inputs, units)
+    parts = [_predict_frames(model.label_frames(model.standardise(x))) for x, _ in batches]
+    return Predictions(*map(torch.cat, zip(*parts, strict=True)))
+
+
+def _predict_frames(output: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return the fields of `Predictions` from a `murmur.models.frames.FrameOutput`."""
+    states, murmur, annotated = output.probabilities()
+    return output.logits, output.figures(), torch.cat([states, torch.stack([murmur, annotated], 2)], 2)

@@ -18,7 +18,6 @@ from murmur.sections.train import Train
 from murmur.training.augmentation import augment_spectrograms, draw_mixup
 from murmur.training.classifier import Classifier, Inputs, predict_logits, predict_outputs
 from murmur.training.frame_losses import FrameTargets, compute_frame_loss, prepare_targets
-from murmur.training.frame_tracks import predict_tracks
 from murmur.training.live import Recorder
 from murmur.training.losses import Loss, compute_class_weights
 from murmur.training.network import build
@@ -39,7 +38,7 @@ class Fold(NamedTuple):
     predict : np.ndarray of int
         The units to predict.
     track : np.ndarray of int
-        The units of which also the frames are predicted, if the network labels frames.
+        Those of the units to predict whose frames are returned, if the network labels frames.
     """
 
     train: np.ndarray
@@ -190,23 +189,16 @@ def _refit(loop: Loop, fold: Fold) -> Fit:
 
 def _predict_fold(loop: Loop, fold: Fold, history: pd.DataFrame, weights: dict[str, torch.Tensor]) -> Fit:
     """Predict with the present weights."""
-    logits, figures = predict_outputs(loop.model, loop.inputs, fold.predict)
+    logits, figures, tracks = predict_outputs(loop.model, loop.inputs, fold.predict)
+    is_tracked = np.isin(fold.predict, fold.track)
     return Fit(
         logits.softmax(dim=1).cpu().numpy(),
         history,
         _copy_to_cpu(weights),
         loop.y.device.type,
         None if figures is None else figures.cpu().numpy(),
-        _predict_tracks(loop, fold),
+        None if tracks is None else tracks.cpu().numpy()[is_tracked],
     )
-
-
-def _predict_tracks(loop: Loop, fold: Fold) -> np.ndarray | None:
-    """Return `Fit.tracks`."""
-    if not loop.model.labels_frames or not len(fold.track):
-        return None
-    states, murmur, annotated = predict_tracks(loop.model, loop.inputs, fold.track)
-    return np.concatenate([states, murmur[..., None], annotated[..., None]], axis=2)
 
 
 def fit_epochs(
