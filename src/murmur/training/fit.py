@@ -184,6 +184,7 @@ def fit_network(
 def _refit(loop: Loop, fold: Fold) -> Fit:
     """Train for all epochs without a validation part, and predict; the history has no row."""
     _train_epochs(loop, range(loop.options.epochs))
+    loop.recorder.record_position(loop.options.epochs)
     return _predict_fold(loop, fold, pd.DataFrame(), loop.model.state_dict())
 
 
