@@ -96,6 +96,11 @@ def test_the_network_learns_to_label_frames_and_gives_figures_of_them(data):
     assert result.tracks.dtype == np.float32 and result.tracks.shape == (8, 21, 6)
 
 
+def test_without_units_to_track_there_are_no_tracks(data):
+    result = fit(data, FOLD._replace(track=np.empty(0, int)), epochs=1)
+    assert result.tracks is None and result.figures.shape == (24, 4)
+
+
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_the_same_seed_gives_the_same_bytes(data, monkeypatch, precision):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})

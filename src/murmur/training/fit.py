@@ -198,7 +198,7 @@ def _predict_fold(loop: Loop, fold: Fold, history: pd.DataFrame, weights: dict[s
         _copy_to_cpu(weights),
         loop.y.device.type,
         None if figures is None else figures.cpu().numpy(),
-        None if tracks is None else tracks.cpu().numpy()[is_tracked],
+        tracks.cpu().numpy()[is_tracked] if tracks is not None and is_tracked.any() else None,
     )
 
 
