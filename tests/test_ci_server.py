@@ -63,7 +63,6 @@ PROJECT = {
         {},
         "check; train 0; cycles; evaluate; final; package",
     ),
-    "a mel parameter": ({"mel": {"n_mels": 16}}, {}, "check; mel; train 0; cycles; evaluate; final; package"),
     "another run": (
         *({"split": {"runs": [0, 1]}}, {}, "check; split; train 1; cycles; evaluate; final; package"),
     ),
