@@ -211,7 +211,7 @@ VALUES = {
     "circor_attention": {"train.model.trunk": "resnet34", "segment.overlap": 0.3333},
     "circor_bilstm": {"train.model.name": "bilstm", "clean.bandpass": None, "download.remote": None},
     "circor_cnn": {"train.model.hidden": [128], "train.patience": 5, "train.clip": None},
-    "circor_frames": {"split.inner": 5, "train.select_on": "last", "evaluate.rule": "regression"},
+    "circor_frames": {"split.inner": 4, "train.refit": 2, "evaluate.rule": "regression"},
     "circor_m2d_transformer": {"embed.models": ["m2d"], "train.class_weights.Present": 5, "mel.top_db": None},
     "circor_resnet18": {"train.model.arch": "resnet18", "evaluate.level": "patient"},
     "circor_resnet34": {"train.model.arch": "resnet34", "train.augment.mixup": 0.0},
