@@ -269,6 +269,12 @@ def test_the_limit_of_the_experiment_does_not_apply_to_external_data(project):
     assert external_evaluation.make_params("pascal", ["download.limit=5"])["download"]["limit"] == 5
 
 
+def test_a_metric_of_the_classes_of_the_experiment_is_not_required_of_external_data(project):
+    change(evaluate__thresholds="expected_weighted_accuracy_official", evaluate__uar_share=0.1)
+    evaluate = external_evaluation.make_params("pascal", [])["evaluate"]
+    assert evaluate["thresholds"] is None and evaluate["uar_share"] == 0
+
+
 def replace_file(path):
     """Write a file again, as a repro does."""
     content = path.read_bytes()
