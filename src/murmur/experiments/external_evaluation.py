@@ -160,7 +160,7 @@ def make_params(dataset: str, settings: Sequence[str]) -> dict[str, Any]:
 
     content = read_yaml("params.yaml")
     content["download"]["limit"] = None
-    content["evaluate"] |= {"thresholds": None, "uar_share": 0.0}  # the metric may be defined for other classes only
+    content["evaluate"] |= {"thresholds": None, "uar_share": 0.0}  # it may be defined for other classes only
     for setting in settings:
         if not setting.startswith("download."):
             key = setting.partition("=")[0]
