@@ -7,7 +7,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
-import psutil
 import typer
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -67,6 +66,8 @@ def _wait_for_training(console: Console) -> None:
 
 def _is_dvc_running() -> bool:
     """Return whether DVC or `murmur repro` runs the pipeline of this project, or an experiment of it."""
+    import psutil
+
     folders = []
     for process in psutil.process_iter(["cmdline", "cwd"]):
         words, folder = process.info["cmdline"] or [], process.info["cwd"]
