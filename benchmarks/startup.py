@@ -3,8 +3,8 @@
     python benchmarks/startup.py [REPEATS]
 
 Run it in a project whose pipeline is up to date. Prints the shortest of REPEATS times (by default 5), its
-ratio to that of `python -c pass`, and the shortest processor time, which other programs change little. It does
-not include that of the worker processes.
+ratio to that of `python -c pass`, and the shortest processor time (without that of worker processes), which
+depends less on what else the machine does.
 """
 
 import os
