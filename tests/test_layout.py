@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -75,6 +76,61 @@ def test_no_modules_import_each_other_in_a_circle():
 def test_every_import_of_the_library_is_found():
     assert {"murmur.errors", "murmur.params.types"} <= set(IMPORTS["murmur.params.validation"])
     assert "murmur.features.one_recording" in IMPORTS["murmur"]  # only when it is used
+
+
+def walk(node, *, at_start):
+    """The statements and expressions in a node; at the start of a module those in functions do not run."""
+    for child in ast.iter_child_nodes(node):
+        is_function = isinstance(child, ast.FunctionDef | ast.Lambda)
+        is_for_types = isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"
+        if not (is_for_types or (at_start and is_function)):
+            yield child
+            yield from walk(child, at_start=at_start)
+
+
+@cache
+def list_names(path, *, at_start):
+    """The names of all modules that a file imports, at its start or ever."""
+    names = set()
+    for node in walk(ast.parse(path.read_text(encoding="utf-8")), at_start=at_start):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
+
+
+def list_libraries(path, *, at_start):
+    """The packages that a script imports, itself or through modules of this library, at the start or ever."""
+    found, waiting = set(), {path}
+    while waiting:
+        names = list_names(waiting.pop(), at_start=at_start) - found
+        found |= names
+        waiting |= {MODULES[name] for name in names & set(MODULES)}
+    return {name.split(".")[0] for name in found}
+
+
+@pytest.mark.parametrize(("at_start", "expected"), [(True, {"embed"}), (False, {"embed", "final", "train"})])
+def test_only_these_stages_import_torch(at_start, expected):
+    """The stages train and final import it in their worker processes, or when they have no other."""
+    scripts = (made.ROOT / "stages").glob("*.py")
+    assert {p.stem for p in scripts if "torch" in list_libraries(p, at_start=at_start)} == expected
+
+
+def test_no_command_imports_a_slow_library_before_it_runs():
+    slow = {
+        "torch",
+        "numpy",
+        "pandas",
+        "scipy",
+        "sklearn",
+        "matplotlib",
+        "psutil",
+        "dvc",
+        "optuna",
+        "distributed",
+    }
+    assert not slow & list_libraries(MODULES["murmur.commands.cli"], at_start=True)
 
 
 def test_predictions_do_not_import_dvc():

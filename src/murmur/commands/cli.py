@@ -25,6 +25,7 @@ from murmur.commands import (
     prediction,
     recipes,
     reporting,
+    reproduction,
     serving,
     trials,
     watch,
@@ -35,6 +36,7 @@ from murmur.experiments.recipes import FOLDER
 # rich_markup_mode: boxes would cut words in a narrow terminal
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 COMMANDS: dict[str, Callable[..., None]] = {
+    "repro": reproduction.reproduce_pipeline,
     "show": reporting.show_results,
     "predict": prediction.predict,
     "serve": serving.serve_page,

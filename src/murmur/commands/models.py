@@ -9,7 +9,6 @@ from pathlib import Path
 from textwrap import fill
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 
 from murmur import models
@@ -85,6 +84,8 @@ def _check_network(p: Params) -> None:
     """Build the network, without pretrained weights of a download, and pass a spectrogram through it."""
     if p.train.features != "mel":  # the stage embed determines the shape of embeddings
         return
+    import numpy as np
+
     from murmur.features.mel import make_transform
     from murmur.training import network  # imports torch
 

@@ -7,7 +7,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
-import psutil
 import typer
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -66,11 +65,14 @@ def _wait_for_training(console: Console) -> None:
 
 
 def _is_dvc_running() -> bool:
-    """Return whether DVC runs the pipeline of this project, or an experiment of it."""
+    """Return whether DVC or `murmur repro` runs the pipeline of this project, or an experiment of it."""
+    import psutil
+
     folders = []
     for process in psutil.process_iter(["cmdline", "cwd"]):
         words, folder = process.info["cmdline"] or [], process.info["cwd"]
-        is_dvc = any(Path(word).name == "dvc" for word in words[:3])  # python /…/bin/dvc, or python -m dvc
+        # python /…/bin/dvc, or python -m dvc
+        is_dvc = any(Path(word).name in ("dvc", "murmur") for word in words[:3])
         if is_dvc and {"repro", "run", "exec-run"} & set(words) and folder:
             folders.append(Path(folder))
     return any(folder.is_relative_to(Path.cwd()) for folder in folders)

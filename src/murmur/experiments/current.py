@@ -9,7 +9,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated, Any
 
-import psutil
 from pydantic import BaseModel, Field, ValidationError
 
 from murmur import sections
@@ -360,6 +359,8 @@ def check_files_unchanged(before: Mapping[str, tuple[int, ...]]) -> None:
 
 def _find_writing_processes() -> list[int]:
     """The running processes that write files of the experiment, according to the lock file of DVC."""
+    import psutil
+
     try:
         lock = json.loads(Path(".dvc/tmp/rwlock").read_text(encoding="utf-8"))
         pids = {int(entry["pid"]) for path, entry in lock.get("write", {}).items() if _is_part(path)}

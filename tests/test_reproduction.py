@@ -1,0 +1,139 @@
+"""`murmur repro` runs independent stages side by side, with the results of `dvc repro`."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests import made
+
+STAGES = """\
+stages:
+  split:
+    cmd: mkdir -p data/folds && echo 0 > audit.csv && for k in 0 1 2 3; do echo $k > data/folds/$k; done
+    params: [seed]
+    outs: [data/folds, audit.csv: {cache: false}]
+  train:
+    matrix: {run: [0, 1, 2, 3]}
+    cmd: exec sh train.sh ${item.run}
+    deps: [train.sh, "data/folds/${item.run}"]
+    outs: ["data/predictions/${item.run}"]
+  evaluate:
+    cmd: echo workers $MURMUR_WORKERS; cat data/predictions/* > scores.csv
+    deps: [data/predictions]
+    outs: [scores.csv: {cache: false}]
+  final:
+    cmd: cat data/predictions/* > model
+    deps: [data/predictions]
+    outs: [model]
+"""
+TRAIN = """\
+. ./before.sh
+echo workers $MURMUR_WORKERS
+mkdir -p data/predictions
+cp data/folds/$1 data/predictions/$1
+"""
+FILES = {
+    ".dvc/config": "[core]\n    no_scm = True\n    analytics = false\n    check_update = false\n",
+    "recipes/one.yaml": "",
+    "dvc.yaml": STAGES,
+    "params.yaml": "seed: 1\n",
+    "train.sh": TRAIN,
+}
+# What a training does first; it is no dependency. Runs 0 and 1 meet: each waits until the other has begun.
+MEET = "touch began_$1; until [ $1 -gt 1 ] || [ -e began_$((1 - $1)) ]; do sleep 0.02; done\n"
+FAIL = f"{MEET}[ $1 != 0 ] || exit 3; sleep 0.3\n"
+WAIT = "[ $1 = 0 ] || { echo $$ > began_$1; exec sleep 60; }\n"
+OUTPUTS = ("dvc.lock", "audit.csv", "scores.csv", "model", *(f"data/predictions/{k}" for k in range(4)))
+
+
+def make_project(folder, before=""):
+    """Make a project of stages that do almost nothing."""
+    for name, text in (FILES | {"before.sh": before}).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return folder
+
+
+def start(folder, *command):
+    variables = {"PYTHONPATH": str(made.ROOT / "src"), "MURMUR_WORKERS": "4", "SHELL": "/bin/sh"}
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    command = [sys.executable, "-m", *command]
+    return subprocess.Popen(command, cwd=folder, env=os.environ | variables, **options)
+
+
+def run(folder, *command):
+    """Return the status and the output of a command."""
+    process = start(folder, *command)
+    return process.communicate(timeout=60)[0], process.returncode
+
+
+def read_outputs(folder):
+    return {name: (folder / name).read_bytes() for name in OUTPUTS}
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory):
+    """The outputs of `dvc repro`."""
+    folder = make_project(tmp_path_factory.mktemp("expected"))
+    output, status = run(folder, "dvc", "repro")
+    assert status == 0, output
+    return read_outputs(folder)
+
+
+def test_stages_run_side_by_side_with_the_outputs_of_dvc(tmp_path, expected):
+    folder = make_project(tmp_path, MEET)
+    output, status = run(folder, "murmur", "repro", "-j", "2")
+    assert status == 0 and output.splitlines()[-1] == "7 ran", output
+    assert read_outputs(folder) == expected
+    workers = dict(line.split(": workers ") for line in output.splitlines() if ": workers " in line)
+    assert workers == dict.fromkeys(("train@0", "train@1", "train@2", "train@3", "evaluate"), "2")
+
+
+def test_after_a_failed_stage_the_others_finish(tmp_path, expected):
+    folder = make_project(tmp_path, FAIL)
+    output, status = run(folder, "murmur", "repro", "-j", "2")
+    error = "error: stage train@0 failed: failed to run: exec sh train.sh 0, exited with 3"
+    assert status == 1 and output.splitlines()[-1] == error
+    assert os.listdir(folder / "data/predictions") == ["1"]
+    (folder / "before.sh").write_text("")
+    output, status = run(folder, "murmur", "repro", "-j", "2")
+    assert output.splitlines()[-1] == "5 ran, 1 restored from the run cache, 1 unchanged"
+    assert read_outputs(folder) == expected
+
+
+def start_and_wait(folder):
+    """Start `murmur repro`; return it and two process groups when train@0 has ended and two others run."""
+    process = start(make_project(folder, WAIT), "murmur", "repro", "-j", "3")
+    waiting = {"dvc.lock": "train@0:", "began_1": "\n", "began_2": "\n"}
+    end = time.monotonic() + 30
+    while not all((folder / k).exists() and v in (folder / k).read_text() for k, v in waiting.items()):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    return process, [int((folder / f"began_{k}").read_text()) for k in (1, 2)]
+
+
+def test_after_sigkill_the_same_command_completes(tmp_path, expected):
+    process, groups = start_and_wait(tmp_path)
+    process.kill()
+    process.communicate()
+    for group in groups:
+        os.killpg(group, signal.SIGKILL)
+    (tmp_path / ".dvc/tmp/rwlock").write_text("")  # as if DVC was writing it
+    (tmp_path / "before.sh").write_text("")
+    output, status = run(tmp_path, "murmur", "repro", "-j", "2")
+    assert status == 0 and read_outputs(tmp_path) == expected, output
+
+
+def test_ctrl_c_ends_all_processes(tmp_path):
+    process, groups = start_and_wait(tmp_path)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=20)
+    assert output.endswith("\ninterrupted: this command left no incomplete file\n") and "failed" not in output
+    assert process.returncode == 130
+    for group in groups:
+        with pytest.raises(ProcessLookupError):
+            os.killpg(group, 0)
