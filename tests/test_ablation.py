@@ -68,6 +68,7 @@ def test_each_row_is_compared_with_the_base(study, monkeypatch):
     assert [line.split(" | ")[1] for line in lines[2:]] == [BASE, "long", "no mixup"], "sorted by ingredient"
     assert "**+0.106 [" in lines[4] and "**" not in lines[3] and lines[3].endswith("| 0.550 | - |")
     assert "scored 3 times" in page and "(2 runs, 4 folds)" in page
+    assert "The base is the recipe with `train.epochs=2`." in page
 
 
 def test_the_minutes_of_a_training_in_the_cache_are_those_of_the_earlier_table(study, monkeypatch):

@@ -25,7 +25,7 @@ INTRODUCTION = """\
 # Ablation
 
 What the ingredients of the recipe `{recipe}` contribute: each row changes what it names and keeps the rest.
-
+{base}
 - All rows have the same test parts ({runs} runs, {folds} folds). A difference is to the base, paired over
   the folds, with the 95 % interval of the corrected resampled t-test, as `murmur compare` prints it. **Bold:
   the interval excludes 0**, which by chance alone is expected for {chance} of the {rows} rows in each column.
@@ -228,8 +228,10 @@ def format_page(table: pd.DataFrame, plan: Plan, path: Path) -> str:
         The file of the study.
     """
     n = table["row"].nunique()
+    settings = ", ".join(f"`{key}={recipes.format_value(value)}`" for key, value in plan.settings.items())
     text = INTRODUCTION.format(
         recipe=plan.recipe,
+        base=f"The base is the recipe with {settings}.\n" if settings else "",
         runs=len(plan.runs),
         folds=table["pairs"].max(),
         rows=n - 1,
