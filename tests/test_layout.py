@@ -19,6 +19,7 @@ ROOT_MODULES = (
     "spelling",
     "progress",
     "workers",
+    "cluster",
     "input_csv",
     "formatting",
     "leaks",
