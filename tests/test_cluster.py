@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from dask_jobqueue import SLURMCluster
+from distributed.cli import dask_worker
 
 from murmur import cluster
 from murmur.errors import MurmurError
@@ -51,7 +52,7 @@ def dask(tmp_path_factory):
             command += ["--scheduler-file", "scheduler.json"]
             return subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
 
-    scheduler = start("scheduler", "--port", "0")
+    scheduler = start("scheduler", "--port", "0", "--dashboard-address", "127.0.0.1:0")
     workers = [start("worker", "--nthreads", "1", "--no-nanny") for _ in range(N_WORKERS)]
     try:
         wait_until((folder / "scheduler.json").exists)
@@ -64,7 +65,7 @@ def dask(tmp_path_factory):
 
 
 def wait_until(is_done):
-    end = time.monotonic() + 60
+    end = time.monotonic() + 120
     while not is_done():
         assert time.monotonic() < end
         time.sleep(0.02)
@@ -105,27 +106,40 @@ def fit(run, weights):
     return predictions.to_csv(), history.to_csv(), note, files
 
 
-def kill_in_the_middle(worker, seen):
-    """Kill a worker as soon as all workers are training."""
-    while not worker.poll():
-        state = live.read_run(live.FOLDER / "run_7")
-        if state and sum(fit.is_running and fit.epochs > 1 for fit in state.fits) == N_WORKERS:
-            seen.append(state)
-            worker.kill()
-            return
-        time.sleep(0.01)
+@pytest.fixture
+def killed(monkeypatch):
+    """The first worker that trains fold 1 is killed after two epochs."""
+
+    def fit_and_be_killed(run, network, weights, folder):
+        def kill():
+            epochs = []
+            while len(epochs) < 2:
+                time.sleep(0.005)
+                epochs = (folder / "fold_1.tsv").read_text().splitlines()[1:]
+            Path("epochs").write_text(str(len(epochs)))
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        if network.fold == 1 and not Path("begun").exists():
+            Path("begun").touch()
+            threading.Thread(target=kill, daemon=True).start()
+        return fit_one_network(run, network, weights, folder)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("murmur.training.run.fit_one_network", fit_and_be_killed)
+        yield patch
 
 
-def test_a_worker_that_is_killed_changes_no_byte(on_dask, monkeypatch):
-    run, seen = make_run(EPOCHS), []
-    wait_until(lambda: cluster.count_workers() == N_WORKERS)
-    threading.Thread(target=kill_in_the_middle, args=(on_dask.workers[0], seen), daemon=True).start()
+def test_a_worker_that_is_killed_changes_no_byte(on_dask, killed, monkeypatch):
+    run = make_run(EPOCHS)
     found = fit(run, "cluster")
+    assert int(Path("epochs").read_text()) < EPOCHS
     wait_until(lambda: cluster.count_workers() == N_WORKERS - 1)
-    assert [fit.is_running for fit in seen[0].fits] == [True, True]
     for fold in (0, 1):
         table = pd.read_csv(f"live/run_7/fold_{fold}.tsv", sep="\t")
-        assert list(table["epoch"]) == list(range(1, EPOCHS + 1)), "it has no epochs of the killed worker"
+        assert list(table["epoch"]) == list(range(1, EPOCHS + 1)), (
+            "the epochs of the killed worker are removed"
+        )
+    killed.undo()
     monkeypatch.delenv("MURMUR_DASK")
     assert found == fit(run, "local")
     assert sorted(found[3]) == ["fold_0.safetensors", "fold_1.safetensors"]
@@ -154,13 +168,14 @@ def prepare_data(source):
 
 
 def test_the_data_stages_give_the_same_bytes(on_dask, monkeypatch):
+    opened, open_pool = [], cluster.open_pool
     monkeypatch.setattr(cluster, "RECORDINGS", 2)
+    monkeypatch.setattr(cluster, "open_pool", lambda work: opened.append(work) or open_pool(work))
     made.folder(Path("own"))
     made.cut(Path("own/b.wav"))
     Path("own/d.wav").write_bytes(Path("own/c.wav").read_bytes())
-    monkeypatch.setenv("MURMUR_WORKERS", "no number")  # so that work in threads would be an error
     found = prepare_data("own")
-    monkeypatch.setenv("MURMUR_WORKERS", "1")
+    assert len(opened) == 3, "download, clean and duplicates"
     monkeypatch.delenv("MURMUR_DASK")
     assert found == prepare_data("own")
     recordings, left_out, _, pairs = found[0]
@@ -280,22 +295,28 @@ def test_an_empty_variable_is_as_none(monkeypatch):
     assert cluster.map_recordings(str, [1, 2], "working") == ["1", "2"]
 
 
+def read_block(kind):
+    return PAGE.split(f"```{kind}\n")[1].split("```")[0]
+
+
 def test_the_page_shows_the_job_script_of_its_slurm_cluster():
-    code, script = (PAGE.split(fence)[1].split("```")[0] for fence in ("```python\n", "```bash\n"))
     names = {}
-    exec(code.partition("\ncluster.")[0], names)  # not its last lines, which submit the jobs
+    exec(read_block("python").partition("\ncluster.")[0], names)  # its next line would submit the jobs
     with names["cluster"] as slurm:
-        assert isinstance(slurm, SLURMCluster)
-        lines = (
-            slurm.job_script().replace(sys.executable, "python").replace(slurm.scheduler_address, "ADDRESS")
-        )
-    assert lines.splitlines() == script.splitlines()
+        script = slurm.job_script().replace(slurm.scheduler_address, "tcp://192.0.2.1:8786")
+    assert (
+        script.replace(sys.executable, "/home/me/murmur/.venv/bin/python").strip()
+        == read_block("bash").strip()
+    )
 
 
 def test_the_manifest_of_the_page_starts_a_scheduler_and_workers_of_one_thread():
-    service, *pods = yaml.safe_load(PAGE.split("```yaml\n")[1].split("```")[0])["items"]
-    assert service["spec"]["ports"] == [{"port": 8786}]
-    assert service["spec"]["selector"] == pods[0]["spec"]["template"]["metadata"]["labels"]
+    service, scheduler, workers = yaml.safe_load(read_block("yaml"))["items"]
+    assert service["spec"]["selector"] == scheduler["metadata"]["labels"]
+    assert workers["spec"]["selector"]["matchLabels"] == workers["spec"]["template"]["metadata"]["labels"]
+    ((_, command, *arguments),) = (c["command"] for c in workers["spec"]["template"]["spec"]["containers"])
+    found = dask_worker.main.make_context(command, arguments).params  # parses them
+    assert (found["scheduler"], found["nthreads"]) == ("tcp://scheduler:8786", 1)
 
 
 def test_a_scheduler_that_ends_is_reported(on_dask):  # the last test: it ends the cluster
