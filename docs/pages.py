@@ -30,6 +30,7 @@ PAGES = {
     "docs/cache.md": ("cache.md", "The shared cache"),
     "docs/privacy.md": ("privacy.md", "What leaves this machine"),
     "docs/speed.md": ("speed.md", "Speed"),
+    "docs/cluster.md": ("cluster.md", "A cluster"),
     "docs/setup.md": ("setup.md", "Set-up"),
     "docs/costs.md": ("costs.md", "Costs"),
     "CONTRIBUTING.md": ("contributing.md", "Contributing"),

@@ -20,6 +20,7 @@ ROOT_MODULES = (
     "spelling",
     "progress",
     "workers",
+    "cluster",
     "input_csv",
     "formatting",
     "leaks",

@@ -467,6 +467,7 @@ EDITS = {
     "version": {"package"},
     "circor_weights": {"check", "download", "evaluate", "package"},
     "input_csv": {"download", "split"},
+    "cluster": {"download", "duplicates", "clean", "train", "final", "package"},
     "devices": {"embed", "train", "final"},
     "errors": EVERY,
     "files": EVERY,

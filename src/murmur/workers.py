@@ -7,8 +7,8 @@ import math
 import os
 import re
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
@@ -107,14 +107,33 @@ def stream_threads(
     n : int, optional
         The number of threads; by default `count_workers()`.
     """
-    items, n = list(items), n or count_workers()
+    n = n or count_workers()
     with ThreadPoolExecutor(n) as pool:
-        jobs = deque(pool.submit(work, item) for item in items[: 2 * n])
         try:
-            for k in progress.track(range(len(items)), describe):
-                if (following := k + 2 * n) < len(items):
-                    jobs.append(pool.submit(work, items[following]))
-                yield jobs.popleft().result()
+            yield from stream_jobs(lambda item: pool.submit(work, item), list(items), describe, 2 * n)
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
+
+
+def stream_jobs(
+    submit: Callable[[Item], "Future[Result]"], items: Sequence[Item], describe: str, ahead: int
+) -> Iterator[Result]:
+    """Submit items to an executor, and yield the results in the order of the items.
+
+    Parameters
+    ----------
+    submit : callable
+        Called with one item; returns the future of its result.
+    items : sequence
+        The items.
+    describe : str
+        The label of the progress; see `progress.track`.
+    ahead : int
+        How many items are submitted before their results are needed.
+    """
+    jobs = deque(submit(item) for item in items[:ahead])
+    for k in progress.track(range(len(items)), describe):
+        if (following := k + ahead) < len(items):
+            jobs.append(submit(items[following]))
+        yield jobs.popleft().result()

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import soxr
 
-from murmur import workers
+from murmur import cluster
 from murmur.errors import MurmurError
 from murmur.features import store
 from murmur.features.bandpass import apply_bandpass
@@ -80,7 +80,7 @@ def clean_recordings(recordings: pd.DataFrame, raw: Path, options: Clean, out: P
 
     total = int(signals["n_samples"].sum())
     with store.open_writer(out, (total,), np.dtype("float32")) as write:
-        for samples in workers.stream_threads(clean, jobs, "cleaning"):
+        for samples in cluster.stream_recordings(clean, jobs, "cleaning"):
             write(samples)
     return signals
 

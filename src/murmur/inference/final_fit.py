@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from murmur import progress, workers
+from murmur import cluster, progress
 from murmur.errors import MurmurError, add_path
 from murmur.files import atomic_write
 from murmur.tables.recordings import DatasetCard
@@ -92,8 +92,8 @@ def fit_networks(run: Run, epochs: int, n_networks: int, out: Path) -> None:
 
 def _fit_members(run: Run, epochs: int, n_networks: int) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """Yield the number and the state dict of each network."""
-    n_workers = min(workers.count_workers(), n_networks)
-    if n_workers == 1:
+    n_workers = min(cluster.count_workers(), n_networks)
+    if n_workers == 1 and not cluster.is_used():
         for k in range(n_networks):
             label = (
                 "final network: epochs"

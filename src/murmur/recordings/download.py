@@ -9,7 +9,7 @@ from types import ModuleType
 import pandas as pd
 from pydantic import BaseModel
 
-from murmur import input_csv, workers
+from murmur import cluster, input_csv, workers
 from murmur.datasets import Reading, Task, _checksums, find_worst_labels, load_reader
 from murmur.errors import MurmurError
 from murmur.logs import escape_unprintable
@@ -152,14 +152,16 @@ def _inspect_recordings(
 ) -> tuple[pd.DataFrame, LeftOut]:
     """Add the columns of `AudioFacts`; damaged files are left out, or all are named in one error."""
 
-    def inspect(path: str) -> audio.AudioFacts | MurmurError:
+    def inspect(job: tuple[str, dict[str, str]]) -> audio.AudioFacts | MurmurError:
+        path, checksum = job
         try:
-            _checksums.verify(root, [path], checksums)
+            _checksums.verify(root, [path], checksum)
             return audio.inspect_file(root / path)
         except MurmurError as error:
             return error
 
-    results = workers.map_threads(inspect, table["path"], "reading recordings")
+    jobs = [(path, {path: checksums[path]} if path in checksums else {}) for path in table["path"]]
+    results = cluster.map_recordings(inspect, jobs, "reading recordings")
     facts = [result for result in results if isinstance(result, audio.AudioFacts)]
     is_good = [isinstance(result, audio.AudioFacts) for result in results]
     damaged = [

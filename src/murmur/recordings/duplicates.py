@@ -17,7 +17,7 @@ from scipy.ndimage import maximum_filter1d, median_filter, uniform_filter1d
 from scipy.signal import butter, sosfiltfilt
 from threadpoolctl import threadpool_limits
 
-from murmur import workers
+from murmur import cluster, workers
 from murmur.recordings import audio
 from murmur.sections.duplicates import Duplicates
 
@@ -119,7 +119,7 @@ def find_pairs(recordings: pd.DataFrame, raw: Path, options: Duplicates) -> pd.D
     .. [1] Wang, An industrial-strength audio search algorithm, ISMIR 2003.
     """
     table = recordings.sort_values("recording_id", ignore_index=True)
-    fingerprints = workers.map_threads(
+    fingerprints = cluster.map_recordings(
         lambda row: _compute_fingerprint(*audio.load_recording(raw, row)),
         table.itertuples(index=False),
         "computing fingerprints",

@@ -30,6 +30,7 @@ COLUMNS = (
     *("epoch", "train_loss", "learning_rate", "validation_loss", "validation_uar", "validation_accuracy"),
     "seconds",
 )
+HEADER = "\t".join(COLUMNS) + "\n"
 PLOTS = {
     "Training now: training loss": "train_loss",
     "Training now: validation loss": "validation_loss",
@@ -126,6 +127,9 @@ class Recorder:
         self._state = FitState(fold, started=time.time(), inner=inner)
         self._start = self._written = time.monotonic()
         self._write_state()
+        if folder:
+            with suppress(OSError):  # again if a cluster repeats the work of a worker that it has lost
+                (folder / f"{self._name}.tsv").write_text(HEADER)
 
     @property
     def _name(self) -> str:
@@ -225,7 +229,7 @@ def _make_folder(path: Path, networks: Sequence[tuple[int, int | None]]) -> None
     path.mkdir(parents=True)
     names = [f"{name_files(*network)}.tsv" for network in networks]
     for name in names:  # DVC plots an empty table, but not a missing one
-        (path / name).write_text("\t".join(COLUMNS) + "\n")
+        (path / name).write_text(HEADER)
     plots = [
         {title: {"x": "epoch", "y": {f"{path.name}/{name}": column for name in names}}}
         for title, column in PLOTS.items()

@@ -1,4 +1,4 @@
-"""Worker processes for the folds of a run."""
+"""Worker processes for the folds of a run, on this machine or on a cluster."""
 
 import multiprocessing
 import os
@@ -6,8 +6,8 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
 from functools import partial
 from multiprocessing import forkserver, resource_tracker, util
@@ -15,6 +15,7 @@ from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import TypeVar
 
+from murmur import cluster
 from murmur.files import remove_path
 from murmur.interruption import clean_up_on_signal
 
@@ -27,6 +28,8 @@ def map_processes(
 ) -> Iterator[tuple[A, B]]:
     """Apply a function to items in worker processes; yield each item and its result as soon as it is ready.
 
+    With MURMUR_DASK they are processes of the cluster, see `murmur.cluster`; otherwise of this machine.
+
     Parameters
     ----------
     function : callable
@@ -34,7 +37,7 @@ def map_processes(
     items : iterable
         Its arguments.
     n : int
-        Number of processes.
+        Number of processes on this machine.
     modules : sequence of str
         Modules that the function needs; on Linux they are imported once for all processes.
 
@@ -45,9 +48,15 @@ def map_processes(
     Raises
     ------
     BrokenProcessPool
-        If a process was killed. An exception of the function is raised too; either cancels the remaining
-        work.
+        If a process of this machine was killed. An exception of the function is raised too; either cancels
+        the remaining work.
+    MurmurError
+        As `murmur.cluster.open_pool`.
     """
+    if cluster.is_used():
+        with cluster.open_pool(function) as (submit, _):
+            yield from _collect({submit(item): item for item in items})
+        return
     _start_resource_tracker()
     with (
         clean_up_on_signal(partial(remove_path, Path(util.get_temp_dir()))),  # has the fork server's socket
@@ -57,14 +66,19 @@ def map_processes(
         try:
             with _keyboard_signals_blocked():
                 jobs = {pool.submit(function, item): item for item in items}
-            for job in as_completed(jobs):
-                yield jobs[job], job.result()
+            yield from _collect(jobs)
         except BaseException as error:
             _kill_workers()  # they would otherwise finish the items that they have begun
             if not isinstance(error, Exception) or error.__cause__ is None:
                 raise
             error.add_note(str(error.__cause__).strip('\n"'))  # the worker's traceback
             raise error.with_traceback(None) from None
+
+
+def _collect(jobs: Mapping["Future[B]", A]) -> Iterator[tuple[A, B]]:
+    """Yield each item and the result of its job as soon as it is ready."""
+    for job in as_completed(jobs):
+        yield jobs[job], job.result()
 
 
 def _start_resource_tracker() -> None:

@@ -14,7 +14,7 @@ import pandas as pd
 from rich.console import RenderableType
 from rich.text import Text
 
-from murmur import progress, workers
+from murmur import cluster, progress
 from murmur.errors import MurmurError, add_path
 from murmur.features import store
 from murmur.files import atomic_write
@@ -255,7 +255,7 @@ def fit_run(
 
     Each worker process trains a network with one thread, so that the results do not depend on the number of
     workers. With one worker the networks are trained in this process. Workers share a GPU; set
-    MURMUR_WORKERS=1 if its memory is not enough.
+    MURMUR_WORKERS=1 if its memory is not enough. With MURMUR_DASK the workers are those of a cluster.
 
     With inner folds, each unit of the training part of a fold is predicted by the network that was not
     trained on it (role validation), and each unit of the test part by the mean of all networks of the fold.
@@ -285,13 +285,13 @@ def fit_run(
     Raises
     ------
     MurmurError
-        As `fit_network`, or if a worker process was killed.
+        As `fit_network` and `murmur.cluster.open_pool`, or if a worker process was killed.
     """
     weights.mkdir(parents=True, exist_ok=True)
     if needs_download(run.options.model.options):
         _download_weights(run.options.model)
     networks = list_networks(run)
-    n = min(workers.count_workers(), len(networks))
+    n = min(cluster.count_workers(), len(networks))
     results: dict[Network, NetworkResult] = {}
     with (
         live.record_run(live_folder, run.run, networks, run.options.epochs, n) as folder,
@@ -354,7 +354,7 @@ def _fit_networks(
 ) -> Iterator[tuple[Network, NetworkResult]]:
     """Yield each network and its result, in the order in which they are ready, with `n` worker processes."""
     fit = partial(fit_one_network, run, weights=weights, folder=folder)
-    if n == 1:
+    if n == 1 and not cluster.is_used():
         yield from ((network, fit(network)) for network in networks)
         return
     modules = ("training.fit", "training.run", "features.store", f"models.{run.options.model.name}")
@@ -453,7 +453,9 @@ def _write_weights(weights: dict[str, Any], path: Path) -> None:
     from safetensors.torch import save
 
     with add_path(path):  # `save_file` of safetensors hides errors of the operating system
-        path.write_bytes(save(weights))
+        part = path.with_suffix(".part")  # a cluster may repeat the work of a worker that still runs
+        part.write_bytes(save(weights))
+        part.replace(path)
 
 
 def _combine_weights(folder: Path, networks: Sequence[Network]) -> None:
