@@ -15,7 +15,7 @@ from murmur.experiments import comparison
 A = np.array([0.71, 0.64, 0.77, 0.80, 0.69, 0.75, 0.68, 0.73, 0.79, 0.70])
 B = np.array([0.74, 0.65, 0.76, 0.84, 0.73, 0.75, 0.72, 0.71, 0.83, 0.75])
 UP = B - A
-DATA = {"dataset": "circor", "task": "murmur", "sha256": "d1"}
+DATA = {"dataset": "circor", "task": "murmur", "sha256": "d1", "sha256_patients": "p1"}
 
 
 def texts(
@@ -257,8 +257,8 @@ def test_both_sides_need_the_same_level():
     ("changes", "message"),
     [
         (
-            {"sha256": "d2"},
-            r"A \(a\) and B \(b\) are not of the same data and task: sha256 d1 / d2; run both",
+            {"sha256_patients": "p2"},
+            r"A \(a\) and B \(b\) are not of the same data and task: sha256_patients p1 / p2; run both",
         ),
         ({"dataset": "pascal", "task": "outcome"}, "dataset circor / pascal, task murmur / outcome"),
         ({"runs": (7, 8)}, r"no run in common: 0, 1 / 7, 8; run both with the same split.runs"),
@@ -271,6 +271,13 @@ def test_both_sides_need_the_same_level():
 def test_experiments_on_other_data_or_splits_are_refused(changes, message):
     with pytest.raises(MurmurError, match=message):
         comparison.compare_experiments(experiment("a"), experiment("b", **changes))
+
+
+def test_other_labels_of_recordings_do_not_matter_at_the_level_of_patients():
+    a, b = experiment("a"), experiment("b", sha256="d2")
+    assert comparison.compare_experiments(a, b)["level"] == "patient"
+    with pytest.raises(MurmurError, match="sha256 d1 / d2"):
+        comparison.compare_experiments(a, b, level="segment")
 
 
 def test_test_parts_of_other_sizes_are_refused():

@@ -615,11 +615,15 @@ def test_reversed_copies_that_folds_name_are_scored(made):
 
 def test_the_data_hash_does_not_depend_on_the_order_of_rows(made):
     made["options"] = options(draws=0)
-    before = evaluate_predictions(**made).details["data"]["sha256"]
+    data = evaluate_predictions(**made).details["data"]
+    before, unlabelled = data["sha256"], data["sha256_patients"]
     turned = made["recordings"][::-1].reset_index(drop=True)
     assert evaluate_predictions(**made | {"recordings": turned}).details["data"]["sha256"] == before
     other = made["recordings"].assign(audio_sha256="1")
     assert evaluate_predictions(**made | {"recordings": other}).details["data"]["sha256"] != before
+    labels = made["recordings"].assign(label=made["recordings"]["label"].iloc[0])
+    data = evaluate_predictions(**made | {"recordings": labels}).details["data"]
+    assert data["sha256"] != before and data["sha256_patients"] == unlabelled
 
 
 def test_files_of_the_listed_runs(tmp_path, capsys):

@@ -17,7 +17,7 @@ from murmur.tables.recordings import DatasetCard
 def describe_data(
     recordings: pd.DataFrame, segments: pd.DataFrame, patient_facts: pd.DataFrame, card: DatasetCard
 ) -> dict[str, Any]:
-    """Describe the data set: sizes, classes, hours, sites, persons, licence, and a hash of audio and labels.
+    """Describe the data set: sizes, classes, hours, sites, persons, licence, and hashes of audio and labels.
 
     Parameters
     ----------
@@ -28,8 +28,7 @@ def describe_data(
     card : DatasetCard
         Of the data set.
     """
-    hashed = ["recording_id", "audio_sha256", "label", "patient_label"]
-    content = recordings[hashed].sort_values("recording_id").to_csv(index=False, lineterminator="\n")
+    hashed = ["recording_id", "audio_sha256", "patient_label"]
     return {
         "dataset": card.dataset,
         "task": card.task,
@@ -49,8 +48,15 @@ def describe_data(
         "age_group": _count_values(patient_facts["age_group"]),
         "licence": card.licence,
         "shareable": card.shareable,
-        "sha256": hashlib.sha256(content.encode()).hexdigest()[:16],
+        "sha256": _hash_table(recordings[[*hashed, "label"]]),
+        "sha256_patients": _hash_table(recordings[hashed]),
     }
+
+
+def _hash_table(recordings: pd.DataFrame) -> str:
+    """Return the first 16 digits of a hash, which does not depend on the order of the recordings."""
+    content = recordings.sort_values("recording_id").to_csv(index=False, lineterminator="\n")
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 def _count_classes(recordings: pd.DataFrame, classes: Sequence[str]) -> dict[str, dict[str, int]]:

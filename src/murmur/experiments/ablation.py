@@ -195,9 +195,7 @@ def _compare(
     row: Row | None, base: Outcome, outcome: Outcome, metrics: list[str], minutes: Mapping[str, float]
 ) -> Iterator[dict[str, Any]]:
     """The rows of the table for one row of the study, one for each metric."""
-    # labels of recordings may differ (download.circor.recording_label), the recordings of a test part may not
-    experiment = outcome.experiment._replace(data=base.experiment.data)
-    table = comparison.compare_experiments(base.experiment, experiment, metrics=metrics)["metrics"]
+    table = comparison.compare_experiments(base.experiment, outcome.experiment, metrics=metrics)["metrics"]
     name = row.name if row else BASE
     settings = row.settings if row else {}
     facts = {

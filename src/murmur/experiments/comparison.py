@@ -24,6 +24,10 @@ ROPE = 0.01  # region of practical equivalence, ±
 LEVEL = 0.05  # of significance
 TOLERANCE = 2e-6  # differences no further apart count as equal: the scores have six digits after the point
 AGAIN = "run it again with this version of murmur: dvc repro, or dvc exp run"
+HASHES = {
+    "recording": "sha256",
+    "patient": "sha256_patients",
+}  # of the data: with and without labels of recordings
 FIGURES = ("low", "high", "t", "p", "worse", "equivalent", "better")
 HEADER = ("metric", "A", "B", "difference", "95 % interval", "p", "P(worse)", "P(equivalent)", "P(better)")
 
@@ -40,7 +44,8 @@ class Experiment(NamedTuple):
     metrics : sequence of str
         The columns of `folds` that are metrics.
     data : mapping
-        dataset, task and sha256 of its data.
+        dataset, task, sha256 and sha256_patients of its data. The last one, without the labels of recordings,
+        counts at the level of patients.
     flaws : str
         Why it is leaky; empty if it is not.
     level : str
@@ -88,7 +93,7 @@ def parse_experiment(name: str, texts: Mapping[str, str]) -> Experiment:
             raise ValueError(f"audit.csv lacks run {missing[0][1]}, fold {missing[0][2]}")
         metrics = [column for column in scores if not column.startswith("n_")]
         details = json.loads(texts[DETAILS])
-        data = {key: details["data"][key] for key in ("dataset", "task", "sha256")}
+        data = {key: details["data"][key] for key in ("dataset", "task", *HASHES.values())}
         flaws, headline = leaks.describe_leak(details), list(details["headline"])
         return Experiment(name, folds, metrics, data, flaws, details["level"], headline)
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
@@ -181,8 +186,8 @@ def compare_experiments(
         Naming both sides, if they differ in data, task, level or test parts, have no run in common, or lack a
         metric.
     """
-    _check_data(a, b)
     level = level or _get_common_level(a, b)
+    _check_data(a, b, level)
     names = _check_metrics(metrics or a.headline, a, b)
     scores = _select_common_folds(a, b, level)
     _check_test_parts(a, b, scores)
@@ -249,8 +254,9 @@ def format_markdown(result: Mapping[str, Any]) -> str:
     )
 
 
-def _check_data(a: Experiment, b: Experiment) -> None:
-    different = [f"{key} {a.data[key]} / {b.data[key]}" for key in a.data if a.data[key] != b.data[key]]
+def _check_data(a: Experiment, b: Experiment, level: str) -> None:
+    keys = ("dataset", "task", HASHES["patient" if level == "patient" else "recording"])
+    different = [f"{key} {a.data[key]} / {b.data[key]}" for key in keys if a.data[key] != b.data[key]]
     if different:
         raise MurmurError(
             f"A ({a.name}) and B ({b.name}) are not of the same data and task: {', '.join(different)}; "
