@@ -14,6 +14,7 @@ from murmur.experiments.comparison import LOWER_IS_BETTER
 from murmur.experiments.search_space import Search, convert_value, get_value, set_values
 
 BASE = "base"
+REASON = "reason"  # the attribute of a trial that has failed
 STATES = ("complete", "pruned", "failed")  # in the order of the printed table
 
 
@@ -45,6 +46,11 @@ class Results(NamedTuple):
         return best if best and sign * best.values[0] > sign * self.base else None
 
 
+def name_state(trial: FrozenTrial) -> str:
+    """Name the state of a trial that has ended: one of `STATES`."""
+    return "failed" if REASON in trial.user_attrs else trial.state.name.lower()
+
+
 def decode_values(search: Search, values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values of the parameters from those of Optuna, by key."""
     return {key: convert_value(domain, values[key]) for key, domain in search.domains.items()}
@@ -68,16 +74,16 @@ def tabulate(results: Results, search: Search) -> pd.DataFrame:
     rows = [base | {"reason": ""}]
     for number, trial in enumerate(results.trials, 1):
         scores = [*trial.intermediate_values.values()]
-        is_failed = trial.state == TrialState.FAIL
+        state = name_state(trial)
         values = decode_values(search, trial.params)
         rows.append(
             {
                 "trial": str(number),
-                "state": "failed" if is_failed else trial.state.name.lower(),
-                "validation": None if is_failed else scores[-1],
+                "state": state,
+                "validation": None if state == "failed" else scores[-1],
                 "runs": len(scores),
                 **{key: recipes.format_value(value) for key, value in values.items()},
-                "reason": trial.user_attrs.get("reason", ""),
+                "reason": trial.user_attrs.get(REASON, ""),
             }
         )
     return pd.DataFrame(rows)
@@ -85,12 +91,12 @@ def tabulate(results: Results, search: Search) -> pd.DataFrame:
 
 def describe(results: Results, search: Search) -> str:
     """State the metric and how many trials were scored."""
-    states = [trial.state for trial in results.trials]
-    n_failed = states.count(TrialState.FAIL)
+    states = [name_state(trial) for trial in results.trials]
+    n_failed = states.count("failed")
     scored = [
         f"{formatting.format_count(len(states) - n_failed, 'trial')} scored on validation parts",
-        f"{states.count(TrialState.COMPLETE)} on all {formatting.format_count(len(search.runs), 'run')}",
-        f"{states.count(TrialState.PRUNED)} pruned before",
+        f"{states.count('complete')} on all {formatting.format_count(len(search.runs), 'run')}",
+        f"{states.count('pruned')} pruned before",
         f"{n_failed} failed",
     ]
     level = search.base["evaluate"]["level"]

@@ -17,6 +17,7 @@ from murmur.params.types import Boolean, real_number, whole_number
 from murmur.params.validation import validate
 from murmur.params.yaml_files import read_yaml
 from murmur.sections.experiment import Params
+from murmur.sections.train import Model
 
 TEXT = Annotated[str, Field(min_length=1)]
 NUMBER = Annotated[float, real_number()]
@@ -194,7 +195,7 @@ def _check_value(base: dict[str, Any], key: str, value: Any, where: str) -> None
     if _find_errors(params):
         validate(Params, params, where)
     if f"{key}.".startswith("train.model."):
-        model = Params.model_validate(params).train.model
+        model = Model.model_validate(params["train"]["model"])
         try:
             check_options(model.name, model.options)
         except MurmurError as error:

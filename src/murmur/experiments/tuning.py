@@ -21,13 +21,13 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from murmur.errors import MurmurError
-from murmur.evaluation.aggregation import compute_levels
-from murmur.evaluation.levels import number_units
+from murmur.evaluation.aggregation import Tables, compute_levels
+from murmur.evaluation.levels import Units, number_units
 from murmur.evaluation.metrics import compute_count_metrics
 from murmur.evaluation.validation_score import score_validation
 from murmur.experiments import project
 from murmur.experiments.comparison import LOWER_IS_BETTER
-from murmur.experiments.search_results import BASE, Results, decode_values, format_values
+from murmur.experiments.search_results import BASE, REASON, Results, decode_values, format_values, name_state
 from murmur.experiments.search_space import Range, Search, set_values
 from murmur.params.validation import suggest, validate
 from murmur.sections.evaluate import Evaluate
@@ -40,7 +40,7 @@ from murmur.tables.segments import SEGMENTS
 from murmur.training import live
 
 JOURNAL = "journal.log"
-MOST_FAILURES = 3  # in a row
+MOST_FAILURES = 5  # in a row
 PREDICTIONS = "predictions/run_{}.murmur_predictions.parquet"
 
 logger = logging.getLogger(__name__)
@@ -92,14 +92,14 @@ def run_search(search: Search, folder: Path) -> Iterator[Results]:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with _lock(folder / JOURNAL), _prepare(search) as workspace:
         study = _open_study(search, folder / JOURNAL, workspace.parts)
-        results = Results(study, [*_score_runs(search, search.base, workspace, BASE)][-1])
+        results = Results(study, [*_score_runs(search, {}, workspace, BASE)][-1])
         yield results
         failures = 0
         while (n := len(results.trials)) < search.plan.trials:
             study.sampler = optuna.samplers.TPESampler(seed=n, constant_liar=False)
             _run_trial(study, search, workspace, f"trial {n + 1} of {search.plan.trials}")
             yield results
-            failures = failures + 1 if results.trials[-1].state == TrialState.FAIL else 0
+            failures = failures + 1 if name_state(results.trials[-1]) == "failed" else 0
             if failures == MOST_FAILURES:
                 raise MurmurError(
                     f"the last {failures} trials failed, see above; correct the cause, then start it again"
@@ -183,10 +183,9 @@ def _run_trial(study: optuna.Study, search: Search, workspace: Workspace, name: 
     """Choose values, score them after each run and record the result."""
     trial = study.ask({key: _make_distribution(domain) for key, domain in search.domains.items()})
     values = decode_values(search, trial.params)
-    title = f"{name}: {format_values(values)}"
     try:
         score = None
-        for k, score in enumerate(_score_runs(search, set_values(search.base, values), workspace, title)):
+        for k, score in enumerate(_score_runs(search, values, workspace, name)):
             trial.report(score, k)
             if k + 1 < len(search.runs) and trial.should_prune():
                 study.tell(trial, state=TrialState.PRUNED)
@@ -194,8 +193,8 @@ def _run_trial(study: optuna.Study, search: Search, workspace: Workspace, name: 
         study.tell(trial, score)
     except MurmurError as error:
         logger.warning("%s: failed: %s", name, error)
-        trial.set_user_attr("reason", str(error))
-        study.tell(trial, state=TrialState.FAIL)
+        trial.set_user_attr(REASON, str(error))
+        study.tell(trial, state=TrialState.PRUNED)  # TPE does not learn from the state FAIL
 
 
 def _make_distribution(domain: Range | Mapping[str, Any]) -> BaseDistribution:
@@ -208,26 +207,27 @@ def _make_distribution(domain: Range | Mapping[str, Any]) -> BaseDistribution:
 
 
 def _score_runs(
-    search: Search, params: Mapping[str, Any], workspace: Workspace, title: str
+    search: Search, values: Mapping[str, Any], workspace: Workspace, name: str
 ) -> Iterator[float]:
     """Train one run after another; yield after each the mean score of the runs so far.
 
     Raises
     ------
     MurmurError
-        If values do not fit together, a stage fails, or the score is undefined.
+        If the values do not fit together, a stage fails, or the score is undefined.
     """
-    params = set_values(params, {"split.runs": search.runs})
-    options = validate(Params, params, title).evaluate
+    params = set_values(search.base, {**values, "split.runs": search.runs})
+    options = validate(Params, params, name).evaluate
     for k, run in enumerate(search.runs, 1):
-        project.reproduce_again(workspace.folder, params, f"{title}, run {run}", f"train@{run}")
+        title = ": ".join(filter(None, [f"{name}, run {run}", format_values(values)]))
+        project.reproduce_again(workspace.folder, params, title, f"train@{run}")
         if hash_parts(workspace.folder, search.runs) != workspace.parts:
             raise MurmurError("these values change the recordings or folds, so the score is not comparable")
-        yield score_validation_parts(workspace.folder / "data", search.runs[:k], options, search.plan.metric)
+        yield read_and_score(workspace.folder / "data", search.runs[:k], options, search.plan.metric)
 
 
-def score_validation_parts(data: Path, runs: list[int], options: Evaluate, metric: str) -> float:
-    """Score the validation parts of runs, as the stage evaluate does; test predictions are left out.
+def read_and_score(data: Path, runs: list[int], options: Evaluate, metric: str) -> float:
+    """Read the tables of some runs and score their validation parts.
 
     Parameters
     ----------
@@ -235,28 +235,50 @@ def score_validation_parts(data: Path, runs: list[int], options: Evaluate, metri
         The folder with the outputs of the stages.
     runs : list of int
         The runs.
-    options : Evaluate
-        The section `evaluate` of params.yaml.
-    metric : str
-        A metric of confusion matrices.
+    options, metric
+        As for `score_validation_parts`.
+    """
+    card = read_dataset_card(data / "recordings.parquet")
+    recordings = parquet.read(data / "recordings.parquet", RECORDINGS)
+    segments = parquet.read(data / "segments.parquet", SEGMENTS)
+    folds = {run: parquet.read(data / f"folds/run_{run}.parquet", FOLDS) for run in runs}
+    schema = make_predictions_schema(card.classes)
+    predictions = {run: parquet.read(data / PREDICTIONS.format(run), schema) for run in runs}
+    units = number_units(recordings, segments, card.classes)
+    return score_validation_parts(predictions, folds, units, card, options, metric)
+
+
+def score_validation_parts(
+    predictions: Tables,
+    folds: Tables,
+    units: Mapping[str, Units],
+    card: DatasetCard,
+    options: Evaluate,
+    metric: str,
+) -> float:
+    """Score the validation parts as the stage evaluate does, without the predictions of the test parts.
+
+    Parameters
+    ----------
+    predictions, folds, units, card, options, metric
+        As for `murmur.evaluation.validation_score.score_validation`.
+
+    Returns
+    -------
+    float
+        The mean over runs.
 
     Raises
     ------
     MurmurError
         If the score is undefined.
     """
-    card = read_dataset_card(data / "recordings.parquet")
-    recordings = parquet.read(data / "recordings.parquet", RECORDINGS)
-    units = number_units(recordings, parquet.read(data / "segments.parquet", SEGMENTS), card.classes)
-    folds = {run: parquet.read(data / f"folds/run_{run}.parquet", FOLDS) for run in runs}
-    schema = make_predictions_schema(card.classes)
-    tables = {run: parquet.read(data / PREDICTIONS.format(run), schema) for run in runs}
-    predictions = {run: table[table["role"] == "validation"] for run, table in tables.items()}
-    inputs = (predictions, folds, units, card, options)
+    validation = {run: table[table["role"] == "validation"] for run, table in predictions.items()}
+    inputs = (validation, folds, units, card, options)
     levels, fitted = compute_levels(*inputs, part="validation")
     if options.level not in levels:
         raise MurmurError(f"evaluate.level: {options.level} is below {next(iter(levels))}, what is predicted")
     score = score_validation(*inputs, fitted, metric)
     if reason := score["undefined_because"]:
-        raise MurmurError(f"the validation score of {metric} is undefined: {reason}")
+        raise MurmurError(f"metric {metric} is undefined ({reason}); choose another, such as accuracy")
     return float(score["mean"])
