@@ -52,7 +52,7 @@ def tune_params(
         else:
             remove_path(folder / BEST)
         logger.info("%s", search_results.describe_last(results, search))
-    files = [folder / TABLE, *draw_search(results.study, search.plan.metric, folder)]
+    files = [folder / TABLE, *draw_search(results, search.plan.metric, folder)]
     _print_results(results, search)
     print(f"written: {', '.join(map(str, files))}")
 
