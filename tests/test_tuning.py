@@ -122,7 +122,10 @@ def test_the_best_trial_is_a_recipe_and_a_command(folder, monkeypatch):
         f"murmur use default && dvc exp run -S train.lr={best['train.lr']} -S train.epochs=" in result.output
     )
     assert f"-S '~train.model' -S '+train.model={best['train.model']}'" in result.output
-    assert "14 trials scored on validation parts" in result.output and "test" not in table.columns
+    assert (
+        "14 trials, scored on the validation parts of 2 runs: " in result.output
+        and "test" not in table.columns
+    )
     assert result.output.splitlines()[2].split()[:2] == [best["trial"], f"{best['validation']:.3f}"]
     for name in ("history", "importances", "slice"):
         assert Image.open(f"lr/{name}.png").width > 300

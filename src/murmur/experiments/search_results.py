@@ -92,15 +92,12 @@ def tabulate(results: Results, search: Search) -> pd.DataFrame:
 def describe(results: Results, search: Search) -> str:
     """State the metric and how many trials were scored."""
     states = [name_state(trial) for trial in results.trials]
-    n_failed = states.count("failed")
-    scored = [
-        f"{formatting.format_count(len(states) - n_failed, 'trial')} scored on validation parts",
-        f"{states.count('complete')} on all {formatting.format_count(len(search.runs), 'run')}",
-        f"{states.count('pruned')} pruned before",
-        f"{n_failed} failed",
-    ]
-    level = search.base["evaluate"]["level"]
-    return f"{search.plan.metric} by {level}: {', '.join(scored)}; no test part was scored"
+    counts = ", ".join(f"{states.count(state)} {state}" for state in STATES)
+    trials, runs = (
+        formatting.format_count(n, noun) for n, noun in ((len(states), "trial"), (len(search.runs), "run"))
+    )
+    metric = f"{search.plan.metric} by {search.base['evaluate']['level']}"
+    return f"{metric}: {trials}, scored on the validation parts of {runs}: {counts}; no test part was scored"
 
 
 def arrange(results: Results, search: Search) -> formatting.Rows:
