@@ -23,6 +23,7 @@ from tests import made
 from tests.experiment import CARD, experiment, options
 
 MODELS = [{"name": "cnn", "width": 8, "dropout": 0.2}, {"name": "bilstm", "width": 64}]
+BAND = {"order": 2, "low": 30, "high": 700}
 SPACE = {
     "train.lr": {"low": 0.0005, "high": 0.02, "log": True},
     "train.epochs": {"low": 2, "high": 8, "step": 2},
@@ -179,6 +180,30 @@ def test_a_trial_with_other_folds_fails(folder, monkeypatch):
     monkeypatch.setattr(tuning, "hash_parts", lambda *_: next(hashes))
     *_, results = tuning.run_search(read_search(trials=1), folder)
     assert "change the recordings or folds" in results.trials[0].user_attrs["reason"]
+
+
+def test_the_command_replaces_a_mapping():
+    image, values = (
+        {"size": 32, "colours": "grey"},
+        {"train.lr": 0.1, "mel.scale": "ln", "clean.bandpass": None},
+    )
+    search = read_search(
+        {
+            key: [value, *others]
+            for key, value, *others in (
+                ("train.lr", 0.1, 0.2),
+                ("mel.scale", "ln", "db"),
+                ("clean.bandpass", None, BAND),
+                ("mel.image", image, None),
+            )
+        },
+        recipe=None,
+    )
+    command = search_space.format_command(search, values | {"mel.image": image})
+    expected = "dvc exp run -S train.lr=0.1 -S mel.scale=ln -S clean.bandpass=null -S "
+    assert command == f"{expected}'mel.image={{size: 32, colours: grey}}'"
+    command = search_space.format_command(search, {"clean.bandpass": BAND})
+    assert command == "dvc exp run -S '~clean.bandpass' -S '+clean.bandpass={order: 2, low: 30, high: 700}'"
 
 
 @pytest.mark.parametrize(

@@ -264,7 +264,7 @@ def format_command(search: Search, values: Mapping[str, Any]) -> str:
     words = ["dvc", "exp", "run"]
     for key, value in values.items():
         new = f"{key}={recipes.format_value(value)}"
-        if isinstance(value, dict) or isinstance(get_value(search.base, key), dict):  # -S adds to a mapping
+        if isinstance(value, dict) and isinstance(get_value(search.base, key), dict):  # -S alone merges them
             words += ["-S", f"~{key}", "-S", f"+{new}"]
         else:
             words += ["-S", new]
