@@ -18,6 +18,7 @@ PAGES = {
     "data/weights/README.md": ("weights.md", "Weights"),
     "docs/experiments.md": ("experiments.md", "Experiments"),
     "docs/search.md": ("search.md", "Search"),
+    "docs/tuning.md": ("tuning.md", "Tuning"),
     "docs/python.md": ("python.md", "Python"),
     "docs/page.md": ("page.md", "The local page"),
     "docs/recipes.md": ("recipes.md", "Recipes"),

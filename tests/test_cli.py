@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from murmur.commands import cli
 from tests import made
 
-HEAVY = ("matplotlib", "torch", "timm", "torchaudio", "sklearn", "dvc")
+HEAVY = ("matplotlib", "torch", "timm", "torchaudio", "sklearn", "dvc", "optuna")
 
 
 def run_murmur(*arguments, code="", folder=made.ROOT):
@@ -93,6 +93,7 @@ def test_the_shell_completes_commands_and_recipes(monkeypatch, words, found):
         (["compare", "--help"], (*HEAVY, "scipy", "pandas")),
         (["evaluate-on", "--help"], (*HEAVY, "scipy", "pandas")),
         (["robustness", "--help"], (*HEAVY, "scipy", "pandas")),
+        (["tune", "--help"], (*HEAVY, "scipy", "pandas")),
         (["compare", "workspace", "workspace"], HEAVY),
     ],
 )

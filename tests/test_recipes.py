@@ -321,6 +321,23 @@ def test_other_things_in_the_folder_are_no_recipes(own):
         recipes.read_recipe("link", folder)
 
 
+def test_a_file_in_another_folder_is_a_recipe_if_its_path_is_given(own, tmp_path):
+    folder, path = own("seed: 3\n"), tmp_path / "found.yaml"
+    changes = {
+        "clean.bandpass": None,
+        "class_map": {"Unknown": None},
+        "train.lr": 1e-5,
+        "train.augment.mixup": 0.1,
+    }
+    params = made.changed(changes)
+    path.write_text(recipes.format_recipe(params, "# Found\n", folder))
+    assert recipes.read_recipe(str(path), folder) == params
+    assert recipes.complete_params(str(path), folder).startswith("# Found\n")
+    assert len(recipes.list_differences(str(path), folder)) == len(changes)
+    with pytest.raises(MurmurError, match=r"missing\.yaml: no such file$"):
+        recipes.read_recipe("missing.yaml", folder)
+
+
 def test_a_recipe_copied_to_params_yaml_is_explained(own, tmp_path):
     path = tmp_path / "params.yaml"
     shutil.copy(own("seed: 3\n") / "circor_cnn.yaml", path)

@@ -28,6 +28,7 @@ from murmur.commands import (
     reproduction,
     serving,
     trials,
+    tuning,
     watch,
 )
 from murmur.errors import MurmurError, run_stage
@@ -49,6 +50,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "experiments": trials.list_experiments,
     "compare": comparison.compare_revisions,
     "ablation": ablation.run_ablation,
+    "tune": tuning.tune_params,
     "watch": watch.watch_training,
     "report": reporting.write_html_report,
     "images": reporting.export_images,

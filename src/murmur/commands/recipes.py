@@ -17,7 +17,11 @@ def complete_name(incomplete: str) -> list[str]:
 
 
 Name = Annotated[
-    str, typer.Argument(help="a recipe, as `murmur recipes` lists them", autocompletion=complete_name)
+    str,
+    typer.Argument(
+        help="a recipe, as `murmur recipes` lists them, or a file like one (.yaml)",
+        autocompletion=complete_name,
+    ),
 ]
 Settings = Annotated[
     list[str],
@@ -63,11 +67,13 @@ def list_recipes(
 def use_recipe(name: Name) -> None:
     """Write a recipe, or `default`, as params.yaml.
 
-    A params.yaml with changes that are neither committed nor those of a DVC experiment is never overwritten.
+    NAME may also be the path of a file like a recipe, such as the one that `murmur tune` writes. A
+    params.yaml with changes that are neither committed nor those of a DVC experiment is never overwritten.
 
     Examples
     --------
     murmur use circor_attention
+    murmur use searches/lr/best.yaml
     murmur use default
     """
     text, path = recipes.complete_params(name), Path("params.yaml")

@@ -21,7 +21,7 @@ from murmur.files import atomic_write
 from murmur.models import needs_download
 from murmur.models._requirements import REQUIREMENTS
 from murmur.params.validation import validate
-from murmur.params.yaml_files import MAX_TEXT, parse_yaml, read_yaml
+from murmur.params.yaml_files import MAX_TEXT, format_yaml, parse_yaml, read_yaml
 from murmur.sections.experiment import Params
 
 FOLDER = Path("recipes")
@@ -70,7 +70,7 @@ def complete_params(name: str, folder: Path = FOLDER) -> str:
     Parameters
     ----------
     name : str
-        A recipe, or `default`.
+        A recipe, `default`, or the path of a file (.yaml) with the content of a recipe.
 
     Returns
     -------
@@ -103,7 +103,7 @@ def read_recipe(name: str, folder: Path = FOLDER) -> dict[str, Any]:
     MurmurError
         As for `complete_params`.
     """
-    return parse_yaml(complete_params(name, folder), f"{folder / name}.yaml")
+    return parse_yaml(complete_params(name, folder), str(_path(name, folder)))
 
 
 def is_recipe(path: Path, folder: Path = FOLDER) -> bool:
@@ -178,6 +178,26 @@ def list_differences(name: str, folder: Path = FOLDER) -> list[tuple[str, Any, A
         As for `complete_params`.
     """
     return list(_compare(_load(_path(DEFAULT, folder)), read_recipe(name, folder)))
+
+
+def format_recipe(params: Mapping[str, Any], head: str, folder: Path = FOLDER) -> str:
+    """Format all parameters as a recipe, with the values in which they differ from the default.
+
+    Parameters
+    ----------
+    params : mapping
+        All parameters.
+    head : str
+        The comment lines at its top.
+    """
+    content: dict[str, Any] = {}
+    for key, _, value in _compare(_load(_path(DEFAULT, folder)), params):
+        *sections, last = key.split(".")
+        section = content
+        for name in sections:
+            section = section.setdefault(name, {})
+        section[last] = value
+    return f"{head}\n{format_yaml(content)}"
 
 
 def format_value(value: Any) -> str:
@@ -318,6 +338,10 @@ def apply_published(content: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 
 def _path(name: str, folder: Path) -> Path:
+    if name.endswith(".yaml"):
+        if not Path(name).is_file():
+            raise MurmurError(f"{name}: no such file")
+        return Path(name)
     if name not in (known := list_names(folder)):
         raise MurmurError(f"{folder}: no recipe {name!r}; there are {', '.join(known)}")
     return folder / f"{name}.yaml"
