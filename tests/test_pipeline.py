@@ -535,6 +535,7 @@ EDITS = {
     "recordings/containers/flac": {"download", "duplicates", "clean"},
     "recordings/containers/wav": {"download", "duplicates", "clean"},
     "recordings/containers/wfdb_records": {"download", "duplicates", "clean"},
+    "recordings/candidates": {"duplicates"},
     "recordings/classes": {"download"},
     "recordings/download": {"download"},
     "recordings/licences": {"download"},
