@@ -61,7 +61,7 @@ def place_array(array: np.ndarray, device: torch.device) -> torch.Tensor:
 
 
 def _fits(n_bytes: int, device: torch.device) -> bool:
-    """Return whether an array takes at most half of the free memory of a GPU, so that a training has the rest."""
+    """Return whether a GPU has memory for an array; half of its free memory is left for the training."""
     if device.type == "cuda":
         return n_bytes <= torch.cuda.mem_get_info(device)[0] // 2
     return device.type == "mps" and n_bytes <= torch.mps.recommended_max_memory() // 2

@@ -134,8 +134,8 @@ def fit_network(
     Parameters
     ----------
     features : np.ndarray, shape [segments, channels, mels, frames]
-        The features. On the CPU, or if they are too large for the GPU, batches are read from this array, which
-        may be a memory map.
+        The features. On the CPU, or if they are too large for the GPU, batches are read from this array,
+        which may be a memory map.
     labels : np.ndarray of int, shape [units]
         The class of each segment or, with `bags`, of each patient.
     fold : Fold
