@@ -94,9 +94,10 @@ def find_pairs(recordings: pd.DataFrame, raw: Path, options: Duplicates) -> pd.D
 
     Notes
     -----
-    No pair below `correlation` is reported. Compared with the cross-correlation at all lags, the search finds
-    99.6 % of the pairs that share 2 s or more and correlate at 0.9 or more (copies of real recordings), all
-    pairs at 0.98 or more, and 96 % of the pairs that share less than 2 s.
+    No pair below `correlation` is reported. With a `correlation` of 0.9 the search finds all of 356 copies of
+    real recordings with the changes of benchmarks/duplicates.py, and 366 of 368 noisy parts of 2 to 4 s whose
+    highest cross-correlation is 0.9 or more. At 0.7 it finds 55 of the 56 pairs of PASCAL
+    that a comparison of all pairs finds.
 
     References
     ----------
