@@ -7,6 +7,8 @@ if __name__ == "__main__":
 
 from pathlib import Path
 
+import numpy as np
+
 from murmur import sections
 from murmur.errors import run_stage
 from murmur.features import frame_labels
@@ -18,7 +20,8 @@ def main() -> None:
     labels = frame_labels.write_frame_labels(
         Path("data"), n_fft=p.n_fft, hop=hop, rate=p.sample_rate, seconds=p.length, wrap=p.short == "wrap"
     )
-    print(f"{(labels >= 0).mean():.0%} of {labels.size} frames are annotated")
+    n_annotated = sum(np.count_nonzero(row >= 0) for row in labels)
+    print(f"{n_annotated / labels.size:.0%} of {labels.size} frames are annotated")
 
 
 if __name__ == "__main__":

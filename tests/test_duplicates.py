@@ -12,7 +12,7 @@ import soxr
 
 from murmur.datasets import synthetic
 from murmur.errors import MurmurError
-from murmur.recordings import audio, duplicates
+from murmur.recordings import audio, candidates, duplicates
 from murmur.sections.duplicates import Duplicates
 from murmur.tables import parquet
 from murmur.tables.duplicates import DUPLICATES
@@ -128,9 +128,11 @@ def test_the_result_does_not_depend_on_workers_rows_or_blocks(
 ):
     found = search(tmp_path, sounds_with_copies(), order=order)
     pd.testing.assert_frame_equal(found, expected, check_exact=True)
-    monkeypatch.setattr(duplicates, "BLOCK", 20)
+    monkeypatch.setattr(candidates, "BLOCK", 500)
+    monkeypatch.setattr(candidates, "PART", 300)
+    monkeypatch.setattr(duplicates, "N_CACHED", 1)
     found = search(tmp_path, sounds_with_copies(), order=order)
-    pd.testing.assert_frame_equal(found, expected, check_exact=False)
+    pd.testing.assert_frame_equal(found, expected, check_exact=True)
 
 
 def test_recordings_with_clicks_are_not_duplicates(tmp_path):
@@ -188,7 +190,8 @@ def test_half_of_a_short_recording_must_be_shared(tmp_path, start, found):
 
 
 def test_the_lag_with_the_highest_correlation_is_reported(tmp_path, monkeypatch):
-    monkeypatch.setattr(duplicates, "HUM_RATIO", np.inf)  # the spectrum of a loop consists of lines
+    for module in (candidates, duplicates):
+        monkeypatch.setattr(module, "HUM_RATIO", np.inf)  # the spectrum of a loop consists of lines
     beats = np.tile(heart(4)[: round(0.8 * RATE)], 12)
     x = noise(beats, 30)
     pairs = search(tmp_path, {"a": x, "b": 0.5 * x})
@@ -263,7 +266,7 @@ def max_correlation(x, y, min_overlap):
     return c[end - start >= min_overlap].max()
 
 
-def test_the_search_finds_the_same_pairs_as_a_comparison_at_all_lags():
+def test_the_search_finds_the_same_pairs_as_a_comparison_at_all_lags(tmp_path):
     options = Duplicates(correlation=0.9, overlap=2.0)
     rng, sounds = np.random.default_rng(3), []
     for k in range(24):  # 4 s, and their last 2 to 3 s with 1 s more and noise
@@ -274,7 +277,9 @@ def test_the_search_finds_the_same_pairs_as_a_comparison_at_all_lags():
         (i, j): max_correlation(fingerprints[i].signal, fingerprints[j].signal, 2000)
         for i, j in combinations(range(len(sounds)), 2)
     }
-    found = {(i, j): correlation for i, j, correlation, _ in duplicates._search(fingerprints, options)}
+    pairs = search(tmp_path, {f"{k:02}": x for k, x in enumerate(sounds)}, options=options)
+    rows = zip(pairs["recording_id"], pairs["twin_id"], pairs["correlation"], strict=True)
+    found = {(int(i), int(j)): correlation for i, j, correlation in rows}
     copies = {pair for pair, correlation in truth.items() if correlation >= 0.9}
     assert len(copies) > 12 and set(found) == copies
     assert all(correlation == pytest.approx(truth[pair], abs=0.02) for pair, correlation in found.items())

@@ -5,10 +5,13 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
+from murmur.devices import place_array
 from murmur.errors import MurmurError
+from murmur.features.store import read_array
 from murmur.sections.train import Augment, Train
 from murmur.training import fit as training_fit
 from murmur.training.fit import Fold, fit_network
@@ -63,6 +66,16 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not(data):
     one, again, other = fit(data), fit(data), fit(data, seed=1)
     assert one.probabilities.tobytes() == again.probabilities.tobytes()
     assert one.probabilities.tobytes() != other.probabilities.tobytes()
+
+
+def test_a_memory_map_is_not_copied_and_gives_the_same_bytes(tmp_path, data):
+    x, labels, fold = data
+    np.save(tmp_path / "array.npy", x)
+    mapped = read_array(tmp_path)
+    assert place_array(mapped, torch.device("cpu")).data_ptr() == mapped.ctypes.data
+    result, expected = fit((mapped, labels, fold)), fit(data)
+    assert result.probabilities.tobytes() == expected.probabilities.tobytes()
+    pd.testing.assert_frame_equal(result.history, expected.history, check_exact=True)
 
 
 def test_the_labels_of_the_test_part_have_no_effect(data):

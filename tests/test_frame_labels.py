@@ -112,9 +112,15 @@ def test_a_click_is_in_the_frame_that_its_annotation_labels():
     assert list(np.flatnonzero(labels == 0)) == [loudest]
 
 
-def test_the_labels_of_a_data_folder_are_written(tmp_path):
+@pytest.mark.parametrize("block", [1, 2**14])
+def test_the_labels_of_a_data_folder_are_written(tmp_path, monkeypatch, block):
+    monkeypatch.setattr(frame_labels, "BLOCK", block)
+    segments = pd.DataFrame([segment(0), segment(500)])
     parquet.write(cycles(2), tmp_path / "annotations.parquet", ANNOTATIONS)
-    parquet.write(pd.DataFrame([segment(0), segment(500)]), tmp_path / "segments.parquet", SEGMENTS)
+    parquet.write(segments, tmp_path / "segments.parquet", SEGMENTS)
     options = {"n_fft": 256, "hop": HOP, "rate": RATE, "seconds": 1.0, "wrap": False}
     labels = frame_labels.write_frame_labels(tmp_path, **options)
     assert np.array_equal(np.load(tmp_path / "frame_labels.npy"), labels) and labels.shape == (2, 21)
+    positions = frame_labels.compute_positions(RATE, 256, HOP)
+    at_once = frame_labels.label_frames(cycles(2), segments, positions, rate=RATE, length=RATE, wrap=False)
+    assert np.array_equal(labels, at_once) and (labels >= 0).any()

@@ -536,6 +536,7 @@ EDITS = {
     "recordings/containers/flac": {"download", "duplicates", "clean"},
     "recordings/containers/wav": {"download", "duplicates", "clean"},
     "recordings/containers/wfdb_records": {"download", "duplicates", "clean"},
+    "recordings/candidates": {"duplicates"},
     "recordings/classes": {"download"},
     "recordings/download": {"download"},
     "recordings/licences": {"download"},

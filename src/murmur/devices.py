@@ -1,8 +1,10 @@
-"""Selection of the device (CPU or GPU) and of the number of CPU threads."""
+"""Selection of the device (CPU or GPU) and of the number of CPU threads, and the memory of arrays."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 
 from murmur.errors import MurmurError
@@ -33,6 +35,36 @@ def choose_device(wanted: str, key: str) -> torch.device:
     if not available[wanted]:
         raise MurmurError(f"{key}: this machine has no {wanted}; set it to auto or cpu")
     return torch.device(wanted)
+
+
+def place_array(array: np.ndarray, device: torch.device) -> torch.Tensor:
+    """Copy an array to a GPU if it is small enough; otherwise use it where it is, without a copy.
+
+    Batches are then read from a memory map, so that the array may be larger than the memory.
+
+    Parameters
+    ----------
+    array : np.ndarray
+        Features or labels of all segments; nothing may write to it.
+    device : torch.device
+        The device of the network.
+
+    Returns
+    -------
+    torch.Tensor
+        On `device` or on the CPU.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that a memory map is not writable
+        tensor = torch.from_numpy(array)
+    return tensor.to(device) if _fits(array.nbytes, device) else tensor
+
+
+def _fits(n_bytes: int, device: torch.device) -> bool:
+    """Return whether a GPU has memory for an array; half of its free memory is left for the training."""
+    if device.type == "cuda":
+        return n_bytes <= torch.cuda.mem_get_info(device)[0] // 2
+    return device.type == "mps" and n_bytes <= torch.mps.recommended_max_memory() // 2
 
 
 def check_precision(precision: str, device: torch.device) -> None:

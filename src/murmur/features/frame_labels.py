@@ -5,12 +5,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from murmur.features.store import open_writer
+from murmur.features.store import map_npy, open_writer
 from murmur.tables import parquet
 from murmur.tables.annotations import ANNOTATIONS, NOT_ANNOTATED, PADDING, STATES
 from murmur.tables.segments import SEGMENTS
 
 MURMUR = len(STATES)  # is added to the label of a frame with a murmur
+BLOCK = 2**14  # segments that are labelled at a time
 
 
 def write_frame_labels(
@@ -34,16 +35,21 @@ def write_frame_labels(
     Returns
     -------
     ndarray, shape (segments, frames), int8
-        As `label_frames`.
+        As `label_frames`; a memory map of the file.
     """
     annotations = parquet.read(data / "annotations.parquet", ANNOTATIONS)
     segments = parquet.read(data / "segments.parquet", SEGMENTS)
     length = round(seconds * rate)
     positions = compute_positions(length, n_fft, hop)
-    labels = label_frames(annotations, segments, positions, rate=rate, length=length, wrap=wrap)
-    with open_writer(data / "frame_labels.npy", labels.shape, labels.dtype) as write:
-        write(labels)
-    return labels
+    out, shape = data / "frame_labels.npy", (len(segments), len(positions))
+    rows = annotations.groupby("recording_id").indices
+    with open_writer(out, shape, np.dtype(np.int8)) as write:
+        for start in range(0, len(segments), BLOCK):
+            block = segments.iloc[start : start + BLOCK]
+            used = [rows[name] for name in block["recording_id"].unique() if name in rows]
+            events = annotations.iloc[np.concatenate(used)] if used else annotations[:0]
+            write(label_frames(events, block, positions, rate=rate, length=length, wrap=wrap))
+    return map_npy(out)
 
 
 def compute_positions(length: int, n_fft: int, hop: int) -> np.ndarray:

@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 
 from murmur import formatting, workers
-from murmur.devices import choose_device, single_thread
+from murmur.devices import choose_device, place_array, single_thread
 from murmur.errors import MurmurError
 from murmur.evaluation import scores
 from murmur.evaluation.aggregation import Fitted, compute_levels, predict_without_segments
@@ -129,9 +129,9 @@ def predict(
         for run, table in folds.items()
     }
     device = choose_device(models.train.device, "train.device")
-    x = torch.tensor(store.read_array(prepared.features), device=device)
+    x = place_array(store.read_array(prepared.features), device)
     jobs = [(run, fold) for run in runs.values() for fold in sorted(run.roles)]
-    predict_job = partial(_predict_fold, x=x, models=models, card=card)
+    predict_job = partial(_predict_fold, x=x, device=device, models=models, card=card)
     n = None if device.type == "cpu" else 1
     with single_thread():
         parts = workers.map_threads(predict_job, jobs, "trained models", n)
@@ -140,7 +140,7 @@ def predict(
 
 
 def _predict_fold(
-    job: tuple[Run, int], x: torch.Tensor, models: TrainedModels, card: DatasetCard
+    job: tuple[Run, int], x: torch.Tensor, device: torch.device, models: TrainedModels, card: DatasetCard
 ) -> pd.DataFrame:
     """The predictions of a fold's model for the fold's test units; `x` [segments, …] is of all segments."""
     run, fold = job
@@ -150,8 +150,8 @@ def _predict_fold(
     if len(units):
         path = models.weights[run.run, fold]
         bags = None if run.bags is None else torch.tensor(run.bags, device=x.device)
-        networks = [network.to(x.device) for network in _load(path, x[:1], models)]
-        outputs = [predict_outputs(network, Inputs(x, bags), units) for network in networks]
+        networks = [network.to(device) for network in _load(path, x[:1], models)]
+        outputs = [predict_outputs(network, Inputs(x, bags, device), units) for network in networks]
         p = _average([output.logits[:, choices].softmax(dim=1) for output in outputs])
         if parts := [output.figures for output in outputs if output.figures is not None]:
             figures = _average(parts)

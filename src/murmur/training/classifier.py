@@ -25,11 +25,14 @@ class Inputs(NamedTuple):
     x : torch.Tensor, shape [segments, channels, mels, frames]
         The features of all segments.
     bags : torch.Tensor of int, shape [patients, sites, n], or None
-        Rows of `x` of each patient, -1 for padding. If None, a unit is a row of `x`.
+        Rows of `x` of each patient, -1 for padding. If None, a unit is a row of `x`. On the device of `x`.
+    device : torch.device, optional
+        The device of the network, to which selected features are moved; by default that of `x`.
     """
 
     x: torch.Tensor
     bags: torch.Tensor | None
+    device: torch.device | None = None
 
     def take(self, units: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Select the features of units.
@@ -47,9 +50,13 @@ class Inputs(NamedTuple):
             False for padding; None for segments.
         """
         if self.bags is None:
-            return self.x[units], None
+            return self.take_rows(units), None
         bags = self.bags[units]
-        return self.x[bags.clamp(min=0)], bags >= 0
+        return self.take_rows(bags.clamp(min=0)), (bags >= 0).to(self.device or self.x.device)
+
+    def take_rows(self, rows: torch.Tensor) -> torch.Tensor:
+        """Select rows of `x`, on the device of the network."""
+        return self.x[rows].to(self.device or self.x.device)
 
     def rows(self, units: np.ndarray) -> torch.Tensor:
         """Return the rows of `x` that belong to units, each once.
@@ -193,9 +200,10 @@ def _band_statistics(inputs: Inputs, train: np.ndarray) -> tuple[torch.Tensor, t
     Computed in batches in float64. The standard deviation is at least 0.001.
     """
     x, rows = inputs.x, inputs.rows(train)
-    total = squares = torch.zeros(x.shape[1:3], dtype=torch.float64, device=x.device)
-    for batch in rows.split(_batch_size(x[:1])):
-        values = x[batch].double()
+    first = inputs.take_rows(torch.zeros(1, dtype=torch.long))
+    total = squares = torch.zeros(x.shape[1:3], dtype=torch.float64, device=first.device)
+    for batch in rows.split(_batch_size(first)):
+        values = inputs.take_rows(batch).double()
         total, squares = total + values.sum((0, 3)), squares + values.square().sum((0, 3))
     n = len(rows) * x.shape[3]
     mean = total / n

@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from murmur.devices import check_precision, choose_device
+from murmur.devices import check_precision, choose_device, place_array
 from murmur.errors import MurmurError
 from murmur.sections.train import Train
 from murmur.training.augmentation import augment_spectrograms, draw_mixup
@@ -134,7 +134,8 @@ def fit_network(
     Parameters
     ----------
     features : np.ndarray, shape [segments, channels, mels, frames]
-        The features, copied to the device in their stored type.
+        The features. On the CPU, or if they are too large for the GPU, batches are read from this array,
+        which may be a memory map.
     labels : np.ndarray of int, shape [units]
         The class of each segment or, with `bags`, of each patient.
     fold : Fold
@@ -282,12 +283,11 @@ def _weight_classes(
 def _move_inputs(
     features: np.ndarray, bags: np.ndarray | None, options: Train, device: torch.device
 ) -> Inputs:
-    """Copy the features to the device."""
-    if bags is None:
-        return Inputs(torch.tensor(features, device=device), None)
-    if options.augment.mixup:
+    """Copy the features to a GPU that has the memory for them."""
+    if bags is not None and options.augment.mixup:
         raise MurmurError("train.augment.mixup: patients have not the same sites to mix; set it to 0")
-    return Inputs(torch.tensor(features, device=device), torch.tensor(bags, device=device))
+    x = place_array(features, device)
+    return Inputs(x, None if bags is None else torch.tensor(bags, device=x.device), device)
 
 
 def _prepare_loop(
@@ -421,7 +421,7 @@ def _compute_loss(loop: Loop, units: torch.Tensor) -> torch.Tensor:
     """Return the loss of a batch after standardisation, augmentation and mixup."""
     options, truth = loop.options, loop.y[units]
     x, present = loop.inputs.take(units)
-    x, labels = loop.model.standardise(x), loop.frames.labels[units] if loop.frames else None
+    x, labels = loop.model.standardise(x), loop.frames.take(units) if loop.frames else None
     augmented, labels = augment_spectrograms(x.flatten(0, -4), options.augment, labels)
     x = augmented.unflatten(0, x.shape[:-3])
     mixup = draw_mixup(len(units), options.augment.mixup) if options.augment.mixup else None

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from murmur.devices import place_array
 from murmur.errors import MurmurError
 from murmur.models import load_module
 from murmur.sections.train import Train
@@ -26,16 +27,23 @@ class FrameTargets(NamedTuple):
         negative where no state is annotated: `NOT_ANNOTATED`, or `PADDING` after the end of the recording.
     step : int
         The network labels each `step`-th frame.
+    device : torch.device
+        The device of the network.
     """
 
     labels: torch.Tensor
     step: int
+    device: torch.device
+
+    def take(self, units: torch.Tensor) -> torch.Tensor:
+        """Select the labels of segments, on the device of the network."""
+        return self.labels[units].to(self.device)
 
 
 def prepare_targets(
     labels: np.ndarray | None, train: np.ndarray, frames: int, options: Train, device: torch.device
 ) -> FrameTargets | None:
-    """Copy the labels of frames to the device, if the training uses them.
+    """Place the labels of frames as `place_array`, if the training uses them.
 
     Parameters
     ----------
@@ -72,7 +80,7 @@ def prepare_targets(
             "frames are labelled in spectrograms only: set train.features to mel, mel.image to null, and of "
             "several values of mel.hop_length the first to the shortest"
         )
-    return FrameTargets(torch.tensor(labels, device=device), load_module(options.model.name).STEP)
+    return FrameTargets(place_array(labels, device), load_module(options.model.name).STEP, device)
 
 
 @cache  # once in each process
