@@ -98,9 +98,8 @@ def find_pairs(recordings: pd.DataFrame, raw: Path, options: Duplicates) -> pd.D
     real recordings with the changes of benchmarks/duplicates.py, and 365 of 368 noisy parts of 2 to 4 s whose
     highest cross-correlation is 0.9 or more.
 
-    Below 0.9 the search misses pairs that a comparison of all pairs finds, mostly those that share only 1 to 2 s
-    and have similar heart sounds: it finds 36 of 38 in PASCAL and 3 of 27 in BMD-HS with a `correlation` of 0.8
-    and an `overlap` of 1 s.
+    With a lower `correlation` the search misses pairs that a comparison of all pairs finds: with 0.8, and an
+    `overlap` of 1 s, it finds 36 of 38 in PASCAL and 3 of 27 in BMD-HS.
 
     References
     ----------
