@@ -36,6 +36,7 @@ LAG_BIN = 2  # samples at RATE: lags that differ by no more are counted as one l
 SHORT_OVERLAP = 3.0  # s: a shorter overlap may contain only one anchor
 MIN_DURATION = 0.1  # s; shorter recordings are compared by their hash only
 N_CACHED = 64  # fingerprints that are in memory
+LEAST_SEARCHED = 0.9  # correlation below which candidates would miss pairs
 
 Match = tuple[float, float]  # correlation, lag in s
 
@@ -96,10 +97,8 @@ def find_pairs(recordings: pd.DataFrame, raw: Path, options: Duplicates) -> pd.D
     -----
     No pair below `correlation` is reported. With a `correlation` of 0.9 the search finds all of 356 copies of
     real recordings with the changes of benchmarks/duplicates.py, and 365 of 368 noisy parts of 2 to 4 s whose
-    highest cross-correlation is 0.9 or more.
-
-    With a lower `correlation` the search misses pairs that a comparison of all pairs finds: with 0.8, and an
-    `overlap` of 1 s, it finds 36 of 38 in PASCAL and 3 of 27 in BMD-HS.
+    highest cross-correlation is 0.9 or more. With a lower `correlation` than `LEAST_SEARCHED` all pairs are
+    compared, which takes time and memory that grow with the number of pairs.
 
     References
     ----------
@@ -113,17 +112,25 @@ def find_pairs(recordings: pd.DataFrame, raw: Path, options: Duplicates) -> pd.D
         return audio.load_recording(raw, row)
 
     with threadpool_limits(1):  # the last bits of a matrix product depend on the number of threads
-        similar = [pair for pair in _find_candidates(rows, load, options) if pair not in identical]
-        fingerprint = lru_cache(N_CACHED)(lambda i: _compute_fingerprint(*load(rows[i])))
+        fingerprint: Callable[[int], Fingerprint]
+        if options.correlation < LEAST_SEARCHED:
+            fingerprints = cluster.map_recordings(
+                lambda row: _compute_fingerprint(*load(row)), rows, "computing fingerprints"
+            )
+            fingerprint, found = fingerprints.__getitem__, list(combinations(range(len(rows)), 2))
+        else:
+            fingerprint = lru_cache(N_CACHED)(lambda i: _compute_fingerprint(*load(rows[i])))
+            found = _find_candidates(rows, load, options)
+        similar = [pair for pair in found if pair not in identical]
         matches = workers.map_threads(
             lambda pair: _match(fingerprint(pair[0]), fingerprint(pair[1]), options), similar, "correlating"
         )
     pairs = dict.fromkeys(identical, (1.0, 0.0, True))
     pairs |= {pair: (*match, False) for pair, match in zip(similar, matches, strict=True) if match}
     ids = table["recording_id"]
-    found = [(ids[i], ids[j], *pairs[i, j]) for i, j in sorted(pairs)]
+    table_rows = [(ids[i], ids[j], *pairs[i, j]) for i, j in sorted(pairs)]
     dtypes = {"recording_id": str, "twin_id": str, "correlation": float, "lag": float, "identical": bool}
-    return pd.DataFrame(found, columns=list(dtypes)).astype(dtypes)
+    return pd.DataFrame(table_rows, columns=list(dtypes)).astype(dtypes)
 
 
 def _find_identical(hashes: pd.Series) -> list[tuple[int, int]]:
