@@ -502,8 +502,8 @@ def test_a_file_for_three_colours_gives_one_channel_their_mean(weights):
             {"sites": ["AV"], "attention_heads": 3},
             r"train\.model site_transformer .*divis",
         ),
-        ("site_transformer", {"sites": ["AV"], "heads": 0}, r"train\.model site_transformer .*non-empty"),
-        ("site_transformer", {"sites": ["AV"], "layers": 0}, r"train\.model site_transformer .*out of range"),
+        ("site_transformer", {"sites": ["AV"], "heads": 0}, r"train\.model\.heads: .* greater than"),
+        ("site_transformer", {"sites": ["AV"], "layers": 0}, r"train\.model\.layers: .* greater than"),
         ("conv_blocks", {"widths": []}, r"conv_blocks .*no block"),
         (
             "conv_blocks",

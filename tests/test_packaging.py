@@ -57,7 +57,7 @@ def imported_packages(*folders: str) -> set[str]:
     distributions = packages_distributions()
     return {
         canonicalize_name(distributions.get(module, [module])[0])
-        for module in modules - OWN - sys.stdlib_module_names
+        for module in modules - OWN - {file.stem for file in files} - sys.stdlib_module_names
     }
 
 

@@ -467,7 +467,7 @@ EDITS = {
     "version": {"package"},
     "circor_weights": {"check", "download", "evaluate", "package"},
     "input_csv": {"download", "split"},
-    "cluster": {"download", "duplicates", "clean", "train", "final", "package"},
+    "cluster": {"download", "duplicates", "clean", "train", "final"},
     "devices": {"embed", "train", "final"},
     "errors": EVERY,
     "files": EVERY,
