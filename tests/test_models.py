@@ -188,6 +188,11 @@ def test_dropout_by_random_bytes_drops_its_share_and_keeps_the_mean():
     assert torch.equal(dropout.eval()(x), x)
 
 
+def test_the_highest_dropout_rate_by_random_bytes_keeps_one_of_256_values():
+    y = RandomByteDropout(0.999)(torch.ones(99_999))
+    assert float(y.max()) == 256 and 0 < float((y > 0).float().mean()) < 0.01
+
+
 def test_conv_blocks_has_the_layers_of_its_options():
     model = make(
         "conv_blocks", widths=[4, 6], convolutions=2, block_dropout=[0.1, 0.2], hidden=[5], dropout=[0.5, 0.3]

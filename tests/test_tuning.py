@@ -174,6 +174,18 @@ def test_a_journal_of_another_search_or_in_use_is_refused(folder, monkeypatch):
             next(tuning.run_search(read_search(), folder))
 
 
+def test_a_journal_that_ends_in_half_a_line_is_continued(folder, monkeypatch):
+    Trainings(monkeypatch)
+    [*tuning.run_search(read_search(trials=1), folder)]
+    path = folder / "journal.log"
+    path.write_bytes(path.read_bytes() + path.read_bytes()[:50])
+    *_, results = tuning.run_search(read_search(trials=2), folder)
+    assert len(results.trials) == 2
+    path.write_text("[]\n")
+    with pytest.raises(MurmurError, match=r"journal\.log: is damaged \(.*remove it to begin again"):
+        next(tuning.run_search(read_search(), folder))
+
+
 def test_a_trial_with_other_folds_fails(folder, monkeypatch):
     Trainings(monkeypatch)
     hashes = iter(["same", "same", "other"])

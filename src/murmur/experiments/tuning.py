@@ -108,13 +108,14 @@ def run_search(search: Search, folder: Path) -> Iterator[Results]:
 
 @contextmanager
 def _lock(path: Path) -> Iterator[None]:
-    """Refuse to use a journal that another process uses."""
+    """Refuse to use a journal that another process uses; remove a last line that is not complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise MurmurError(f"{path}: another `murmur tune` uses it; wait until it has ended") from None
+        file.truncate(path.read_bytes().rfind(b"\n") + 1)
         yield
 
 
@@ -168,7 +169,7 @@ def _open_study(search: Search, path: Path, parts: str) -> optuna.Study:
         )
         earlier = study.user_attrs.get("settings", settings)
         other = next((name for name, value in settings.items() if earlier[name] != value), None)
-    except (ValueError, KeyError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError) as error:  # Optuna does not check its journal
         raise MurmurError(f"{path}: is damaged ({error}); remove it to begin again") from error
     if other:
         raise MurmurError(

@@ -133,7 +133,7 @@ class RandomByteDropout(nn.Module):
 
     def __init__(self, rate: float):
         super().__init__()
-        self.dropped = round(256 * rate)  # of the 256 values of a byte
+        self.dropped = min(255, round(256 * rate))  # of the 256 values of a byte
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Set values to 0 at random and scale the others, in training mode."""
