@@ -169,7 +169,7 @@ def run_study(plan: Plan, params: Mapping[str, dict[str, Any]], old: Path) -> It
         rows += list(_compare(row, base, outcome, plan.metrics, minutes))
         waiting = [name for name in waiting if not row or name != row.name]
         scores = {figures["metric"]: figures["base"] for figures in rows}
-        has_this_base = (earlier["metric"].map(scores) - earlier["base"]).abs() < 2e-6  # 6 digits
+        has_this_base = (earlier["metric"].map(scores) - earlier["base"]).abs() <= comparison.TOLERANCE
         rest = earlier[earlier["row"].isin(waiting) & has_this_base]
         yield pd.concat([pd.DataFrame(rows), rest], ignore_index=True) if len(rest) else pd.DataFrame(rows)
 

@@ -24,10 +24,6 @@ ROPE = 0.01  # region of practical equivalence, ±
 LEVEL = 0.05  # of significance
 TOLERANCE = 2e-6  # differences no further apart count as equal: the scores have six digits after the point
 AGAIN = "run it again with this version of murmur: dvc repro, or dvc exp run"
-HASHES = {
-    "recording": "sha256",
-    "patient": "sha256_patients",
-}  # of the data: with and without labels of recordings
 FIGURES = ("low", "high", "t", "p", "worse", "equivalent", "better")
 HEADER = ("metric", "A", "B", "difference", "95 % interval", "p", "P(worse)", "P(equivalent)", "P(better)")
 
@@ -93,7 +89,7 @@ def parse_experiment(name: str, texts: Mapping[str, str]) -> Experiment:
             raise ValueError(f"audit.csv lacks run {missing[0][1]}, fold {missing[0][2]}")
         metrics = [column for column in scores if not column.startswith("n_")]
         details = json.loads(texts[DETAILS])
-        data = {key: details["data"][key] for key in ("dataset", "task", *HASHES.values())}
+        data = {key: details["data"][key] for key in ("dataset", "task", "sha256", "sha256_patients")}
         flaws, headline = leaks.describe_leak(details), list(details["headline"])
         return Experiment(name, folds, metrics, data, flaws, details["level"], headline)
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
@@ -255,7 +251,7 @@ def format_markdown(result: Mapping[str, Any]) -> str:
 
 
 def _check_data(a: Experiment, b: Experiment, level: str) -> None:
-    keys = ("dataset", "task", HASHES["patient" if level == "patient" else "recording"])
+    keys = ("dataset", "task", "sha256_patients" if level == "patient" else "sha256")
     different = [f"{key} {a.data[key]} / {b.data[key]}" for key in keys if a.data[key] != b.data[key]]
     if different:
         raise MurmurError(

@@ -49,8 +49,7 @@ class TorchNetworks:
         x = self._cut(recording)
         if not len(x):
             return make_empty_output(len(self.info.classes))
-        labels_frames = all(classifier.labels_frames for classifier in self.classifiers)
-        compute = self._label_frames if labels_frames else self._classify
+        compute = self._label_frames if can_label_frames(self.classifiers) else self._classify
         batches = [compute(self._compute_features(x[k : k + BATCH])) for k in range(0, len(x), BATCH)]
         rate = self.info.params.clean.sample_rate
         step = compute_sizes(self.info.params.segment, rate).step / rate
@@ -105,6 +104,11 @@ class TorchNetworks:
         with single_thread():  # on small networks also faster than several threads
             p = [predict_logits(model, inputs, units).softmax(dim=1) for model in self.classifiers]
             return torch.stack(p).mean(dim=0).double().numpy()
+
+
+def can_label_frames(classifiers: Iterable[Any]) -> bool:
+    """Return whether all networks label frames, and learned it from annotations."""
+    return all(classifier.labels_frames for classifier in classifiers)
 
 
 def label_frames(classifiers: Iterable[Any], features: torch.Tensor) -> tuple[torch.Tensor, ...]:

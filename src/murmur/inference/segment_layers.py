@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from murmur.features.images import make_colours
 from murmur.features.log_mel import AMIN, EPSILON, LogMel
 from murmur.features.mel import MIN_DEVIATION
-from murmur.inference.networks import label_frames
+from murmur.inference.networks import can_label_frames, label_frames
 from murmur.sections.mel import Image, Mel
 
 PRECISION = 2**22  # of the weights of pillow's resizing
@@ -36,7 +36,7 @@ class SegmentClassifier(nn.Module):
         super().__init__()
         self.features = Features(rate, options, length)
         self.classifiers = nn.ModuleList(classifiers)
-        self.labels_frames = all(classifier.labels_frames for classifier in classifiers)
+        self.labels_frames = can_label_frames(classifiers)
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Map samples [1, length] to probabilities [classes], and the other outputs of `label_frames`."""
