@@ -180,5 +180,5 @@ def test_a_layer_that_breaks_channels_last_is_not_converted(stride, fast):
 
 def test_the_default_network_is_in_channels_last_format():
     network = build(Model(name="cnn", width=8), classes=2, channels=2, mels=6, frames=7)
-    stem = make_classifier(network, make_inputs(spectrograms())).network[0]
+    stem = make_classifier(network, make_inputs(spectrograms())).network[1]
     assert stem.weight.is_contiguous(memory_format=torch.channels_last)

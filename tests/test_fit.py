@@ -167,7 +167,7 @@ def test_invalid_options_are_named(data):
         fit(data, class_weights={"bold": 2})
     with pytest.raises(MurmurError, match=r"train\.standardise imagenet: needs mel\.image"):
         fit(data, standardise="imagenet")
-    with pytest.raises(MurmurError, match=r"train\.freeze 99: the network has 11 layers"):
+    with pytest.raises(MurmurError, match=r"train\.freeze 99: the network has 6 layers"):
         fit(data, freeze=99)
     blocks = {"name": "conv_blocks", "widths": [4] * 5}
     with pytest.raises(MurmurError, match=r"conv_blocks: cannot take a spectrogram of 16 x 24"):

@@ -39,7 +39,7 @@ def write_model(tmp_path, monkeypatch):
 def test_only_the_model_is_changed(params, capsys):
     before = params.read_text()
     choose_model("bilstm", ["width=8", "dropout=0.1"])
-    old, new = "{name: cnn, width: 8, dropout: 0.2}", "{name: bilstm, width: 8, dropout: 0.1}"
+    old, new = "{name: cnn, width: 32, dropout: 0.2}", "{name: bilstm, width: 8, dropout: 0.1}"
     assert params.read_text() == before.replace(old, new)
     assert capsys.readouterr().out.splitlines()[:2] == [
         f"params.yaml: train.model is now {new}",
@@ -161,7 +161,7 @@ def test_an_error_of_a_new_model_names_its_line(params, write_model, monkeypatch
 
 def test_line_ends_and_permissions_are_kept_and_lost_comments_are_named(params, capsys):
     text = params.read_text().replace(
-        "model: {name: cnn, width: 8, dropout: 0.2}", "model:\n    name: cnn  # small\n    width: 8"
+        "model: {name: cnn, width: 32, dropout: 0.2}", "model:\n    name: cnn  # small\n    width: 8"
     )
     params.write_bytes(text.replace("\n", "\r\n").encode())
     params.chmod(0o640)
@@ -205,7 +205,7 @@ def test_an_option_may_have_any_annotation(params, write_model):
 def test_every_model_is_listed_with_its_defaults(params, capsys):
     choose_model()
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "train.model: {name: cnn, width: 8, dropout: 0.2}"
+    assert lines[0] == "train.model: {name: cnn, width: 32, dropout: 0.2}"
     names = [line.partition(":")[0] for line in lines[2:] if not line.startswith(" ")]
     assert names == models.list_names()
     assert "    arch=(required) weights=none dropout=0.0" in lines

@@ -155,7 +155,7 @@ def test_the_dilations_of_frames_decide_how_much_time_is_used():
     changed_x[..., 100] += 1  # step 50; the first convolutions use up to 2 steps on both sides
     for dilations in ([1], [1, 2, 4], [1, 2, 4, 8, 16, 1]):
         model = make("frames", frames=201, width=8, dilations=dilations)
-        assert [block.convolution.dilation for block in model.body] == [(d,) for d in dilations]
+        assert [block.body[0].dilation for block in model.body] == [(1, d) for d in dilations]
         before, after = model.label_frames(x).states, model.label_frames(changed_x).states
         steps = (before != after).any(dim=1)[0].nonzero()
         assert 50 - steps.min() >= sum(dilations) and steps.max() - 50 <= sum(dilations) + 2

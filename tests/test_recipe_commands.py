@@ -65,7 +65,7 @@ def test_the_differences_of_a_recipe_are_shown_below_its_head(project, capsys):
     assert ["clean.bandpass", "{order: 4, low: 25, high: 800}", "null"] in rows
     assert [
         "train.model",
-        "{name: cnn, width: 8, dropout: 0.2}",
+        "{name: cnn, width: 32, dropout: 0.2}",
         "{name: bilstm, width: 256, layers: 2, dropout: 0.5}",
     ] in rows
     assert rows[-1] == ["published", "{}", "{split.group_by: segment, split.on_leak: warn}"]

@@ -22,7 +22,7 @@ from murmur.params.yaml_files import format_yaml, parse_yaml
 from tests import made
 from tests.experiment import CARD, experiment, options
 
-MODELS = [{"name": "cnn", "width": 8, "dropout": 0.2}, {"name": "bilstm", "width": 64}]
+MODELS = [{"name": "cnn", "width": 32, "dropout": 0.2}, {"name": "bilstm", "width": 64}]
 BAND = {"order": 2, "low": 30, "high": 700}
 SPACE = {
     "train.lr": {"low": 0.0005, "high": 0.02, "log": True},

@@ -54,7 +54,7 @@ def choose_model(
     Examples
     --------
     murmur model
-    murmur model cnn width=8 dropout=0.2
+    murmur model cnn width=16 dropout=0.2
     """
     if name is None:
         _list_models()

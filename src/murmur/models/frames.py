@@ -5,11 +5,17 @@ from typing import NamedTuple
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from murmur.models import Rate, Size
+from murmur.models._time_convolutions import convolve_time, merge_bands, split_steps
 
 STEP = 2  # frames of the spectrogram for each output of the network
+FRAME_LOGITS = (
+    4,
+    1,
+    1,
+    1,
+)  # of the states, a murmur, being annotated, and the weight of the frame in the segment
 SYSTOLE = 1  # index in murmur.tables.annotations.STATES
 
 
@@ -46,14 +52,14 @@ class FrameOutput(NamedTuple):
 
 
 class Frames(nn.Module):
-    """Convolutions over frequency and time, dilated convolutions over time, and heads for frames and segment.
+    """Convolutions over time with the mel bands as channels, and outputs for frames and for the segment.
 
     Parameters
     ----------
     classes, channels, mels : int
         Number of classes, and channels and mel bands of a spectrogram.
     width : int
-        Channels of the dilated convolutions.
+        Channels of the convolutions.
     dilations : sequence of int
         Dilation of each residual block; they decide how much time around a frame the network uses.
     block_dropout, dropout : float
@@ -71,18 +77,9 @@ class Frames(nn.Module):
         dropout: float,
     ):
         super().__init__()
-        self.stem = nn.Sequential(
-            *_convolve(channels, 16, (2, STEP)), *_convolve(16, 16, (2, 1)), *_convolve(16, 16, (2, 1))
-        )
-        bands = -(-mels // 8)
-        self.project = nn.Sequential(
-            nn.Conv1d(16 * bands, width, 1, bias=False), nn.BatchNorm1d(width), nn.ReLU(inplace=True)
-        )
+        self.stem = nn.Sequential(*convolve_time(channels * mels, width, 5, STEP), nn.ReLU(inplace=True))
         self.body = nn.Sequential(*(Residual(width, dilation, block_dropout) for dilation in dilations))
-        self.states = nn.Conv1d(width, 4, 1)
-        self.murmur = nn.Conv1d(width, 1, 1)
-        self.annotated = nn.Conv1d(width, 1, 1)
-        self.attention = nn.Conv1d(width, 1, 1)
+        self.frames = nn.Linear(width, sum(FRAME_LOGITS))
         self.dropout = nn.Dropout(dropout)
         self.classes = nn.Linear(2 * width + 4, classes)
 
@@ -92,20 +89,11 @@ class Frames(nn.Module):
 
     def label_frames(self, x: torch.Tensor) -> FrameOutput:
         """Map [batch, channels, mels, frames] to the output for every second frame and for the segment."""
-        h = self.body(self.project(self.stem(x).flatten(1, 2)))
-        states, murmur, annotated = self.states(h), self.murmur(h)[:, 0], self.annotated(h)[:, 0]
-        frames = FrameOutput(states.new_empty(0), states, murmur, annotated)
-        pooled = [(h * self.attention(h).softmax(dim=2)).sum(dim=2), h.amax(dim=2), frames.figures()]
+        h = split_steps(self.body(self.stem(merge_bands(x))))
+        states, murmur, annotated, attention = self.frames(h).split(FRAME_LOGITS, dim=2)
+        frames = FrameOutput(states.new_empty(0), states.transpose(1, 2), murmur[..., 0], annotated[..., 0])
+        pooled = [(h * attention.softmax(dim=1)).sum(dim=1), h.amax(dim=1), frames.figures()]
         return frames._replace(logits=self.classes(self.dropout(torch.cat(pooled, dim=1))))
-
-
-def _convolve(channels_in: int, channels_out: int, stride: tuple[int, int]) -> list[nn.Module]:
-    """A 3x3 convolution with a stride along frequency and along time, batch normalisation and ReLU."""
-    return [
-        nn.Conv2d(channels_in, channels_out, 3, stride, 1, bias=False),
-        nn.BatchNorm2d(channels_out),
-        nn.ReLU(inplace=True),
-    ]
 
 
 class Residual(nn.Module):
@@ -113,13 +101,15 @@ class Residual(nn.Module):
 
     def __init__(self, width: int, dilation: int, dropout: float):
         super().__init__()
-        self.convolution = nn.Conv1d(width, width, 3, padding=dilation, dilation=dilation, bias=False)
-        self.norm = nn.BatchNorm1d(width)
-        self.dropout = RandomByteDropout(dropout)
+        self.body = nn.Sequential(
+            *convolve_time(width, width, 3, dilation=dilation),
+            nn.ReLU(inplace=True),
+            RandomByteDropout(dropout),
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map [batch, width, steps] to the same shape."""
-        return x + self.dropout(F.relu(self.norm(self.convolution(x))))
+        """Map [batch, width, 1, steps] to the same shape."""
+        return x + self.body(x)
 
 
 class RandomByteDropout(nn.Module):
@@ -140,8 +130,12 @@ class RandomByteDropout(nn.Module):
         if not self.training or not self.dropped:
             return x
         words = torch.empty(-(-x.numel() // 8), dtype=torch.int64, device=x.device).random_(-(2**63), None)
-        is_kept = words.view(torch.uint8)[: x.numel()].view(x.shape) >= self.dropped
-        return x * (is_kept.to(x.dtype) * (256 / (256 - self.dropped)))
+        random = words.view(torch.uint8).as_strided(x.shape, x.stride())  # x has no gaps
+        # A comparison and its conversion take six times as long.
+        is_kept = random.clamp(self.dropped - 1, self.dropped) - (
+            self.dropped - 1
+        )
+        return x * is_kept.to(x.dtype).mul_(256 / (256 - self.dropped))
 
 
 def build(

@@ -24,7 +24,7 @@ def make_optimizer(model: nn.Module, options: Train) -> torch.optim.Optimizer:
     skip_compiler_import()
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[options.optimizer]
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    return kind(trained, lr=options.lr, weight_decay=options.weight_decay)
+    return kind(trained, lr=options.lr, weight_decay=options.weight_decay, fused=True)  # faster, also on CPUs
 
 
 def make_scheduler(optimizer: torch.optim.Optimizer, options: Train, batches: int) -> Any:
