@@ -1,0 +1,223 @@
+"""What bounds a training on one CPU thread: the operations of a step against two limits of the processor.
+
+    PYTHONPATH=src python benchmarks/roofline.py [--network NAME]... [--precision float32|bfloat16]
+
+Measured first are the limits (the "roof"): the peak, which is the higher of the rates of a matrix product
+(torch.mm) and of a 3x3 convolution of 256 channels, which different libraries compute; and the bandwidth of a
+copy of 256 MiB. An operation that does I floating-point operations for each byte of its inputs, weights and
+outputs can reach at most min(peak, I x bandwidth); more only if its data are in the cache.
+
+A step is that of `fit_network`: the next batch, augmentation, mixup, forward, loss, backward, optimizer. Its
+time is the shortest of several. Then each operation of PyTorch within a step is timed by a dispatch mode;
+convolutions and matrix products of the same shapes, forward and backward, are one row of the table. Random
+data in memory have the shape of the recipe. Times are processor times: other programs disturb them less.
+"""
+
+import argparse
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from networks import CASES, Case, make_data, read_options
+from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
+
+from murmur.devices import single_thread
+from murmur.training import fit
+from murmur.training.live import Recorder
+
+COPY, SECONDS = 2**28, 3.0  # bytes that are copied; for how long each step is repeated
+KINDS = {  # parts of the names of operations
+    "normalisation": ("batch_norm", "layer_norm"),
+    "activation": ("relu", "threshold_backward", "sigmoid", "softmax"),
+    "pooling": ("pool", "mean", "amax"),
+    "random numbers": ("random_", "bernoulli"),
+    "conversion and copies": ("_to_copy", "copy_", "clone"),
+}
+
+
+class Roof(NamedTuple):
+    """The limits of one thread: floating-point operations per second, and bytes per second."""
+
+    product: float  # of matrices
+    convolution: float
+    bandwidth: float
+
+    @property
+    def peak(self) -> float:
+        return max(self.product, self.convolution)
+
+
+@dataclass
+class Row:
+    """Time, floating-point operations and bytes of some operations of a step; number of forward calls."""
+
+    seconds: float = 0.0
+    flop: float = 0.0
+    bytes: float = 0.0
+    calls: int = 0
+
+
+class OperationTimer(TorchDispatchMode):
+    """Time the operations of a training step.
+
+    Attributes
+    ----------
+    rows : dict of str to Row
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: dict[str, Row] = defaultdict(Row)
+        self.phase = "batch and augmentation"
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        start = time.process_time()
+        out = func(*args, **(kwargs or {}))
+        seconds = time.process_time() - start
+        count = flop_registry.get(func.overloadpacket)
+        if count:
+            self.phase = ""
+        row = self.rows[describe_layer(func, args) if count else self.phase or find_kind(str(func))]
+        row.seconds += seconds
+        if count:
+            row.flop += count(*args, **(kwargs or {}), out_val=out)
+            row.bytes += sum(t.nbytes for t in tree_leaves((args, out)) if isinstance(t, torch.Tensor))
+            row.calls += "backward" not in str(func)
+        return out
+
+    def enter_optimizer(self, *_: Any) -> None:
+        self.phase = "optimizer"
+
+
+def describe_layer(func: Any, args: Any) -> str:
+    """Return the shapes of a convolution or matrix product, the same for forward and backward."""
+    if "convolution" in str(func):
+        x, weight, *rest = args[1:] if "backward" in str(func) else args
+        size_out, size_in, *kernel = weight.shape
+        _, stride, _, dilation = rest[:4]
+        text = f"conv {'x'.join(map(str, kernel))} {size_in}-{size_out} on {'x'.join(map(str, x.shape[2:]))}"
+        text += f" /{'x'.join(map(str, stride))}" if max(stride) > 1 else ""
+        return text + (f" dilated {max(dilation)}" if max(dilation) > 1 else "")
+    a, b = args[-2:] if "addmm" in str(func) else args[:2]
+    return f"matrix product {' x '.join(str(n) for n in sorted((*a.shape[-2:], b.shape[-1])))}"
+
+
+def find_kind(name: str) -> str:
+    return next((kind for kind, parts in KINDS.items() if any(part in name for part in parts)), "other")
+
+
+def shortest(function: Callable[[], Any], seconds: float = SECONDS) -> float:
+    """Return the shortest time of a function that is called for some seconds, after one call more."""
+    function()
+    times: list[float] = []
+    while len(times) < 2 or sum(times) < seconds:
+        start = time.process_time()
+        function()
+        times.append(time.process_time() - start)
+    return min(times)
+
+
+def measure_roof(precision: str) -> Roof:
+    """Measure the limits of one thread."""
+    dtype, rates = getattr(torch, precision), []
+    for n in (1024, 2048):
+        a, b = torch.randn(2, n, n).to(dtype)
+        rates.append(2 * n**3 / shortest(partial(torch.mm, a, b), 1.0))
+    x, weight = torch.randn(4, 256, 34, 34).to(dtype), torch.randn(256, 256, 3, 3).to(dtype)
+    x, weight = (tensor.to(memory_format=torch.channels_last) for tensor in (x, weight))
+    convolution = 2 * 4 * 32**2 * weight.numel() / shortest(partial(F.conv2d, x, weight), 1.0)
+    source = torch.ones(COPY // 4)
+    target = torch.empty_like(source)
+    return Roof(max(rates), convolution, 2 * COPY / shortest(partial(target.copy_, source), 1.0))
+
+
+def prepare_step(case: Case, precision: str | None) -> tuple[fit.Loop, Callable[[], Any]]:
+    """Return the training of a network, and a function that takes one step."""
+    options = read_options(case, precision).model_copy(update={"epochs": 100_000})
+    x, y, frames = make_data(case, options, options.batch_size)
+    weights, units = torch.ones(case.classes), torch.arange(len(x))
+    loop = fit._prepare_loop(x, y, None, frames, None, units.numpy(), options, weights, 0, Recorder())
+    loop.model.train()
+    return loop, lambda: fit._train_batch(loop, units[torch.randperm(len(units))])
+
+
+def time_operations(loop: fit.Loop, step: Callable[[], Any]) -> dict[str, Row]:
+    """Return the rows of the fastest of several steps."""
+    results, start = [], time.process_time()
+    while len(results) < 2 or time.process_time() - start < SECONDS:
+        timer = OperationTimer()
+        hook = loop.optimizer.register_step_pre_hook(timer.enter_optimizer)
+        with timer:
+            step()
+        hook.remove()
+        results.append(timer.rows)
+    return min(results, key=lambda rows: sum(row.seconds for row in rows.values()))
+
+
+def print_roof(precision: str, roof: Roof) -> None:
+    print(
+        f"{precision}: matrix product {roof.product / 1e9:.0f}, convolution {roof.convolution / 1e9:.0f} ",
+        end="",
+    )
+    print(f"GFLOP/s; memory {roof.bandwidth / 1e9:.1f} GB/s; both limits equal at ", end="")
+    print(f"{roof.peak / roof.bandwidth:.1f} FLOP/byte\n", flush=True)
+
+
+def print_table(rows: dict[str, Row], step: float, n: int, roof: Roof) -> None:
+    """Print one row for each layer, and the sums of the other operations."""
+    print(f"{'of a step, forward and backward':44}{'ms':>8}{'share':>7}{'MFLOP':>8}", end="")
+    print(f"{'of peak':>9}{'FLOP/byte':>11}{'of roof':>9}  bound by")
+    layers = {name: row for name, row in rows.items() if row.flop}
+    others = {name: row for name, row in rows.items() if not row.flop}
+    for name, row in layers.items():
+        intensity = row.flop / row.bytes
+        limit = min(roof.peak, intensity * roof.bandwidth)
+        rate = row.flop / row.seconds
+        print(f"{name + (f', {row.calls} times' if row.calls > 1 else ''):44}", end="")
+        print(f"{1e3 * row.seconds:8.2f}{row.seconds / step:7.1%}{row.flop / n / 1e6:8.2f}", end="")
+        print(f"{rate / roof.peak:9.1%}{intensity:11.1f}{rate / limit:9.0%}", end="")
+        print("  compute" if limit == roof.peak else "  memory")
+    rest = step - sum(row.seconds for row in rows.values())
+    for name, row in sorted(others.items(), key=lambda item: -item[1].seconds):
+        print(f"{name:44}{1e3 * row.seconds:8.2f}{row.seconds / step:7.1%}")
+    print(
+        f"{'between the operations (Python, autograd)':44}{1e3 * rest:8.2f}{rest / step:7.1%}\n", flush=True
+    )
+
+
+def analyse(name: str, precision: str | None, roofs: dict[str, Roof]) -> None:
+    """Print the table of one network."""
+    loop, step = prepare_step(CASES[name], precision)
+    precision, n = loop.options.precision, loop.options.batch_size
+    if precision not in roofs:
+        roofs[precision] = measure_roof(precision)
+        print_roof(precision, roofs[precision])
+    seconds, rows = shortest(step), time_operations(loop, step)
+    flop = sum(row.flop for row in rows.values())
+    parameters = sum(parameter.numel() for parameter in loop.model.parameters())
+    print(f"{name}: {parameters:,} parameters, batches of {n}, {precision}")
+    print(f"{n / seconds:,.1f} samples/s, {flop / n / 1e6:,.1f} MFLOP per sample, ", end="")
+    print(f"{flop / seconds / 1e9:.1f} GFLOP/s, {flop / seconds / roofs[precision].peak:.1%} of the peak")
+    print_table(rows, seconds, n, roofs[precision])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--network", action="append", choices=CASES, help="default: all")
+    parser.add_argument("--precision", choices=["float32", "bfloat16"], help="default: that of the recipe")
+    arguments = parser.parse_args()
+    roofs: dict[str, Roof] = {}
+    with single_thread():
+        for name in arguments.network or CASES:
+            analyse(name, arguments.precision, roofs)
+
+
+if __name__ == "__main__":
+    main()
