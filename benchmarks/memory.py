@@ -19,6 +19,7 @@ import resource
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 
@@ -35,12 +36,12 @@ def measure_memory() -> int:
     return total
 
 
-def measure_file(path: str) -> tuple[int, int, int]:
+def measure_file(path: Path) -> tuple[int, int, int]:
     """Return the proportional and the resident set size of a memory map, and the number of its processes."""
     maps = []
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
-            maps += [m for m in process.memory_maps() if m.path == os.path.realpath(path)]
+            maps += [m for m in process.memory_maps() if m.path == str(path.resolve())]
     return sum(m.pss for m in maps), sum(m.rss for m in maps), len(maps)
 
 
@@ -53,40 +54,38 @@ def collect_orphans(seconds: float = 2.0) -> None:
                 time.sleep(0.01)
 
 
-def run_command(arguments: list[str], path: str | None) -> tuple[int, int, tuple[int, int, int]]:
-    """Run a command; return its exit status, the peak memory, and the largest values of the file."""
+def run_command(arguments: list[str], path: Path | None) -> tuple[int, float, int, tuple[int, int, int]]:
+    """Run a command; return its exit status, seconds, peak memory, and the largest values of the file."""
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # orphans become children of this process
-    peak, file, next_file = 0, (0, 0, 0), time.monotonic()
+    start = next_file = time.monotonic()
+    peak, file = 0, (0, 0, 0)
     command = subprocess.Popen(arguments)
     while command.poll() is None:
         peak = max(peak, measure_memory())
         if path and time.monotonic() >= next_file:
             file, next_file = max(file, measure_file(path)), time.monotonic() + FILE_INTERVAL
         time.sleep(INTERVAL)
+    seconds = time.monotonic() - start
     collect_orphans()
-    return command.returncode, peak, file
+    return command.returncode, seconds, peak, file
 
 
 def main() -> None:
     if sys.platform != "linux":
         sys.exit("memory.py reads /proc, which only Linux has")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--file", help="a file that the processes use as a memory map")
+    parser.add_argument("--file", type=Path, help="a file that the processes use as a memory map")
     parser.add_argument("command", nargs=argparse.REMAINDER)
     arguments = parser.parse_args()
-    start, cores = time.monotonic(), len(os.sched_getaffinity(0))
-    status, peak, (pss, rss, n) = run_command(arguments.command, arguments.file)
-    wall, usage = time.monotonic() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    status, seconds, peak, (pss, rss, n) = run_command(arguments.command, arguments.file)
+    usage, cores = resource.getrusage(resource.RUSAGE_CHILDREN), len(os.sched_getaffinity(0))
     used = usage.ru_utime + usage.ru_stime
-    print(f"peak memory {peak / 2**20:,.0f} MiB, {wall:.0f} s")
-    print(f"processor time {used:.1f} s: {used / (wall * cores):.1%} of {cores} cores")
+    print(f"peak memory {peak / 2**20:,.0f} MiB, {seconds:.0f} s")
+    print(f"processor time {used:.1f} s: {used / (seconds * cores):.1%} of {cores} cores")
     if arguments.file:
-        size = os.path.getsize(arguments.file) / 2**20
-        print(
-            f"{arguments.file}, {size:.1f} MiB: in memory at most {pss / 2**20:.1f} MiB for all processes ",
-            end="",
-        )
-        print(f"together; {rss / 2**20:.1f} MiB if each page is counted for each of {n} processes")
+        size = arguments.file.stat().st_size
+        print(f"{arguments.file}, {size / 2**20:.1f} MiB: at most {pss / 2**20:.1f} MiB in memory; ", end="")
+        print(f"{rss / 2**20:.1f} MiB if each page is counted for each of {n} processes", flush=True)
     sys.exit(status)
 
 
