@@ -92,7 +92,7 @@ def build_earlier_cnn() -> nn.Module:
 
 
 class EarlierDilated(nn.Module):
-    """A dilated convolution over time with dropout by random bytes, added to its input."""
+    """A dilated convolution over time with dropout by random bytes in training, added to its input."""
 
     def __init__(self, width: int, dilation: int):
         super().__init__()
