@@ -45,7 +45,7 @@ def measure_file(path: Path) -> tuple[int, int, int]:
     return sum(m.pss for m in maps), sum(m.rss for m in maps), len(maps)
 
 
-def collect_orphans(seconds: float = 2.0) -> None:
+def collect_orphans(seconds: float = 10.0) -> None:
     """Wait for descendants that outlive the command, such as the process that starts the workers."""
     end = time.monotonic() + seconds
     with contextlib.suppress(ChildProcessError):

@@ -3,14 +3,14 @@
     PYTHONPATH=src python benchmarks/roofline.py [--network NAME]... [--precision float32|bfloat16]
 
 Measured first are the limits (the "roof"): the peak, which is the higher of the rates of a matrix product
-(torch.mm) and of a 3x3 convolution of 256 channels, which different libraries compute; and the bandwidth of a
-copy of 256 MiB. An operation that does I floating-point operations for each byte of its inputs, weights and
-outputs can reach at most min(peak, I x bandwidth); more only if its data are in the cache.
+(torch.mm) and of a 3x3 convolution of 256 channels, and the bandwidth of a copy of 256 MiB. An operation that
+does I floating-point operations for each byte of its inputs, weights and outputs can reach at most
+min(peak, I x bandwidth); more only if its data are in the cache.
 
-A step is that of `fit_network`: the next batch, augmentation, mixup, forward, loss, backward, optimizer. Its
-time is the shortest of several. Then each operation of PyTorch within a step is timed by a dispatch mode;
-convolutions and matrix products of the same shapes, forward and backward, are one row of the table. Random
-data in memory have the shape of the recipe. Times are processor times: other programs disturb them less.
+A step is that of `fit_network`: batch, augmentation, mixup, forward, loss, backward, optimizer; its time is
+the shortest of several. Then each operation of PyTorch within a step is timed; convolutions and matrix
+products of the same shapes, forward and backward, are one row. Random data in memory have the shape of the
+recipe. Times are processor times: other programs disturb them less.
 """
 
 import argparse
@@ -45,13 +45,8 @@ KINDS = {  # parts of the names of operations
 class Roof(NamedTuple):
     """The limits of one thread: floating-point operations per second, and bytes per second."""
 
-    product: float  # of matrices
-    convolution: float
+    peak: float
     bandwidth: float
-
-    @property
-    def peak(self) -> float:
-        return max(self.product, self.convolution)
 
 
 @dataclass
@@ -65,12 +60,7 @@ class Row:
 
 
 class OperationTimer(TorchDispatchMode):
-    """Time the operations of a training step.
-
-    Attributes
-    ----------
-    rows : dict of str to Row
-    """
+    """Sum the times of the operations of a training step in `rows`, one for each layer or kind."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -82,8 +72,7 @@ class OperationTimer(TorchDispatchMode):
         out = func(*args, **(kwargs or {}))
         seconds = time.process_time() - start
         count = flop_registry.get(func.overloadpacket)
-        if count:
-            self.phase = ""
+        self.phase = "" if count else self.phase
         row = self.rows[describe_layer(func, args) if count else self.phase or find_kind(str(func))]
         row.seconds += seconds
         if count:
@@ -125,17 +114,20 @@ def shortest(function: Callable[[], Any], seconds: float = SECONDS) -> float:
 
 
 def measure_roof(precision: str) -> Roof:
-    """Measure the limits of one thread."""
-    dtype, rates = getattr(torch, precision), []
-    for n in (1024, 2048):
-        a, b = torch.randn(2, n, n).to(dtype)
-        rates.append(2 * n**3 / shortest(partial(torch.mm, a, b), 1.0))
-    x, weight = torch.randn(4, 256, 34, 34).to(dtype), torch.randn(256, 256, 3, 3).to(dtype)
-    x, weight = (tensor.to(memory_format=torch.channels_last) for tensor in (x, weight))
+    """Measure the limits of one thread, and print them."""
+    dtype = getattr(torch, precision)
+    a, b = torch.randn(2, 2048, 2048).to(dtype)
+    product = 2 * 2048**3 / shortest(partial(torch.mm, a, b), 1.0)
+    shapes = (4, 256, 34, 34), (256, 256, 3, 3)
+    x, weight = (torch.randn(shape).to(dtype, memory_format=torch.channels_last) for shape in shapes)
     convolution = 2 * 4 * 32**2 * weight.numel() / shortest(partial(F.conv2d, x, weight), 1.0)
     source = torch.ones(COPY // 4)
-    target = torch.empty_like(source)
-    return Roof(max(rates), convolution, 2 * COPY / shortest(partial(target.copy_, source), 1.0))
+    bandwidth = 2 * COPY / shortest(partial(torch.empty_like(source).copy_, source), 1.0)
+    roof = Roof(max(product, convolution), bandwidth)
+    print(f"{precision}: matrix product {product / 1e9:.0f} GFLOP/s, ", end="")
+    print(f"convolution {convolution / 1e9:.0f} GFLOP/s, ", end="")
+    print(f"memory {bandwidth / 1e9:.1f} GB/s; equal at {roof.peak / bandwidth:.1f} FLOP/byte\n", flush=True)
+    return roof
 
 
 def prepare_step(case: Case, precision: str | None) -> tuple[fit.Loop, Callable[[], Any]]:
@@ -161,35 +153,24 @@ def time_operations(loop: fit.Loop, step: Callable[[], Any]) -> dict[str, Row]:
     return min(results, key=lambda rows: sum(row.seconds for row in rows.values()))
 
 
-def print_roof(precision: str, roof: Roof) -> None:
-    print(
-        f"{precision}: matrix product {roof.product / 1e9:.0f}, convolution {roof.convolution / 1e9:.0f} ",
-        end="",
-    )
-    print(f"GFLOP/s; memory {roof.bandwidth / 1e9:.1f} GB/s; both limits equal at ", end="")
-    print(f"{roof.peak / roof.bandwidth:.1f} FLOP/byte\n", flush=True)
-
-
 def print_table(rows: dict[str, Row], step: float, n: int, roof: Roof) -> None:
     """Print one row for each layer, and the sums of the other operations."""
-    print(f"{'of a step, forward and backward':44}{'ms':>8}{'share':>7}{'MFLOP':>8}", end="")
-    print(f"{'of peak':>9}{'FLOP/byte':>11}{'of roof':>9}  bound by")
-    layers = {name: row for name, row in rows.items() if row.flop}
-    others = {name: row for name, row in rows.items() if not row.flop}
-    for name, row in layers.items():
-        intensity = row.flop / row.bytes
-        limit = min(roof.peak, intensity * roof.bandwidth)
-        rate = row.flop / row.seconds
-        print(f"{name + (f', {row.calls} times' if row.calls > 1 else ''):44}", end="")
-        print(f"{1e3 * row.seconds:8.2f}{row.seconds / step:7.1%}{row.flop / n / 1e6:8.2f}", end="")
-        print(f"{rate / roof.peak:9.1%}{intensity:11.1f}{rate / limit:9.0%}", end="")
-        print("  compute" if limit == roof.peak else "  memory")
-    rest = step - sum(row.seconds for row in rows.values())
-    for name, row in sorted(others.items(), key=lambda item: -item[1].seconds):
-        print(f"{name:44}{1e3 * row.seconds:8.2f}{row.seconds / step:7.1%}")
+    head = "ms", "share", "MFLOP", "of peak", "FLOP/byte", "of roof"
     print(
-        f"{'between the operations (Python, autograd)':44}{1e3 * rest:8.2f}{rest / step:7.1%}\n", flush=True
+        f"{'of a step, forward and backward':44}{'{:>8}{:>7}{:>10}{:>9}{:>11}{:>9}'.format(*head)}  bound by"
     )
+    rest = Row(step - sum(row.seconds for row in rows.values()))
+    layers_first = sorted(rows.items(), key=lambda item: (0, 0) if item[1].flop else (1, -item[1].seconds))
+    for name, row in [*layers_first, ("between the operations (Python, autograd)", rest)]:
+        text = f"{name}, {row.calls} times" if row.calls > 1 else name
+        text = f"{text:44}{1e3 * row.seconds:8.2f}{row.seconds / step:7.1%}"
+        if row.flop:
+            rate, intensity = row.flop / row.seconds, row.flop / row.bytes
+            limit = min(roof.peak, intensity * roof.bandwidth)
+            text += f"{row.flop / n / 1e6:10.2f}{rate / roof.peak:9.1%}{intensity:11.1f}{rate / limit:9.0%}"
+            text += "  compute" if limit == roof.peak else "  memory"
+        print(text)
+    print(flush=True)
 
 
 def analyse(name: str, precision: str | None, roofs: dict[str, Roof]) -> None:
@@ -198,7 +179,6 @@ def analyse(name: str, precision: str | None, roofs: dict[str, Roof]) -> None:
     precision, n = loop.options.precision, loop.options.batch_size
     if precision not in roofs:
         roofs[precision] = measure_roof(precision)
-        print_roof(precision, roofs[precision])
     seconds, rows = shortest(step), time_operations(loop, step)
     flop = sum(row.flop for row in rows.values())
     parameters = sum(parameter.numel() for parameter in loop.model.parameters())

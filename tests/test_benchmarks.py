@@ -48,7 +48,7 @@ def test_the_roofline_counts_the_operations_of_a_step_as_torch_does(benchmark, m
         layer for layer in loop.model.modules() if isinstance(layer, (torch.nn.Conv1d, torch.nn.Conv2d))
     ]
     assert sum(row.calls for row in rows.values()) == len(convolutions)
-    roofline.print_table(rows, 1.0, 32, roofline.Roof(1e11, 2e11, 1e10))
+    roofline.print_table(rows, 1.0, 32, roofline.Roof(2e11, 1e10))
     assert {"normalisation", "optimizer", "batch and augmentation"} <= set(rows)
     assert "memory" in (text := capsys.readouterr().out) and max(map(len, text.splitlines())) <= 110
 
@@ -65,7 +65,7 @@ def test_the_benchmark_of_the_training_compares_with_plain_loops(benchmark, monk
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_the_benchmark_of_the_memory_counts_processes_that_outlive_the_command(tmp_path):
-    work = "import time\nwhile time.process_time() < 0.5: pass"
+    work = "import time\nwhile time.process_time() < 0.2: pass"
     done = run("benchmarks/memory.py", "sh", "-c", f'{sys.executable} -c "{work}" & exit 3')
     assert done.returncode == 3, done.stderr
-    assert float(done.stdout.split("processor time ")[1].split()[0]) >= 0.5
+    assert float(done.stdout.split("processor time ")[1].split()[0]) >= 0.2
