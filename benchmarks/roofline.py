@@ -2,15 +2,13 @@
 
     PYTHONPATH=src python benchmarks/roofline.py [--network NAME]... [--precision float32|bfloat16]
 
-Measured first are the limits (the "roof"): the peak, which is the higher of the rates of a matrix product
-(torch.mm) and of a 3x3 convolution of 256 channels, and the bandwidth of a copy of 256 MiB. An operation that
-does I floating-point operations for each byte of its inputs, weights and outputs can reach at most
-min(peak, I x bandwidth); more only if its data are in the cache.
-
-A step is that of `fit_network`: batch, augmentation, mixup, forward, loss, backward, optimizer; its time is
-the shortest of several. Then each operation of PyTorch within a step is timed; convolutions and matrix
-products of the same shapes, forward and backward, are one row. Random data in memory have the shape of the
-recipe. Times are processor times: other programs disturb them less.
+Measured first are the limits (the "roof"): the peak, which is the higher of the rates of a matrix product and
+of a 3x3 convolution of 256 channels, and the bandwidth of a copy of 256 MiB. An operation that does I
+floating-point operations for each byte of its inputs, weights and outputs can reach min(peak, I x bandwidth);
+more only if its data are in the cache. A step is that of `fit_network`: batch, augmentation, mixup, forward,
+loss, backward, optimizer; its time is the shortest of several. Then each operation within a step is timed;
+convolutions and matrix products of the same shapes, forward and backward, are one row. Random data in memory
+have the shape of the recipe. Times are processor times: other programs disturb them less.
 """
 
 import argparse
@@ -95,7 +93,7 @@ def describe_layer(func: Any, args: Any) -> str:
         text += f" /{'x'.join(map(str, stride))}" if max(stride) > 1 else ""
         return text + (f" dilated {max(dilation)}" if max(dilation) > 1 else "")
     a, b = args[-2:] if "addmm" in str(func) else args[:2]
-    return f"matrix product {' x '.join(str(n) for n in sorted((*a.shape[-2:], b.shape[-1])))}"
+    return f"matrix product {' x '.join(map(str, sorted((*a.shape[-2:], b.shape[-1]))))}"
 
 
 def find_kind(name: str) -> str:
@@ -180,8 +178,7 @@ def analyse(name: str, precision: str | None, roofs: dict[str, Roof]) -> None:
     if precision not in roofs:
         roofs[precision] = measure_roof(precision)
     seconds, rows = shortest(step), time_operations(loop, step)
-    flop = sum(row.flop for row in rows.values())
-    parameters = sum(parameter.numel() for parameter in loop.model.parameters())
+    flop, parameters = sum(row.flop for row in rows.values()), sum(p.numel() for p in loop.model.parameters())
     print(f"{name}: {parameters:,} parameters, batches of {n}, {precision}")
     print(f"{n / seconds:,.1f} samples/s, {flop / n / 1e6:,.1f} MFLOP per sample, ", end="")
     print(f"{flop / seconds / 1e9:.1f} GFLOP/s, {flop / seconds / roofs[precision].peak:.1%} of the peak")
