@@ -1,13 +1,17 @@
 """`murmur repro` runs independent stages side by side, with the results of `dvc repro`."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
+from dvc.lock import FAILED_TO_LOCK_MESSAGE, make_lock
 
+from murmur.experiments import project
 from tests import made
 
 STAGES = """\
@@ -128,8 +132,14 @@ def test_after_sigkill_the_same_command_completes(tmp_path, expected):
     assert status == 0 and read_outputs(tmp_path) == expected, output
 
 
-def test_ctrl_c_ends_all_processes(tmp_path):
+def test_a_second_command_names_the_first_and_ctrl_c_ends_all_processes_of_the_first(tmp_path):
     process, groups = start_and_wait(tmp_path)
+    output, status = run(tmp_path, "murmur", "repro")
+    assert status == 1 and re.fullmatch(
+        rf"error: another process works on this project: \S+ repro -j 3 \(process {process.pid}\); wait "
+        rf"until it has ended, or stop it with `kill {process.pid}`, then try again\n",
+        output,
+    )
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=20)
     assert output.endswith("\ninterrupted: this command left no incomplete file\n") and "failed" not in output
@@ -137,3 +147,12 @@ def test_ctrl_c_ends_all_processes(tmp_path):
     for group in groups:
         with pytest.raises(ProcessLookupError):
             os.killpg(group, 0)
+
+
+def test_the_lock_of_dvc_names_the_process(tmp_path, monkeypatch):
+    monkeypatch.chdir(make_project(tmp_path))
+    Path(".dvc/tmp").mkdir()
+    with make_lock(".dvc/tmp/lock"):
+        message = project.explain_lock(f"ERROR: {FAILED_TO_LOCK_MESSAGE}\n")
+    assert message.startswith(f"another process works on this project: DVC (process {os.getpid()}); wait")
+    assert project.explain_lock("ERROR: no\n  file\n") == "ERROR: no file"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -311,6 +312,21 @@ def run_dvc(folder: Path, *arguments: str) -> None:
         raise MurmurError(f"`dvc {' '.join(arguments)}` failed; see its output above")
 
 
+def explain_lock(message: str) -> str:
+    """Return a message of DVC in one line: if another process has a lock, which one, and what to do."""
+    text = " ".join(message.split())
+    if found := re.search(r"\(PID (\d+)\): ([^\n]+)", message):
+        pid, command = found.groups()
+    elif "Unable to acquire lock" in text:  # DVC writes the number of the process into the file
+        pid, command = Path(".dvc/tmp/lock").read_text(encoding="utf-8").strip(), "DVC"
+    else:
+        return text
+    return (
+        f"another process works on this project: {command} (process {pid}); wait until it has ended, or stop "
+        f"it with `kill {pid}`, then try again"
+    )
+
+
 def list_changes() -> list[str]:
     """List the files and parameters that have changed since the pipeline ran, according to `dvc status`.
 
@@ -324,7 +340,7 @@ def list_changes() -> list[str]:
     command = [sys.executable, "-m", "dvc", "status", "--json"]
     done = subprocess.run(command, env=make_environment(), capture_output=True, text=True)
     if done.returncode:
-        raise MurmurError(f"dvc status: {' '.join(done.stderr.split()) or 'failed'}")
+        raise MurmurError(f"dvc status: {explain_lock(done.stderr) or 'failed'}")
     changes = []
     for entry in (entry for entries in json.loads(done.stdout).values() for entry in entries):
         for files in entry.values() if isinstance(entry, dict) else ():
