@@ -108,15 +108,16 @@ class _Reproduction:
         finally:
             self._has_ended.set()
 
-    def stop(self) -> None:
-        """End all commands, and wait until DVC has finished what it is writing."""
+    def stop(self) -> str:
+        """End all commands, wait until DVC has finished what it is writing, and return what to do then."""
         self._is_ending = True
         for number in (signal.SIGTERM, signal.SIGKILL):
             for process in list(self._processes):
                 _end(process, number)
             if self._has_ended.wait(PATIENCE):
-                return
+                break
         self._has_ended.wait()
+        return project.AGAIN
 
     @contextmanager
     def _dvc_locked(self) -> Iterator[None]:
