@@ -101,6 +101,8 @@ def test_the_time_of_a_fold_is_that_of_all_its_networks(tmp_path):
         ([ROWS[0] | {"settings": {"train.augment.mixup": 0.4}}], "no mixup: changes nothing in the base"),
         ([ROWS[0] | {"settings": {"train.mixup": 0}}], r"no mixup: train\.mixup: the recipe has no such key"),
         ([ROWS[0] | {"settings": {"segment.length": -1}}], r"no mixup: segment\.length: .*greater"),
+        ("no mixup", "rows: Input should be a list .it is 'no mixup'"),
+        ([None], r"rows\.0: Input should be a mapping .it is empty"),
         ([{"name": "x", "settings": {}}], r"rows\.0\.ingredient"),
     ],
 )

@@ -134,7 +134,7 @@ def review(folder, *options, **environment):
     ran.write_text("")
     out = folder.with_suffix(".md")
     out.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "murmur.commands.cli", "ci", "--out", str(out), "--tries", "1", *options]
+    command = [sys.executable, "-m", "murmur", "ci", "--out", str(out), "--tries", "1", *options]
     output, code = run(folder, *command, check=False, **environment)
     assert out.exists(), output
     text = out.read_text()

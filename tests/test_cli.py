@@ -24,7 +24,7 @@ def run_murmur(*arguments, code="", folder=made.ROOT):
 
 
 def test_outside_a_project_the_error_names_the_remedy(tmp_path):
-    command = [sys.executable, "-m", "murmur.commands.cli", "recipes"]
+    command = [sys.executable, "-m", "murmur", "recipes"]
     environment = os.environ | {"PYTHONPATH": str(made.ROOT / "src")}
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment)
     assert done.returncode == 1 and "Traceback" not in done.stderr

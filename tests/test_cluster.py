@@ -256,7 +256,8 @@ def test_a_worker_with_several_threads_is_refused(monkeypatch):
 def test_an_address_of_another_form_is_refused(monkeypatch, address):
     monkeypatch.setenv("MURMUR_DASK", address)
     with pytest.raises(
-        MurmurError, match=f"^MURMUR_DASK: expected an address tcp://HOST:PORT, found '{address}'$"
+        MurmurError,
+        match=f"^MURMUR_DASK: expected an address tcp://HOST:PORT, found '{address}'; correct it",
     ):
         cluster.count_workers()
 

@@ -149,7 +149,7 @@ def test_the_options_choose_metrics_level_and_rope(project, capsys):
 def test_the_command_prints_json_or_one_line_of_error(project):
     def murmur(*arguments):
         environment = os.environ | {"PYTHONPATH": str(made.ROOT / "src")}
-        command = [sys.executable, "-m", "murmur.commands.cli", "compare", *arguments]
+        command = [sys.executable, "-m", "murmur", "compare", *arguments]
         return subprocess.run(command, capture_output=True, text=True, env=environment)
 
     done = murmur("HEAD", "workspace", "--metric", "uar", "--json")

@@ -75,7 +75,7 @@ def test_persons_of_the_experiment_are_left_out(project):
     arguments = ["evaluate-on", "synthetic", "--json", "-S", "download.synthetic.patients=30"]
     environment = os.environ | {"PYTHONPATH": str(made.ROOT / "src")}
     done = subprocess.run(
-        [sys.executable, "-m", "murmur.commands.cli", *arguments],
+        [sys.executable, "-m", "murmur", *arguments],
         capture_output=True,
         text=True,
         env=environment,

@@ -41,7 +41,7 @@ THREADS = "from murmur import workers; workers.map_threads(time.sleep, [60] * 9,
 LINES = {
     "command.py": "interrupted: this command left no incomplete file\n",
     "stages/made.py": "interrupted: stage made left no incomplete file; "
-    "`dvc repro` keeps the finished stages and starts this one again\n",
+    "the finished stages are kept, and the same command starts this one again\n",
 }
 
 

@@ -78,6 +78,7 @@ def test_a_folder_has_a_file_of_ids_for_each_part(tmp_path, ids):
             "no column dest_file; a list is a CSV file with the column dest_f",
         ),
         ("train.txt", "1\n", r"no test.txt; a list is"),
+        ("list.csv", "dest_file\n", r"list\.csv: has no rows; a list is"),
         ("absent", None, r"absent: cannot be read \(No such file"),
     ],
 )
@@ -86,6 +87,13 @@ def test_a_list_with_an_error_is_refused(tmp_path, name, text, message):
         (tmp_path / name).write_text(text)
     with pytest.raises(MurmurError, match=message):
         read_list(tmp_path if name == "train.txt" else tmp_path / name)
+
+
+def test_a_file_of_ids_with_only_a_first_line_is_named(tmp_path):
+    (tmp_path / "train.txt").write_text("1\n")
+    (tmp_path / "test.txt").write_text("patient_id\n")
+    with pytest.raises(MurmurError, match=r"test\.txt: has no ids below its first line; a list is"):
+        read_list(tmp_path)
 
 
 def make_list(rows):

@@ -76,6 +76,7 @@ def test_all_other_lines_keep_their_comments(tmp_path, model):
         ("vgg16", ["weights=mine.pth"], "train.model.weights: no file mine.pth"),
         ("cnn", ["width=: ["], "width: cannot be read as YAML"),
         ("cnn", ["width=16", "width=8"], "width: given more than once; write each option once"),
+        ("cnn", ["width=4097"], "train.model.width: Input should be less than or equal to 4096 .it is 4097;"),
         ("cnn", ["width=-1"], "train.model.width: Input should be greater than or equal to 1 .it is -1;"),
         (
             "frames",

@@ -772,7 +772,7 @@ def test_the_model_in_the_documentation_is_chosen_and_trained(project, tmp_path)
     shutil.copytree(project, folder)
     shutil.copytree(ROOT / "recipes", folder / "recipes")
     (folder / "src/murmur/models/tiny.py").write_text(read_example("Add a model"))
-    murmur = (sys.executable, "-m", "murmur.commands.cli", "model")
+    murmur = (sys.executable, "-m", "murmur", "model")
     source = {"PYTHONPATH": str(folder / "src")}
     assert "tiny: Two linear layers on the mean spectrum.\n    hidden=16\n" in run(folder, *murmur, **source)
     run(folder, *murmur, "tiny", "hidden=8", **source)

@@ -98,6 +98,21 @@ def test_use_writes_a_recipe_and_then_another(project, capsys):
     assert "git checkout params.yaml; to the default: murmur use default" in capsys.readouterr().out
 
 
+def test_use_goes_back_after_a_file_like_a_recipe_unless_it_has_changed(project):
+    for name in ("best.yaml", "searches/no comment.yaml"):
+        path = Path(name)
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("seed: 1\n" if " " in name else "# The best\n\nseed: 1\n")
+        commands.use_recipe(name)
+        commands.use_recipe("default")
+        assert Path("params.yaml").read_bytes() == (made.ROOT / "params.yaml").read_bytes()
+        commands.use_recipe(name)
+        path.write_text("seed: 2\n")
+        with pytest.raises(MurmurError, match="not committed"):
+            commands.use_recipe("default")
+        Path("params.yaml").write_text(recipes.complete_params("default"))
+
+
 def test_use_default_goes_back_after_a_recipe_or_a_change_was_committed(project):
     commands.use_recipe("circor_cnn")
     Path("params.yaml").write_text(Path("params.yaml").read_text().replace("seed: 0", "seed: 1"))

@@ -1,13 +1,18 @@
 """`murmur repro` runs independent stages side by side, with the results of `dvc repro`."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+import psutil
 import pytest
+from dvc.lock import FAILED_TO_LOCK_MESSAGE, make_lock
 
+from murmur.experiments import project
 from tests import made
 
 STAGES = """\
@@ -128,12 +133,62 @@ def test_after_sigkill_the_same_command_completes(tmp_path, expected):
     assert status == 0 and read_outputs(tmp_path) == expected, output
 
 
-def test_ctrl_c_ends_all_processes(tmp_path):
+def test_a_second_command_names_the_first_and_ctrl_c_ends_all_processes_of_the_first(tmp_path):
     process, groups = start_and_wait(tmp_path)
+    output, status = run(tmp_path, "murmur", "repro")
+    assert status == 1 and re.fullmatch(
+        rf"error: another process works on this project: \S+ repro -j 3 \(process {process.pid}\); wait "
+        rf"until it has ended, or stop it with `kill {process.pid}`, then try again\n",
+        output,
+    )
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=20)
-    assert output.endswith("\ninterrupted: this command left no incomplete file\n") and "failed" not in output
+    assert "failed" not in output and output.endswith("start it again: finished stages are not repeated\n")
+    assert output.splitlines()[-1].startswith("interrupted: this command left no incomplete file; ")
     assert process.returncode == 130
     for group in groups:
         with pytest.raises(ProcessLookupError):
             os.killpg(group, 0)
+
+
+def test_the_lock_of_dvc_names_the_process(tmp_path, monkeypatch):
+    monkeypatch.chdir(make_project(tmp_path))
+    Path(".dvc/tmp").mkdir()
+    with make_lock(".dvc/tmp/lock"):
+        message = project.explain_lock(f"ERROR: {FAILED_TO_LOCK_MESSAGE}\n")
+    assert message.startswith(f"another process works on this project: DVC (process {os.getpid()}); wait")
+    assert project.explain_lock("ERROR: no\n  file\n") == "ERROR: no file"
+
+
+IN_A_TEMPORARY_FOLDER = """
+import sys
+from murmur import interruption
+interruption.handle_signals()
+from murmur.experiments import project
+from murmur.files import temporary_folder
+with temporary_folder() as folder:
+    for name, text in {{".dvc/config": {config!r}, "dvc.yaml": {stage!r}}}.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text)
+    project.run_dvc(folder, "repro")
+"""
+ENDS_LATE = """
+stages:
+  slow:
+    cmd: trap 'sleep 0.2; mkdir -p "$PWD/late"; exit' TERM; echo $$; sleep 15 & wait
+"""
+
+
+def test_a_stage_in_a_temporary_folder_ends_before_the_folder_is_removed(tmp_path):
+    code = IN_A_TEMPORARY_FOLDER.format(config=FILES[".dvc/config"], stage=ENDS_LATE)
+    variables = {"PYTHONPATH": str(made.ROOT / "src"), "TMPDIR": str(tmp_path)}
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen([sys.executable, "-c", code], env=os.environ | variables, **options) as process:
+        stage = next(int(line) for line in process.stdout if line.strip().isdecimal())
+        process.terminate()  # this process alone
+        output, _ = process.communicate(timeout=20)
+    assert process.returncode == 143
+    line = f"interrupted: this command left no incomplete file; {project.AGAIN}"
+    assert output.splitlines()[-1] == line  # the first is that of the shell
+    assert not os.listdir(tmp_path)
+    assert not psutil.pid_exists(stage) or psutil.Process(stage).status() == psutil.STATUS_ZOMBIE

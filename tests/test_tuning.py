@@ -4,7 +4,6 @@ import fcntl
 import math
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 
 import optuna
 import pandas as pd
@@ -142,6 +141,7 @@ def test_no_file_recommends_a_trial_that_is_not_better_than_the_base(folder, mon
 
 def test_a_metric_of_costs_is_minimised(folder, monkeypatch):
     search = read_search({"train.lr": [0.01, 0.02]}, trials=2, metric="outcome_cost")
+    search.base["task"] = "outcome"
     Trainings(monkeypatch)
     *_, results = tuning.run_search(search, folder)
     assert results.best.values[0] == min(trial.values[0] for trial in results.trials) < results.base
@@ -248,7 +248,8 @@ def test_a_real_number_has_four_digits_and_stays_within_its_limits():
 @pytest.mark.parametrize(
     ("space", "message"),
     [
-        ({}, "space: .*at least 1 item"),
+        ({}, "space: Mapping should have at least 1 item, not 0"),
+        ([1], r"space: Input should be a mapping \(it is \[1\]\)"),
         ({"train.lrr": [1, 2]}, r"train\.lrr: unknown key; did you mean train\.lr\?"),
         ({"mel": [{}, {}]}, "mel: unknown key; see params.yaml"),
         ({"split.folds": [2, 3]}, r"split\.folds: changes the data or the folds"),
@@ -304,8 +305,28 @@ def test_an_undefined_score_is_refused():
         tuning.score_validation_parts(tables["predictions"], folds, units, CARD, tables["options"], "uar")
 
 
-def test_an_unknown_metric_is_refused():
-    card = SimpleNamespace(classes=("Present", "Absent"), positive=("Present",))
-    search = read_search(metric="sensitivty")
-    with pytest.raises(MurmurError, match=r"metric: 'sensitivty' is unknown; did you mean sensitivity\?"):
-        tuning._check_metric(search, card)
+@pytest.mark.parametrize(
+    ("metric", "message"),
+    [
+        ("sensitivty", "did you mean sensitivity?"),
+        ("outcome_cost", "known here: accuracy, f1_Absent, "),  # of the classes Abnormal and Normal
+        ("recall_Unknown", "known here: accuracy, f1_Absent, "),  # class_map leaves this class out
+    ],
+)
+def test_an_unknown_metric_is_refused_before_anything_runs(folder, monkeypatch, metric, message):
+    monkeypatch.setattr(tuning, "_prepare", None)
+    search = read_search(metric=metric)
+    search.base["class_map"] = {"Unknown": None}
+    with pytest.raises(MurmurError) as error:
+        next(tuning.run_search(search, folder / "lr"))
+    assert f"lr.yaml: metric: {metric!r} is unknown; {message}" in str(error.value)
+    assert not Path("lr").exists()
+
+
+def test_the_metric_of_own_recordings_is_checked_when_their_classes_are_known():
+    search = read_search(metric="recall_normal")
+    search.base["dataset"] = "folder"
+    assert tuning._list_classes(search.base) == ()
+    tuning._check_metric(search, ["murmur", "normal"])
+    with pytest.raises(MurmurError, match="'recall_normal' is unknown"):
+        tuning._check_metric(search, ["murmur", "healthy"])

@@ -166,7 +166,10 @@ def _connect() -> Iterator["Client"]:
 
     address = os.environ[VARIABLE]
     if not re.fullmatch(r"tcp://[^\s/]+:[0-9]{1,5}", address):
-        raise MurmurError(f"{VARIABLE}: expected an address tcp://HOST:PORT, found {address[:100]!r}")
+        raise MurmurError(
+            f"{VARIABLE}: expected an address tcp://HOST:PORT, found {address[:100]!r}; correct it, or unset "
+            "the variable to work on this machine"
+        )
     try:
         kind = asyncio.run(asyncio.wait_for(_identify(address), TIMEOUT))
     except Exception as error:

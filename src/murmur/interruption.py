@@ -45,7 +45,7 @@ def clean_up_on_signal(clean_up: Callable[[], object]) -> Iterator[None]:
     ----------
     clean_up : callable
         Called without arguments, again after an error. It must not wait for a lock: the main thread may be
-        anywhere within the block.
+        anywhere within the block. It may return what the user can do then, for the line that is printed.
     """
     _clean_ups.append(clean_up)
     try:
@@ -69,10 +69,12 @@ def _watch(reader: int, parent: int | None) -> None:
 def _end(number: int) -> None:
     """Clean up, print one line and end this process."""
     _is_ending.acquire()  # never released: other threads wait here; a second signal starts again
+    remedy = ""
     for clean_up in reversed(_clean_ups):
         for _ in range(ATTEMPTS):
             try:
-                clean_up()
+                result = clean_up()
+                remedy = f"; {result}" if isinstance(result, str) else remedy
                 break
             except Exception:  # noqa: BLE001  # the process ends anyway
                 time.sleep(0.02)
@@ -80,7 +82,7 @@ def _end(number: int) -> None:
         for stream in (1, 2):
             os.write(stream, SHOW_CURSOR * os.isatty(stream))
         line_end = "\n" * os.isatty(2)  # of a progress bar
-        os.write(2, f"{line_end}{_describe()}\n".encode())
+        os.write(2, f"{line_end}{_describe()}{remedy}\n".encode())
     os._exit(128 + number)
 
 
@@ -91,5 +93,5 @@ def _describe() -> str:
     stage = os.environ.get("DVC_STAGE", script.removesuffix(".py"))
     return (
         f"interrupted: stage {stage} left no incomplete file; "
-        "`dvc repro` keeps the finished stages and starts this one again"
+        "the finished stages are kept, and the same command starts this one again"
     )

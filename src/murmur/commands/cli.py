@@ -104,7 +104,3 @@ def show_messages_on_stderr() -> None:
 def main() -> None:
     """Run the command `murmur`; errors that a user can fix are printed without a traceback."""
     run_stage(app)
-
-
-if __name__ == "__main__":
-    main()

@@ -101,7 +101,7 @@ def bring_up_to_date(
     try:
         plan = _make_plan(base, tries)
     except DvcException as error:
-        return [], [], comment.report_unreadable(str(error))
+        return [], [], comment.report_unreadable(project.explain_lock(str(error)))
     missing, _, problem = plan.remote_state
     if problem and not optional_remote:
         return [], [], problem

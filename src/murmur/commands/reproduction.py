@@ -58,6 +58,7 @@ def reproduce_pipeline(
 def _reproduce(targets: Sequence[str], jobs: int) -> dict[str, str]:
     """Reproduce stages, with those that they need; return how each ended, by name."""
     from dvc.exceptions import DvcException
+    from dvc.lock import LockError
 
     os.environ.update(project.make_environment())
     for name in ("dvc", "dvc_objects", "dvc_data"):
@@ -68,6 +69,8 @@ def _reproduce(targets: Sequence[str], jobs: int) -> dict[str, str]:
         try:  # this thread only waits, so that after a signal it can let DVC finish what it is writing
             with clean_up_on_signal(reproduction.stop):
                 return job.result()
+        except LockError as error:
+            raise MurmurError(project.explain_lock(str(error))) from error
         except DvcException as error:
             raise MurmurError(f"dvc: {_explain(error)}") from error
 
@@ -105,15 +108,16 @@ class _Reproduction:
         finally:
             self._has_ended.set()
 
-    def stop(self) -> None:
-        """End all commands, and wait until DVC has finished what it is writing."""
+    def stop(self) -> str:
+        """End all commands, wait until DVC has finished what it is writing, and return what to do then."""
         self._is_ending = True
         for number in (signal.SIGTERM, signal.SIGKILL):
             for process in list(self._processes):
                 _end(process, number)
             if self._has_ended.wait(PATIENCE):
-                return
+                break
         self._has_ended.wait()
+        return project.AGAIN
 
     @contextmanager
     def _dvc_locked(self) -> Iterator[None]:

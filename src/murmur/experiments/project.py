@@ -2,13 +2,16 @@
 
 import json
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich.console import Console
 
@@ -18,7 +21,12 @@ from murmur.files import temporary_folder
 from murmur.interruption import clean_up_on_signal
 from murmur.params.yaml_files import format_yaml
 
+if TYPE_CHECKING:
+    import psutil
+
 FIRST_COMMIT = "git init && git add --all && git commit -m 'First commit'"
+AGAIN = "start it again: finished stages are not repeated"  # after a signal
+PATIENCE = 1  # s that a stage has to end after a signal
 DVC_CONFIG = """\
 [core]
     no_scm = True
@@ -239,7 +247,7 @@ def reproduce(content: Mapping[str, Any], what: str, *targets: str) -> Iterator[
     with temporary_folder() as folder:
         _copy_project(folder)
         _write_params(folder, content)
-        run_dvc(folder, "init", "--no-scm", "--quiet")
+        (folder / ".dvc").mkdir()
         (folder / ".dvc/config").write_text(DVC_CONFIG.format(find_cache()), encoding="utf-8")
         _run_stages(folder, what, targets)
         yield folder
@@ -301,14 +309,44 @@ def run_dvc(folder: Path, *arguments: str) -> None:
     MurmurError
         If it fails.
     """
+    import psutil  # takes 20 ms
+
     command = [sys.executable, "-m", "dvc", *arguments]
+    options: Any = {"stdin": subprocess.DEVNULL, "stdout": sys.stderr, "process_group": 0}
     with (
-        subprocess.Popen(command, cwd=folder, env=make_environment(), stdout=sys.stderr) as process,
-        clean_up_on_signal(process.terminate),
+        subprocess.Popen(command, cwd=folder, env=make_environment(), **options) as process,
+        clean_up_on_signal(partial(_end, psutil.Process(process.pid))),
     ):
         process.wait()
     if process.returncode:
         raise MurmurError(f"`dvc {' '.join(arguments)}` failed; see its output above")
+
+
+def _end(process: "psutil.Process") -> str:
+    """End DVC and the stage that it runs, and wait for them: their folder is removed next."""
+    import psutil
+
+    with suppress(psutil.NoSuchProcess, ProcessLookupError):
+        children = process.children(recursive=True)
+        os.killpg(process.pid, signal.SIGTERM)
+        for child in psutil.wait_procs(children, timeout=PATIENCE)[1]:
+            child.kill()
+    return AGAIN
+
+
+def explain_lock(message: str) -> str:
+    """Return a message of DVC in one line: if another process has a lock, which one, and what to do."""
+    text = " ".join(message.split())
+    if found := re.search(r"\(PID (\d+)\): ([^\n]+)", message):
+        pid, command = found.groups()
+    elif "Unable to acquire lock" in text:  # DVC writes the number of the process into the file
+        pid, command = Path(".dvc/tmp/lock").read_text(encoding="utf-8").strip(), "DVC"
+    else:
+        return text
+    return (
+        f"another process works on this project: {command} (process {pid}); wait until it has ended, or stop "
+        f"it with `kill {pid}`, then try again"
+    )
 
 
 def list_changes() -> list[str]:
@@ -324,7 +362,7 @@ def list_changes() -> list[str]:
     command = [sys.executable, "-m", "dvc", "status", "--json"]
     done = subprocess.run(command, env=make_environment(), capture_output=True, text=True)
     if done.returncode:
-        raise MurmurError(f"dvc status: {' '.join(done.stderr.split()) or 'failed'}")
+        raise MurmurError(f"dvc status: {explain_lock(done.stderr) or 'failed'}")
     changes = []
     for entry in (entry for entries in json.loads(done.stdout).values() for entry in entries):
         for files in entry.values() if isinstance(entry, dict) else ():

@@ -25,6 +25,7 @@ from murmur.params.yaml_files import MAX_TEXT, format_yaml, parse_yaml, read_yam
 from murmur.sections.experiment import Params
 
 FOLDER = Path("recipes")
+FROM_FILE = "# From the file "  # a comment in the params.yaml of a recipe that is not in `FOLDER`
 DEFAULT = "default"  # complete, with comments; the same bytes as the params.yaml of the project
 
 
@@ -62,7 +63,8 @@ def read_title(name: str, folder: Path = FOLDER) -> str:
 def complete_params(name: str, folder: Path = FOLDER) -> str:
     """Make the complete params.yaml of a recipe.
 
-    It has the first comment of the recipe, then the default with its comments and the values of the recipe.
+    It has the first comment of the recipe, which names the file of a recipe that is not in `folder`, then the
+    default with its comments and the values of the recipe.
 
     An indented section of the default is merged key by key. Any other value is replaced as a whole; this
     includes mappings in braces such as `train.model`. Comments beside the keys of a recipe are not copied.
@@ -90,7 +92,8 @@ def complete_params(name: str, folder: Path = FOLDER) -> str:
         content = _load(default)
         _check(content, str(default))
         _merge(content, _load(path))
-        text = f"{read_head(name, folder)}\n{_dump(content)}"
+        source = f"{FROM_FILE}{name}\n" if name.endswith(".yaml") else ""
+        text = f"{read_head(name, folder)}{source}\n{_dump(content)}"
     _check(parse_yaml(text, str(path)), str(path))
     return text
 
@@ -107,9 +110,10 @@ def read_recipe(name: str, folder: Path = FOLDER) -> dict[str, Any]:
 
 
 def is_recipe(path: Path, folder: Path = FOLDER) -> bool:
-    """Whether a file is, byte for byte, the complete params.yaml of any recipe."""
+    """Whether a file is, byte for byte, the complete params.yaml of any recipe or of a file like one."""
     content = path.read_bytes()
-    for name in list_names(folder):
+    files = re.findall(f"^{FROM_FILE}(.+)$", content.decode(errors="replace"), re.MULTILINE)
+    for name in [*list_names(folder), *files]:
         with suppress(MurmurError):  # a wrong recipe has no params.yaml
             if (
                 content.startswith(read_head(name, folder).encode())

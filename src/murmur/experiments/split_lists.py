@@ -92,6 +92,8 @@ def _read_part(path: Path, role: str) -> pd.DataFrame:
     table = input_csv.read_table(path, ["id"], header=False, only=True, remedy=REMEDY)
     if table["id"].iloc[0].lower() in HEADERS:
         table = table.iloc[1:]
+    if table.empty:
+        raise MurmurError(f"{path}: has no ids below its first line; {REMEDY}")
     ids = table["id"].map(lambda text: _remove_suffix(PureWindowsPath(text)))
     return pd.DataFrame({"file": str(path), "row": table.index, "id": ids, "role": role})
 
@@ -150,7 +152,8 @@ def assign_recordings(
         )
     for role in ("train", "test"):
         if role not in set(roles["role"]):
-            raise MurmurError(f"{table['file'].iloc[0]}: no recording of the data set is in its {role} part")
+            file = next(iter(table["file"][table["role"] == role]), table["file"].iloc[0])
+            raise MurmurError(f"{file}: no recording of the data set is in its {role} part")
     return roles[["recording_id", "role"]]
 
 

@@ -3,7 +3,7 @@
 import fcntl
 import hashlib
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +20,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
+from murmur.datasets import load_reader
 from murmur.errors import MurmurError
 from murmur.evaluation.aggregation import Tables, compute_levels
 from murmur.evaluation.levels import Units, number_units
@@ -90,6 +91,8 @@ def run_search(search: Search, folder: Path) -> Iterator[Results]:
         another search or in use.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    if classes := _list_classes(search.base):
+        _check_metric(search, classes)
     with _lock(folder / JOURNAL), _prepare(search) as workspace:
         study = _open_study(search, folder / JOURNAL, workspace.parts)
         results = Results(study, [*_score_runs(search, {}, workspace, BASE)][-1])
@@ -124,17 +127,25 @@ def _prepare(search: Search) -> Iterator[Workspace]:
     """Make the temporary folder with data and folds of the base; its trainings can be watched from here."""
     params = set_values(search.base, {"split.runs": search.runs})
     live.FOLDER.mkdir(exist_ok=True)
-    with project.reproduce(params, "data and folds", "split") as folder:
+    with project.reproduce(params, "recordings", "download") as folder:
+        _check_metric(search, read_dataset_card(folder / "data/recordings.parquet").classes)
+        project.reproduce_again(folder, params, "data and folds", "split")
         (folder / live.FOLDER).symlink_to(live.FOLDER.resolve())
-        _check_metric(search, read_dataset_card(folder / "data/recordings.parquet"))
         yield Workspace(folder, hash_parts(folder, search.runs))
 
 
-def _check_metric(search: Search, card: DatasetCard) -> None:
-    """Refuse a metric that is not one of the classes of the data."""
-    n = len(card.classes)
-    known = compute_count_metrics(np.zeros((n, n)), card.classes, card.positive).keys() - {"n_no_answer"}
-    if (name := search.plan.metric) not in known:
+def _list_classes(base: Mapping[str, Any]) -> tuple[str, ...]:
+    """The classes, after `class_map`; none if they are known only from the labels of the recordings."""
+    task = load_reader(base["dataset"]).TASKS.get(base["task"])
+    names = dict.fromkeys(base["class_map"].get(name, name) for name in (task.classes if task else ()))
+    return tuple(name for name in names if name is not None)
+
+
+def _check_metric(search: Search, classes: Sequence[str]) -> None:
+    """Refuse a metric that is not one of these classes."""
+    n, name = len(classes), search.plan.metric
+    known = compute_count_metrics(np.zeros((n, n)), classes, classes[:1]).keys() - {"n_no_answer"}
+    if name not in known:
         raise MurmurError(f"{search.path}: metric: {name!r} is unknown; {suggest(name, known)}")
 
 

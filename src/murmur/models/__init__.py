@@ -21,7 +21,7 @@ from pydantic import Field
 
 from murmur.errors import MurmurError
 
-Size = Annotated[int, Field(ge=1)]  # types of options, whose ranges the stage `check` checks
+Size = Annotated[int, Field(ge=1, le=4096)]  # types of options, whose ranges the stage `check` checks
 Rate = Annotated[float, Field(ge=0, lt=1)]
 
 

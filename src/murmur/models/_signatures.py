@@ -17,6 +17,7 @@ from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 from murmur.errors import MurmurError
 from murmur.models import Rate, Size, list_names, needs_download
 from murmur.models._requirements import REQUIREMENTS, check_file
+from murmur.params.validation import explain_reason, format_input
 
 FOLDER = Path(__file__).parent
 SHAPE = ("classes", "channels", "mels", "frames")  # arguments of `build` that are not options
@@ -157,8 +158,8 @@ def _check_type(name: str, key: str, value: Any, kind: Any) -> None:
             json.dumps(value)
         )  # YAML has no tuple
     except ValidationError as error:
-        reason = error.errors()[0]["msg"]
-        raise MurmurError(f"train.model.{key}: {reason} (it is {value!r}; the model is {name})") from None
+        reason = f"{explain_reason(error.errors()[0])} (it is {format_input(value)}; the model is {name})"
+        raise MurmurError(f"train.model.{key}: {reason}") from None
     except PydanticUserError:  # a type that values in YAML cannot have; the training checks it
         pass
 

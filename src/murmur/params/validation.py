@@ -1,5 +1,6 @@
 """Validation of values from a YAML file, with error messages that name the key."""
 
+import json
 import re
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
@@ -15,6 +16,10 @@ MIN_NUMBER = 1e-30  # float32 rounds smaller numbers to 0
 MANY = 10  # missing keys: the file is not a params.yaml
 MAX_VALUES = 10_000  # in the complete file
 RESTORE = "Remove it from the file, or restore all: `git checkout . && dvc checkout`"
+KINDS = {  # by pydantic's type of the error
+    **dict.fromkeys(("list_type", "tuple_type"), "list"),
+    **dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "mapping"),
+}
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -115,10 +120,27 @@ def _explain(error: Any, model: type[BaseModel]) -> str:
         return f"unknown key {key}; {_suggest_key(model, key, error['loc'][:-1])}"
     if error["type"] == "missing":
         return f"key {key} is missing"
-    reason = error["msg"].removeprefix("Value error, ")
+    reason = explain_reason(error)
     if key and error["type"] != "value_error":
-        return f"{key}: {reason} (it is {_shorten(repr(error['input']))})"
+        return f"{key}: {reason} (it is {format_input(error['input'])})"
     return reason
+
+
+def explain_reason(error: Any) -> str:
+    """Return the reason of one error of pydantic in the words of YAML: mapping, not dictionary."""
+    if error["type"] in KINDS:
+        return f"Input should be a {KINDS[error['type']]}"
+    reason = error["msg"].removeprefix("Value error, ")
+    return reason.replace("Dictionary", "Mapping").replace(" after validation", "")
+
+
+def format_input(value: Any) -> str:
+    """Format a wrong value as in YAML, shortened to 100 characters."""
+    if value is None:
+        return "empty"
+    is_yaml = isinstance(value, bool | dict | list)
+    text = json.dumps(value, ensure_ascii=False, skipkeys=True, default=str) if is_yaml else repr(value)
+    return _shorten(text)
 
 
 def _suggest_key(model: type[BaseModel], key: str, location: tuple[Any, ...]) -> str:

@@ -18,15 +18,18 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     Raises
     ------
     MurmurError
-        Naming the file, and the line if it is not YAML.
+        Naming the file, and the line if it is not YAML; also if there is no such file.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise MurmurError(f"{path}: does not exist") from None
     except (OSError, UnicodeDecodeError) as error:
         raise MurmurError(f"{path}: cannot be read as YAML: {error}") from error
     content = parse_yaml(text, str(path))
     if not isinstance(content, dict):
-        raise MurmurError(f"{path}: expected a mapping of parameters, found {type(content).__name__}")
+        found = {list: "a list", type(None): "nothing"}.get(type(content), "a single value")
+        raise MurmurError(f"{path}: expected a mapping, with lines KEY: VALUE, found {found}")
     return content
 
 
