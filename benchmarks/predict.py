@@ -22,7 +22,8 @@ import numpy as np
 import soundfile
 import torch
 import typer
-from preprocess import compute_log_mel, default_folder
+from plain_features import compute_log_mel
+from preprocess import default_folder
 from scipy.signal import butter, sosfiltfilt
 
 from murmur import workers

@@ -26,13 +26,25 @@ def benchmark(monkeypatch):
     return importlib.import_module
 
 
-def test_the_benchmark_of_the_features_agrees_with_plain_code(tmp_path):
+def compare_features(folder, *options):
+    """Compare the features of three recordings with plain code; return what is printed."""
     for k in range(3):
-        made.audio(tmp_path / f"{k}.wav", seconds=6 + k)
+        made.audio(folder / f"{k}.wav", seconds=6 + k)
     environment = os.environ | {"PYTHONPATH": str(made.ROOT / "src")}
-    done = run("benchmarks/preprocess.py", tmp_path, "--repeats", 1, env=environment)
+    done = run("benchmarks/preprocess.py", folder, "--repeats", 1, *options, env=environment)
     assert done.returncode == 0, done.stderr
-    assert "3 recordings" in done.stdout and "ratio" in done.stdout
+    return done.stdout
+
+
+def test_the_benchmark_of_the_features_agrees_with_plain_code(tmp_path):
+    output = compare_features(tmp_path)
+    assert "3 recordings" in output and "ratio" in output
+
+
+def test_the_profile_has_the_parts_of_images(tmp_path):
+    output = compare_features(tmp_path, "--image", "--profile")
+    for part in ("hash", "filter", "FFT", "resizing", "all parts", "pipeline", "plain code"):
+        assert f"\n{part} " in output
 
 
 def test_the_roofline_counts_the_operations_of_a_step_as_torch_does(benchmark, monkeypatch, capsys):

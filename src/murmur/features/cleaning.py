@@ -119,7 +119,8 @@ def clean_signal(samples: np.ndarray, rate: int, options: Clean, n_samples: int)
     """
     x = samples if rate == options.sample_rate else soxr.resample(samples, rate, options.sample_rate)
     x = x[:n_samples]
-    x = np.pad(x, (0, n_samples - len(x)))
+    if len(x) < n_samples:
+        x = np.pad(x, (0, n_samples - len(x)))
     if options.denoise:
         x = _reduce_noise(x, options.sample_rate, options.denoise)
     if options.bandpass:

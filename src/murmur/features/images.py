@@ -37,7 +37,8 @@ def render_images(x: np.ndarray, options: Image) -> np.ndarray:
     """
     from PIL.Image import Resampling, fromarray
 
-    images = make_colours(options.colours)[(minmax(x) * 255).round().astype(np.uint8)]
+    levels = (minmax(x) * 255).round().astype(np.uint8)
+    images = np.take(make_colours(options.colours), levels, axis=0)
     size = (options.size, options.size)
     resized = [np.asarray(fromarray(image).resize(size, Resampling.BILINEAR)) for image in images]
     return np.stack(resized).transpose(0, 3, 1, 2)

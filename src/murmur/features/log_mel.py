@@ -76,8 +76,8 @@ class LogMel:
         mode: Any = {"zeros": "constant", "reflect": "reflect"}[self.options.edges]
         frames = sliding_window_view(np.pad(x, ((0, 0), (half, half)), mode), self.options.n_fft, axis=1)
         spectrum = rfft(frames[:, :: self.hop_length] * self.window)[..., self.bins]
-        power = np.square(spectrum.real) + np.square(spectrum.imag)
-        power = power @ self.bank
+        squares = np.square(spectrum.view(spectrum.real.dtype))  # of real and imaginary parts in turn
+        power = (squares[..., ::2] + squares[..., 1::2]) @ self.bank
         power[x.min(axis=1) == x.max(axis=1)] = 0  # a constant signal is silent, its zero-padded ends are not
         return self._to_log(power).transpose(0, 2, 1)
 

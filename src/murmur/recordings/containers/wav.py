@@ -1,4 +1,4 @@
-"""WAV files (RIFF, RF64 and BW64): checks of the header, and decoding by libsndfile."""
+"""WAV files (RIFF, RF64 and BW64): checks of the header, and decoding."""
 
 import io
 import re
@@ -81,9 +81,10 @@ def decode_samples(content: bytes, form: Format) -> np.ndarray:
     """Decode samples of a WAV, or some of them, to int16 or float32, shape [n_samples, n_channels]."""
     if not content:
         return np.empty((0, form.channels), np.float32)
-    dtype = "int16" if form.subtype == "PCM_16" else "float32"
+    if form.subtype == "PCM_16":
+        return np.frombuffer(content, "<i2").astype(np.int16, copy=False).reshape(-1, form.channels)
     raw = {"samplerate": form.rate, "channels": form.channels, "subtype": form.subtype, "endian": "LITTLE"}
-    return sf.read(io.BytesIO(content), -1, 0, None, dtype, True, format="RAW", **raw)[0]
+    return sf.read(io.BytesIO(content), -1, 0, None, "float32", True, format="RAW", **raw)[0]
 
 
 def locate_samples(content: bytes) -> tuple[Format, int, int]:
