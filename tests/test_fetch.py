@@ -44,6 +44,7 @@ STREAMS = {  # blocks of bytes, sent 50 ms apart
     "/disk.bin": [MOVED + b"file:///etc/passwd\r\n\r\n"],
     "/host.bin": [MOVED + b"http://localhost:%d/a.bin\r\n\r\n", *[bytes(100_000)] * 100],
     "/host/SHA256SUMS.txt": [MOVED + b"http://localhost:%d/SHA256SUMS.txt\r\n\r\n"],
+    "/part/SHA256SUMS.txt": [b"HTTP/1.0 206 Partial Content\r\n\r\n" + b"0" * 64 + b" a.bin\n"],
     "/long.bin": [HEAD + b"Content-Length: 5\r\n\r\nwhole and more"],
     "/odd.bin": [HEAD + b"Content-Length: -7x\r\n\r\nwhole"],
 }
@@ -296,6 +297,7 @@ def test_a_part_to_which_another_process_writes_is_left_alone(server, tmp_path):
         ("", "<html>login</html>", "is not a table of checksums"),
         ("", "", "is not a table of checksums"),
         ("", None, "the server answered 404"),
+        ("part/", None, "the server answered with a part of the file"),
         ("host/", None, r"refused, it redirects to 'http://localhost:\d+'"),
     ],
 )
