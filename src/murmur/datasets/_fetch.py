@@ -142,6 +142,7 @@ def _download_table(address: str, out: str, _: pooch.Pooch) -> None:
 def _download_file(address: str, out: str, store: pooch.Pooch) -> None:
     """Save the file at `address` as `out`, of which pooch then compares the hash."""
     path = store.abspath / address.removeprefix(store.base_url)
+    remove_path(Path(out))  # empty until the end: pooch has made it, and a killed process would leave it
     with (
         clean_up_on_signal(partial(remove_path, Path(out))),
         _open_part(path.with_name(f".{path.name}.part"), out) as file,
