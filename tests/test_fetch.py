@@ -341,7 +341,7 @@ def certificate(tmp_path):
 def test_certificates_are_verified(server, certificate, tmp_path, monkeypatch):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
-    server.socket = context.wrap_socket(server.socket, server_side=True)
+    server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     address = server.address.replace("http:", "https:")
     sums = serve(server, ["a.bin"])
     with pytest.raises(
