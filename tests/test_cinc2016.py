@@ -197,12 +197,18 @@ def published(tree, tmp_path, monkeypatch):
     def fetch_from_folder(address, files, folder):
         for name, checksum in files.items():
             requests.append(name)
-            assert checksum in (None, _checksums.file_sha256(web / name))
+            assert checksum == _checksums.file_sha256(web / name)
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(web / name, folder / name)
 
     monkeypatch.delenv("MURMUR_DATA", raising=False)
+
+    def fetch_checksums(address, folder):
+        fetch_from_folder(address, {"SHA256SUMS.txt": _checksums.file_sha256(web / "SHA256SUMS.txt")}, folder)
+        return _checksums.read_checksums(folder / "SHA256SUMS.txt")
+
     monkeypatch.setattr(_fetch, "fetch_files", fetch_from_folder)
+    monkeypatch.setattr(_fetch, "fetch_checksums", fetch_checksums)
     monkeypatch.setattr(_locations, "cache_folder", lambda name: tmp_path / "cache" / name)
     return (
         web,
@@ -238,14 +244,19 @@ def test_published_flags_of_the_selected_sets_are_fetched(published, tmp_path):
 
 def test_a_bad_archive_leaves_no_output(published, tmp_path):
     web, _, import_sets = published
-    sums = web / "SHA256SUMS.txt"
-    sums.write_text("".join(x for x in sums.read_text().splitlines(True) if "training-c" not in x))
-    made.cut(web / "training-c.zip")
+    path = web / "training-c.zip"
+
+    def publish_sums():
+        (web / "SHA256SUMS.txt").write_text(f"{_checksums.file_sha256(path)} training-c.zip\n")
+
+    made.cut(path)
+    publish_sums()
     with pytest.raises(MurmurError, match=r"training-c\.zip: cannot be unpacked"):
         import_sets("c")
-    with zipfile.ZipFile(web / "training-c.zip", "w") as archive:
+    with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("training-c/a.wav", "x")
         archive.writestr("training-c/../../escaped.wav", "x")
+    publish_sums()
     with pytest.raises(
         MurmurError, match=r"training-c\.zip: .*escaped\.wav leads out of the folder; delete it"
     ):

@@ -1,9 +1,12 @@
 """The networks: published sizes, accepted input shapes, pretrained weights, and errors."""
 
+import hashlib
 import importlib
 import socket
+import threading
 import time
 import zipfile
+from contextlib import nullcontext
 
 import pytest
 import requests
@@ -15,7 +18,7 @@ from torch import nn
 
 from murmur.errors import MurmurError
 from murmur.experiments import recipes
-from murmur.models import backbone, vgg16
+from murmur.models import _weights, backbone, vgg16
 from murmur.models._weights import download_weights
 from murmur.models.conv_blocks import Gate
 from murmur.models.frames import RandomByteDropout
@@ -351,6 +354,65 @@ def test_settings_of_the_process_are_changed_only_during_a_download(monkeypatch)
         make("backbone", arch=TINY, weights="imagenet")
     assert during == [(10, True)]
     assert socket.getdefaulttimeout() is None and constants.HF_HUB_OFFLINE is False
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """The folder of the network's files in huggingface_hub's cache, with one file in it."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(backbone, "_offline_if_unreachable", nullcontext)
+    blobs = tmp_path / "models--timm--test_resnet.r160_in1k/blobs"
+    blobs.mkdir(parents=True)
+    (blobs / hashlib.sha256(b"weights").hexdigest()).write_bytes(b"weights")
+    (blobs / ("0" * 40)).write_bytes(b"a small file, of which the hub has no sha256")
+    return blobs
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_weights_of_the_hub_with_another_checksum_are_not_kept(hub, monkeypatch, fails):
+    state = timm.create_model(TINY).state_dict()
+
+    def load(*_, **__):
+        if fails:
+            raise OSError("damaged")
+        return dict(state)
+
+    monkeypatch.setattr("timm.models._builder.load_state_dict_from_hf", load)
+    if not fails:
+        make("backbone", arch=TINY, weights="imagenet")
+        assert len(list(hub.iterdir())) == 2
+    (hub / ("a" * 64)).write_bytes(b"<html>")
+    with pytest.raises(
+        MurmurError, match=rf"cannot be fetched \(.* has the sha256 \w+, not {'a' * 64}\); go"
+    ):
+        make("backbone", arch=TINY, weights="imagenet")
+    assert len(list(hub.iterdir())) == 2
+
+
+@pytest.mark.parametrize("wrong", [False, True])
+def test_weights_of_vgg16_are_compared_with_their_checksum(monkeypatch, tmp_path, wrong):
+    state = TinyVGG(1000).state_dict()
+    torch.save(state, tmp_path / "weights")
+    digest = "0" * 8 if wrong else hashlib.sha256((tmp_path / "weights").read_bytes()).hexdigest()[:8]
+    url = (tmp_path / "weights").rename(tmp_path / f"vgg-{digest}.pth").as_uri()
+    monkeypatch.setattr(vgg16, "vgg16", TinyVGG)
+    monkeypatch.setattr(vgg16.VGG16_Weights, "url", url)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    if wrong:
+        with pytest.raises(MurmurError, match=r'cannot be fetched \(invalid hash value \(expected "0+"'):
+            make("vgg16", channels=3, weights="imagenet")
+        assert not [path for path in (tmp_path / "torch").rglob("*") if path.is_file()]
+    else:
+        filled = make("vgg16", channels=3, weights="imagenet").state_dict()
+        assert torch.equal(filled["features.0.weight"], state["features.0.weight"])
+
+
+def test_a_download_of_weights_without_an_end_is_given_up(monkeypatch):
+    monkeypatch.setattr(_weights, "MAX_SECONDS", 0.05)
+    with pytest.raises(
+        MurmurError, match=r"these weights cannot be fetched \(no answer within 0\.05 s\); go on"
+    ):
+        download_weights("these weights", threading.Event().wait)
 
 
 def test_a_download_error_without_a_message_is_named_by_its_class():

@@ -6,9 +6,10 @@ No result depends on the number: it is an environment variable, not a parameter.
 import math
 import os
 import re
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
@@ -137,3 +138,34 @@ def stream_jobs(
         if (following := k + ahead) < len(items):
             jobs.append(submit(items[following]))
         yield jobs.popleft().result()
+
+
+def limit_time(seconds: float, work: Callable[[], Result]) -> Result:
+    """Return the result of `work`, or stop waiting for it; its thread then ends with the process.
+
+    The timeout of a socket does not limit a server that sends one byte after the other.
+
+    Parameters
+    ----------
+    seconds : float
+        The time to wait.
+    work : callable
+        Called without arguments, in another thread.
+
+    Raises
+    ------
+    ValueError
+        If there is no result in time.
+    """
+    result: Future[Result] = Future()
+
+    def run() -> None:
+        try:
+            result.set_result(work())
+        except BaseException as error:  # noqa: BLE001  # raised in the thread that waits
+            result.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    if not wait([result], seconds).done:
+        raise ValueError(f"no answer within {seconds:g} s")
+    return result.result()

@@ -1,16 +1,18 @@
 """Unpacking of ZIP files."""
 
 import stat
+import unicodedata
 import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from murmur.errors import MACHINE_ERRORS, MurmurError
 from murmur.files import atomic_write
 
 MAX_MEMBERS = 100_000
+MAX_NAME = 1000  # characters
 MAX_SIZE = 2**34  # bytes, unpacked
 MAX_RATIO = 100  # unpacked size to the archive's
 
@@ -30,17 +32,19 @@ def unzip(archive: Path, folder: Path) -> None:
     Raises
     ------
     MurmurError
-        Naming the archive, if it is damaged, too large (`MAX_MEMBERS`, `MAX_SIZE`, `MAX_RATIO`), holds links
-        or two files of one name, or a file would be unpacked outside `folder`.
+        Naming the archive, if it is damaged, too large (`MAX_MEMBERS`, `MAX_NAME`, `MAX_SIZE`, `MAX_RATIO`),
+        holds links, devices or two files of one name, or a file would be unpacked outside `folder`. Names and
+        sizes are checked before anything is written. An archive in the archive is not unpacked.
     """
     try:
-        with atomic_write(folder) as part, zipfile.ZipFile(archive) as pack:
-            part.mkdir()
-            for member in (members := pack.infolist()):
+        with zipfile.ZipFile(archive) as pack:
+            for member in pack.infolist():
                 member.filename = member.filename.removeprefix(f"{folder.name}/")
+            members = [member for member in pack.infolist() if member.filename]
             _check_members(members, archive)
-            for member in members:
-                if member.filename:
+            with atomic_write(folder) as part:
+                part.mkdir()
+                for member in members:
                     pack.extract(member, part)
     except (OSError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         if getattr(error, "errno", None) in MACHINE_ERRORS:  # a problem of this computer, not of the archive
@@ -51,19 +55,29 @@ def unzip(archive: Path, folder: Path) -> None:
 def _check_members(members: Sequence[zipfile.ZipInfo], archive: Path) -> None:
     size = sum(member.file_size for member in members)
     max_size = min(MAX_SIZE, MAX_RATIO * archive.stat().st_size)
-    names = Counter(member.filename.rstrip("/") for member in members)
+    names = Counter(_fold(member.filename) for member in members)
+    files = {_fold(member.filename) for member in members if not member.filename.endswith("/")}
     for member in members:
-        if not is_inside(member.filename):
+        if len(member.filename) > MAX_NAME:
+            fault = f"{member.filename[:100]}... is a name of {len(member.filename)} characters"
+        elif not is_inside(member.filename):
             fault = f"{member.filename} leads out of the folder"
-        elif stat.S_ISLNK(member.external_attr >> 16):
-            fault = f"{member.filename} is a link"
-        elif names[member.filename.rstrip("/")] > 1:
-            fault = f"it holds {member.filename} twice"
+        elif stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
+            fault = f"{member.filename} is a link or a device"
+        elif names[_fold(member.filename)] > 1:
+            fault = f"it holds {member.filename} twice (upper and lower case count as equal)"
+        elif inner := files.intersection(map(str, PurePosixPath(_fold(member.filename)).parents)):
+            fault = f"{member.filename} is inside {inner.pop()}, which is a file"
         elif len(members) > MAX_MEMBERS or size > max_size:
             fault = f"{len(members)} files of {size} bytes are more than such an archive may hold"
         else:
             continue
         raise MurmurError(f"{archive}: {fault}; delete it, fetch it again")
+
+
+def _fold(name: str) -> str:
+    """Return a name as file systems compare it that ignore case and how accents are encoded, as of macOS."""
+    return unicodedata.normalize("NFC", str(PurePosixPath(name)).casefold())
 
 
 def is_inside(name: str) -> bool:

@@ -56,8 +56,7 @@ def fetch(options: Options, folder: Path, limit: int | None) -> Path:
     if root := _locations.find_local("cinc2016", *(f"training-{name}" for name in SETS)):
         return root
     root = _locations.cache_folder("cinc2016")
-    _fetch.fetch_files(ADDRESS, {"SHA256SUMS.txt": None}, root)
-    checksums = _checksums.read_checksums(root / "SHA256SUMS.txt")
+    checksums = _fetch.fetch_checksums(ADDRESS, root)
     selected = sorted(set(options.sets))
     missing = [f"training-{name}" for name in selected if not (root / f"training-{name}").is_dir()]
     optional = [APPENDIX, *(FLAGS.format(name) for name in selected)]

@@ -45,8 +45,7 @@ def fetch(options: Options, folder: Path, limit: int | None) -> Path:
     if root := _locations.find_local("circor", "training_data.csv", "training_data"):
         return root
     root = _locations.cache_folder("circor")
-    _fetch.fetch_files(ADDRESS, {"SHA256SUMS.txt": None}, root)
-    checksums = _checksums.read_checksums(root / "SHA256SUMS.txt")
+    checksums = _fetch.fetch_checksums(ADDRESS, root)
     _fetch.fetch_files(ADDRESS, {"training_data.csv": checksums.get("training_data.csv")}, root)
     patients = _read_patients(root)[:limit]
     names = [path for patient in patients.to_dict("records") for path in _list_files(patient)]

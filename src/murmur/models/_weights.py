@@ -1,5 +1,7 @@
 """Pretrained weights of a network, from a file or downloaded by a library."""
 
+import hashlib
+import re
 import socket
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -13,12 +15,16 @@ from safetensors.torch import load_file
 from torch import nn
 
 from murmur.errors import MurmurError, first_line
+from murmur.workers import limit_time
 
+MAX_SECONDS = 3600  # of a download
 T = TypeVar("T")
 
 
 def download_weights(description: str, download: Callable[[], T]) -> T:
     """Call a library's download function; an unreachable network is an error within seconds.
+
+    A server that sends without an end is an error after `MAX_SECONDS`.
 
     Parameters
     ----------
@@ -39,7 +45,7 @@ def download_weights(description: str, download: Callable[[], T]) -> T:
     """
     try:
         with _socket_timeout(10):
-            return download()
+            return limit_time(MAX_SECONDS, download)
     except Exception as error:  # each library raises other exceptions
         raise MurmurError(
             f"train.model.weights imagenet: {description} cannot be fetched ({first_line(error)}); go online "
@@ -60,6 +66,30 @@ def _socket_timeout(seconds: float) -> Iterator[None]:
         yield
     finally:
         socket.setdefaulttimeout(before)
+
+
+def verify_blobs(folder: Path) -> None:
+    """Compare the large files in huggingface_hub's cache with the hub's SHA-256 checksums, their names.
+
+    huggingface_hub itself compares only their sizes.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder `blobs` of the repository.
+
+    Raises
+    ------
+    ValueError
+        If a file differs; it is deleted.
+    """
+    for path in folder.glob("*"):
+        if re.fullmatch("[0-9a-f]{64}", path.name):
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            if digest != path.name:
+                path.unlink()
+                raise ValueError(f"the file received has the sha256 {digest}, not {path.name}")
 
 
 def load_weights(network: nn.Module, path: str, *, head: str) -> nn.Module:

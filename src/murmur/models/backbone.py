@@ -8,17 +8,19 @@ Wightman (2019), PyTorch Image Models, https://github.com/huggingface/pytorch-im
 import difflib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import requests
 import timm
 import torch
 from huggingface_hub import constants
+from huggingface_hub.file_download import repo_folder_name
 from torch import nn
 
 from murmur.errors import MurmurError
 from murmur.models import Rate
-from murmur.models._weights import download_weights, fill_network, load_weights
+from murmur.models._weights import download_weights, fill_network, load_weights, verify_blobs
 
 
 def build(
@@ -70,8 +72,15 @@ def build(
 
 
 def _pretrained_state(arch: str, size: dict[str, Any]) -> dict[str, torch.Tensor]:
-    with _offline_if_unreachable():
-        return timm.create_model(arch, pretrained=True, **size).state_dict()
+    timm.models.set_pretrained_check_hash(True)  # for the few networks that are not on the hub
+    repository = timm.get_pretrained_cfg_value(arch, "hf_hub_id")
+    try:
+        with _offline_if_unreachable():
+            return timm.create_model(arch, pretrained=True, **size).state_dict()
+    finally:  # also after an error: a damaged file would remain in the cache
+        if repository:
+            folder = repo_folder_name(repo_id=repository, repo_type="model")
+            verify_blobs(Path(constants.HF_HUB_CACHE) / folder / "blobs")
 
 
 @contextmanager

@@ -47,7 +47,8 @@ def build(
         network.avgpool = nn.Identity()
     if weights == "imagenet":
         source = "VGG16's ImageNet weights"
-        state = download_weights(source, lambda: VGG16_Weights.IMAGENET1K_V1.get_state_dict(progress=False))
+        options = {"progress": False, "check_hash": True, "weights_only": True}
+        state = download_weights(source, lambda: VGG16_Weights.IMAGENET1K_V1.get_state_dict(**options))
         fill_network(network, dict(state), source, head=HEAD)
     elif weights != "none":
         load_weights(network, weights, head=HEAD)
