@@ -3,14 +3,18 @@
 libsndfile reads a file that is cut short without an error, up to where it ends.
 """
 
+import math
 import re
 import struct
+from contextlib import suppress
 
 from murmur.errors import MurmurError
-from murmur.recordings.containers import measure_id3
-from murmur.recordings.containers.checks import CONVERT
+from murmur.recordings.containers import measure_id3, wav
+from murmur.recordings.containers.checks import CONVERT, damaged_error
 
 UNKNOWN_SIZES = {0, 0x7FFFFFFF, 0xFFFFFFFF}  # which programs write before they know the length
+LINEAR_AIFF = (b"NONE", b"sowt", b"twos", b"in24", b"in32", b"fl32", b"FL32", b"fl64", b"FL64")
+W64_FORMAT = b"fmt \xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a"
 RATES = (44100, 48000, 32000)  # Hz, of MPEG-1, by code; MPEG-2 has half of them, MPEG-2.5 a quarter
 BITRATES = {  # kbit/s of layer III, by code, for MPEG-1 and for MPEG-2 and 2.5
     True: (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
@@ -41,13 +45,16 @@ def check_complete(content: bytes) -> None:
     elif start.startswith(b"caff"):
         _check_caf(content)
     elif start.startswith(b"riff\x2e\x91\xcf\x11"):
-        _check_size(content, struct.unpack("<Q", start[16:])[0])
+        _check_w64(content)
     elif start.startswith(b".snd"):
         offset, size = struct.unpack(">II", start[4:12])
-        _check_size(content, size if size in UNKNOWN_SIZES else offset + size)
+        if size not in UNKNOWN_SIZES:
+            _check_end(content, offset + size)
     elif start.startswith((b"FORM", b"RIFX", b"RIFF")):
         size = struct.unpack("<I" if start.startswith(b"RIFF") else ">I", start[4:8])[0]
         _check_size(content, size if size in UNKNOWN_SIZES else size + 8)
+        if start.startswith(b"FORM"):
+            _check_aiff(content)
     elif start.startswith(b"ID3") or re.match(rb"\xff[\xe2\xe3\xf2\xf3\xfa\xfb]", start):
         _check_mp3(content)
 
@@ -59,6 +66,40 @@ def _check_size(content: bytes, size: int) -> None:
 
 def _cut_short(reason: str) -> MurmurError:
     return MurmurError(f"cut short: {reason}; fetch the file again")
+
+
+def _check_end(content: bytes, end: int) -> None:
+    """Check that the samples, or the last chunk, end where the file ends; a padding byte may follow."""
+    _check_size(content, end)
+    if len(content) > end + 1:
+        raise damaged_error(f"its header states {end} bytes, the file has {len(content)}")
+
+
+def _check_w64(content: bytes) -> None:
+    """Check the size of the file, and the fields of the format as in a WAV."""
+    _check_size(content, struct.unpack("<Q", content[16:24].ljust(8, b"\0"))[0])
+    at = content[:1024].find(W64_FORMAT)
+    if at >= 0:
+        with suppress(wav.CodingError):
+            wav.parse_format(content[at + 24 : at + 64])
+
+
+def _check_aiff(content: bytes) -> None:
+    """Check that the samples have the size that their number, their bits and the channels imply."""
+    chunks, position = {}, 12
+    while position + 8 <= len(content):
+        name, size = struct.unpack(">4sI", content[position : position + 8])
+        chunks.setdefault(name, (content[position + 8 : position + 30], size))
+        position += 8 + size + size % 2
+    if b"COMM" not in chunks or b"SSND" not in chunks:
+        raise _cut_short("it has no samples, or no description of them")
+    form, sound = chunks[b"COMM"][0], chunks[b"SSND"][0]
+    channels, frames, bits = struct.unpack(">HIH", form[:8].ljust(8, b"\0"))
+    coding = form[18:22] if content[8:12] == b"AIFC" else b"NONE"
+    offset = int.from_bytes(sound[:4])
+    expected = 8 + offset + frames * channels * math.ceil(bits / 8)
+    if coding in LINEAR_AIFF and expected != chunks[b"SSND"][1]:
+        raise damaged_error(f"its samples have {chunks[b'SSND'][1] - 8} bytes, its header implies {expected - 8}")
 
 
 def _check_ogg(content: bytes) -> None:
@@ -80,7 +121,7 @@ def _check_caf(content: bytes) -> None:
     while position + 12 <= len(content):
         size = struct.unpack(">q", content[position + 4 : position + 12])[0]
         position = len(content) if size < 0 else position + 12 + size  # -1: to the end of the file
-    _check_size(content, position)
+    _check_end(content, position)
 
 
 def _check_mp3(content: bytes) -> None:
