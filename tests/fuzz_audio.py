@@ -35,7 +35,7 @@ from murmur.recordings.download import _inspect_recordings
 from tests import made
 
 MEMORY = 100 * 2**20  # bytes by which one case may raise the peak of the process
-SECONDS = 20  # after which a case counts as a hang; the process ends with a traceback
+SECONDS = 60  # after which a case counts as a hang; the process ends with a traceback
 GROUP = 100  # cases that `_inspect_recordings` reads together
 REMEDY = re.compile(r"; (if it is audio, )?(replace|fetch|convert|encode|cut|name|correct|resample|add|lower|"
                     r"unpack|store|write|give|if these)\b")  # fmt: skip
@@ -236,7 +236,8 @@ def make_good_files(folder: Path) -> list[Good]:
     files = []
     for number, (form, subtype) in enumerate(MADE):
         for channels in (1, 2):
-            x = made.noise(1201 * channels, number).reshape(-1, channels)
+            n = 40_000 if form == "OGG" else 1201  # several pages
+            x = made.noise(n * channels, number).reshape(-1, channels)
             rate = 8000 if form == "OGG" else 44100 if form == "MP3" else made.RATE
             content = encode(x, rate, form, subtype)
             kind = "wav" if form in ("WAV", "WAVEX", "RF64") else form.lower()
@@ -502,10 +503,12 @@ MUTATIONS: list[Mutation] = [
 def make_case(seed: int, number: int, files: list[Good]) -> tuple[str, Good, Case]:
     """Return the name of the mutation, the good file and the case with this number."""
     rng = np.random.default_rng([seed, number])
-    while True:
-        good, mutate = pick(rng, files), MUTATIONS[number % len(MUTATIONS)]
-        if (case := mutate(rng, good)) is not None:
-            return mutate.__name__, good, case
+    mutate, case = MUTATIONS[number % len(MUTATIONS)], None
+    while case is None:
+        good = pick(rng, files)
+        name, case = mutate.__name__, mutate(rng, good)
+        mutate = pick(rng, MUTATIONS)  # if this mutation does not apply to this file
+    return name, good, case
 
 
 def write_case(folder: Path, number: int, good: Good, case: Case) -> Path:

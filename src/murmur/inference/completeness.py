@@ -6,6 +6,7 @@ libsndfile reads a file that is cut short without an error, up to where it ends.
 import math
 import re
 import struct
+import zlib
 from contextlib import suppress
 
 from murmur.errors import MurmurError
@@ -15,6 +16,8 @@ from murmur.recordings.containers.checks import CONVERT, damaged_error
 UNKNOWN_SIZES = {0, 0x7FFFFFFF, 0xFFFFFFFF}  # which programs write before they know the length
 LINEAR_AIFF = (b"NONE", b"sowt", b"twos", b"in24", b"in32", b"fl32", b"FL32", b"fl64", b"FL64")
 W64_FORMAT = b"fmt \xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a"
+REVERSED_BITS = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+MP3_TAGS = (b"TAG", b"APETAGEX", b"LYRICSBEGIN", b"ID3")  # which may follow the last frame
 RATES = (44100, 48000, 32000)  # Hz, of MPEG-1, by code; MPEG-2 has half of them, MPEG-2.5 a quarter
 BITRATES = {  # kbit/s of layer III, by code, for MPEG-1 and for MPEG-2 and 2.5
     True: (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
@@ -69,9 +72,9 @@ def _cut_short(reason: str) -> MurmurError:
 
 
 def _check_end(content: bytes, end: int) -> None:
-    """Check that the samples, or the last chunk, end where the file ends; a padding byte may follow."""
+    """Check that the samples, or the last chunk, end where the file ends."""
     _check_size(content, end)
-    if len(content) > end + 1:
+    if len(content) > end:
         raise damaged_error(f"its header states {end} bytes, the file has {len(content)}")
 
 
@@ -103,16 +106,31 @@ def _check_aiff(content: bytes) -> None:
 
 
 def _check_ogg(content: bytes) -> None:
-    """Go from page to page: the last one is complete and marked as the last."""
-    position, is_last = 0, False
+    """Go from page to page: each has its checksum and the next number, the last one is marked as the last.
+
+    libsndfile leaves out a damaged page without an error.
+    """
+    position, is_last, numbers = 0, False, dict[int, int]()
     while content[position : position + 4] == b"OggS":
         header = content[position : position + 27].ljust(27, b"\0")
-        is_last = bool(header[5] & 4)
-        position += 27 + header[26] + sum(content[position + 27 : position + 27 + header[26]])
-    if position > len(content):
-        raise _cut_short("its last page is incomplete")
+        end = position + 27 + header[26] + sum(content[position + 27 : position + 27 + header[26]])
+        if end > len(content):
+            raise _cut_short("its last page is incomplete")
+        stream, number, checksum = struct.unpack("<III", header[14:26])
+        page = content[position : position + 22] + bytes(4) + content[position + 26 : end]
+        if _compute_ogg_checksum(page) != checksum:
+            raise damaged_error(f"the page at byte {position} does not have its checksum")
+        if number != numbers.get(stream, number - 1) + 1:
+            raise damaged_error(f"a page is missing before byte {position}")
+        numbers[stream], is_last, position = number, bool(header[5] & 4), end
     if not is_last:
         raise _cut_short("its last page is missing")
+
+
+def _compute_ogg_checksum(page: bytes) -> int:
+    """Compute the CRC-32 of RFC 3533: zlib's, but for the order of the bits and the first and last value."""
+    reflected = zlib.crc32(page.translate(REVERSED_BITS), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return int(f"{reflected:032b}"[::-1], 2)
 
 
 def _check_caf(content: bytes) -> None:
@@ -139,6 +157,8 @@ def _check_mp3(content: bytes) -> None:
         return
     if position > len(content) or (position < len(content) and content[position] == 0xFF):
         raise _cut_short("its last frame is incomplete")
+    if (rest := content[position:].lstrip(b"\0")) and not rest.startswith(MP3_TAGS):
+        raise MurmurError(f"damaged: no frame at byte {position}, after {len(sizes)} frames; {CONVERT}")
     index = re.search(rb"(?:Xing|Info)(.{8})", content[first : first + sizes[0]], re.DOTALL)
     flags, n_frames = struct.unpack(">II", index[1]) if index else (0, 0)
     if flags & 1 and len(sizes) - 1 < n_frames:

@@ -93,7 +93,10 @@ def mix_channels(samples: np.ndarray) -> np.ndarray:
         Integers are scaled to the full range of their type.
     """
     samples = _to_float(samples)
-    return samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
+    if samples.shape[1] == 1:
+        return samples[:, 0]
+    with np.errstate(invalid="ignore", over="ignore"):  # `check_numbers` reports what is not finite
+        return samples.mean(axis=1)
 
 
 def _to_float(samples: np.ndarray) -> np.ndarray:
