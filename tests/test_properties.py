@@ -118,6 +118,7 @@ def test_an_array_is_read_as_it_was_written_in_any_parts(tmp_path, shape, dtype,
             write_rows(rows)
     found = store.read_array(tmp_path / f"a.{kind}")
     assert (found.shape, found.dtype) == (array.shape, array.dtype) and found.tobytes() == bits
+    assert isinstance(found, np.memmap) == (kind == "npy")
     if kind == "npy":
         np.save(tmp_path / "b.npy", array)
         assert (tmp_path / "a.npy").read_bytes() == (tmp_path / "b.npy").read_bytes()
@@ -128,16 +129,28 @@ def built():
     return make_recordings([9000, 1200, 3777])
 
 
-@settings(with_files, max_examples=6)
-@given(batch=st.integers(1, 9), piece=st.integers(1, 9), workers=st.integers(1, 3))
-def test_spectrograms_do_not_depend_on_batches_and_workers(built, tmp_path_factory, batch, piece, workers):
-    folder = tmp_path_factory.mktemp("mel")
-    expected = write(*built, folder / "a.npy", change()).tobytes()
+@settings(with_files, max_examples=8)
+@given(
+    batch=st.integers(1, 9),
+    piece=st.integers(1, 9),
+    workers=st.integers(2, 3),
+    options=st.fixed_dictionaries(
+        {"format": st.sampled_from(["npy", "parquet"]), "dtype": st.sampled_from(["float16", "float32"])}
+    ),
+)
+def test_spectrograms_do_not_depend_on_batches_and_workers(
+    built, tmp_path_factory, batch, piece, workers, options
+):
+    paths = [tmp_path_factory.mktemp("mel") / f"mel.{options['format']}" for _ in range(3)]
+    expected = write(*built, paths[0], change(**options))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(mel, "BATCH", batch)
         patch.setattr(mel, "PIECE", piece)
-        patch.setenv("MURMUR_WORKERS", str(workers))
-        assert write(*built, folder / "b.npy", change()).tobytes() == expected
+        for path, n in zip(paths[1:], (1, workers), strict=True):
+            patch.setenv("MURMUR_WORKERS", str(n))
+            found = write(*built, path, change(**options))
+            assert found.dtype == options["dtype"] and found.tobytes() == expected.tobytes()
+    assert paths[1].read_bytes() == paths[2].read_bytes()
 
 
 @st.composite

@@ -3,7 +3,7 @@
 import mmap
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
@@ -53,21 +53,6 @@ class _MappedFile(mmap.mmap):
 
     def startswith(self, prefix: bytes | tuple[bytes, ...]) -> bool:
         return self[:16].startswith(prefix)
-
-
-class _SeekableFile:
-    """A file for libsndfile, which a damaged header makes seek a position before the start.
-
-    An exception there would be printed with its traceback.
-    """
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file, self.tell, self.readinto = file, file.tell, file.readinto
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        with suppress(OSError, ValueError):
-            self._file.seek(offset, whence)
-        return self.tell()
 
 
 def read_any(source: str | Path | bytes, name: str | None = None) -> tuple[np.ndarray, int]:
@@ -255,7 +240,7 @@ def _open_other(file: BinaryIO, content: bytes) -> _Stream:
         raise MurmurError(UNKNOWN)
     check_complete(content)
     try:
-        sound = sf.SoundFile(_SeekableFile(file))
+        sound = sf.SoundFile(file)
     except sf.LibsndfileError as error:
         raise MurmurError(_explain_failure(content[:1024])) from error
     check_rate(sound.samplerate)
