@@ -2,9 +2,9 @@
 
     python -m tests.fuzz_audio --cases 10000 --seed 0
 
-Each case is read as by `download` (`audio.inspect_file`, and in groups `_inspect_recordings` with both values of
-`on_bad`) and as by `murmur predict` (`read_any`, `read_length`). A mutation knows what it has changed, and so
-what is right: see `Expected`. With $MURMUR_DATA, files of real data sets are among the good ones.
+Each case is read as by `download` (`audio.inspect_file`, and in groups `_inspect_recordings` with both values
+of `on_bad`) and as by `murmur predict` (`read_any`, `read_length`). A mutation knows what it has changed, and
+so what is right: see `Expected`. With $MURMUR_DATA, files of real data sets are among the good ones.
 """
 
 import argparse
@@ -191,7 +191,15 @@ def find_other_fields(kind: str, content: bytes) -> tuple[list[Field], Field]:
         end = start - 24 + struct.unpack_from("<Q", content, start - 8)[0]
     elif kind == "ogg":
         pages = [m.start() for m in re.finditer(b"OggS", content)]
-        names = ("id", 4), ("version", 1), ("flags", 1), ("granule", 8), ("serial", 4), ("page", 4), ("crc", 4)
+        names = (
+            ("id", 4),
+            ("version", 1),
+            ("flags", 1),
+            ("granule", 8),
+            ("serial", 4),
+            ("page", 4),
+            ("crc", 4),
+        )
         fields = [field for at in pages for field in list_layout(at, *names)]
     elif kind == "mp3":
         starts = [m.start() for m in re.finditer(re.escape(content[:2]), content)]
@@ -402,7 +410,9 @@ def change_chunk(rng: np.random.Generator, good: Good) -> Case | None:
     end = min(after, default=len(good.content))
     part, rest = good.content[chunk.start : end], good.content[: chunk.start] + good.content[end:]
     what = pick(rng, ["repeat", "remove", "move"])
-    content = {"repeat": good.content[:end] + part + good.content[end:], "remove": rest, "move": rest + part}[what]
+    content = {"repeat": good.content[:end] + part + good.content[end:], "remove": rest, "move": rest + part}[
+        what
+    ]
     if rng.random() < 0.5 and content[:4] == b"RIFF":
         content = content[:4] + struct.pack("<I", len(content) - 8) + content[8:]
     is_needed = chunk.name in ("fmt .id", "data.id", "ds64.id")
@@ -470,21 +480,26 @@ OTHER = [
     b"\x1f\x8b\x08" + bytes(200),
     b"%PDF-1.7\n" + bytes(200),
     b"\x89PNG\r\n\x1a\n" + bytes(200),
-    b"{\"error\": \"not found\"}",
+    b'{"error": "not found"}',
     b"patient,label\n1,Present\n" * 40,
     "heart sounds".encode("utf-16") * 40,
     b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 1\n",
 ]
-STARTS = [b"RIFF\0\1\0\0WAVE", b"RIFF\0\1\0\0WAVEfmt \x10\0\0\0", b"RF64\xff\xff\xff\xffWAVEds64", b"fLaC\0\0\0\x22",
-          b"FORM\0\0\1\0AIFF", b"FORM\0\0\1\0AIFC", b"OggS\0\2", b".snd\0\0\0\x18", b"caff\0\1\0\0desc", b"ID3\4\0\0",
-          b"\xff\xfb\x90\xc0", b"riff\x2e\x91\xcf\x11", b"NIST_1A\n   1024\n", b"RIFX\0\0\1\0WAVE"]  # fmt: skip
+STARTS = [
+    *(b"RIFF\0\1\0\0WAVE", b"RIFF\0\1\0\0WAVEfmt \x10\0\0\0", b"RF64\xff\xff\xff\xffWAVEds64"),
+    *(b"RIFX\0\0\1\0WAVE", b"fLaC\0\0\0\x22", b"FORM\0\0\1\0AIFF", b"FORM\0\0\1\0AIFC", b"OggS\0\2"),
+    *(b".snd\0\0\0\x18", b"caff\0\1\0\0desc", b"ID3\4\0\0", b"\xff\xfb\x90\xc0", b"riff\x2e\x91\xcf\x11"),
+    b"NIST_1A\n   1024\n",
+]
 
 
 def replace_content(rng: np.random.Generator, good: Good) -> Case:
     """Write something else under the name of a recording, such as a web page or random bytes."""
     start = pick(rng, [b"", *STARTS])
     random = start + rng.bytes(int(rng.integers(1, 3000)))
-    return Case(pick(rng, [pick(rng, OTHER), random]), Expected.REFUSED, name=pick(rng, ["a.wav", "a.flac", "a.mp3"]))
+    return Case(
+        pick(rng, [pick(rng, OTHER), random]), Expected.REFUSED, name=pick(rng, ["a.wav", "a.flac", "a.mp3"])
+    )
 
 
 def rename(rng: np.random.Generator, good: Good) -> Case:
@@ -552,7 +567,9 @@ def find_fault(result: Result, good: Good, expected: Expected, path: Path) -> st
     if rate != good.rate:
         return f"accepted at {rate} Hz instead of {good.rate} Hz"
     if expected is Expected.PREFIX:
-        return None if np.array_equal(samples, good.samples[: len(samples)]) else "other samples than the first"
+        return (
+            None if np.array_equal(samples, good.samples[: len(samples)]) else "other samples than the first"
+        )
     if len(samples) != len(good.samples):
         return f"accepted with {len(samples)} samples of {len(good.samples)}"
     is_same = expected is Expected.CHANGED or np.array_equal(samples, good.samples)
@@ -622,7 +639,9 @@ def check_cases(seed: int, numbers: range, files: list[Good], folder: Path) -> t
         growth = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
         if growth > MEMORY:
             found.append(f"took {growth / 2**20:.0f} MiB more memory")
-        faults += [f"case {number}, {name} of {good.options}, expected {case.expected.name}: {f}" for f in found]
+        faults += [
+            f"case {number}, {name} of {good.options}, expected {case.expected.name}: {f}" for f in found
+        ]
         counts[name] += 1
         paths.append(path)
         if len(paths) == GROUP or number == numbers[-1]:
@@ -632,15 +651,22 @@ def check_cases(seed: int, numbers: range, files: list[Good], folder: Path) -> t
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--cases", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--first", type=int, default=0, help="number of the first case, to repeat one")
     parser.add_argument("--kind", help="only of files of this kind, such as wav, flac or ogg")
     options = parser.parse_args()
     faulthandler.enable()
-    began, folder = time.monotonic(), Path(tempfile.mkdtemp(prefix="fuzz_audio_"))
-    files = make_good_files(folder)
+    with tempfile.TemporaryDirectory(prefix="fuzz_audio_") as folder:  # remains after a hang or crash
+        sys.exit(run(options, Path(folder)))
+
+
+def run(options: argparse.Namespace, folder: Path) -> bool:
+    """Check all cases and print the faults; return whether there are any."""
+    began, files = time.monotonic(), make_good_files(folder)
     if data := os.environ.get("MURMUR_DATA"):
         files += find_real_files(Path(data))
     files = [good for good in files if options.kind in (None, good.kind)]
@@ -651,9 +677,10 @@ def main() -> None:
             more, more_counts = check_cases(options.seed, range(first, last), files, Path(part))
         faults, counts = faults + more, counts + more_counts
         print("\n".join(more), end="\n" if more else "", flush=True)
-    print(f"{counts.total()} cases of {len(files)} files in {time.monotonic() - began:.0f} s: {len(faults)} faults")
+    seconds = time.monotonic() - began
+    print(f"{counts.total()} cases of {len(files)} files in {seconds:.0f} s: {len(faults)} faults")
     print(", ".join(f"{name} {n}" for name, n in counts.items()))
-    sys.exit(bool(faults))
+    return bool(faults)
 
 
 if __name__ == "__main__":

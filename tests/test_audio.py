@@ -135,7 +135,10 @@ def flac_of_unknown_length(path):
         (flac_of_unknown_length, "convert it"),
         (lambda p: made.audio(p, replace_sample(np.nan, at=7), subtype="FLOAT"), "sample 7 is not a fin"),
         (lambda p: made.audio(p, replace_sample(np.inf, at=9), subtype="FLOAT"), "sample 9 is not a fin"),
-        (lambda p: made.audio(p, replace_sample(3e38, at=5), subtype="FLOAT"), r"sample 5 is 3e\+38, which no"),
+        (
+            lambda p: made.audio(p, replace_sample(3e38, at=5), subtype="FLOAT"),
+            r"sample 5 is 3e\+38, which no",
+        ),
         (lambda p: made.audio(p, replace_sample(-1e300, at=5), subtype="DOUBLE"), "sample 5 is not a finite"),
         (lambda p: made.audio(p, np.zeros(50)), "silent: all 50 samples are 0; replace"),
         (lambda p: made.audio(p, np.full(50, 0.25)), "silent: all 50 samples are 0.25"),

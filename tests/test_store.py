@@ -11,7 +11,7 @@ from murmur.features import mel, store
 from murmur.tables import parquet
 from murmur.tables.left_out import LEFT_OUT
 from tests import made
-from tests.spectrograms import N_FRAMES, change, make_recordings, write
+from tests.spectrograms import change, make_recordings, write
 
 
 def test_an_array_that_is_larger_than_the_free_space_is_refused_before_any_work(tmp_path, monkeypatch):

@@ -100,9 +100,9 @@ def _check_aiff(content: bytes) -> None:
     channels, frames, bits = struct.unpack(">HIH", form[:8].ljust(8, b"\0"))
     coding = form[18:22] if content[8:12] == b"AIFC" else b"NONE"
     offset, block = struct.unpack(">II", sound[:8].ljust(8, b"\0"))
-    expected = 8 + offset + frames * channels * math.ceil(bits / 8)
-    if coding in LINEAR_AIFF and not block and expected != chunks[b"SSND"][1]:
-        raise damaged_error(f"its samples have {chunks[b'SSND'][1] - 8} bytes, its header implies {expected - 8}")
+    size, expected = chunks[b"SSND"][1] - 8, offset + frames * channels * math.ceil(bits / 8)
+    if coding in LINEAR_AIFF and not block and size != expected:
+        raise damaged_error(f"its samples have {size} bytes, its header implies {expected}")
 
 
 def _check_ogg(content: bytes) -> None:

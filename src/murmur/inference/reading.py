@@ -15,7 +15,13 @@ from murmur.errors import MurmurError
 from murmur.inference.completeness import check_complete
 from murmur.recordings import audio, containers
 from murmur.recordings.containers import flac, wav
-from murmur.recordings.containers.checks import CONVERT, OTHER_SUFFIXES, check_rate, describe_error, name_files
+from murmur.recordings.containers.checks import (
+    CONVERT,
+    OTHER_SUFFIXES,
+    check_rate,
+    describe_error,
+    name_files,
+)
 
 MAX_HOURS = 3
 MAX_SAMPLES = 2**29  # of one channel; 2 GiB of memory. 3 hours at 48 kHz are less

@@ -204,7 +204,11 @@ def check_numbers(samples: np.ndarray, first: int = 0) -> None:
     if not is_wrong.any():
         return
     k = int(is_wrong.argmax())
-    reason = f"is {samples[k]:.3g}, which no scale of audio has" if np.isfinite(samples[k]) else "is not a finite number"
+    reason = (
+        f"is {samples[k]:.3g}, which no scale of audio has"
+        if np.isfinite(samples[k])
+        else "is not a finite number"
+    )
     raise MurmurError(f"sample {first + k} {reason}; replace the file")
 
 
