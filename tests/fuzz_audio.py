@@ -518,12 +518,11 @@ MUTATIONS: list[Mutation] = [
 def make_case(seed: int, number: int, files: list[Good]) -> tuple[str, Good, Case]:
     """Return the name of the mutation, the good file and the case with this number."""
     rng = np.random.default_rng([seed, number])
-    mutate, case = MUTATIONS[number % len(MUTATIONS)], None
-    while case is None:
-        good = pick(rng, files)
-        name, case = mutate.__name__, mutate(rng, good)
-        mutate = pick(rng, MUTATIONS)  # if this mutation does not apply to this file
-    return name, good, case
+    mutations, case = [MUTATIONS[number % len(MUTATIONS)]] * 50, None
+    while case is None:  # the mutation may not apply to this file, or with --kind to no file
+        good, mutate = pick(rng, files), mutations.pop() if mutations else pick(rng, MUTATIONS)
+        case = mutate(rng, good)
+    return mutate.__name__, good, case
 
 
 def write_case(folder: Path, number: int, good: Good, case: Case) -> Path:
