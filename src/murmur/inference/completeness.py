@@ -89,7 +89,8 @@ def _check_w64(content: bytes) -> None:
 
 def _check_aiff(content: bytes) -> None:
     """Check that the samples have the size that their number, their bits and the channels imply."""
-    chunks, position = {}, 12
+    chunks: dict[bytes, tuple[bytes, int]] = {}
+    position = 12
     while position + 8 <= len(content):
         name, size = struct.unpack(">4sI", content[position : position + 8])
         chunks.setdefault(name, (content[position + 8 : position + 30], size))
