@@ -21,7 +21,7 @@ ifneq (yes,$(shell { $(IS_OURS); } 2>/dev/null && echo yes))
 .PHONY: .venv/ready
 endif
 
-.PHONY: help git repository setup repro report test lint check docs lock
+.PHONY: help git repository setup repro report test soak lint check docs lock
 
 help:
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s%s\n", $$1, $$2}' Makefile
@@ -81,6 +81,9 @@ PYTEST := pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 test: git setup  ## run the tests
 	@echo "Tests: 6 minutes on two cores."
 	$(PYTEST)
+
+soak: setup  ## run the long tests
+	python -m tests.fuzz_audio --cases 10000
 
 lint: setup  ## check style, types and documentation
 	ruff check .

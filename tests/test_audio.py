@@ -10,7 +10,7 @@ import pytest
 from murmur.errors import MurmurError
 from murmur.recordings import audio
 from murmur.recordings.containers import flac
-from tests import made
+from tests import fuzz_audio, made
 
 X = made.noise()
 
@@ -135,6 +135,11 @@ def flac_of_unknown_length(path):
         (flac_of_unknown_length, "convert it"),
         (lambda p: made.audio(p, replace_sample(np.nan, at=7), subtype="FLOAT"), "sample 7 is not a fin"),
         (lambda p: made.audio(p, replace_sample(np.inf, at=9), subtype="FLOAT"), "sample 9 is not a fin"),
+        (
+            lambda p: made.audio(p, replace_sample(3e38, at=5), subtype="FLOAT"),
+            r"sample 5 is 3e\+38, which no",
+        ),
+        (lambda p: made.audio(p, replace_sample(-1e300, at=5), subtype="DOUBLE"), "sample 5 is not a finite"),
         (lambda p: made.audio(p, np.zeros(50)), "silent: all 50 samples are 0; replace"),
         (lambda p: made.audio(p, np.full(50, 0.25)), "silent: all 50 samples are 0.25"),
     ],
@@ -238,6 +243,7 @@ GUID = b"\x16\0\x10\0\x04\0\0\0\x01\0\0\0\0\0\x10\0\x80\0\0\xaa\0\x38\x9b\x71"
         (fmt(rate=1), "its rate is 1 Hz"),
         (fmt(rate=2**31 - 1, byte_rate=2**32 - 2), "its rate is 2147483647 Hz"),
         (fmt(bits=12), "a WAV of PCM of 12 bits, which is not supported"),
+        (fmt(bits=20), "1 channels of 20 bits contradict its block align of 2"),
         (fmt(bits=64, frame=8), "a WAV of PCM of 64 bits"),
         (fmt(coding=3), "a WAV of floats of 16 bits"),
         (fmt(coding=0x55, bits=0, frame=1), "a WAV of MP3, which is not supported"),
@@ -424,6 +430,30 @@ def test_a_flipped_bit_in_a_header_is_refused_or_does_not_change_the_samples(tmp
             continue
         np.testing.assert_array_equal(samples, X[:200])
         assert rate == made.RATE
+
+
+def test_floats_on_the_scale_of_integers_are_read(tmp_path):
+    path = made.audio(tmp_path / "a.wav", replace_sample(2.0**31, at=5), subtype="FLOAT")
+    assert audio.inspect_file(path).n_samples == len(X) and audio.load(path)[0][5] == 2**31
+
+
+def test_the_error_for_a_flac_that_libsndfile_refuses_is_the_same_each_time(tmp_path):
+    """`download` writes it to a table, which DVC compares."""
+    path = made.audio(tmp_path / "a.flac", X)
+    content = bytearray(path.read_bytes())
+    content[20] ^= 0b1000  # five channels instead of one
+    path.write_bytes(content)
+    words = r"a\.flac: not readable as audio \(damaged or cut short: [A-Za-z .:]+\); replace the file$"
+    with pytest.raises(MurmurError, match=words):
+        audio.load(path)
+
+
+def test_a_sample_of_the_damaged_files_is_refused_or_gives_the_right_samples(tmp_path):
+    """`make soak` reads thousands."""
+    files = fuzz_audio.make_good_files(tmp_path)
+    faults, counts = fuzz_audio.check_cases(1, range(162), files, tmp_path)
+    assert not faults
+    assert counts.total() == 162 and set(counts) == {mutate.__name__ for mutate in fuzz_audio.MUTATIONS}
 
 
 def described(path, **changes):

@@ -111,6 +111,63 @@ def test_frames_that_are_missing_at_the_end_of_an_mp3_are_found():
         read_any(whole[: starts[-1]])
 
 
+def flip(content, at, bit=0):
+    return content[:at] + bytes([content[at] ^ 1 << bit]) + content[at + 1 :]
+
+
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+def test_an_ogg_with_a_damaged_or_missing_page_is_refused(subtype):
+    """Libsndfile leaves out the page and reads the rest."""
+    whole = encode(made.noise(40_000), form="OGG", subtype=subtype)
+    pages = [at for at in range(len(whole)) if whole[at : at + 4] == b"OggS"]
+    middle = pages[len(pages) // 2 : len(pages) // 2 + 2]
+    assert len(pages) > 4 and len(read_any(whole)[0]) >= 39_000
+    with pytest.raises(
+        MurmurError, match=f"damaged: the page at byte {middle[0]} does not have its checksum"
+    ):
+        read_any(flip(whole, middle[0] + 500))
+    with pytest.raises(MurmurError, match=f"damaged: a page is missing before byte {middle[0]}; replace"):
+        read_any(whole[: middle[0]] + whole[middle[1] :])
+
+
+def put(content, name, at, value):
+    """Write bytes at a distance from a name."""
+    start = content.index(name) + at
+    return content[:start] + value + content[start + len(value) :]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (
+            put(encode(form="AIFF"), b"COMM", 8, b"\0\2"),
+            "have 18000 bytes, its header implies 36000; replace",
+        ),
+        (put(encode(form="AIFF"), b"COMM", 10, b"\0\0\0\x09"), "have 18000 bytes, its header implies 18;"),
+        (
+            put(encode(form="AU"), b".snd", 8, b"\0\0\0\x64"),
+            "its header states 124 bytes, the file has 18024",
+        ),
+        (encode(form="CAF") + bytes(20), r"damaged: its header states \d+ bytes, the file has"),
+        (
+            put(encode(form="W64"), b"fmt ", 28, b"\x41"),
+            "8001 Hz of 2 bytes contradict its byte rate of 16000",
+        ),
+        (put(encode(), b"fmt ", 22, b"\x14"), "1 channels of 20 bits contradict its block align of 2 bytes"),
+        (put(encode(subtype="IMA_ADPCM"), b"data", 4, b"\x10\0"), "damaged: its header states 16 bytes"),
+        (
+            flip(make_mp3([9] * 10), 13 + 5 * 417, 7),
+            "damaged: no frame at byte 2098, after 5 frames; convert",
+        ),
+    ],
+    ids=["channels", "frames", "AU", "CAF", "W64", "20 bits", "ADPCM", "MP3"],
+)
+def test_fields_that_contradict_each_other_or_the_file_are_refused(content, words):
+    """Libsndfile reads a part of the samples, or at another rate."""
+    with pytest.raises(MurmurError, match=words):
+        read_any(content)
+
+
 NOT_AUDIO = {
     "text": (b"heart sounds\n" * 50, "of no known format"),
     "utf-16": ("heart sounds".encode("utf-16") * 50, "of no known format"),

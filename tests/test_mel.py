@@ -150,19 +150,6 @@ def test_constant_spectrograms_are_refused(tmp_path, kind):
     assert not list(tmp_path.glob("mel*"))
 
 
-def test_bytes_do_not_depend_on_the_workers(tmp_path, monkeypatch):
-    monkeypatch.setattr(mel, "BATCH", 5)
-    monkeypatch.setattr(mel, "PIECE", 2)
-    built = make_recordings([40_000, 1200, 7777])
-    for kind in ("npy", "parquet"):
-        found = set()
-        for workers in ("1", "2", "3"):
-            monkeypatch.setenv("MURMUR_WORKERS", workers)
-            write(*built, tmp_path / f"mel.{kind}", change(format=kind))
-            found.add((tmp_path / f"mel.{kind}").read_bytes())
-        assert len(found) == 1
-
-
 @pytest.mark.parametrize("wrap", [False, True])
 def test_row_k_belongs_to_segment_k(tmp_path, monkeypatch, wrap):
     """In every batch; short segments are filled with zeros or repeated, some segments are reversed."""

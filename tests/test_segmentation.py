@@ -152,24 +152,3 @@ def test_mirrored_copies_are_after_all_segments(tmp_path):
 def test_segments_after_the_first_have_no_mirrored_copy():
     segments, _ = cut([200], mirror=True, first=1)
     assert list(segments["segment_id"]) == ["a@0", "a@0r"]
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_segments_cover_a_recording_for_any_length_and_overlap(seed):
-    rng = np.random.default_rng(seed)
-    sizes = [int(n) for n in rng.integers(1, 500, 20)] + [500]
-    length, overlap = round(rng.uniform(0.5, 12), 2), round(rng.uniform(0, 0.95), 2)
-    padded, none_left_out = cut(sizes, length=length, overlap=overlap, min_length=0)
-    dropped, left_out = cut(sizes, length=length, overlap=overlap, short="drop")
-    full = round(length * RATE)
-
-    assert none_left_out.empty and padded["segment_id"].is_unique
-    pd.testing.assert_frame_equal(dropped, padded[padded["n_samples"] == full].reset_index(drop=True))
-    for k, n in enumerate(sizes):
-        rows = list_segments(padded, chr(ord("a") + k))
-        starts, ends = [start for start, _ in rows], [start + size for start, size in rows]
-        assert starts[0] == 0 and ends[-1] == n  # all samples, and no more
-        assert len(set(np.diff(starts))) <= 1
-        assert all(start <= end for start, end in zip(starts[1:], ends[:-1], strict=True))  # no gap
-        assert all(size == full for _, size in rows[:-1])
-        assert (rows[-1][1] < full) == (chr(ord("a") + k) in set(left_out["item"]))

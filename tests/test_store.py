@@ -11,18 +11,7 @@ from murmur.features import mel, store
 from murmur.tables import parquet
 from murmur.tables.left_out import LEFT_OUT
 from tests import made
-from tests.spectrograms import N_FRAMES, change, make_recordings, write
-
-
-@pytest.mark.parametrize("dtype", ["float16", "float32"])
-def test_npy_and_parquet_read_back_identically(tmp_path, dtype):
-    built = make_recordings([40_000, 1200])
-    from_npy = write(*built, tmp_path / "mel.npy", change(dtype=dtype))
-    from_parquet = write(*built, tmp_path / "mel.parquet", change(dtype=dtype, format="parquet"))
-    assert from_npy.shape == from_parquet.shape == (len(built[2]), 1, 20, N_FRAMES)
-    assert from_npy.dtype == from_parquet.dtype == dtype
-    assert from_npy.tobytes() == from_parquet.tobytes()
-    assert isinstance(from_npy, np.memmap)
+from tests.spectrograms import change, make_recordings, write
 
 
 def test_an_array_that_is_larger_than_the_free_space_is_refused_before_any_work(tmp_path, monkeypatch):

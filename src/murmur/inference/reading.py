@@ -15,7 +15,13 @@ from murmur.errors import MurmurError
 from murmur.inference.completeness import check_complete
 from murmur.recordings import audio, containers
 from murmur.recordings.containers import flac, wav
-from murmur.recordings.containers.checks import CONVERT, OTHER_SUFFIXES, check_rate, name_files
+from murmur.recordings.containers.checks import (
+    CONVERT,
+    OTHER_SUFFIXES,
+    check_rate,
+    describe_error,
+    name_files,
+)
 
 MAX_HOURS = 3
 MAX_SAMPLES = 2**29  # of one channel; 2 GiB of memory. 3 hours at 48 kHz are less
@@ -79,7 +85,7 @@ def read_any(source: str | Path | bytes, name: str | None = None) -> tuple[np.nd
     ------
     MurmurError
         If the file is missing, of no known format, empty, damaged or cut short, longer than `MAX_HOURS` or
-        `MAX_SAMPLES`, or has a sample that is not a finite number.
+        `MAX_SAMPLES`, or has a sample that `audio.check_numbers` refuses.
 
     Notes
     -----
@@ -168,7 +174,8 @@ def _name_errors(path: Path) -> Iterator[None]:
     except MurmurError as error:
         raise MurmurError(f"{path}: {name_files(str(error), path)}") from error
     except (sf.LibsndfileError, OSError, ValueError, MemoryError) as error:  # ValueError: NUL in the name
-        raise MurmurError(f"{path}: not readable as audio ({error}); replace the file") from error
+        reason = describe_error(error)
+        raise MurmurError(f"{path}: not readable as audio ({reason}); replace the file") from error
 
 
 def _check_is_file(path: Path) -> None:
@@ -193,9 +200,7 @@ def _read(file: BinaryIO, content: "bytes | _MappedFile") -> tuple[np.ndarray, i
     samples, n = np.empty(stream.n_samples, np.float32), 0
     for block in stream.blocks:
         mixed = audio.mix_channels(block)
-        if not np.isfinite(mixed).all():
-            position = n + int(np.flatnonzero(~np.isfinite(mixed))[0])
-            raise MurmurError(f"sample {position} is not a finite number; replace the file")
+        audio.check_numbers(mixed, n)
         samples[n : n + len(mixed)] = mixed
         n += len(mixed)
     if not n:

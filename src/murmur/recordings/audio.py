@@ -10,7 +10,9 @@ import soundfile as sf
 from murmur.errors import MurmurError
 from murmur.recordings import containers
 from murmur.recordings.containers import wfdb_records
-from murmur.recordings.containers.checks import name_files
+from murmur.recordings.containers.checks import describe_error, name_files
+
+LARGEST = 2**31  # the full scale of samples that were stored as integers of 32 bits
 
 
 class AudioFacts(NamedTuple):
@@ -61,7 +63,8 @@ def load(path: str | Path) -> tuple[np.ndarray, int]:
             raise MurmurError("not readable as audio (not a regular file); replace the file")
         samples, rate = wfdb_records.read_record(path) if path.suffix == ".hea" else _decode(path)
     except (sf.LibsndfileError, OSError, ValueError, MemoryError) as error:  # ValueError: NUL in the name
-        raise MurmurError(f"{path}: not readable as audio ({error}); replace the file") from error
+        reason = describe_error(error)
+        raise MurmurError(f"{path}: not readable as audio ({reason}); replace the file") from error
     except MurmurError as error:
         raise MurmurError(f"{path}: {name_files(str(error), path)}") from error
     if len(samples) == 0:
@@ -90,7 +93,10 @@ def mix_channels(samples: np.ndarray) -> np.ndarray:
         Integers are scaled to the full range of their type.
     """
     samples = _to_float(samples)
-    return samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
+    if samples.shape[1] == 1:
+        return samples[:, 0]
+    with np.errstate(invalid="ignore", over="ignore"):  # `check_numbers` reports what is not finite
+        return samples.mean(axis=1)
 
 
 def _to_float(samples: np.ndarray) -> np.ndarray:
@@ -172,15 +178,38 @@ def inspect_file(path: str | Path) -> AudioFacts:
     Raises
     ------
     MurmurError
-        As `load`, and if a sample is not a finite number or all samples are equal (silence).
+        As `load` and `check_numbers`, and if all samples are equal (silence).
     """
     samples, rate = load(path)
-    if not np.isfinite(samples).all():
-        position = int(np.flatnonzero(~np.isfinite(samples))[0])
-        raise MurmurError(f"{path}: sample {position} is not a finite number; replace the file")
+    try:
+        check_numbers(samples)
+    except MurmurError as error:
+        raise MurmurError(f"{path}: {error}") from error
     if samples.max() == samples.min():
         raise MurmurError(f"{path}: silent: all {len(samples)} samples are {samples[0]:g}; replace the file")
     return compute_facts(samples, rate)
+
+
+def check_numbers(samples: np.ndarray, first: int = 0) -> None:
+    """Raise a `MurmurError` if a sample is not a finite number, or beyond `LARGEST`.
+
+    Parameters
+    ----------
+    samples : ndarray of float32, shape [n_samples]
+        One channel, or a part of it.
+    first : int
+        The position of the first sample, for the message.
+    """
+    is_wrong = ~(np.abs(samples) <= LARGEST)  # also of NaN
+    if not is_wrong.any():
+        return
+    k = int(is_wrong.argmax())
+    reason = (
+        f"is {samples[k]:.3g}, which no scale of audio has"
+        if np.isfinite(samples[k])
+        else "is not a finite number"
+    )
+    raise MurmurError(f"sample {first + k} {reason}; replace the file")
 
 
 def _format_facts(facts: AudioFacts) -> str:

@@ -40,6 +40,11 @@ def damaged_error(reason: str) -> MurmurError:
     return MurmurError(f"damaged: {reason}; replace the file")
 
 
+def describe_error(error: Exception) -> str:
+    """Return the message of an error; of libsndfile's without the address of the object that was read."""
+    return (getattr(error, "error_string", None) or str(error)).rstrip(".")
+
+
 def check_rate(rate: int) -> None:
     """Raise a `MurmurError` if a sample rate (Hz) is outside `LOWEST_RATE` to `HIGHEST_RATE`."""
     if not LOWEST_RATE <= rate <= HIGHEST_RATE:

@@ -9,7 +9,7 @@ import numpy as np
 import soundfile as sf
 
 from murmur.errors import MurmurError
-from murmur.recordings.containers.checks import CONVERT, check_rate, damaged_error
+from murmur.recordings.containers.checks import CONVERT, check_rate, damaged_error, describe_error
 
 MAX_SAMPLES = 2**29  # of all channels: 18 hours at 8 kHz. A FLAC of 1 MB can state this many
 FRAME_RATES = (0, 88200, 176400, 192000, 8000, 16000, 22050, 24000, 32000, 44100, 48000, 96000)  # by code
@@ -96,7 +96,7 @@ def decode_blocks(file: BinaryIO, header: Header, size: int = 2**20) -> Iterator
                 yield block
     except sf.LibsndfileError as error:
         raise MurmurError(
-            f"not readable as audio (damaged or cut short: {error}); replace the file"
+            f"not readable as audio (damaged or cut short: {describe_error(error)}); replace the file"
         ) from error
     if n_samples < header.n_samples:
         raise MurmurError(f"cut short: {n_samples} of {header.n_samples} samples; fetch the file again")

@@ -1,6 +1,7 @@
 """WAV files (RIFF, RF64 and BW64): checks of the header, and decoding."""
 
 import io
+import math
 import re
 import struct
 from typing import NamedTuple
@@ -39,6 +40,7 @@ SUBTYPES = {  # (format tag, bits per sample): libsndfile's name
     (6, 8): "ALAW",
     (7, 8): "ULAW",
 }
+LINEAR = (0x01, 0x03, 0x06, 0x07)  # format tags whose samples all have the same size
 EXTENSIBLE, SUBFORMAT = 0xFFFE, bytes.fromhex("000000001000800000aa00389b71")
 # Sizes that programs write before they know the length: Python and GStreamer, SoX, arecord, Oboe, ffmpeg.
 UNKNOWN_SIZES = {0, 0x7FFFF000, 0x7FFFFF00, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF}
@@ -117,8 +119,12 @@ def locate_samples(content: bytes) -> tuple[Format, int, int]:
     chunks, start = _read_chunks(content)
     if b"fmt " not in chunks:
         raise damaged_error("its samples are not described before they begin")
-    form = _parse_format(chunks[b"fmt "])
     riff, size = (struct.unpack_from("<I", content, position)[0] for position in (4, start - 4))
+    try:
+        form = parse_format(chunks[b"fmt "])
+    except CodingError:
+        _check_size(content, riff, start, size, 1)
+        raise
     if not content.startswith(b"RIFF"):
         riff, size = _parse_64_bit_sizes(chunks.get(b"ds64", b""), size, form.frame)
     return form, start, _check_size(content, riff, start, size, form.frame)
@@ -154,7 +160,16 @@ def _parse_64_bit_sizes(chunk: bytes, size: int, frame: int) -> tuple[int, int]:
     return riff, long - (long == samples * frame + 1)  # ffmpeg includes the padding byte
 
 
-def _parse_format(chunk: bytes) -> Format:
+def parse_format(chunk: bytes) -> Format:
+    """Read and check the content of a `fmt` chunk.
+
+    Raises
+    ------
+    MurmurError
+        If its fields contradict each other.
+    CodingError
+        If the sample format is not supported.
+    """
     if len(chunk) < 16:
         raise damaged_error(f"its format chunk has {len(chunk)} bytes of 16")
     tag, channels, rate, byte_rate, frame, bits = struct.unpack_from("<HHIIHH", chunk)
@@ -162,17 +177,17 @@ def _parse_format(chunk: bytes) -> Format:
         valid_bits, tag = struct.unpack_from("<H4xH", chunk, 18)
         if valid_bits > bits:
             raise damaged_error(f"{valid_bits} bits of {bits} are in use")
+    if not 1 <= channels <= MAX_CHANNELS:
+        raise damaged_error(f"it has {channels} channels")
+    check_rate(rate)
+    if tag in LINEAR and frame != channels * math.ceil(bits / 8):
+        raise damaged_error(f"{channels} channels of {bits} bits contradict its block align of {frame} bytes")
+    if tag in LINEAR and byte_rate != rate * frame:
+        raise damaged_error(f"{rate} Hz of {frame} bytes contradict its byte rate of {byte_rate}")
     subtype = SUBTYPES.get((tag, bits))
     if subtype is None:
         coding = CODINGS.get(tag, f"coding {tag:#06x}") + (f" of {bits} bits" if bits else "")
         raise CodingError(f"not readable as audio: a WAV of {coding}, which is not supported; {CONVERT}")
-    if not 1 <= channels <= MAX_CHANNELS:
-        raise damaged_error(f"it has {channels} channels")
-    check_rate(rate)
-    if frame != channels * bits // 8:
-        raise damaged_error(f"{channels} channels of {bits} bits contradict its block align of {frame} bytes")
-    if byte_rate != rate * frame:
-        raise damaged_error(f"{rate} Hz of {frame} bytes contradict its byte rate of {byte_rate}")
     return Format(rate, channels, frame, subtype)
 
 
