@@ -224,8 +224,7 @@ def test_make_installs_once_and_again_if_the_environment_has_changed(unpacked):
     assert len(make("setup")[2]) == 4
 
 
-@MAKE
-def test_make_newest_installs_without_the_lock_in_a_folder_of_its_own(unpacked):
+def test_make_newest_installs_without_the_lock_in_a_folder_of_its_own():
     text = (made.ROOT / "Makefile").read_text(encoding="utf-8").partition("\nnewest:")[2]
     assert "requirements" not in text and text.count("pip install") == 2 and ".venv" not in text
     assert "--group dev --editable ." in text and text.endswith(" $(PYTEST)\n")

@@ -1,7 +1,7 @@
-"""Every output has the same bytes, however and wherever the pipeline runs; for `make soak`, as it takes 20 minutes.
+"""Every output has the same bytes, however and wherever the pipeline runs; MURMUR_SOAK=1, as it takes long.
 
 `make test` compares each stage alone in another folder, with another locale, time zone and hash seed
-(test_pipeline.py), and the trainings with other numbers of workers (test_run.py) and on Dask (test_cluster.py).
+(test_pipeline.py), the trainings with other numbers of workers (test_run.py) and on Dask (test_cluster.py).
 """
 
 import hashlib
@@ -12,27 +12,39 @@ import pytest
 
 from tests import made
 from tests.test_cluster import dask  # noqa: F401  # a fixture
-from tests.test_pipeline import TINY, copy_project, merged, run
+from tests.test_pipeline import TINY, copy_project, run
 
 pytestmark = pytest.mark.skipif("MURMUR_SOAK" not in os.environ, reason="MURMUR_SOAK is not set")
 FIRST = {"MURMUR_WORKERS": "1", "PYTHONHASHSEED": "0", "TZ": "UTC", "LC_ALL": "C.UTF-8"}
 OTHERS = {"PYTHONHASHSEED": "4000000000", "TZ": "Asia/Kathmandu", "LC_ALL": "C", "LANG": "tr_TR.UTF-8"}
 REPRO = ["dvc", "repro", "--force"]
+SIDE_BY_SIDE = [sys.executable, "-m", "murmur", "repro", "-j", "3"]
 WITHOUT_DVC = (made.ROOT / "docs/dvc.md").read_text(encoding="utf-8").split("```sh\n")[1].split("```")[0]
 WAYS = {  # the name of a folder, a command and environment variables
     "again": ("first", REPRO, {}),
     "another folder": ("b/ä folder", REPRO, {}),
     "many workers": ("c", REPRO, {"MURMUR_WORKERS": "5"}),
-    "stages side by side": ("d", [sys.executable, "-m", "murmur", "repro", "-j", "3"], {"MURMUR_WORKERS": "4"}),
+    "stages side by side": (
+        "d",
+        [sys.executable, "-m", "murmur", "repro", "-j", "3"],
+        {"MURMUR_WORKERS": "4"},
+    ),
     "Dask": ("e", REPRO, {"MURMUR_DASK": ""}),
     "another environment": ("f", REPRO, OTHERS),
     "without DVC": ("g", ["sh", "-e", "-c", WITHOUT_DVC], {}),
 }
-FRAMES = made.changed({}, "circor_frames")["train"]
-RECIPES = {
-    "default": TINY,
-    "frames": merged(TINY, {"train": {**FRAMES, "epochs": 1, "keep_weights": "best"}, "split": {"inner": 2}}),
+FRAMES = {
+    "dataset": "synthetic",
+    "download.synthetic.patients": 24,
+    "download.remote": None,
+    "split.runs": [0, 1],
+    "split.folds": 2,
+    "split.inner": 2,
+    "train.epochs": 1,
+    "train.keep_weights": "best",
+    "evaluate.draws": 20,
 }
+RECIPES = {"default": TINY, "frames": made.changed(FRAMES, "circor_frames")}
 
 
 def hash_outputs(folder):

@@ -182,12 +182,12 @@ class _Reading:
         return {path for folder in folders for path in _list_objects(folder)} - {*self.objects.values()}
 
     def _is_other_intact(self, path: Path) -> bool:
-        from dvc_data.hashfile.hash import file_md5
-
         expected = _get_oid(path).removesuffix(".dir")
+        if self.hashes[path] == expected:
+            return True
         if path.is_relative_to(self.cache) or not self.hashes[path]:
-            return self.hashes[path] == expected
-        return bool(file_md5(str(path), name="md5-dos2unix") == expected)
+            return False
+        return _hash(path.read_bytes().replace(b"\r\n", b"\n")) == expected  # DVC 2 changed the ends of lines
 
     def _locate(self, oid: str) -> Path:
         return self.cache / oid[:2] / oid[2:]
@@ -308,11 +308,9 @@ def compute_hash(path: Path) -> str:
 
 def _describe_folder(files: dict[str, str]) -> tuple[str, bytes]:
     """The hash and the content of the object that DVC makes of a folder with these files."""
-    from dvc_data.hashfile.tree import Tree
-
-    entries = [{"relpath": name, "md5": value} for name, value in files.items()]
-    content = Tree.from_list(entries, hash_name="md5").as_bytes()
-    return hashlib.md5(content, usedforsecurity=False).hexdigest() + ".dir", content
+    entries = [{"md5": value, "relpath": name} for name, value in sorted(files.items())]
+    content = json.dumps(entries).encode()
+    return f"{_hash(content)}.dir", content
 
 
 def _hash_committed(path: Path) -> str:
@@ -321,7 +319,11 @@ def _hash_committed(path: Path) -> str:
         text = project.read_committed("HEAD", path.as_posix())
     except MurmurError:  # without git
         return ""
-    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest() if text else ""
+    return _hash(text.encode()) if text else ""
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
 def _find_in_remotes(repo: Any, wanted: dict[str, str | None]) -> dict[str, str]:
