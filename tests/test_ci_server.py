@@ -318,6 +318,7 @@ def flip_bit(path):
     path.chmod(0o644)
     content = path.read_bytes()
     path.write_bytes(bytes([content[0] ^ 1]) + content[1:])
+    path.chmod(0o444)  # DVC reads an object again only if it can be written
 
 
 def locate(folder, output):

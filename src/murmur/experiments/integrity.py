@@ -214,7 +214,7 @@ class _Reading:
     def _list_owners(self) -> dict[str, list[tuple[Output, Path | None]]]:
         """The outputs that hold each object, and their files of this content."""
         owners = defaultdict(list)
-        for output in self.outputs:
+        for output in sorted(self.outputs, key=lambda output: not output.is_cached):
             files = self.files[output]
             owners[output.hash].append((output, files.get("")))
             for name, oid in self.listings.get(output.hash, {}).items():
