@@ -21,7 +21,7 @@ ifneq (yes,$(shell { $(IS_OURS); } 2>/dev/null && echo yes))
 .PHONY: .venv/ready
 endif
 
-.PHONY: help git repository setup repro report test soak lint check docs lock
+.PHONY: help git repository setup repro report test soak lint check docs lock newest
 
 help:
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s%s\n", $$1, $$2}' Makefile
@@ -100,3 +100,10 @@ docs: setup  ## build the documentation in site/
 lock: setup  ## resolve the packages of pyproject.toml into requirements.txt
 	uv pip compile --quiet --universal --python-version 3.11 --custom-compile-command "make lock" \
 	  pyproject.toml requirements.in --group dev -o requirements.txt
+
+newest: git  ## run the tests with the newest versions of all packages, without the lock, in .newest
+	"$(PYTHON)" -m venv --clear .newest
+	.newest/bin/python -m pip install --no-user --quiet uv
+	.newest/bin/uv pip install --quiet --python .newest/bin/python --group dev --editable .
+	.newest/bin/uv pip freeze --python .newest/bin/python
+	PATH="$(CURDIR)/.newest/bin:$$PATH" $(PYTEST)

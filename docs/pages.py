@@ -29,11 +29,13 @@ PAGES = {
     "docs/literature.md": ("literature.md", "Splits of publications"),
     "docs/ci.md": ("ci.md", "CI"),
     "docs/cache.md": ("cache.md", "The shared cache"),
+    "docs/dvc.md": ("dvc.md", "DVC"),
     "docs/privacy.md": ("privacy.md", "What leaves this machine"),
     "docs/speed.md": ("speed.md", "Speed"),
     "docs/cluster.md": ("cluster.md", "A cluster"),
     "docs/setup.md": ("setup.md", "Set-up"),
     "docs/costs.md": ("costs.md", "Costs"),
+    "SECURITY.md": ("security.md", "Security"),
     "CONTRIBUTING.md": ("contributing.md", "Contributing"),
     "CHANGELOG.md": ("changelog.md", "Changelog"),
 }

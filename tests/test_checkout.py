@@ -224,6 +224,12 @@ def test_make_installs_once_and_again_if_the_environment_has_changed(unpacked):
     assert len(make("setup")[2]) == 4
 
 
+def test_make_newest_installs_without_the_lock_in_a_folder_of_its_own():
+    text = (made.ROOT / "Makefile").read_text(encoding="utf-8").partition("\nnewest:")[2]
+    assert "requirements" not in text and text.count("pip install") == 2 and ".venv" not in text
+    assert "--group dev --editable ." in text and text.endswith(" $(PYTEST)\n")
+
+
 @MAKE
 def test_make_refuses_another_python_in_one_line(unpacked):
     Path("other").write_text("#!/bin/sh\nexit 1\n")
@@ -283,7 +289,7 @@ def test_make_repro_ends_with_the_result_or_with_the_error_of_dvc(unpacked):
 def test_make_lists_its_targets(unpacked):
     done = subprocess.run(["make", "--no-print-directory"], capture_output=True, text=True, check=True)
     names = [line.split()[1] for line in done.stdout.splitlines()[:-1]]
-    assert names == ["setup", "repro", "report", "test", "lint", "check", "docs", "lock"]
+    assert names == ["setup", "repro", "report", "test", "lint", "check", "docs", "lock", "newest"]
     assert not Path(".venv").exists()
 
 

@@ -314,6 +314,42 @@ def test_what_may_not_be_passed_on_goes_to_its_own_remote_only(team, tmp_path, s
     assert stored(s3) == before
 
 
+def flip_bit(path):
+    path.chmod(0o644)
+    content = path.read_bytes()
+    path.write_bytes(bytes([content[0] ^ 1]) + content[1:])
+    path.chmod(0o444)  # DVC reads an object again only if it can be written
+
+
+def locate(folder, output):
+    """The path of the object of an output, below the cache or the remote."""
+    value = md5((folder / output).read_bytes()).hexdigest()
+    return f"files/md5/{value[:2]}/{value[2:]}"
+
+
+def test_a_damaged_object_is_red_and_not_pushed(team, s3):
+    folder = changed(team, "damaged", {"train": {"lr": 20}})
+    run(folder, "dvc", "repro", "--quiet", "--pull")
+    commit(folder, push=None)
+    flip_bit(folder / ".dvc/cache" / locate(folder, "data/predictions/1"))
+    before = stored(s3)
+    code, text, _, output = review(folder, "--push")
+    assert code == 1 and "**Red: damaged files: .dvc/cache/files/md5/" in text and stored(s3) == before
+    assert "`murmur verify --all` shows how to get each of them back" in output
+
+
+def test_a_damaged_object_of_the_remote_is_red_after_it_is_fetched(team, s3):
+    folder = changed(team, "damaging", {"train": {"lr": 21}})
+    review(folder, "--push")
+    commit(folder, push="damaging")
+    key = "dvc/" + locate(folder, "data/predictions/1")
+    bucket_of(s3, "team").put_object(Key=key, Body=b"damaged")
+    other = clone(team, "fetching", "damaging")
+    edit(other, {"evaluate": {"draws": 20}})
+    code, text, ran, _ = review(other)
+    assert (code, ran) == (1, ["evaluate"]) and "**Red: damaged files: .dvc/cache/files/md5/" in text
+
+
 def forged(folder):
     """Write another figure into metrics/summary.json, and its hash into dvc.lock, as if evaluate had."""
     figures, lock = folder / "metrics/summary.json", folder / "dvc.lock"

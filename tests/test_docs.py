@@ -18,7 +18,14 @@ from markdown_it.token import Token
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(
     path.relative_to(ROOT).as_posix()
-    for pattern in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/*.md", "data/*/README.md")
+    for pattern in (
+        "README.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "SECURITY.md",
+        "docs/*.md",
+        "data/*/README.md",
+    )
     for path in ROOT.glob(pattern)
 )
 PATTERNS = (
@@ -90,6 +97,14 @@ def test_every_page_of_docs_can_be_reached_from_the_readme():
             found = [((ROOT / page).parent / path).resolve() for path in paths]
             waiting += [path.relative_to(ROOT.resolve()).as_posix() for path in found]
     assert reached == set(PAGES)
+
+
+def test_the_tests_behind_the_sentences_on_security_exist():
+    named = [token.content for token in inline("SECURITY.md") if token.content.startswith("tests/")]
+    rows = re.findall(r"^\|.*\|.*\| (.*) \|$", (ROOT / "SECURITY.md").read_text(), re.MULTILINE)
+    assert len(named) >= len(rows) > 15 and all("`tests/" in row for row in rows[1:])
+    for file, _, name in (text.partition("::") for text in named):
+        assert f"\ndef {name}(" in (ROOT / file).read_text(encoding="utf-8"), f"{file}: no {name}"
 
 
 def test_the_readme_is_short():

@@ -310,6 +310,8 @@ ALSO = {
     "split": {"split": {"method": "file", "file": "data/splits/made.csv", "on_leak": "warn"}},
 }
 ALSO["final"] = ALSO["train"]
+# Another environment than that of the project, with which a stage gives the same bytes.
+ANOTHER = {"MURMUR_WORKERS": "1", "PYTHONHASHSEED": "7", "TZ": "Asia/Kathmandu", "LC_ALL": "C"}
 # Run in the folder of one stage: lists the files that are opened, and prevents imports of another `murmur`.
 WATCH = """
 import atexit, os, pathlib, sys
@@ -381,7 +383,7 @@ def run_alone(project, folder, stage, *, same=True):
     files = {path: list_files(folder / path) for path in deps}
     for file in (file for group in files.values() for file in group):
         os.utime(file, ns=(0, file.stat().st_mtime_ns))
-    run(folder, "sh", "-c", command, MURMUR_WORKERS="1", PYTHONDONTWRITEBYTECODE="1")
+    run(folder, "sh", "-c", command, **ANOTHER, PYTHONDONTWRITEBYTECODE="1")
     read = {path for path, group in files.items() if any(file.stat().st_atime_ns for file in group)}
     for out in outs * same:
         assert contents(folder / out) == contents(project / out), out

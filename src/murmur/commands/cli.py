@@ -29,6 +29,7 @@ from murmur.commands import (
     serving,
     trials,
     tuning,
+    verification,
     watch,
 )
 from murmur.errors import MurmurError, run_stage
@@ -56,6 +57,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "images": reporting.export_images,
     "evaluate-on": generalisation.evaluate_on,
     "robustness": generalisation.evaluate_disturbed,
+    "verify": verification.verify_files,
     "ci": integration.run_ci,
 }
 ANYWHERE = {"predict", "serve", "export"}  # commands that do not need the project's folder

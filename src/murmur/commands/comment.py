@@ -8,6 +8,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from murmur.experiments.integrity import Damage
+
 MARKER = "<!-- murmur ci -->"  # a comment that begins with it is updated, so that there is only one
 MAX_COMMENT = 60_000  # characters; GitHub allows 65,536
 LOG_LINES, MAX_LINE = 30, 300  # lines of the log of a failed stage, and characters of each
@@ -191,6 +193,15 @@ def report_uncommitted(paths: Sequence[str]) -> Problem:
         "pushed with `dvc push --run-cache` are not computed again."
     )
     return Problem(f"the outputs differ from the committed files: {_join_names(paths, 3)}", remedy)
+
+
+def report_damage(damages: Sequence[Damage]) -> Problem:
+    """The problem that files of the workspace, of the cache or of the run-cache are damaged."""
+    remedy = (
+        "`murmur verify --all` shows how to get each of them back. If the remote has them damaged, remove "
+        "them there, and push from a machine where it finds nothing."
+    )
+    return Problem(f"damaged files: {_join_names([damage.path for damage in damages], 3)}", remedy)
 
 
 def summarise_outcomes(stages: Sequence[Stage]) -> str:

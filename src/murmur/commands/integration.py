@@ -9,7 +9,7 @@ import typer
 
 from murmur.commands import comment, pipeline
 from murmur.errors import MurmurError
-from murmur.experiments import project
+from murmur.experiments import integrity, project
 from murmur.files import write_text
 
 logger = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ def run_ci(
     """Update the pipeline and write a comment for a reviewer.
 
     Only what changed is run. Red, with exit status 1, if a stage fails, the DVC remote cannot be read or
-    written, or the outputs of the stages are not what is committed.
+    written, a file is damaged (`murmur verify`), or the outputs of the stages are not what is committed.
 
     Examples
     --------
@@ -40,6 +40,8 @@ def run_ci(
         raise MurmurError(f"--base {base}: no such git revision here: {project.explain_unknown_revision()}")
     os.environ.setdefault("AWS_MAX_ATTEMPTS", "1")  # `tries` counts the attempts
     stages, notes, problem = pipeline.bring_up_to_date(base, tries, optional_remote)
+    if not problem and (damages := integrity.find_damage(in_all_objects=push).damages):
+        problem = comment.report_damage(damages)
     sections = {} if problem else pipeline.describe_changes(base)
     if push and not problem:
         problem = pipeline.push_results(tries)
