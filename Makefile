@@ -21,7 +21,7 @@ ifneq (yes,$(shell { $(IS_OURS); } 2>/dev/null && echo yes))
 .PHONY: .venv/ready
 endif
 
-.PHONY: help git repository setup repro report test lint check docs lock
+.PHONY: help git repository setup repro accept report test audit lint check docs lock
 
 help:
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s%s\n", $$1, $$2}' Makefile
@@ -73,6 +73,9 @@ repro: repository setup  ## run the pipeline, or what is missing or changed of i
 	@echo
 	@PATH="$$USER_PATH" "$(CURDIR)/$(BIN)/murmur" show
 
+accept: repository setup  ## record an edit of code that changes no result, without training again
+	murmur accept
+
 report: setup  ## write the results of the last run to report.html
 	murmur report
 
@@ -81,6 +84,9 @@ PYTEST := pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 test: git setup  ## run the tests
 	@echo "Tests: 6 minutes on two cores."
 	$(PYTEST)
+
+audit: git setup  ## run each stage of each recipe with nothing but its dependencies
+	python -m tests.audit_recipes
 
 lint: setup  ## check style, types and documentation
 	ruff check .
