@@ -7,7 +7,7 @@ from typing import Any
 
 from murmur.commands.reproduction import write_entries
 from murmur.errors import MurmurError
-from murmur.experiments import refit
+from murmur.experiments import project
 from murmur.files import temporary_folder
 
 SLOW = ("train", "final")  # the stages that train, with all stages before them
@@ -29,9 +29,18 @@ def accept_code() -> None:
     --------
     murmur accept
     """
-    from dvc.repo import Repo
+    from dvc.exceptions import DvcException
 
     logging.getLogger("dvc").setLevel(logging.WARNING)
+    try:
+        _accept()
+    except DvcException as error:
+        raise MurmurError(f"dvc: {' '.join(str(error).split())}") from error
+
+
+def _accept() -> None:
+    from dvc.repo import Repo
+
     with Repo() as repo, repo.scm_context(quiet=True):
         with repo.lock:
             stages = _list_stages(repo)
@@ -43,12 +52,8 @@ def accept_code() -> None:
         with temporary_folder() as folder:
             shown = _run_copies([stage for stage in stages if stage.addressing in changes], folder)
             with repo.lock:
-                repo._reset()  # noqa: SLF001  # what was read before may have changed
-                stages = _list_stages(repo)
-                if not refit.is_code_unchanged(folder / "code") or _find_changes(stages) != changes:
-                    raise MurmurError("a file was changed meanwhile: run `murmur accept` again")
-                _record(repo, [stage for stage in stages if stage.addressing in changes])
-            following = _find_changes([stage for stage in repo.index.stages if stage not in stages])
+                _record(repo, changes, folder / "code")
+                following = _find_changes([stage for stage in repo.index.stages if stage not in stages])
     print(f"the same bytes with the changed code: {'; '.join(shown)}")
     print(f"recorded in dvc.lock: {', '.join(changes)}; no output was changed")
     if following:
@@ -81,7 +86,9 @@ def _check_stages(stages: Sequence[Any], changes: Mapping[str, Sequence[str]]) -
         if any(not out.hash_info for out in stage.outs):
             raise MurmurError(f"{name} has not run yet: run it with `dvc repro --single-item {name}`")
         for path, status in (item for out in stage.outs for item in out.status().items()):
-            raise MurmurError(f"{path} of {name} is {status}: get the recorded results with `dvc checkout`")
+            raise MurmurError(
+                f"{path} of {name} is {status}: run `dvc checkout` for the recorded results, or `dvc repro`"
+            )
         if not name.startswith("train@"):
             continue
         others = [path for path in changes.get(name, ()) if not path.startswith(("src/", "stages/"))]
@@ -97,6 +104,8 @@ def _run_copies(stages: Sequence[Any], folder: Path) -> list[str]:
     MurmurError
         If a stage fails or writes something else.
     """
+    from murmur.experiments import refit
+
     refit.copy_code(folder / "code")
     shown = []
     for stage in _choose_stages(stages):
@@ -108,7 +117,7 @@ def _run_copies(stages: Sequence[Any], folder: Path) -> list[str]:
             fold = refit.find_first_fold(path)
         what = name if fold is None else f"{name}, fold {fold}"
         logger.info(f"{what}: runs with the changed code")
-        inputs = [path for path in deps if path.parts[0] not in refit.CODE]
+        inputs = [path for path in deps if path.parts[0] not in project.CODE]
         refit.run_copy(stage.cmd, inputs, folder / "code", copy, fold)
         if fold is None:
             differing = [str(path) for path in outs if not refit.is_same(path, copy / path)]
@@ -134,7 +143,7 @@ def _choose_stages(stages: Sequence[Any]) -> Iterator[Any]:
 
 
 def _is_code(dep: Any) -> bool:
-    return Path(dep.def_path).parts[0] in refit.CODE
+    return Path(dep.def_path).parts[0] in project.CODE
 
 
 def _list_paths(items: Sequence[Any]) -> list[Path]:
@@ -142,11 +151,18 @@ def _list_paths(items: Sequence[Any]) -> list[Path]:
     return [path for item in items if (path := Path(item.def_path)) != Path("params.yaml")]
 
 
-def _record(repo: Any, stages: Sequence[Any]) -> None:
-    """Write the code and parameters that stages have now to dvc.lock and the run cache, as `dvc commit`.
+def _record(repo: Any, changes: Mapping[str, Sequence[str]], code: Path) -> None:
+    """Write the code that changed stages have now to dvc.lock and the run cache, as `dvc commit`.
 
     dvc.lock is replaced in one step: DVC would write it in place.
     """
-    for stage in stages:
+    from murmur.experiments import refit
+
+    repo._reset()  # noqa: SLF001  # what was read before may have changed
+    stages = _list_stages(repo)
+    if not refit.is_code_unchanged(code) or _find_changes(stages) != changes:
+        raise MurmurError("a file was changed meanwhile: run `murmur accept` again")
+    changed = [stage for stage in stages if stage.addressing in changes]
+    for stage in changed:
         stage.save()
-    write_entries(repo, stages)
+    write_entries(repo, changed)

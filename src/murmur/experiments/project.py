@@ -19,6 +19,7 @@ from murmur.interruption import clean_up_on_signal
 from murmur.params.yaml_files import format_yaml
 
 FIRST_COMMIT = "git init && git add --all && git commit -m 'First commit'"
+CODE = ("src", "stages")  # the folders with the code of the stages
 DVC_CONFIG = """\
 [core]
     no_scm = True
@@ -277,7 +278,7 @@ def _run_stages(folder: Path, what: str, targets: Sequence[str]) -> None:
 
 def _copy_project(folder: Path) -> None:
     """Copy the code into a folder, and link the data that no stage makes."""
-    for part in ("src", "stages"):
+    for part in CODE:
         shutil.copytree(part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy("dvc.yaml", folder)
     (folder / "data").mkdir()

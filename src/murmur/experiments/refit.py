@@ -20,20 +20,19 @@ from murmur.interruption import clean_up_on_signal
 from murmur.tables import parquet
 from murmur.tables.folds import FOLDS
 
-CODE = ("src", "stages")
 GIVEN = ("data/folder", "data/splits", "data/weights")  # no stage makes these
 
 
 def copy_code(folder: Path) -> None:
     """Copy the code and the parameters of the project into an empty folder."""
-    for part in CODE:
+    for part in project.CODE:
         shutil.copytree(part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy("params.yaml", folder)
 
 
 def is_code_unchanged(folder: Path) -> bool:
     """Return whether the project still has the code and the parameters that `copy_code` has copied."""
-    return all(is_same(Path(part), folder / part) for part in (*CODE, "params.yaml"))
+    return all(is_same(Path(part), folder / part) for part in (*project.CODE, "params.yaml"))
 
 
 def run_copy(command: str, inputs: Iterable[Path], code: Path, folder: Path, fold: int | None = None) -> None:
@@ -58,7 +57,7 @@ def run_copy(command: str, inputs: Iterable[Path], code: Path, folder: Path, fol
         If the command fails.
     """
     folder.mkdir(parents=True)
-    for part in (*CODE, "params.yaml"):
+    for part in (*project.CODE, "params.yaml"):
         (folder / part).symlink_to(code / part)
     for path in {*inputs, *(Path(name) for name in GIVEN if Path(name).exists())}:
         if ".." in path.parts:
