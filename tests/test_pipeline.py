@@ -462,6 +462,7 @@ EDITS = {
     "models/__init__": {"check", "embed", "train", "final", "package"},
     "models/_requirements": {"check"},
     "models/_signatures": {"check"},
+    "models/_time_convolutions": {"train", "final", "package"},
     "models/_weights": {"embed", "train", "final", "package"},
     "models/cnn": {"train", "final", "package"},
     "models/m2d": {"embed"},
