@@ -602,29 +602,35 @@ def test_code_that_changes_a_result_is_not_recorded(project, tmp_path, monkeypat
 
 
 def test_a_difference_of_one_fold_is_named(project, tmp_path, monkeypatch):
-    monkeypatch.chdir(project)
-    predictions, history = "predictions/run_0.murmur_predictions.parquet", "history/run_0.murmur_history.csv"
-    for part in ("predictions", "history", "tracks"):
-        (tmp_path / "data" / part).mkdir(parents=True)
-    shutil.copy("data/tracks/run_0.murmur_tracks.npy", tmp_path / "data/tracks")  # has no rows
-    table = pq.read_table(f"data/{predictions}")
+    old, new = tmp_path / "old", tmp_path / "new"
+    for folder in (old, new):
+        for part in ("data/predictions", "data/history", "models/run_0.murmur_weights"):
+            shutil.copytree(project / part, folder / part)
+        (folder / "data/tracks").mkdir()
+    monkeypatch.chdir(old)
+    predictions = "data/predictions/run_0.murmur_predictions.parquet"
+    history, tracks = "data/history/run_0.murmur_history.csv", "data/tracks/run_0.murmur_tracks.npy"
+    weights = "models/run_0.murmur_weights/fold_1.safetensors"
+    table = pq.read_table(predictions)
     of_fold = table.filter(pc.equal(table["fold"], 1))
-    pq.write_table(of_fold, tmp_path / "data" / predictions)
-    rows = Path("data", history).read_text().splitlines(keepends=True)
-    (tmp_path / "data" / history).write_text("".join(row for row in rows if not row.endswith(",0\n")))
-    weights = tmp_path / "models/run_0.murmur_weights/fold_1.safetensors"
-    weights.parent.mkdir(parents=True)
-    shutil.copy("models/run_0.murmur_weights/fold_1.safetensors", weights)
-    assert refit.list_fold_differences("run_0", 1, tmp_path) == []
+    pq.write_table(of_fold, new / predictions)
+    rows = Path(history).read_text().splitlines(keepends=True)
+    (new / history).write_text("".join(row for row in rows if not row.endswith(",0\n")))
+    (new / weights).with_stem("fold_0").unlink()
+    fold = table.to_pandas().query("role == 'test'")["fold"].to_numpy()
+    values = np.arange(len(fold) * 12, dtype=np.float16).reshape(-1, 2, 6)
+    np.save(tracks, values)
+    np.save(new / tracks, values[fold == 1])
+    assert refit.list_fold_differences("run_0", 1, new) == []
     p = of_fold["p_Absent"].to_numpy().copy()
-    p[-1] = np.nextafter(p[-1], np.float32(2))
+    p[-1] += 0.001
     k = of_fold.column_names.index("p_Absent")
-    pq.write_table(of_fold.set_column(k, of_fold.schema.field(k), [p]), tmp_path / "data" / predictions)
-    (tmp_path / "data" / history).write_text("".join(rows))
-    weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
-    assert refit.list_fold_differences("run_0", 1, tmp_path) == [
-        f"predictions (probabilities by up to {np.spacing(p[-1]):.1g})",
-        *("learning curve", "weights"),
+    pq.write_table(of_fold.set_column(k, of_fold.schema.field(k), [p]), new / predictions)
+    (new / history).write_text("".join(rows))
+    np.save(new / tracks, values[fold == 0])
+    (new / weights).write_bytes((new / weights).read_bytes()[:-1] + b"\x01")
+    assert refit.list_fold_differences("run_0", 1, new) == [
+        *("predictions (probabilities by up to 0.001)", "learning curve", "tracks", "weights")
     ]
 
 

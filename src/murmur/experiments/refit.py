@@ -121,33 +121,33 @@ def list_fold_differences(run: str, fold: int, folder: Path) -> list[str]:
     list of str
         What is not the same bytes; empty if all is.
     """
-    predictions, tracks = (
-        Path(f"data/predictions/{run}.murmur_predictions.parquet"),
-        Path(f"data/tracks/{run}.murmur_tracks.npy"),
-    )
-    table = pq.read_table(predictions)
-    is_of_fold = pc.equal(table["fold"], fold)
-    is_test = table.filter(pc.equal(table["role"], "test"))["fold"].to_numpy() == fold
-    old, new = table.filter(is_of_fold), pq.read_table(folder / predictions)
-    differing = [] if _to_bytes(old) == _to_bytes(new) else [f"predictions ({_describe(old, new)})"]
-    if _read_rows(Path(f"data/history/{run}.murmur_history.csv"), fold) != _read_rows(
-        folder / f"data/history/{run}.murmur_history.csv", fold
-    ):
-        differing.append("learning curve")
-    old_tracks, new_tracks = np.load(tracks, mmap_mode="r"), np.load(folder / tracks)
-    if len(old_tracks):
-        old_tracks = old_tracks[is_test]
-    if (old_tracks.shape, old_tracks.dtype) != (new_tracks.shape, new_tracks.dtype) or (
-        old_tracks.tobytes() != new_tracks.tobytes()
-    ):
-        differing.append("tracks")
+    predictions = Path(f"data/predictions/{run}.murmur_predictions.parquet")
+    history = Path(f"data/history/{run}.murmur_history.csv")
+    tracks = Path(f"data/tracks/{run}.murmur_tracks.npy")
     weights = Path(f"models/{run}.murmur_weights")
-    names = {path for path in _list_files(weights) if path.stem == f"fold_{fold}"}
-    if names != _list_files(folder / weights) or not all(
-        is_same(weights / name, folder / weights / name) for name in names
-    ):
-        differing.append("weights")
-    return differing
+    table, new = pq.read_table(predictions), pq.read_table(folder / predictions)
+    old = table.filter(pc.equal(table["fold"], fold))
+    is_test = table.filter(pc.equal(table["role"], "test"))["fold"].to_numpy() == fold
+    new_rows = (folder / history).read_text(encoding="utf-8").splitlines()
+    same = {
+        f"predictions ({_describe(old, new)})": _to_bytes(old) == _to_bytes(new),
+        "learning curve": _read_rows(history, fold) == new_rows,
+        "tracks": _have_same_rows(np.load(tracks), np.load(folder / tracks), is_test),
+        "weights": _have_same_weights(weights, folder / weights, fold),
+    }
+    return [name for name, is_equal in same.items() if not is_equal]
+
+
+def _have_same_rows(old: np.ndarray, new: np.ndarray, chosen: np.ndarray) -> bool:
+    """Return whether the chosen rows of an array, if it has rows, are those of another."""
+    rows = old[chosen] if len(old) else old
+    return (rows.shape, rows.dtype, rows.tobytes()) == (new.shape, new.dtype, new.tobytes())
+
+
+def _have_same_weights(old: Path, new: Path, fold: int) -> bool:
+    """Return whether the files of a fold in one folder are all files of another."""
+    names = {path for path in _list_files(old) if path.stem == f"fold_{fold}"}
+    return names == _list_files(new) and all(is_same(old / name, new / name) for name in names)
 
 
 def _to_bytes(table: pa.Table) -> bytes:
