@@ -26,6 +26,7 @@ OTHER = {  # experiments that read what no recipe reads
         "dataset": "folder",
         "task": "label",
         "positive": ["ill"],
+        "download": {"remote": "private"},
         "segment": {"length": 0.3, "min_length": 0.1},
         "split": {"method": "file", "file": "data/splits/made.csv"},
         "train": {"model": {"name": "backbone", "arch": "test_resnet"}},

@@ -67,9 +67,9 @@ def run_copy(command: str, inputs: Iterable[Path], code: Path, folder: Path, fol
         if fold is not None and path.parent.name == "folds":
             table = parquet.read(path, FOLDS)
             parquet.write(table[table["fold"] == fold], folder / path, FOLDS)
-    options = {"cwd": folder, "env": project.make_environment(), "stdout": sys.stderr}
+    shell = ["/bin/sh", "-c", command]
     with (
-        subprocess.Popen(["/bin/sh", "-c", command], **options) as process,
+        subprocess.Popen(shell, cwd=folder, env=project.make_environment(), stdout=sys.stderr) as process,
         clean_up_on_signal(process.terminate),
     ):
         process.wait()
