@@ -21,7 +21,7 @@ ifneq (yes,$(shell { $(IS_OURS); } 2>/dev/null && echo yes))
 .PHONY: .venv/ready
 endif
 
-.PHONY: help git repository setup repro report test soak lint check docs lock newest
+.PHONY: help git repository setup repro accept report test audit soak lint check docs lock newest
 
 help:
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s%s\n", $$1, $$2}' Makefile
@@ -73,6 +73,9 @@ repro: repository setup  ## run the pipeline, or what is missing or changed of i
 	@echo
 	@PATH="$$USER_PATH" "$(CURDIR)/$(BIN)/murmur" show
 
+accept: repository setup  ## record an edit of code that changes no result, without training again
+	murmur accept
+
 report: setup  ## write the results of the last run to report.html
 	murmur report
 
@@ -82,8 +85,11 @@ test: git setup  ## run the tests
 	@echo "Tests: 6 minutes on two cores."
 	$(PYTEST)
 
-soak: setup  ## run the long tests
+soak: audit  ## run the long tests
 	python -m tests.fuzz_audio --cases 10000
+
+audit: git setup  ## run each stage of each recipe with nothing but its dependencies
+	python -m tests.audit_recipes
 
 lint: setup  ## check style, types and documentation
 	ruff check .

@@ -22,7 +22,7 @@ from murmur.tables.segments import SEGMENTS
 from murmur.tables.signals import SIGNALS
 
 # With the module of the network: the code that trains the networks and computes the features of a recording.
-CODE = ("features", "training", "models/__init__.py", "models/_weights.py")
+CODE = ("features", "training", "models/__init__.py", "models/_time_convolutions.py", "models/_weights.py")
 
 
 def main() -> None:

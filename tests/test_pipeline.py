@@ -16,15 +16,19 @@ from textwrap import dedent
 import networkx as nx
 import numpy as np
 import pandas as pd
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from dvc.dependency.param import ParamsDependency
 from dvc.repo import Repo
 from dvc.utils.serialize import _yaml
 
+from murmur.commands import acceptance
 from murmur.errors import MurmurError
+from murmur.experiments import refit
 from stages import check
-from tests import made
+from tests import made, stage_audit
 
 ROOT = made.ROOT
 STAGES = (
@@ -296,115 +300,45 @@ def test_a_stage_loads_the_parameters_that_dvc_yaml_declares(stage):
     assert loaded == declared
 
 
-# Parameters with which a stage reads dependencies that the tiny project does not need.
-ALSO = {
+# Dependencies that the tiny project does not read. Other experiments read them (`make audit`), except
+# data/checked, which only makes download run after check.
+NOT_READ = {
     "download": {
-        "dataset": "folder",
-        "task": "label",
-        "positive": ["ill"],
-        "download": {"remote": "private"},
+        *("data/checked", "data/folder"),
+        *(f"src/murmur/datasets/_{name}.py" for name in ("archives", "fetch", "locations", "states")),
     },
-    "train": {
-        "train": {"model": {"name": "backbone", "arch": "test_resnet"}}
-    },  # reads weights by _weights.py
-    "split": {"split": {"method": "file", "file": "data/splits/made.csv", "on_leak": "warn"}},
+    "split": {"data/splits/synthetic.csv"},
+    "train": {"data/frame_labels.npy", "src/murmur/models/_weights.py"},
+    "final": {"data/frame_labels.npy", "src/murmur/models/_weights.py"},
 }
-ALSO["final"] = ALSO["train"]
-# Another environment than that of the project, with which a stage gives the same bytes.
-ANOTHER = {"MURMUR_WORKERS": "1", "PYTHONHASHSEED": "7", "TZ": "Asia/Kathmandu", "LC_ALL": "C"}
-# Run in the folder of one stage: lists the files that are opened, and prevents imports of another `murmur`.
-WATCH = """
-import atexit, os, pathlib, sys
-
-root = pathlib.Path.cwd()
-paths = map(pathlib.Path, sys.path)
-sys.path[:] = [str(path) for path in paths if path == root / "src" or not (path / "murmur").is_dir()]
-sys.meta_path[:] = [finder for finder in sys.meta_path if "editable" not in getattr(finder, "__module__", "")]
-listed = os.open(root / "opened.txt", os.O_CREAT | os.O_APPEND | os.O_WRONLY)
-
-def watch(event, args):
-    if event == "open" and isinstance(args[0], str | os.PathLike):
-        os.write(listed, f"{os.path.abspath(args[0])}\\n".encode())
-
-def check():
-    for name, module in list(sys.modules.items()):
-        if name.split(".")[0] != "murmur":
-            continue
-        origin = module.__file__ or next(iter(module.__path__))  # a folder without __init__.py has no file
-        if not origin.startswith(str(root)):
-            print(f"{name} comes from {origin}", file=sys.stderr, flush=True)
-            os._exit(3)
-
-sys.addaudithook(watch)
-atexit.register(check)
-"""
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_runs_with_nothing_but_its_dependencies_and_gives_the_same_bytes(project, tmp_path, stage):
-    runs = [run_alone(project, tmp_path / "alone", stage)]
-    if stage in ALSO:
-        other = tmp_path / "project"
-        shutil.copytree(project, other, ignore=shutil.ignore_patterns("cache", "tmp"))
-        edit(other, ALSO[stage])
-        persons = pd.read_parquet(other / "data/recordings.parquet")["patient_id"].unique()
-        roles = [{"patient_id": name, "run": str(run), "role": ("train", "test")[k % 2]}
-                 for run in (0, 1) for k, name in enumerate(persons)]  # fmt: skip
-        made.write_csv(other / "data/splits/made.csv", roles)
-        made.folder(other / "data/folder")
-        runs.append(run_alone(other, tmp_path / "also", stage, same=False))
-    readers = {path for name, module in CHOICES if name == stage == "download" for path in imported(module)}
-    # needed by data sets that are fetched
-    unneeded = find_unneeded(runs) - {Path(path) for path in readers if "/datasets/_" in path}
-    expected = {
-        "download": {Path("data/checked")},  # an output of check, always the same
-        "train": {Path("data/frame_labels.npy")},  # read for the losses of frames, as in recipe circor_frames
-        "final": {Path("data/frame_labels.npy")},
-    }
-    assert unneeded == expected.get(stage, set())
+@pytest.fixture(scope="module")
+def stages(project):
+    return stage_audit.read_stages(project)
 
 
-def run_alone(project, folder, stage, *, same=True):
-    """Run a stage of the project in a folder with nothing but its dependencies, and compare its outputs.
-
-    Return the folder, the command, and the dependencies that are not read. Python's audit hook and the access
-    times of the files show what is read: pyarrow and libsndfile open files without Python.
-    """
-    with Repo(str(project)) as repo:
-        (found, *_) = [s for s in repo.index.stages if s.name.split("@")[0] == stage]
-        deps = [dep.fs_path for dep in found.deps if not isinstance(dep, ParamsDependency)]
-        deps = [Path(path).relative_to(project) for path in deps]
-        outs = [Path(out.fs_path).relative_to(project) for out in found.outs]
-        command = found.cmd
-    for path in [*deps, Path("params.yaml")]:
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (shutil.copytree if (project / path).is_dir() else shutil.copy)(project / path, folder / path)
-    (folder / "src/sitecustomize.py").write_text(WATCH)
-    files = {path: list_files(folder / path) for path in deps}
-    for file in (file for group in files.values() for file in group):
-        os.utime(file, ns=(0, file.stat().st_mtime_ns))
-    run(folder, "sh", "-c", command, **ANOTHER, PYTHONDONTWRITEBYTECODE="1")
-    read = {path for path, group in files.items() if any(file.stat().st_atime_ns for file in group)}
-    for out in outs * same:
-        assert contents(folder / out) == contents(project / out), out
-    opened = {Path(line) for line in (folder / "opened.txt").read_text().splitlines()}
-    opened |= {parent for path in opened for parent in path.parents}
-    read |= {path for path in deps if folder / path in opened}
-    return folder, command, set(deps) - read
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_runs_with_nothing_but_its_dependencies_and_gives_the_same_bytes(
+    project, stages, tmp_path, name
+):
+    stage, expected = stages[name], {Path(path) for path in NOT_READ.get(name, ())}
+    workers = 2 if name == "train" else 1  # with worker processes
+    reads = stage_audit.run_alone(project, stage, tmp_path / "alone", workers=workers)
+    assert not stage_audit.list_differing(project, tmp_path / "alone", stage.outs)
+    unread = stage_audit.list_unread(reads, stage.deps)
+    assert expected <= unread
+    for path in unread - expected:  # a file system without access times: the stage fails without the file
+        with pytest.raises(RuntimeError):
+            stage_audit.run_alone(project, stage, tmp_path / path.name, without=[path])
+    for path in stage.deps - unread:  # each dependency that dvc.yaml would lack is noticed
+        assert stage_audit.list_undeclared(reads, stage.deps - {path}), path
 
 
-def find_unneeded(runs):
-    """The dependencies that no run of the stage reads and without which each run succeeds.
-
-    The second condition is for file systems without access times.
-    """
-    unread = set.intersection(*(unread for _, _, unread in runs))
-    return {path for path in unread if all(runs_without(path, *run) for *run, _ in runs)}
-
-
-def list_files(path):
-    """The file, or the files of the folder."""
-    return [p for p in path.rglob("*") if p.is_file()] if path.is_dir() else [path]
+@pytest.mark.parametrize("path", ["src/murmur/features/segmentation.py", "data/signals.parquet"])
+def test_a_stage_fails_without_a_dependency(project, stages, tmp_path, path):
+    with pytest.raises(RuntimeError, match=Path(path).stem):
+        stage_audit.run_alone(project, stages["segment"], tmp_path, without=[Path(path)])
 
 
 NAMES = "src/murmur/__init__.py"  # every module imports it; it imports others only when their names are used
@@ -528,6 +462,7 @@ EDITS = {
     "models/__init__": {"check", "embed", "train", "final", "package"},
     "models/_requirements": {"check"},
     "models/_signatures": {"check"},
+    "models/_time_convolutions": {"train", "final", "package"},
     "models/_weights": {"embed", "train", "final", "package"},
     "models/cnn": {"train", "final", "package"},
     "models/m2d": {"embed"},
@@ -619,22 +554,84 @@ def test_dvc_reruns_the_stages_of_an_edited_module(opened):
         assert direct == expected - {"check", "embed"}, name
 
 
-def runs_without(path, folder, command):
-    (folder / path).rename(folder / "away")
-    try:
-        run(folder, "sh", "-c", command, MURMUR_WORKERS="1", PYTHONDONTWRITEBYTECODE="1")
-    except AssertionError:
-        return False
-    finally:
-        (folder / "away").rename(folder / path)
-    return True
-
-
-def test_the_check_runs_with_nothing_but_its_dependencies_and_gives_the_same_bytes(project, tmp_path):
+def test_the_check_runs_with_nothing_but_its_dependencies_and_gives_the_same_bytes(project, stages, tmp_path):
     (tmp_path / "data/folder").mkdir(parents=True)  # it only checks that these exist
     (tmp_path / "data/splits").mkdir()
     (tmp_path / "data/splits/synthetic.csv").touch()
-    assert not find_unneeded([run_alone(project, tmp_path, "check")])
+    reads = stage_audit.run_alone(project, stages["check"], tmp_path)
+    assert not stage_audit.list_differing(project, tmp_path, stages["check"].outs)
+    assert not stage_audit.list_unread(reads, stages["check"].deps)
+
+
+def test_code_that_changes_nothing_is_recorded_after_one_fold(project, tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "project"
+    shutil.copytree(project, folder)
+    monkeypatch.chdir(folder)
+    for path in ("src/murmur/training/losses.py", "src/murmur/evaluation/metrics.py"):
+        Path(path).write_text(Path(path).read_text() + "# edited\n")
+    acceptance.accept_code()
+    assert capsys.readouterr().out.splitlines() == [
+        "the same bytes with the changed code: train@0, fold 0; final",
+        "recorded in dvc.lock: train@0, train@1, final; no output was changed",
+        "`dvc repro` now runs evaluate, package, whose code or parameters have changed",
+    ]
+    with Repo(str(folder)) as repo:
+        assert {s.name for s in repo.reproduce(dry=True)} == {"evaluate", "package"}
+    acceptance.accept_code()
+    assert capsys.readouterr().out.startswith("nothing to accept")
+
+
+def test_code_that_changes_a_result_is_not_recorded(project, tmp_path, monkeypatch):
+    folder = tmp_path / "project"
+    shutil.copytree(project, folder)
+    monkeypatch.chdir(folder)
+    edit(folder, {"train": {"lr": 0.002}})
+    with pytest.raises(MurmurError, match=r"train@0: not only code has changed but params\.yaml \(train\)"):
+        acceptance.accept_code()
+    edit(folder, {"train": {"lr": DEFAULT["train"]["lr"]}})
+    path, lock = Path("src/murmur/features/frame_labels.py"), Path("dvc.lock").read_bytes()
+    path.write_text(path.read_text().replace("np.int8", "np.int16"))
+    with pytest.raises(
+        MurmurError, match=r"^label: not the same .*: data/frame_labels\.npy\. Nothing was rec"
+    ):
+        acceptance.accept_code()
+    assert Path("dvc.lock").read_bytes() == lock
+    Path("data/frame_labels.npy").unlink()
+    with pytest.raises(MurmurError, match=r"^data/frame_labels\.npy of label is deleted: .* `dvc checkout`"):
+        acceptance.accept_code()
+
+
+def test_a_difference_of_one_fold_is_named(project, tmp_path, monkeypatch):
+    old, new = tmp_path / "old", tmp_path / "new"
+    for folder in (old, new):
+        for part in ("data/predictions", "data/history", "models/run_0.murmur_weights"):
+            shutil.copytree(project / part, folder / part)
+        (folder / "data/tracks").mkdir()
+    monkeypatch.chdir(old)
+    predictions = "data/predictions/run_0.murmur_predictions.parquet"
+    history, tracks = "data/history/run_0.murmur_history.csv", "data/tracks/run_0.murmur_tracks.npy"
+    weights = "models/run_0.murmur_weights/fold_1.safetensors"
+    table = pq.read_table(predictions)
+    of_fold = table.filter(pc.equal(table["fold"], 1))
+    pq.write_table(of_fold, new / predictions)
+    rows = Path(history).read_text().splitlines(keepends=True)
+    (new / history).write_text("".join(row for row in rows if not row.endswith(",0\n")))
+    (new / weights).with_stem("fold_0").unlink()
+    fold = table.to_pandas().query("role == 'test'")["fold"].to_numpy()
+    values = np.arange(len(fold) * 12, dtype=np.float16).reshape(-1, 2, 6)
+    np.save(tracks, values)
+    np.save(new / tracks, values[fold == 1])
+    assert refit.list_fold_differences("run_0", 1, new) == []
+    p = of_fold["p_Absent"].to_numpy().copy()
+    p[-1] += 0.001
+    k = of_fold.column_names.index("p_Absent")
+    pq.write_table(of_fold.set_column(k, of_fold.schema.field(k), [p]), new / predictions)
+    (new / history).write_text("".join(rows))
+    np.save(new / tracks, values[fold == 0])
+    (new / weights).write_bytes((new / weights).read_bytes()[:-1] + b"\x01")
+    assert refit.list_fold_differences("run_0", 1, new) == [
+        *("predictions (probabilities by up to 0.001)", "learning curve", "tracks", "weights")
+    ]
 
 
 @pytest.mark.parametrize("key", KEYS)
@@ -785,12 +782,6 @@ def test_the_model_in_the_documentation_is_chosen_and_trained(project, tmp_path)
     assert repro(folder, "train@0", MURMUR_WORKERS="1") == ["train@0"]
 
 
-def contents(path):
-    if path.is_dir():
-        return {p.relative_to(path): p.read_bytes() for p in path.rglob("*") if p.is_file()}
-    return path.read_bytes()
-
-
 def test_embeddings_are_computed_once_and_only_if_they_are_used(project, tmp_path):
     folder = tmp_path / "project"
     shutil.copytree(project, folder)
@@ -800,7 +791,10 @@ def test_embeddings_are_computed_once_and_only_if_they_are_used(project, tmp_pat
     edit(folder, {"embed": embed, "mel": mel, "train": {"features": "embedding"}})
     assert repro(folder, "train@0", MURMUR_WORKERS="1") == ["mel", "label", "embed@m2d", "train@0"]
     assert np.load(folder / "data/embedding/array.npy").shape[1:] == (1, 960, 1)
-    assert not find_unneeded([run_alone(folder, tmp_path / "alone", "embed")])
+    stage = stage_audit.read_stages(folder)["embed"]
+    reads = stage_audit.run_alone(folder, stage, tmp_path / "alone")
+    assert not stage_audit.list_differing(folder, tmp_path / "alone", stage.outs)
+    assert not stage_audit.list_unread(reads, stage.deps)
     with Repo(str(folder)) as repo:
         edit(folder, {"train": {"lr": 0.002}})
         assert not changed_stages(repo)[1] & {"mel", "embed"}

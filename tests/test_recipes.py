@@ -60,16 +60,19 @@ ABLATIONS = {
 }
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    """Tiny data sets of all kinds, and an M2D checkpoint."""
-    root = tmp_path_factory.mktemp("data")
+def make_data(root):
+    """Make tiny data sets of all kinds, and an M2D checkpoint."""
     made.circor(root / "circor", CIRCOR, tsv=made.CYCLE)
     made.bmd_hs(root / "bmd_hs", seconds=1.0)
     made.pascal(root / "pascal", seconds=2.0)
     made.cinc2016(root / "cinc2016", "ab", n=8, seconds=1.5)
     made.m2d_checkpoint(root)
     return root
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return make_data(tmp_path_factory.mktemp("data"))
 
 
 def recipe(name, data, changes=()):

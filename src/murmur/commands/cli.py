@@ -16,6 +16,7 @@ import typer
 from murmur import __version__, logs
 from murmur.commands import (
     ablation,
+    acceptance,
     comparison,
     export,
     generalisation,
@@ -39,6 +40,7 @@ from murmur.experiments.recipes import FOLDER
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 COMMANDS: dict[str, Callable[..., None]] = {
     "repro": reproduction.reproduce_pipeline,
+    "accept": acceptance.accept_code,
     "show": reporting.show_results,
     "predict": prediction.predict,
     "serve": serving.serve_page,

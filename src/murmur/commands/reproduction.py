@@ -242,10 +242,11 @@ class _Reproduction:
         stages = [stage for stage in finished if self._outcomes[stage.addressing] != "unchanged"]
         if stages:
             with self._dvc_locked():
-                _write_entries(self._repo, stages)
+                write_entries(self._repo, stages)
 
 
-def _write_entries(repo: Any, stages: Sequence[Any]) -> None:
+def write_entries(repo: Any, stages: Sequence[Any]) -> None:
+    """Write the entries of stages to dvc.lock, which is replaced in one step."""
     from dvc.stage.serialize import to_lockfile
     from dvc.utils.serialize import modify_yaml
 

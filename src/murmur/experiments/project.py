@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 FIRST_COMMIT = "git init && git add --all && git commit -m 'First commit'"
 AGAIN = "start it again: finished stages are not repeated"  # after a signal
 PATIENCE = 1  # s that a stage has to end after a signal
+CODE = ("src", "stages")  # the folders with the code of the stages
 DVC_CONFIG = """\
 [core]
     no_scm = True
@@ -285,7 +286,7 @@ def _run_stages(folder: Path, what: str, targets: Sequence[str]) -> None:
 
 def _copy_project(folder: Path) -> None:
     """Copy the code into a folder, and link the data that no stage makes."""
-    for part in ("src", "stages"):
+    for part in CODE:
         shutil.copytree(part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy("dvc.yaml", folder)
     (folder / "data").mkdir()
