@@ -87,6 +87,7 @@ test: git setup  ## run the tests
 
 soak: audit  ## run the long tests
 	python -m tests.fuzz_audio --cases 10000
+	MURMUR_SOAK=1 pytest tests/test_determinism.py
 
 audit: git setup  ## run each stage of each recipe with nothing but its dependencies
 	python -m tests.audit_recipes
