@@ -21,7 +21,7 @@ ifneq (yes,$(shell { $(IS_OURS); } 2>/dev/null && echo yes))
 .PHONY: .venv/ready
 endif
 
-.PHONY: help git repository setup repro report test lint check docs lock
+.PHONY: help git repository setup repro report test soak lint check docs lock
 
 help:
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s%s\n", $$1, $$2}' Makefile
@@ -69,6 +69,7 @@ repository: git
 
 repro: repository setup  ## run the pipeline, or what is missing or changed of it, and show the result
 	@echo "Pipeline: 2 minutes on two cores with the embedded data set; what has not changed is not run again."
+	@murmur repair
 	dvc repro
 	@echo
 	@PATH="$$USER_PATH" "$(CURDIR)/$(BIN)/murmur" show
@@ -81,6 +82,9 @@ PYTEST := pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 test: git setup  ## run the tests
 	@echo "Tests: 6 minutes on two cores."
 	$(PYTEST)
+
+soak: git setup  ## kill the pipeline 200 times and compare its outputs
+	python tests/soak.py
 
 lint: setup  ## check style, types and documentation
 	ruff check .

@@ -38,6 +38,7 @@ from murmur.experiments.recipes import FOLDER
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 COMMANDS: dict[str, Callable[..., None]] = {
     "repro": reproduction.reproduce_pipeline,
+    "repair": reproduction.repair,
     "show": reporting.show_results,
     "predict": prediction.predict,
     "serve": serving.serve_page,

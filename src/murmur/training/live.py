@@ -24,6 +24,8 @@ from typing import Annotated
 
 from pydantic import Field, TypeAdapter
 
+from murmur.files import write_text
+
 logger = logging.getLogger(__name__)
 FOLDER = Path("live")
 COLUMNS = (
@@ -172,9 +174,7 @@ class Recorder:
     def _write_state(self) -> None:
         if self._folder:
             with suppress(OSError):
-                part = self._folder / f"{self._name}.part"
-                part.write_text(json.dumps(asdict(self._state)))
-                part.replace(part.with_suffix(".json"))
+                write_text(self._folder / f"{self._name}.json", json.dumps(asdict(self._state)))
 
 
 def name_files(fold: int, inner: int | None = None) -> str:
