@@ -98,7 +98,7 @@ def remove_unfinished(folder: Path, but_not: Sequence[Path] = ()) -> list[Path]:
 
 
 def _name_process() -> str:
-    """Return what names of temporary files contain: of two processes that share a folder, no two are equal."""
+    """Return the part of the names of temporary files that differs between the processes that share it."""
     return f"{_name_machine()}.{os.getpid()}"
 
 

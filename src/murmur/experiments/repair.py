@@ -8,7 +8,6 @@ from pathlib import Path
 from murmur.errors import MurmurError
 from murmur.experiments import project
 from murmur.files import remove_unfinished, write_text
-from murmur.training import checkpoint_folders
 
 logger = logging.getLogger(__name__)
 LIST = Path(".dvc/tmp/rwlock")  # the files that DVC processes are using
@@ -31,6 +30,8 @@ def repair_project() -> None:
     MurmurError
         If one of the first two is damaged while a DVC process runs in this folder.
     """
+    from murmur.training.checkpoint_folders import remove_old_folders  # imports numpy
+
     for path, is_damaged, repair in (
         (LIST, _is_damaged_list, _remove_list),
         (LOCK, _is_damaged_lock, _restore_lock),
@@ -42,7 +43,7 @@ def repair_project() -> None:
     for name in OUTPUTS:
         for path in remove_unfinished(Path(name), NOT_OUTPUTS):
             logger.info(f"{path}: removed; the process that was writing it has ended")
-    checkpoint_folders.remove_old_folders()
+    remove_old_folders()
 
 
 def _is_damaged_list(path: Path) -> bool:

@@ -6,8 +6,8 @@ They are no outputs of the pipeline: they are in DVC's folder for temporary file
   depend on: the code, the versions of the packages, the features, the labels, the folds and the options.
 - A file in it for each network, such as ``fold_0`` or ``fold_0_inner_1``.
 
-A folder is removed when the outputs of its run are written, so that a run that is repeated (`dvc repro --force`)
-computes everything again. One that nobody has continued is removed after a week.
+A folder is removed when the outputs of its run are written: a repeated run (`dvc repro --force`) computes
+everything again. Another one is removed after a week without a new checkpoint.
 """
 
 import hashlib

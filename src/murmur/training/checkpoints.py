@@ -101,7 +101,7 @@ class Checkpoint:
         return progress
 
     def save(self, progress: Progress) -> None:
-        """Write the checkpoint after an epoch, unless the next epoch ends within `INTERVAL` of the last one."""
+        """Write the checkpoint after an epoch, unless the next one ends within `INTERVAL` of the last."""
         now = time.monotonic()
         next_end, self._epoch_began = now + (now - self._epoch_began), now
         if next_end - self._written > INTERVAL:
