@@ -40,9 +40,9 @@ SLEEP = "time.sleep(60)"
 LONG_CALL = "import hashlib; hashlib.pbkdf2_hmac('sha256', b'', b'', 2 * 10**8)"
 THREADS = "from murmur import workers; workers.map_threads(time.sleep, [60] * 9, 'waiting', 3)"
 LINES = {
-    "command.py": "interrupted: this command left no incomplete file\n",
+    "command.py": "interrupted: this command left no incomplete file; run it again to go on\n",
     "stages/made.py": "interrupted: stage made left no incomplete file; "
-    "`dvc repro` keeps the finished stages and starts this one again\n",
+    "`dvc repro` keeps the finished stages and goes on with this one\n",
 }
 
 

@@ -87,9 +87,9 @@ def _end(number: int) -> None:
 def _describe() -> str:
     folder, script = os.path.split(sys.argv[0])
     if not folder.endswith("stages"):
-        return "interrupted: this command left no incomplete file"
+        return "interrupted: this command left no incomplete file; run it again to go on"
     stage = os.environ.get("DVC_STAGE", script.removesuffix(".py"))
     return (
         f"interrupted: stage {stage} left no incomplete file; "
-        "`dvc repro` keeps the finished stages and starts this one again"
+        "`dvc repro` keeps the finished stages and goes on with this one"
     )

@@ -72,6 +72,7 @@ def _is_damaged_lock(path: Path) -> bool:
 
 
 def _is_valid_lock(content: bytes) -> bool:
+    """Return whether DVC can read this content of dvc.lock, and it does not end within a line."""
     from dvc.schema import COMPILED_LOCKFILE_SCHEMA
     from ruamel.yaml import YAML, YAMLError
     from voluptuous import Invalid
@@ -80,7 +81,7 @@ def _is_valid_lock(content: bytes) -> bool:
         COMPILED_LOCKFILE_SCHEMA(YAML(typ="safe").load(content.decode()))
     except (ValueError, YAMLError, Invalid):
         return False
-    return True
+    return content.endswith(b"\n")
 
 
 def _restore_lock() -> None:
