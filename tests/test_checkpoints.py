@@ -133,7 +133,8 @@ def test_the_folder_depends_on_all_inputs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert checkpoint_folders.find_folder({}) is None
     (tmp_path / ".dvc").mkdir()
-    (tmp_path / "features").write_bytes(b"1")
+    (tmp_path / "features").mkdir()
+    (tmp_path / "features/array.npy").write_bytes(b"1")
     inputs = {"seed": 1, "roles": {0: np.array(["a", "b"])}, "options": OPTIONS, "x": tmp_path / "features"}
     folder = checkpoint_folders.find_folder(inputs)
     assert folder == checkpoint_folders.find_folder(inputs)
@@ -144,7 +145,7 @@ def test_the_folder_depends_on_all_inputs(tmp_path, monkeypatch):
         {"options": OPTIONS.model_copy(update={"lr": 1.0})},
     )
     folders = {checkpoint_folders.find_folder(inputs | other) for other in others}
-    (tmp_path / "features").write_bytes(b"2")
+    (tmp_path / "features/array.npy").write_bytes(b"2")
     folders.add(checkpoint_folders.find_folder(inputs))
     monkeypatch.setattr(checkpoint_folders.cluster, "describe_software", lambda: {"murmur": "changed"})
     folders.add(checkpoint_folders.find_folder(inputs))

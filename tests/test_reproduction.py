@@ -214,7 +214,10 @@ def test_ctrl_c_ends_all_processes(tmp_path):
     process, groups = start_and_wait(tmp_path)
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=20)
-    assert output.endswith("\ninterrupted: this command left no incomplete file; run it again to go on\n") and "failed" not in output
+    assert (
+        output.endswith("\ninterrupted: this command left no incomplete file; run it again to go on\n")
+        and "failed" not in output
+    )
     assert process.returncode == 130
     for group in groups:
         with pytest.raises(ProcessLookupError):

@@ -74,7 +74,8 @@ def _is_damaged_lock(path: Path) -> bool:
 def _is_valid_lock(content: bytes) -> bool:
     """Return whether DVC can read this content of dvc.lock, and it does not end within a line."""
     from dvc.schema import COMPILED_LOCKFILE_SCHEMA
-    from ruamel.yaml import YAML, YAMLError
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
     from voluptuous import Invalid
 
     try:

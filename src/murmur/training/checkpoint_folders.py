@@ -36,7 +36,7 @@ def find_folder(inputs: Mapping[str, object]) -> Path | None:
     ----------
     inputs : mapping
         What the networks depend on, besides the code and the versions of the packages: numbers, texts,
-        arrays, sections of params.yaml, and paths of files, of which the content counts.
+        arrays, sections of params.yaml, and paths of files and folders, of which the content counts.
 
     Returns
     -------
@@ -61,6 +61,8 @@ def _update(digest: Any, value: object) -> None:
             _update(digest, item)
     elif isinstance(value, np.ndarray):
         digest.update(f"{value.dtype} {value.shape}".encode() + np.ascontiguousarray(value).tobytes())
+    elif isinstance(value, Path) and value.is_dir():
+        _update(digest, {path.name: path for path in sorted(value.iterdir())})
     elif isinstance(value, Path):
         with suppress(FileNotFoundError), value.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
