@@ -180,7 +180,8 @@ def fit_network(
     class_weights = _weight_classes(labels[drawn], classes, weights, options)
     loop = _prepare_loop(
         *(features, labels, bags, frame_labels, recordings),
-        *(fold.train, options, class_weights, seed, recorder or Recorder(), checkpoint),
+        *(fold.train, options, class_weights, seed, recorder or Recorder()),
+        checkpoint,
     )
     validation = limit_segments(fold.validation, recordings, options)
     if not len(validation):
@@ -254,7 +255,8 @@ def fit_epochs(
     class_weights = _weight_classes(labels[drawn], classes, weights, options)
     loop = _prepare_loop(
         *(features, labels, bags, frame_labels, recordings),
-        *(units, options, class_weights, seed, Recorder(), checkpoint),
+        *(units, options, class_weights, seed, Recorder()),
+        checkpoint,
     )
     _train_epochs(loop, epochs)
     return _copy_to_cpu(loop.model.state_dict())
