@@ -132,7 +132,9 @@ class RandomByteDropout(nn.Module):
         words = torch.empty(-(-x.numel() // 8), dtype=torch.int64, device=x.device).random_(-(2**63), None)
         random = words.view(torch.uint8).as_strided(x.shape, x.stride())  # x has no gaps
         # A comparison and its conversion take six times as long.
-        is_kept = random.clamp(self.dropped - 1, self.dropped) - (self.dropped - 1)
+        is_kept = random.clamp(self.dropped - 1, self.dropped) - (
+            self.dropped - 1
+        )
         return x * is_kept.to(x.dtype).mul_(256 / (256 - self.dropped))
 
 
