@@ -69,6 +69,7 @@ repository: git
 
 repro: repository setup  ## run the pipeline, or what is missing or changed of it, and show the result
 	@echo "Pipeline: 2 minutes on two cores with the embedded data set; what has not changed is not run again."
+	@murmur repair
 	dvc repro
 	@echo
 	@PATH="$$USER_PATH" "$(CURDIR)/$(BIN)/murmur" show
@@ -85,12 +86,13 @@ test: git setup  ## run the tests
 	@echo "Tests: 6 minutes on two cores."
 	$(PYTEST)
 
-soak: audit  ## run the long tests
-	python -m tests.fuzz_audio --cases 10000
-	MURMUR_SOAK=1 pytest tests/test_determinism.py
-
 audit: git setup  ## run each stage of each recipe with nothing but its dependencies
 	python -m tests.audit_recipes
+
+soak: audit  ## run the long tests: audit, damaged audio, the same bytes, 200 kills
+	python -m tests.fuzz_audio --cases 10000
+	MURMUR_SOAK=1 pytest tests/test_determinism.py
+	python tests/soak.py
 
 lint: setup  ## check style, types and documentation
 	ruff check .

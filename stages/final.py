@@ -15,6 +15,7 @@ from murmur.tables import parquet
 from murmur.tables.csv_reader import read_csv
 from murmur.tables.recordings import RECORDINGS, check_recordings, read_dataset_card
 from murmur.tables.segments import SEGMENTS
+from murmur.training import checkpoint_folders
 
 
 def main() -> None:
@@ -29,7 +30,10 @@ def main() -> None:
     features = Path("data", p.train.features)
     frame_labels = Path("data/frame_labels.npy")
     run = prepare_final(recordings, segments, card, features, p.train, p.seed, frame_labels)
-    fit_networks(run, choose_epochs(tables), p.final.ensemble, Path("models/final.safetensors"))
+    epochs = choose_epochs(tables)
+    checkpoints = checkpoint_folders.find_folder(vars(run) | {"epochs": epochs})
+    fit_networks(run, epochs, p.final.ensemble, Path("models/final.safetensors"), checkpoints)
+    checkpoint_folders.remove_folder(checkpoints)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from murmur.tables.folds import FOLDS
 from murmur.tables.predictions import make_predictions_schema
 from murmur.tables.recordings import RECORDINGS, check_recordings, read_dataset_card
 from murmur.tables.segments import SEGMENTS
-from murmur.training import live
+from murmur.training import checkpoint_folders, live
 from murmur.training.run import fit_run, prepare_run
 
 
@@ -33,12 +33,14 @@ def main() -> None:
     features = Path("data", p.train.features)
     frame_labels = Path("data/frame_labels.npy")
     run = prepare_run(recordings, segments, folds, card, features, p.train, p.seed, frame_labels)
+    checkpoints = checkpoint_folders.find_folder(vars(run))
     with atomic_write(f"models/{name}.murmur_weights") as weights:
         tracks = Path(f"data/tracks/{name}.murmur_tracks.npy")
-        predictions, history, note = fit_run(run, weights, live.FOLDER, tracks)
+        predictions, history, note = fit_run(run, weights, live.FOLDER, tracks, checkpoints)
         schema = make_predictions_schema(card.classes)
         parquet.write(predictions, f"data/predictions/{name}.murmur_predictions.parquet", schema, note)
         write_csv(history, f"data/history/{name}.murmur_history.csv")
+    checkpoint_folders.remove_folder(checkpoints)
 
 
 if __name__ == "__main__":

@@ -277,19 +277,34 @@ def test_make_repro_ends_with_the_result_or_with_the_error_of_dvc(unpacked):
         Path(".venv/bin", name).chmod(0o755)
     code, message, _ = make("repro", STATUS="0", HOME=str(unpacked), XDG_CONFIG_HOME=str(unpacked))
     assert not code and "note: git does not know your name, which 'dvc exp run' needs" in message
-    shown = f"show in {unpacked}:/usr/bin:/bin\n"  # with the PATH of the user, not that of make
+    repair = f"repair in {unpacked}/.venv/bin:{unpacked}:/usr/bin:/bin\n"
+    shown = f"{repair}show in {unpacked}:/usr/bin:/bin\n"  # with the PATH of the user, not that of make
     assert Path("shown").read_text() == shown
     git("config", "user.name", "A")
     git("config", "user.email", "a@b")
     code, message, _ = make("repro", STATUS="1")
-    assert code and "note" not in message and Path("shown").read_text() == shown
+    assert code and "note" not in message and Path("shown").read_text() == shown + repair
 
 
 @MAKE
 def test_make_lists_its_targets(unpacked):
     done = subprocess.run(["make", "--no-print-directory"], capture_output=True, text=True, check=True)
     names = [line.split()[1] for line in done.stdout.splitlines()[:-1]]
-    assert names == ["setup", "repro", "report", "test", "lint", "check", "docs", "lock", "newest"]
+    names_in_order = [
+        "setup",
+        "repro",
+        "accept",
+        "report",
+        "test",
+        "audit",
+        "soak",
+        "lint",
+        "check",
+        "docs",
+        "lock",
+        "newest",
+    ]
+    assert names == names_in_order
     assert not Path(".venv").exists()
 
 

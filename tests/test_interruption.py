@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests import made
@@ -39,9 +40,9 @@ SLEEP = "time.sleep(60)"
 LONG_CALL = "import hashlib; hashlib.pbkdf2_hmac('sha256', b'', b'', 2 * 10**8)"
 THREADS = "from murmur import workers; workers.map_threads(time.sleep, [60] * 9, 'waiting', 3)"
 LINES = {
-    "command.py": "interrupted: this command left no incomplete file\n",
+    "command.py": "interrupted: this command left no incomplete file; run it again to go on\n",
     "stages/made.py": "interrupted: stage made left no incomplete file; "
-    "the finished stages are kept, and the same command starts this one again\n",
+    "the finished stages are kept, and the same command goes on with this one\n",
 }
 
 
@@ -116,6 +117,31 @@ def test_ctrl_c_ends_the_worker_processes_without_tracebacks(tmp_path, n_lines, 
         assert end(process) == LINES["command.py"]
     assert time.monotonic() - begin < 5
     assert os.listdir(tmp_path) == ["command.py"]
+
+
+@pytest.mark.parametrize(
+    ("n_lines", "modules"), [(1, ["murmur.training.fit"]), (2, [])], ids=["import", "work"]
+)
+def test_sigkill_ends_the_worker_processes_too(tmp_path, n_lines, modules):
+    with start(tmp_path, WORKERS.format(modules=modules)) as process:
+        for _ in range(n_lines):
+            process.stdout.readline()
+        time.sleep(0.4)
+        begin = time.monotonic()
+        process.kill()
+        process.communicate(timeout=20)  # until all processes that inherited the streams have ended
+    assert time.monotonic() - begin < 3
+
+
+def test_a_killed_worker_process_is_noticed_at_once(tmp_path):
+    with start(tmp_path, WORKERS.format(modules=[])) as process:
+        for _ in range(2):
+            process.stdout.readline()
+        begin = time.monotonic()
+        server = next(p for p in psutil.Process(process.pid).children() if p.children())
+        server.children()[0].kill()
+        _, errors = process.communicate(timeout=20)
+    assert "BrokenProcessPool" in errors and time.monotonic() - begin < 3
 
 
 def test_a_failed_item_ends_the_worker_processes_at_once(tmp_path):

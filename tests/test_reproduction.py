@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,8 +13,11 @@ import psutil
 import pytest
 from dvc.lock import FAILED_TO_LOCK_MESSAGE, make_lock
 
+from murmur import files
+from murmur.errors import MurmurError
 from murmur.experiments import project
-from tests import made
+from murmur.experiments.repair import repair_project
+from tests import made, soak
 
 STAGES = """\
 stages:
@@ -53,6 +57,19 @@ MEET = "touch began_$1; until [ $1 -gt 1 ] || [ -e began_$((1 - $1)) ]; do sleep
 FAIL = f"{MEET}[ $1 != 0 ] || exit 3; sleep 0.3\n"
 WAIT = "[ $1 = 0 ] || { echo $$ > began_$1; exec sleep 60; }\n"
 OUTPUTS = ("dvc.lock", "audit.csv", "scores.csv", "model", *(f"data/predictions/{k}" for k in range(4)))
+
+
+LOCK = """\
+schema: '2.0'
+stages:
+  split:
+    cmd: echo
+    outs:
+    - path: audit.csv
+      hash: md5
+      md5: a16c8c98d4a9f6d5bf8a1ae8e5b4b5a1
+      size: 2
+"""
 
 
 def make_project(folder, before=""):
@@ -133,6 +150,71 @@ def test_after_sigkill_the_same_command_completes(tmp_path, expected):
     assert status == 0 and read_outputs(tmp_path) == expected, output
 
 
+@pytest.fixture
+def damaged(tmp_path, monkeypatch):
+    """A project in git whose last commit has a dvc.lock."""
+    make_project(tmp_path)
+    (tmp_path / ".dvc/tmp").mkdir()
+    (tmp_path / "dvc.lock").write_text(LOCK)
+    identity = ("-c", "user.name=A", "-c", "user.email=a@b")
+    for arguments in (("init", "-q"), ("add", "-A"), (*identity, "commit", "-qm", "first")):
+        subprocess.run(["git", *arguments], cwd=tmp_path, check=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "content", ["", LOCK[:30], LOCK[: LOCK.index("md5:") + 6], LOCK[:-20], LOCK.rstrip()]
+)
+def test_a_cut_lock_file_is_that_of_the_last_commit_again(damaged, content, caplog):
+    caplog.set_level("INFO")
+    (damaged / "dvc.lock").write_text(content)
+    repair_project()
+    assert (damaged / "dvc.lock").read_text() == LOCK
+    assert caplog.messages[0].startswith(
+        "dvc.lock: replaced by that of the last commit; DVC was killed while "
+    )
+    shutil.rmtree(".git")
+    (damaged / "dvc.lock").write_text(content)
+    repair_project()
+    assert not (damaged / "dvc.lock").exists()
+
+
+def test_what_is_not_damaged_is_left(damaged):
+    later, conflict = LOCK.replace("a1", "a2"), LOCK.replace("stages:", "<<<<<<< HEAD\nstages:")
+    own = files._name_process()
+    names = (
+        "data/raw.1234abcd.1.part",
+        f"data/raw.{own}.part",
+        f"data/folder/a.{own[:8]}.4194305.part",
+        "data/a.part",
+    )
+    for name in names:
+        (damaged / name).parent.mkdir(parents=True, exist_ok=True)
+        (damaged / name).touch()
+    (damaged / ".dvc/tmp/rwlock").write_text("{}")
+    for content in (later, conflict):
+        (damaged / "dvc.lock").write_text(content)
+        repair_project()
+        assert (damaged / "dvc.lock").read_text() == content
+    assert all((damaged / name).exists() for name in (*names, ".dvc/tmp/rwlock"))
+
+
+@pytest.mark.parametrize("content", ["", '{"write": {"/a": {"pid": 12', '{"write": 1}'])
+def test_a_cut_list_of_locked_files_and_unfinished_outputs_are_removed(damaged, content):
+    (damaged / ".dvc/tmp/rwlock").write_text(content)
+    (damaged / f"data/mel.{files._name_machine()}.4194305.part").mkdir(parents=True)
+    with subprocess.Popen(["dvc", "60"], executable="/bin/sleep", cwd=damaged) as dvc:
+        with pytest.raises(
+            MurmurError, match=f"DVC still runs in this folder \\(process {dvc.pid}: dvc 60\\)"
+        ):
+            repair_project()
+        dvc.kill()
+    assert (damaged / ".dvc/tmp/rwlock").read_text() == content
+    repair_project()
+    assert os.listdir(damaged / ".dvc/tmp") == [] and os.listdir(damaged / "data") == []
+
+
 def test_a_second_command_names_the_first_and_ctrl_c_ends_all_processes_of_the_first(tmp_path):
     process, groups = start_and_wait(tmp_path)
     output, status = run(tmp_path, "murmur", "repro")
@@ -192,3 +274,9 @@ def test_a_stage_in_a_temporary_folder_ends_before_the_folder_is_removed(tmp_pat
     assert output.splitlines()[-1] == line  # the first is that of the shell
     assert not os.listdir(tmp_path)
     assert not psutil.pid_exists(stage) or psutil.Process(stage).status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_few_kills_of_the_soak(tmp_path, monkeypatch):
+    monkeypatch.setattr(soak, "OUTPUTS", OUTPUTS)
+    monkeypatch.setattr(soak, "SEEDS", (1,))
+    soak.soak(make_project(tmp_path / "project"), kills=3, completions=1, seed=0)

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -415,31 +414,6 @@ def test_the_position_inside_an_epoch_is_recorded(example, tmp_path, monkeypatch
     options = OPTIONS.model_copy(update={"batch_size": 4})
     fit_run(replace(example[0], roles={0: example[0].roles[0]}, options=options), tmp_path / "weights")
     assert positions == [0, 0.5, 1, 1, 1.5, 2]
-
-
-def test_workers_exit_when_their_parent_is_killed():
-    code = """if True:
-        import os, time
-        from concurrent.futures import ProcessPoolExecutor
-        from murmur.training import processes
-        context = processes._start_method([])
-        pool = ProcessPoolExecutor(1, context, initializer=processes._exit_with_parent)
-        print(pool.submit(os.getpid).result(), flush=True)
-        pool.submit(time.sleep, 60).result()
-    """
-    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env=ENVIRONMENT)
-    worker = int(parent.stdout.readline())
-    os.kill(worker, 0)
-    parent.kill()
-    parent.wait()
-    for _ in range(100):
-        try:
-            os.kill(worker, 0)
-        except ProcessLookupError:
-            return
-        time.sleep(0.1)
-    os.kill(worker, 9)
-    pytest.fail("the worker outlived its parent")
 
 
 @pytest.mark.parametrize(("folder", "method"), [("/tmp", "forkserver"), ("/tmp/" + "x" * 90, "spawn")])

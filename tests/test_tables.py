@@ -158,7 +158,8 @@ def test_a_file_or_folder_is_written_completely_or_not_at_all(tmp_path, folder, 
     if old:
         with files.atomic_write(out) as part:
             fill(part, "old")
-    stale = out.with_name("out.4194305.part")  # of a killed process: above the largest process number
+    process = f"{files._name_machine()}.4194305"  # of a killed process: above the largest process number
+    stale = out.with_name(f"out.{process}.part")
     stale.parent.mkdir(exist_ok=True)
     fill(stale, "stale")
     with pytest.raises(ZeroDivisionError), files.atomic_write(out) as part:
@@ -224,13 +225,20 @@ def test_a_cell_that_is_not_a_number_is_named_with_its_row_and_column(tmp_path, 
         read_csv(tmp_path / "x.csv", ["uar"])
 
 
-def test_two_processes_can_write_the_same_file(tmp_path):
-    out, other = tmp_path / "out", tmp_path / f"out.{os.getppid()}.part"
-    other.write_text("another process's")
+def test_two_processes_can_write_the_same_file_even_on_two_machines(tmp_path):
+    out, pid = tmp_path / "out", os.getpid()
+    others = [
+        tmp_path / f"out.{files._name_machine()}.{os.getppid()}.part",
+        tmp_path / f"out.1234abcd.{pid}.part",
+    ]
+    for other in others:
+        other.write_text("another process's")
     with files.atomic_write(out) as part:
-        assert part.name != other.name
+        assert part not in others
         part.write_text("ours")
-    assert out.read_text() == "ours" and other.read_text() == "another process's"
+    assert out.read_text() == "ours" and all(other.read_text() == "another process's" for other in others)
+    os.utime(others[1], (0, 0))
+    assert files.remove_unfinished(tmp_path) == others[1:]
 
 
 @pytest.mark.parametrize("name", ["", ".", "/"])

@@ -85,7 +85,7 @@ def explain_os_error(error: OSError) -> str:
     """Describe an error of the operating system in one line: the file, what is wrong, what to do."""
     if error.errno is None:
         return shorten(str(error), 500)
-    name = re.sub(r"\.\d+\.part\b", "", str(error.filename2 or error.filename or "output"))
+    name = re.sub(r"\.[0-9a-f]{8}\.\d+\.part\b", "", str(error.filename2 or error.filename or "output"))
     name = name if len(name) <= 300 else f"{name[:140]}...{name[-140:]}"
     remedy = REMEDIES.get(error.errno)
     return f"{name}: {os.strerror(error.errno)}" + (f"; {remedy}" if remedy else "")

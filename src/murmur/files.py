@@ -2,15 +2,22 @@
 
 import glob
 import os
+import platform
+import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from murmur.errors import MurmurError, add_path
 from murmur.interruption import clean_up_on_signal
+
+PART = re.compile(r".+\.(?P<machine>[0-9a-f]{8})\.(?P<pid>\d+)\.part")
+MAX_AGE = 24 * 3600  # s without a change, after which an unfinished file of another machine is removed
 
 
 @contextmanager
@@ -32,12 +39,14 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     path = Path(path)
     _check_is_ordinary(path)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part = path.with_name(f"{path.name}.{_name_process()}.part")
     with add_path(path), _removed_at_the_end(part):
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_unfinished(path)
+        for other in path.parent.glob(f"{glob.escape(path.name)}.*.part"):
+            if other.name.endswith(f".{_name_process()}.part") or _is_unfinished(other):
+                remove_path(other)
         yield part
-        with _removed_at_the_end(path.with_name(f"{path.name}.old.{os.getpid()}.part")) as old:
+        with _removed_at_the_end(path.with_name(f"{path.name}.old.{_name_process()}.part")) as old:
             if part.is_dir() and os.path.lexists(path):  # a folder is not replaced in one step
                 path.replace(old)
             part.replace(path)
@@ -68,12 +77,51 @@ def _check_is_ordinary(path: Path) -> None:
         raise MurmurError(f"{path}: is a device or a pipe, not an ordinary file; name a file")
 
 
-def _remove_unfinished(path: Path) -> None:
-    """Delete temporary files of `path` whose process has ended; a running process may still be writing."""
-    for part in path.parent.glob(f"{glob.escape(path.name)}.*.part"):
-        pid = part.name.removesuffix(".part").rpartition(".")[2]
-        if pid.isdecimal() and (int(pid) == os.getpid() or not _is_running(int(pid))):
-            remove_path(part)
+def remove_unfinished(folder: Path, but_not: Sequence[Path] = ()) -> list[Path]:
+    """Delete the temporary files and folders of `atomic_write` whose process has ended; return their paths.
+
+    Parameters
+    ----------
+    folder : Path
+        It is searched with the folders in it.
+    but_not : sequence of Path
+        Folders that are not searched.
+    """
+    removed = []
+    for parent, folders, names in os.walk(folder):
+        for part in (Path(parent, name) for name in (*folders, *names) if name.endswith(".part")):
+            if _is_unfinished(part):
+                remove_path(part)
+                removed.append(part)
+        folders[:] = [name for name in folders if Path(parent, name) not in but_not]
+    return removed
+
+
+def _name_process() -> str:
+    """Return the part of the names of temporary files that differs between the processes that share it."""
+    return f"{_name_machine()}.{os.getpid()}"
+
+
+def _name_machine() -> str:
+    """Return eight digits that differ between machines, and between containers of one machine."""
+    space = 0  # in which process numbers are unique
+    with suppress(OSError):
+        space = Path("/proc/self/ns/pid").stat().st_ino
+    return f"{zlib.crc32(f'{platform.node()} {space}'.encode()):08x}"
+
+
+def _is_unfinished(part: Path) -> bool:
+    """Return whether the process that was writing a temporary file has ended.
+
+    Of a process on another machine this is assumed if the file has not changed for `MAX_AGE`.
+    """
+    if not (match := PART.fullmatch(part.name)):
+        return False
+    if match["machine"] == _name_machine():
+        return not _is_running(int(match["pid"]))
+    with suppress(FileNotFoundError):
+        return time.time() - part.lstat().st_mtime > MAX_AGE
+    return False
 
 
 def _is_running(pid: int) -> bool:

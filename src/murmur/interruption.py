@@ -69,12 +69,12 @@ def _watch(reader: int, parent: int | None) -> None:
 def _end(number: int) -> None:
     """Clean up, print one line and end this process."""
     _is_ending.acquire()  # never released: other threads wait here; a second signal starts again
-    remedy = ""
+    remedy = "run it again to go on"
     for clean_up in reversed(_clean_ups):
         for _ in range(ATTEMPTS):
             try:
                 result = clean_up()
-                remedy = f"; {result}" if isinstance(result, str) else remedy
+                remedy = result if isinstance(result, str) else remedy
                 break
             except Exception:  # noqa: BLE001  # the process ends anyway
                 time.sleep(0.02)
@@ -82,16 +82,16 @@ def _end(number: int) -> None:
         for stream in (1, 2):
             os.write(stream, SHOW_CURSOR * os.isatty(stream))
         line_end = "\n" * os.isatty(2)  # of a progress bar
-        os.write(2, f"{line_end}{_describe()}{remedy}\n".encode())
+        os.write(2, f"{line_end}{_describe(remedy)}\n".encode())
     os._exit(128 + number)
 
 
-def _describe() -> str:
+def _describe(remedy: str) -> str:
     folder, script = os.path.split(sys.argv[0])
     if not folder.endswith("stages"):
-        return "interrupted: this command left no incomplete file"
+        return f"interrupted: this command left no incomplete file; {remedy}"
     stage = os.environ.get("DVC_STAGE", script.removesuffix(".py"))
     return (
         f"interrupted: stage {stage} left no incomplete file; "
-        "the finished stages are kept, and the same command starts this one again"
+        "the finished stages are kept, and the same command goes on with this one"
     )

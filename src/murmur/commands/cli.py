@@ -41,6 +41,7 @@ app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_mar
 COMMANDS: dict[str, Callable[..., None]] = {
     "repro": reproduction.reproduce_pipeline,
     "accept": acceptance.accept_code,
+    "repair": reproduction.repair,
     "show": reporting.show_results,
     "predict": prediction.predict,
     "serve": serving.serve_page,

@@ -5,7 +5,6 @@ outputs, runs the command of the stage and saves the new outputs, as in `dvc rep
 the same time: in all else, DVC works in one thread at a time and with its lock.
 """
 
-import json
 import logging
 import os
 import shutil
@@ -24,6 +23,7 @@ import typer
 
 from murmur.errors import MurmurError
 from murmur.experiments import project
+from murmur.experiments.repair import repair_project
 from murmur.files import atomic_write
 from murmur.interruption import clean_up_on_signal
 from murmur.workers import count_workers
@@ -43,7 +43,7 @@ def reproduce_pipeline(
 
     Outputs and dvc.lock are those of `dvc repro`. The workers (MURMUR_WORKERS, by default all cores) are
     divided among the stages that run. If a stage fails, the others that are running finish, and no further
-    stage starts.
+    stage starts. First, it repairs what a killed process left, as `murmur repair`.
 
     Examples
     --------
@@ -55,11 +55,26 @@ def reproduce_pipeline(
     print(", ".join(f"{outcomes.count(name)} {name}" for name in names if name in outcomes))
 
 
+def repair() -> None:
+    """Repair what a killed process left, so that DVC can go on.
+
+    `make repro` and `murmur repro` do this first; before `dvc repro` it is needed only if DVC cannot read
+    .dvc/tmp/rwlock or dvc.lock. The first is removed, the second is replaced by that of the last commit;
+    what ran since is restored from DVC's run cache. Unfinished files (*.part) are removed.
+
+    Examples
+    --------
+    murmur repair && dvc repro
+    """
+    repair_project()
+
+
 def _reproduce(targets: Sequence[str], jobs: int) -> dict[str, str]:
     """Reproduce stages, with those that they need; return how each ended, by name."""
     from dvc.exceptions import DvcException
     from dvc.lock import LockError
 
+    repair_project()
     os.environ.update(project.make_environment())
     for name in ("dvc", "dvc_objects", "dvc_data"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -142,7 +157,6 @@ class _Reproduction:
 
         folder = self._repo.tmp_dir
         has_hard_links = self._repo.config["core"].get("hardlink_lock", False)
-        _remove_damaged_locks(Path(folder), has_hard_links)
         paths = sorted({item.fs_path for stage in self._plan for item in (*stage.deps, *stage.outs)})
         owner = " ".join(sys.argv)  # as DVC names this process, so that its stages do not wait for this lock
         return rwlock(folder, self._repo.fs, owner, paths, [], has_hard_links)
@@ -262,18 +276,6 @@ def write_entries(repo: Any, stages: Sequence[Any]) -> None:
                 else:  # of a file or folder added with `dvc add`
                     stage.dump(update_pipeline=False)
     repo.scm_context.track_file("dvc.lock")
-
-
-def _remove_damaged_locks(folder: Path, has_hard_links: bool) -> None:
-    """Remove DVC's list of locked files if it cannot be read: DVC was killed while it wrote the list."""
-    from dvc.lock import make_lock
-
-    guard = make_lock(str(folder / "rwlock.lock"), tmp_dir=str(folder), hardlink_lock=has_hard_links)
-    with guard, suppress(FileNotFoundError):
-        try:
-            json.loads((folder / "rwlock").read_text(encoding="utf-8"))
-        except ValueError:
-            (folder / "rwlock").unlink()
 
 
 def _end(process: subprocess.Popen[str], number: int) -> None:

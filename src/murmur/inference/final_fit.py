@@ -61,7 +61,7 @@ def prepare_final(
     return prepare_run(recordings, segments, folds, card, features, options, seed, frame_labels)
 
 
-def fit_networks(run: Run, epochs: int, n_networks: int, out: Path) -> None:
+def fit_networks(run: Run, epochs: int, n_networks: int, out: Path, checkpoints: Path | None = None) -> None:
     """Train the final networks and write their weights into one file.
 
     Each network is trained with one thread, so that the weights do not depend on the number of workers.
@@ -76,6 +76,8 @@ def fit_networks(run: Run, epochs: int, n_networks: int, out: Path) -> None:
         Number of networks; they differ in their random numbers.
     out : Path
         The .safetensors file; the names of the tensors begin with the number of the network.
+    checkpoints : Path, optional
+        Folder of the checkpoints, from which the networks go on if their training was killed.
 
     Raises
     ------
@@ -84,13 +86,15 @@ def fit_networks(run: Run, epochs: int, n_networks: int, out: Path) -> None:
     """
     from safetensors.torch import save
 
-    parts = dict(_fit_members(run, epochs, n_networks))
+    parts = dict(_fit_members(run, epochs, n_networks, checkpoints))
     tensors = {f"{k}.{name}": value for k in sorted(parts) for name, value in parts[k].items()}
     with atomic_write(out) as part, add_path(out):  # `save_file` hides errors of the operating system
         part.write_bytes(save(tensors, {"epochs": str(epochs)}))
 
 
-def _fit_members(run: Run, epochs: int, n_networks: int) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _fit_members(
+    run: Run, epochs: int, n_networks: int, checkpoints: Path | None
+) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """Yield the number and the state dict of each network."""
     n_workers = min(cluster.count_workers(), n_networks)
     if n_workers == 1 and not cluster.is_used():
@@ -100,10 +104,10 @@ def _fit_members(run: Run, epochs: int, n_networks: int) -> Iterator[tuple[int, 
                 if n_networks == 1
                 else f"final network {k + 1} of {n_networks}: epochs"
             )
-            yield k, fit_member(run, progress.track(range(epochs), label), k)
+            yield k, fit_member(run, progress.track(range(epochs), label), k, checkpoints)
         return
     modules = ("training.fit", "features.store", f"models.{run.options.model.name}")
-    fit = partial(fit_member, run, range(epochs))
+    fit = partial(fit_member, run, range(epochs), checkpoints=checkpoints)
     try:
         yield from map_processes(fit, range(n_networks), n_workers, [f"murmur.{name}" for name in modules])
     except BrokenProcessPool as error:
@@ -113,7 +117,9 @@ def _fit_members(run: Run, epochs: int, n_networks: int) -> Iterator[tuple[int, 
         ) from error
 
 
-def fit_member(run: Run, epochs: Iterable[int], member: int) -> dict[str, Any]:
+def fit_member(
+    run: Run, epochs: Iterable[int], member: int, checkpoints: Path | None = None
+) -> dict[str, Any]:
     """Train one network with one CPU thread.
 
     Parameters
@@ -124,6 +130,8 @@ def fit_member(run: Run, epochs: Iterable[int], member: int) -> dict[str, Any]:
         The epochs.
     member : int
         Number of the network; its random numbers depend on it.
+    checkpoints : Path, optional
+        As for `fit_networks`.
 
     Returns
     -------
@@ -149,4 +157,5 @@ def fit_member(run: Run, epochs: Iterable[int], member: int) -> dict[str, Any]:
             bags=run.bags,
             frame_labels=read_frame_labels(run),
             recordings=run.recordings,
+            checkpoint=checkpoints and checkpoints / f"network_{member}",
         )

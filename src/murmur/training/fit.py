@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ from murmur.devices import check_precision, choose_device, place_array
 from murmur.errors import MurmurError
 from murmur.sections.train import Train
 from murmur.training.augmentation import augment_spectrograms, draw_mixup
+from murmur.training.checkpoints import Checkpoint
 from murmur.training.classifier import Classifier, Inputs, predict_logits, predict_outputs
 from murmur.training.frame_losses import FrameTargets, compute_frame_loss, prepare_targets
 from murmur.training.live import Recorder
@@ -101,6 +103,8 @@ class Loop:
         The section ``train`` of params.yaml.
     recorder : Recorder
         Records the progress.
+    checkpoint : Checkpoint
+        From which a killed training goes on.
     """
 
     model: Classifier
@@ -113,6 +117,7 @@ class Loop:
     scheduler: Any
     options: Train
     recorder: Recorder
+    checkpoint: Checkpoint
 
 
 def fit_network(
@@ -128,6 +133,7 @@ def fit_network(
     frame_labels: np.ndarray | None = None,
     recordings: np.ndarray | None = None,
     recorder: Recorder | None = None,
+    checkpoint: Path | None = None,
 ) -> Fit:
     """Train a network on one fold, and predict with the weights of its best epoch.
 
@@ -157,6 +163,8 @@ def fit_network(
         score each epoch.
     recorder : Recorder, optional
         Records the progress.
+    checkpoint : Path, optional
+        File from which the training goes on if it was killed, and which it writes.
 
     Returns
     -------
@@ -173,6 +181,7 @@ def fit_network(
     loop = _prepare_loop(
         *(features, labels, bags, frame_labels, recordings),
         *(fold.train, options, class_weights, seed, recorder or Recorder()),
+        checkpoint,
     )
     validation = limit_segments(fold.validation, recordings, options)
     if not len(validation):
@@ -216,6 +225,7 @@ def fit_epochs(
     bags: np.ndarray | None = None,
     frame_labels: np.ndarray | None = None,
     recordings: np.ndarray | None = None,
+    checkpoint: Path | None = None,
 ) -> dict[str, torch.Tensor]:
     """Train a network for a fixed number of epochs, without a validation part.
 
@@ -224,7 +234,7 @@ def fit_epochs(
 
     Parameters
     ----------
-    features, labels, options, classes, weights, seed, bags, frame_labels, recordings
+    features, labels, options, classes, weights, seed, bags, frame_labels, recordings, checkpoint
         As for `fit_network`.
     units : np.ndarray of int
         The units of the training part.
@@ -246,6 +256,7 @@ def fit_epochs(
     loop = _prepare_loop(
         *(features, labels, bags, frame_labels, recordings),
         *(units, options, class_weights, seed, Recorder()),
+        checkpoint,
     )
     _train_epochs(loop, epochs)
     return _copy_to_cpu(loop.model.state_dict())
@@ -253,10 +264,17 @@ def fit_epochs(
 
 def _train_epochs(loop: Loop, epochs: Iterable[int]) -> None:
     """Train without a validation part."""
+    progress = loop.checkpoint.restore()
     for epoch in epochs:
+        if epoch < progress.epochs:
+            continue
         loss = _train_epoch(loop, epoch)
         _check_finite(loss, epoch)
         _end_epoch(loop, loss)
+        progress.epochs = epoch + 1
+        loop.checkpoint.save(progress)
+    progress.best = loop.model.state_dict()
+    loop.checkpoint.finish(progress)
 
 
 def _copy_to_cpu(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -301,6 +319,7 @@ def _prepare_loop(
     class_weights: torch.Tensor,
     seed: int,
     recorder: Recorder,
+    checkpoint: Path | None,
 ) -> Loop:
     """Build the network, the loss function, the optimizer and the learning-rate schedule."""
     device = choose_device(options.device, "train.device")
@@ -322,7 +341,8 @@ def _prepare_loop(
     batches = len(split_batches(torch.arange(n_units), options.batch_size))
     scheduler = make_scheduler(optimizer, options, batches)
     order = partial(draw_order, train, labels, recordings, options)
-    return Loop(model, inputs, y, targets, order, criterion, optimizer, scheduler, options, recorder)
+    saved = Checkpoint(checkpoint, model, optimizer, scheduler, device)
+    return Loop(model, inputs, y, targets, order, criterion, optimizer, scheduler, options, recorder, saved)
 
 
 def _train(loop: Loop, fold: Fold) -> tuple[pd.DataFrame, dict[str, torch.Tensor]]:
@@ -335,10 +355,11 @@ def _train(loop: Loop, fold: Fold) -> tuple[pd.DataFrame, dict[str, torch.Tensor
     best : dict of str to torch.Tensor
         State dict of the best epoch.
     """
-    history: list[dict[str, float]] = []
-    scores: list[float] = []
-    best: dict[str, torch.Tensor] = {}
-    for epoch in range(loop.options.epochs):
+    progress = loop.checkpoint.restore()
+    history, scores = progress.history, [_score(row, loop.options) for row in progress.history]
+    for k, row in enumerate(history):
+        loop.recorder.record_epoch(row, int(np.argmax(scores[: k + 1])))
+    for epoch in range(progress.epochs, 0 if progress.is_finished else loop.options.epochs):
         rate = loop.optimizer.param_groups[0]["lr"]
         loss = _train_epoch(loop, epoch)
         validation, n_predicted = _validate(loop, fold)
@@ -346,13 +367,16 @@ def _train(loop: Loop, fold: Fold) -> tuple[pd.DataFrame, dict[str, torch.Tensor
         history.append({"epoch": epoch, "train_loss": loss, "learning_rate": rate, **validation})
         scores.append(_score(history[-1], loop.options))
         if int(np.argmax(scores)) == epoch:
-            best = copy.deepcopy(loop.model.state_dict())
+            progress.best = copy.deepcopy(loop.model.state_dict())
         loop.recorder.record_epoch(history[-1], int(np.argmax(scores)))
         _end_epoch(loop, validation["validation_loss"])
         if _should_stop(loop.options, scores, validation["validation_accuracy"], n_predicted):
             break
+        progress.epochs = epoch + 1
+        loop.checkpoint.save(progress)
+    loop.checkpoint.finish(progress)
     table = pd.DataFrame(history)
-    return table.assign(best=(table["epoch"] == np.argmax(scores)).astype(int)), best
+    return table.assign(best=(table["epoch"] == np.argmax(scores)).astype(int)), progress.best
 
 
 def _check_finite(loss: float, epoch: int) -> None:

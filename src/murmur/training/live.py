@@ -14,6 +14,7 @@ If a file cannot be written, the training continues without it; a note names the
 import fcntl
 import json
 import logging
+import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -172,9 +173,11 @@ class Recorder:
     def _write_state(self) -> None:
         if self._folder:
             with suppress(OSError):
-                part = self._folder / f"{self._name}.part"
+                part = (
+                    self._folder / f"{self._name}.{os.getpid()}.part"
+                )  # a cluster may train a network twice
                 part.write_text(json.dumps(asdict(self._state)))
-                part.replace(part.with_suffix(".json"))
+                part.replace(self._folder / f"{self._name}.json")
 
 
 def name_files(fold: int, inner: int | None = None) -> str:

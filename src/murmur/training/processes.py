@@ -64,7 +64,7 @@ def map_processes(
         ProcessPoolExecutor(n, _start_method(modules), initializer=_exit_with_parent) as pool,
     ):
         try:
-            with _keyboard_signals_blocked():
+            with _keyboard_signals_blocked(), _parent_named():
                 jobs = {pool.submit(function, item): item for item in items}
             yield from _collect(jobs)
         except BaseException as error:
@@ -101,6 +101,16 @@ def _keyboard_signals_blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+@contextmanager
+def _parent_named() -> Iterator[None]:
+    """Give the fork server, which is started within the block, the number of this process."""
+    os.environ["MURMUR_FORK_SERVER_OF"] = str(os.getpid())
+    try:
+        yield
+    finally:
+        del os.environ["MURMUR_FORK_SERVER_OF"]
+
+
 def _kill_workers() -> None:
     """Kill the worker processes, and the fork server, which may be importing modules."""
     for process in multiprocessing.active_children():
@@ -119,7 +129,7 @@ def _start_method(modules: Sequence[str]) -> BaseContext:
     if sys.platform != "linux" or len(os.fsencode(tempfile.gettempdir())) > 75:
         return multiprocessing.get_context("spawn")
     server = multiprocessing.get_context("forkserver")
-    server.set_forkserver_preload(list(modules))
+    server.set_forkserver_preload(["murmur.training.fork_server", *modules])
     return server
 
 

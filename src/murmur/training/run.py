@@ -249,7 +249,11 @@ def _check_validation(folds: pd.DataFrame, roles: dict[int, np.ndarray]) -> None
 
 
 def fit_run(
-    run: Run, weights: Path, live_folder: Path | None = None, tracks: Path | None = None
+    run: Run,
+    weights: Path,
+    live_folder: Path | None = None,
+    tracks: Path | None = None,
+    checkpoints: Path | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame, TrainingInfo]:
     """Train every network of a run.
 
@@ -272,6 +276,8 @@ def fit_run(
     tracks : Path, optional
         A .npy file to write: float16 [test rows of the predictions, steps, 6], the mean of `Fit.tracks` over
         the networks of a fold. Without rows if the network does not label frames.
+    checkpoints : Path, optional
+        Folder of the checkpoints, from which the networks go on if their training was killed.
 
     Returns
     -------
@@ -297,7 +303,7 @@ def fit_run(
         live.record_run(live_folder, run.run, networks, run.options.epochs, n) as folder,
         _show_progress(run, folder, results, len(networks)),
     ):
-        results.update(_fit_networks(run, networks, weights, n, folder))
+        results.update(_fit_networks(run, networks, weights, n, folder, checkpoints))
     by_fold = {
         fold: [results[network] for network in networks if network.fold == fold] for fold in sorted(run.roles)
     }
@@ -350,10 +356,15 @@ def _show_progress(
 
 
 def _fit_networks(
-    run: Run, networks: Sequence[Network], weights: Path, n: int, folder: Path | None
+    run: Run,
+    networks: Sequence[Network],
+    weights: Path,
+    n: int,
+    folder: Path | None,
+    checkpoints: Path | None,
 ) -> Iterator[tuple[Network, NetworkResult]]:
     """Yield each network and its result, in the order in which they are ready, with `n` worker processes."""
-    fit = partial(fit_one_network, run, weights=weights, folder=folder)
+    fit = partial(fit_one_network, run, weights=weights, folder=folder, checkpoints=checkpoints)
     if n == 1 and not cluster.is_used():
         yield from ((network, fit(network)) for network in networks)
         return
@@ -367,7 +378,13 @@ def _fit_networks(
         ) from error
 
 
-def fit_one_network(run: Run, network: Network, weights: Path, folder: Path | None = None) -> NetworkResult:
+def fit_one_network(
+    run: Run,
+    network: Network,
+    weights: Path,
+    folder: Path | None = None,
+    checkpoints: Path | None = None,
+) -> NetworkResult:
     """Train one network with one CPU thread.
 
     Parameters
@@ -380,6 +397,8 @@ def fit_one_network(run: Run, network: Network, weights: Path, folder: Path | No
         Folder that receives the weights with ``keep_weights: best``.
     folder : Path, optional
         Folder that receives the progress.
+    checkpoints : Path, optional
+        As for `fit_run`.
 
     Returns
     -------
@@ -410,6 +429,7 @@ def fit_one_network(run: Run, network: Network, weights: Path, folder: Path | No
             frame_labels=read_frame_labels(run),
             recordings=run.recordings,
             recorder=recorder,
+            checkpoint=checkpoints and checkpoints / live.name_files(*network),
         )
     recorder.finish()
     if run.options.keep_weights == "best" and _predicts_test(run, network):
@@ -452,10 +472,8 @@ def _predicts_test(run: Run, network: Network) -> bool:
 def _write_weights(weights: dict[str, Any], path: Path) -> None:
     from safetensors.torch import save
 
-    with add_path(path):  # `save_file` of safetensors hides errors of the operating system
-        part = path.with_suffix(".part")  # a cluster may repeat the work of a worker that still runs
+    with atomic_write(path) as part:  # `save_file` of safetensors hides errors of the operating system
         part.write_bytes(save(weights))
-        part.replace(path)
 
 
 def _combine_weights(folder: Path, networks: Sequence[Network]) -> None:
