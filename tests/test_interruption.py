@@ -40,7 +40,7 @@ SLEEP = "time.sleep(60)"
 LONG_CALL = "import hashlib; hashlib.pbkdf2_hmac('sha256', b'', b'', 2 * 10**8)"
 THREADS = "from murmur import workers; workers.map_threads(time.sleep, [60] * 9, 'waiting', 3)"
 LINES = {
-    "command.py": "interrupted: this command left no incomplete file; run it again to go on\n",
+    "command.py": "interrupted: this command left no incomplete file; run it again\n",
     "stages/made.py": "interrupted: stage made left no incomplete file; "
     "the finished stages are kept, and the same command goes on with this one\n",
 }

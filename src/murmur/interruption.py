@@ -69,7 +69,7 @@ def _watch(reader: int, parent: int | None) -> None:
 def _end(number: int) -> None:
     """Clean up, print one line and end this process."""
     _is_ending.acquire()  # never released: other threads wait here; a second signal starts again
-    remedy = "run it again to go on"
+    remedy = "run it again"
     for clean_up in reversed(_clean_ups):
         for _ in range(ATTEMPTS):
             try:

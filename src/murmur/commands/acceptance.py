@@ -8,6 +8,7 @@ from typing import Any
 from murmur.commands.reproduction import write_entries
 from murmur.errors import MurmurError
 from murmur.experiments import project
+from murmur.experiments.repair import repair_project
 from murmur.files import temporary_folder
 
 SLOW = ("train", "final")  # the stages that train, with all stages before them
@@ -30,10 +31,14 @@ def accept_code() -> None:
     murmur accept
     """
     from dvc.exceptions import DvcException
+    from dvc.lock import LockError
 
+    repair_project()
     logging.getLogger("dvc").setLevel(logging.WARNING)
     try:
         _accept()
+    except LockError as error:
+        raise MurmurError(project.explain_lock(str(error))) from error
     except DvcException as error:
         raise MurmurError(f"dvc: {' '.join(str(error).split())}") from error
 

@@ -56,7 +56,7 @@ def reproduce_pipeline(
 
 
 def repair() -> None:
-    """Repair what a killed process left, so that DVC can go on.
+    """Repair what a killed process left, so that DVC can run again.
 
     `make repro` and `murmur repro` do this first; before `dvc repro` it is needed only if DVC cannot read
     .dvc/tmp/rwlock or dvc.lock. The first is removed, the second is replaced by that of the last commit;

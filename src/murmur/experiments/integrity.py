@@ -264,7 +264,7 @@ class _Reading:
         remove = f"rm -rf {shlex.quote(str(output.path))} && "
         members = self.listings.get(output.hash, {"": output.hash}).values()
         if not output.is_cached and _hash_committed(output.path) == output.hash:
-            command = f"git checkout {shlex.quote(str(output.path))}"
+            command = f"git checkout HEAD -- {shlex.quote(str(output.path))}"
         elif output.is_cached and all(map(self._is_intact, [output.hash, *members])):
             command = f"dvc checkout {shlex.quote(str(output.path))}"
         else:
@@ -316,10 +316,10 @@ def _describe_folder(files: dict[str, str]) -> tuple[str, bytes]:
 def _hash_committed(path: Path) -> str:
     """The hash of a file in HEAD; empty if git does not have it."""
     try:
-        text = project.read_committed("HEAD", path.as_posix())
+        content = project.read_committed_bytes("HEAD", path.as_posix())
     except MurmurError:  # without git
         return ""
-    return _hash(text.encode()) if text else ""
+    return _hash(content) if content else ""
 
 
 def _hash(content: bytes) -> str:

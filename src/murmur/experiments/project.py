@@ -28,6 +28,7 @@ FIRST_COMMIT = "git init && git add --all && git commit -m 'First commit'"
 AGAIN = "start it again: finished stages are not repeated"  # after a signal
 PATIENCE = 1  # s that a stage has to end after a signal
 CODE = ("src", "stages")  # the folders with the code of the stages
+GIVEN = (Path("data/folder"), Path("data/splits"), Path("data/weights"))  # no stage makes these
 DVC_CONFIG = """\
 [core]
     no_scm = True
@@ -99,8 +100,16 @@ def read_revision(name: str, paths: Sequence[str]) -> tuple[str, dict[str, str]]
 
 def read_committed(commit: str, path: str) -> str | None:
     """Read a file of a commit, relative to the project folder; None if the commit lacks it."""
+    content = read_committed_bytes(commit, path)
+    return None if content is None else content.decode("utf-8", "replace").replace("\r\n", "\n")
+
+
+def read_committed_bytes(commit: str, path: str) -> bytes | None:
+    """Read the bytes of a file of a commit, relative to the project folder; None if the commit lacks it."""
     blob = run_git("rev-parse", "--verify", "--quiet", f"{commit}:./{path}")
-    return run_git("cat-file", "blob", blob.strip()) if blob else None
+    if not blob:
+        return None
+    return subprocess.run(["git", "cat-file", "blob", blob.strip()], capture_output=True, check=True).stdout
 
 
 def find_commit(name: str) -> str:
@@ -286,13 +295,18 @@ def _run_stages(folder: Path, what: str, targets: Sequence[str]) -> None:
 
 def _copy_project(folder: Path) -> None:
     """Copy the code into a folder, and link the data that no stage makes."""
-    for part in CODE:
-        shutil.copytree(part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+    copy_code(folder)
     shutil.copy("dvc.yaml", folder)
     (folder / "data").mkdir()
-    for part in ("folder", "splits", "weights"):
-        if Path("data", part).exists():
-            (folder / "data" / part).symlink_to(Path("data", part).resolve())
+    for path in GIVEN:
+        if path.exists():
+            (folder / path).symlink_to(path.resolve())
+
+
+def copy_code(folder: Path) -> None:
+    """Copy the code of the stages into a folder."""
+    for part in CODE:
+        shutil.copytree(part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
 
 
 def find_cache() -> str:
@@ -310,28 +324,35 @@ def run_dvc(folder: Path, *arguments: str) -> None:
     MurmurError
         If it fails.
     """
-    import psutil  # takes 20 ms
-
-    command = [sys.executable, "-m", "dvc", *arguments]
-    options: Any = {"stdin": subprocess.DEVNULL, "stdout": sys.stderr, "process_group": 0}
-    with (
-        subprocess.Popen(command, cwd=folder, env=make_environment(), **options) as process,
-        clean_up_on_signal(partial(_end, psutil.Process(process.pid))),
-    ):
-        process.wait()
-    if process.returncode:
+    if run_command([sys.executable, "-m", "dvc", *arguments], folder):
         raise MurmurError(f"`dvc {' '.join(arguments)}` failed; see its output above")
 
 
+def run_command(command: Sequence[str], folder: Path, **variables: str) -> int:
+    """Run a command in a folder, with its output on standard error; return its exit status.
+
+    A signal that ends this process ends the command, and all processes that it has started, before.
+    """
+    import psutil  # takes 20 ms
+
+    options: Any = {"stdin": subprocess.DEVNULL, "stdout": sys.stderr, "process_group": 0}
+    with (
+        subprocess.Popen(command, cwd=folder, env=make_environment() | variables, **options) as process,
+        clean_up_on_signal(partial(_end, psutil.Process(process.pid))),
+    ):
+        return process.wait()
+
+
 def _end(process: "psutil.Process") -> str:
-    """End DVC and the stage that it runs, and wait for them: their folder is removed next."""
+    """End a command and the processes that it runs, and wait for them: their folder is removed next."""
     import psutil
 
     with suppress(psutil.NoSuchProcess, ProcessLookupError):
-        children = process.children(recursive=True)
+        processes = [process, *process.children(recursive=True)]
         os.killpg(process.pid, signal.SIGTERM)
-        for child in psutil.wait_procs(children, timeout=PATIENCE)[1]:
-            child.kill()
+        for remaining in psutil.wait_procs(processes, timeout=PATIENCE)[1]:
+            with suppress(psutil.NoSuchProcess):
+                remaining.kill()
     return AGAIN
 
 
@@ -341,8 +362,12 @@ def explain_lock(message: str) -> str:
     if found := re.search(r"\(PID (\d+)\): ([^\n]+)", message):
         pid, command = found.groups()
     elif "Unable to acquire lock" in text:  # DVC writes the number of the process into the file
-        pid, command = Path(".dvc/tmp/lock").read_text(encoding="utf-8").strip(), "DVC"
+        command, pid = "DVC", ""
+        with suppress(OSError):
+            pid = Path(".dvc/tmp/lock").read_text(encoding="utf-8", errors="replace").strip()
     else:
+        return text
+    if not pid.isdecimal():
         return text
     return (
         f"another process works on this project: {command} (process {pid}); wait until it has ended, or stop "

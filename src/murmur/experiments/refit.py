@@ -3,8 +3,6 @@
 import filecmp
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterable
 from io import BytesIO
 from pathlib import Path
@@ -16,17 +14,13 @@ import pyarrow.parquet as pq
 
 from murmur.errors import MurmurError
 from murmur.experiments import project
-from murmur.interruption import clean_up_on_signal
 from murmur.tables import parquet
 from murmur.tables.folds import FOLDS
-
-GIVEN = ("data/folder", "data/splits", "data/weights")  # no stage makes these
 
 
 def copy_code(folder: Path) -> None:
     """Copy the code and the parameters of the project into an empty folder."""
-    for part in project.CODE:
-        shutil.copytree(part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+    project.copy_code(folder)
     shutil.copy("params.yaml", folder)
 
 
@@ -59,7 +53,7 @@ def run_copy(command: str, inputs: Iterable[Path], code: Path, folder: Path, fol
     folder.mkdir(parents=True)
     for part in (*project.CODE, "params.yaml"):
         (folder / part).symlink_to(code / part)
-    for path in {*inputs, *(Path(name) for name in GIVEN if Path(name).exists())}:
+    for path in {*inputs, *(path for path in project.GIVEN if path.exists())}:
         if ".." in path.parts:
             raise MurmurError(f"{path} is outside the project: use an absolute path, or `dvc repro`")
         if not path.is_absolute():
@@ -67,13 +61,7 @@ def run_copy(command: str, inputs: Iterable[Path], code: Path, folder: Path, fol
         if fold is not None and path.parent.name == "folds":
             table = parquet.read(path, FOLDS)
             parquet.write(table[table["fold"] == fold], folder / path, FOLDS)
-    shell = ["/bin/sh", "-c", command]
-    with (
-        subprocess.Popen(shell, cwd=folder, env=project.make_environment(), stdout=sys.stderr) as process,
-        clean_up_on_signal(process.terminate),
-    ):
-        process.wait()
-    if process.returncode:
+    if project.run_command(["/bin/sh", "-c", command], folder, DVC_STAGE="copy"):
         raise MurmurError(f"`{command}` fails with the changed code; see its output above")
 
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,15 +13,15 @@ from murmur.files import remove_unfinished, write_text
 logger = logging.getLogger(__name__)
 LIST = Path(".dvc/tmp/rwlock")  # the files that DVC processes are using
 LOCK = Path("dvc.lock")
+DAMAGED = Path(".dvc/tmp/dvc.lock.damaged")
 CONFLICT = "<<<<<<< "  # the start of a line in which git marks a conflict
 OUTPUTS = ("data", "models", "metrics", "plots")
-NOT_OUTPUTS = (Path("data/folder"), Path("data/splits"), Path("data/weights"))
 
 
 def repair_project() -> None:
     """Repair the project in the working directory if a killed process damaged it; notes name what was done.
 
-    - ``.dvc/tmp/rwlock`` is removed if it cannot be read.
+    - ``.dvc/tmp/rwlock`` is removed if it cannot be read, or names only processes that have ended.
     - A ``dvc.lock`` that cannot be read is replaced by that of the last commit or, if there is none, removed.
       DVC then restores the stages that ran since from its run cache.
     - Unfinished outputs of processes that have ended, and old checkpoints, are removed.
@@ -40,28 +41,44 @@ def repair_project() -> None:
             _check_no_dvc_runs(path)
             if is_damaged(path):  # still: no process was writing it
                 repair()
-    for name in OUTPUTS:
-        for path in remove_unfinished(Path(name), NOT_OUTPUTS):
+    folders = [path for path in Path().iterdir() if path.is_dir()]
+    for folder, but_not in ((Path(), folders), *((Path(name), project.GIVEN) for name in OUTPUTS)):
+        for path in remove_unfinished(folder, but_not):
             logger.info(f"{path}: removed; the process that was writing it has ended")
     remove_old_folders()
 
 
 def _is_damaged_list(path: Path) -> bool:
+    """Return whether the list cannot be read, or names only processes that have ended.
+
+    DVC ignores a process that has ended, but not before its parent has read its exit status.
+    """
     from dvc.rwlock import SCHEMA
     from voluptuous import Invalid
 
     try:
-        SCHEMA(json.loads(path.read_bytes()))
+        content = SCHEMA(json.loads(path.read_bytes()))
     except (ValueError, Invalid):
         return True
     except FileNotFoundError:
         return False
-    return False
+    readers = [reader for readers in content["read"].values() for reader in readers]
+    pids = {process["pid"] for process in (*content["write"].values(), *readers)}
+    return bool(pids) and all(map(_has_ended, pids))
+
+
+def _has_ended(pid: int) -> bool:
+    import psutil
+
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def _remove_list() -> None:
     LIST.unlink(missing_ok=True)
-    logger.info(f"{LIST}: removed; DVC was killed while it wrote this file")
+    logger.info(f"{LIST}: removed; DVC was killed")
 
 
 def _is_damaged_lock(path: Path) -> bool:
@@ -86,6 +103,8 @@ def _is_valid_lock(content: bytes) -> bool:
 
 
 def _restore_lock() -> None:
+    DAMAGED.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(LOCK, DAMAGED)
     committed = None
     with suppress(MurmurError):  # no git, no repository
         committed = project.read_committed("HEAD", str(LOCK))
@@ -96,7 +115,8 @@ def _restore_lock() -> None:
         LOCK.unlink()
         done = "removed"
     logger.info(
-        f"{LOCK}: {done}; DVC was killed while it wrote this file. What ran since is in DVC's run cache"
+        f"{LOCK}: {done}; DVC was killed while it wrote this file. What ran since is in DVC's run cache. The "
+        f"damaged file is {DAMAGED}"
     )
 
 
@@ -115,5 +135,6 @@ def _check_no_dvc_runs(path: Path) -> None:
 
 
 def _is_dvc(command: list[str]) -> bool:
-    names = {Path(word).name for word in command[:3]}
-    return "dvc" in names or {"murmur", "repro"} <= {*names, *command[2:3]}
+    """Return whether a command may write dvc.lock."""
+    names = {Path(word).name for word in command[:4]}
+    return "dvc" in names or ("murmur" in names and not names.isdisjoint({"repro", "ci", "accept"}))

@@ -88,7 +88,7 @@ def verify_blobs(folder: Path) -> None:
             with path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
             if digest != path.name:
-                path.unlink()
+                path.unlink(missing_ok=True)  # another process may have found it too
                 raise ValueError(f"the file received has the sha256 {digest}, not {path.name}")
 
 

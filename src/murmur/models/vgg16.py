@@ -37,8 +37,10 @@ def build(
     nn.Module
         [batch, channels, mels, frames] -> logits [batch, classes].
 
-    Notes ----- The feature maps of images of another size than 224 x 224 are averaged to 7 x 7. On CUDA the
-    gradient of this operation is not deterministic: PyTorch raises an error in training.
+    Notes
+    -----
+    The feature maps of images of another size than 224 x 224 are averaged to 7 x 7. On CUDA the gradient of
+    this operation is not deterministic: PyTorch raises an error in training.
     """
     network: Any = vgg16(num_classes=classes, dropout=dropout, init_weights=weights == "none")
     if channels != 3:

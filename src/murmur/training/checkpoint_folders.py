@@ -26,6 +26,7 @@ from murmur.files import remove_path
 
 DVC = Path(".dvc")
 FOLDER = DVC / "tmp/murmur/checkpoints"
+WEIGHTS = {".pth", ".pt", ".bin", ".safetensors"}  # endings of files of weights that an option may name
 MAX_AGE = 7 * 24 * 3600  # s since the last checkpoint
 
 
@@ -66,9 +67,12 @@ def _update(digest: Any, value: object) -> None:
     elif isinstance(value, Path):
         with suppress(FileNotFoundError), value.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
+    elif isinstance(value, BaseModel):
+        _update(digest, dict(value))
     else:
-        text = value.model_dump_json() if isinstance(value, BaseModel) else repr(value)
-        digest.update(f"{text}\n".encode())
+        digest.update(f"{value!r}\n".encode())
+        if isinstance(value, str) and Path(value).suffix in WEIGHTS:
+            _update(digest, Path(value))
 
 
 def remove_old_folders() -> None:

@@ -76,7 +76,8 @@ class Checkpoint:
         self._model, self._optimizer, self._scheduler = model, optimizer, scheduler
         self._device = device.type
         # another type of processor computes other last digits
-        self._processor = f"{self._device} {torch.backends.cpu.get_cpu_capability()}"
+        name = torch.cuda.get_device_name(device) if self._device == "cuda" else self._device
+        self._processor = f"{name} {torch.backends.cpu.get_cpu_capability()}"
         self._written = self._epoch_began = time.monotonic()
 
     def restore(self) -> Progress:
@@ -135,7 +136,9 @@ class Checkpoint:
         """Set the state of the optimizer; its tensors get the memory format of their parameter, as before."""
         for k, parameter in enumerate(self._list_parameters()):
             self._optimizer.state[parameter] = {
-                name: torch.empty_like(parameter).copy_(value) if value.shape == parameter.shape else value
+                name: torch.empty_like(parameter).copy_(value)
+                if value.shape == parameter.shape
+                else value.to(parameter.device)
                 for name, value in _select(tensors, f"{k}.").items()
             }
         for group, saved in zip(self._optimizer.param_groups, groups, strict=True):

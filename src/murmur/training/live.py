@@ -14,7 +14,6 @@ If a file cannot be written, the training continues without it; a note names the
 import fcntl
 import json
 import logging
-import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,6 +23,8 @@ from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, TypeAdapter
+
+from murmur.files import atomic_write
 
 logger = logging.getLogger(__name__)
 FOLDER = Path("live")
@@ -172,12 +173,9 @@ class Recorder:
 
     def _write_state(self) -> None:
         if self._folder:
-            with suppress(OSError):
-                part = (
-                    self._folder / f"{self._name}.{os.getpid()}.part"
-                )  # a cluster may train a network twice
+            path = self._folder / f"{self._name}.json"  # a cluster may train a network twice
+            with suppress(OSError), atomic_write(path) as part:
                 part.write_text(json.dumps(asdict(self._state)))
-                part.replace(self._folder / f"{self._name}.json")
 
 
 def name_files(fold: int, inner: int | None = None) -> str:

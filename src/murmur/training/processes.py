@@ -108,7 +108,7 @@ def _parent_named() -> Iterator[None]:
     try:
         yield
     finally:
-        del os.environ["MURMUR_FORK_SERVER_OF"]
+        os.environ.pop("MURMUR_FORK_SERVER_OF", None)  # another thread may have removed it
 
 
 def _kill_workers() -> None:
