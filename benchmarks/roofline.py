@@ -133,7 +133,7 @@ def prepare_step(case: Case, precision: str | None) -> tuple[fit.Loop, Callable[
     options = read_options(case, precision).model_copy(update={"epochs": 100_000})
     x, y, frames = make_data(case, options, options.batch_size)
     weights, units = torch.ones(case.classes), torch.arange(len(x))
-    loop = fit._prepare_loop(x, y, None, frames, None, units.numpy(), options, weights, 0, Recorder())
+    loop = fit._prepare_loop(x, y, None, frames, None, units.numpy(), options, weights, 0, Recorder(), None)
     loop.model.train()
     return loop, lambda: fit._train_batch(loop, units[torch.randperm(len(units))])
 

@@ -110,7 +110,7 @@ def fit(run, weights):
 def killed(monkeypatch):
     """The first worker that trains fold 1 is killed after two epochs."""
 
-    def fit_and_be_killed(run, network, weights, folder):
+    def fit_and_be_killed(run, network, weights, folder, checkpoints):
         def kill():
             epochs = []
             while len(epochs) < 2:
@@ -122,7 +122,7 @@ def killed(monkeypatch):
         if network.fold == 1 and not Path("begun").exists():
             Path("begun").touch()
             threading.Thread(target=kill, daemon=True).start()
-        return fit_one_network(run, network, weights, folder)
+        return fit_one_network(run, network, weights, folder, checkpoints)
 
     with monkeypatch.context() as patch:
         patch.setattr("murmur.training.run.fit_one_network", fit_and_be_killed)

@@ -136,7 +136,7 @@ def test_the_commands_get_every_file_back(project, capsys):
         ),
         f"{folder}: this object of the cache, of data/folds, is damaged": f"{verify}  # from the workspace",
         "model: differs from dvc.lock": f"  rm -rf model && dvc repro final{runs_it}",
-        "audit.csv: differs from dvc.lock": "  rm -rf audit.csv && git checkout audit.csv",
+        "audit.csv: differs from dvc.lock": "  rm -rf audit.csv && git checkout HEAD -- audit.csv",
         "data/predictions/2: differs from dvc.lock": (
             "  rm -rf data/predictions/2 && dvc checkout data/predictions/2"
         ),

@@ -28,6 +28,7 @@ FIRST_COMMIT = "git init && git add --all && git commit -m 'First commit'"
 AGAIN = "start it again: finished stages are not repeated"  # after a signal
 PATIENCE = 1  # s that a stage has to end after a signal
 CODE = ("src", "stages")  # the folders with the code of the stages
+STDERR = 2  # its file descriptor
 GIVEN = (Path("data/folder"), Path("data/splits"), Path("data/weights"))  # no stage makes these
 DVC_CONFIG = """\
 [core]
@@ -335,7 +336,7 @@ def run_command(command: Sequence[str], folder: Path, **variables: str) -> int:
     """
     import psutil  # takes 20 ms
 
-    options: Any = {"stdin": subprocess.DEVNULL, "stdout": sys.stderr, "process_group": 0}
+    options: Any = {"stdin": subprocess.DEVNULL, "stdout": STDERR, "process_group": 0}
     with (
         subprocess.Popen(command, cwd=folder, env=make_environment() | variables, **options) as process,
         clean_up_on_signal(partial(_end, psutil.Process(process.pid))),

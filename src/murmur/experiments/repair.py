@@ -53,8 +53,7 @@ def _is_damaged_list(path: Path) -> bool:
 
     DVC ignores a process that has ended, but not before its parent has read its exit status.
     """
-    from dvc.rwlock import SCHEMA
-    from voluptuous import Invalid
+    from dvc.rwlock import SCHEMA, Invalid
 
     try:
         content = SCHEMA(json.loads(path.read_bytes()))
@@ -90,10 +89,10 @@ def _is_damaged_lock(path: Path) -> bool:
 
 def _is_valid_lock(content: bytes) -> bool:
     """Return whether DVC can read this content of dvc.lock, and it does not end within a line."""
+    from dvc.rwlock import Invalid
     from dvc.schema import COMPILED_LOCKFILE_SCHEMA
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
-    from voluptuous import Invalid
 
     try:
         COMPILED_LOCKFILE_SCHEMA(YAML(typ="safe").load(content.decode()))

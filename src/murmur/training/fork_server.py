@@ -8,6 +8,7 @@ import os
 import signal
 
 PR_SET_PDEATHSIG = 1  # of Linux; the processes that the server forks do not inherit it
-ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-if os.environ.get("MURMUR_FORK_SERVER_OF") != str(os.getppid()):  # it has ended already
-    os._exit(1)
+if parent := os.environ.get("MURMUR_FORK_SERVER_OF"):
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if parent != str(os.getppid()):  # it has ended already
+        os._exit(1)

@@ -172,7 +172,7 @@ class Recorder:
         self._write_state()
 
     def _write_state(self) -> None:
-        if self._folder:
+        if self._folder and self._folder.is_dir():  # it may have been removed
             path = self._folder / f"{self._name}.json"  # a cluster may train a network twice
             with suppress(OSError), atomic_write(path) as part:
                 part.write_text(json.dumps(asdict(self._state)))
