@@ -27,7 +27,7 @@ import soundfile as sf
 import soxr
 import typer
 import yaml
-from memory import measure_memory
+from memory import adopt_orphans, collect_orphans, measure_memory
 
 mpl.use("svg")
 import matplotlib.pyplot as plt
@@ -107,6 +107,7 @@ def make_project(folder: Path, sources: list[Path], factor: int, max_factor: int
 def run_stages(folder: Path) -> Iterator[dict[str, object]]:
     """Run each stage; yield its name, time, and peak memory with its worker processes."""
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    adopt_orphans()
     with (folder / "log").open("w+", encoding="utf-8") as log:
         for name, command in STAGES.items():
             start = time.monotonic()
@@ -115,14 +116,15 @@ def run_stages(folder: Path) -> Iterator[dict[str, object]]:
                 [sys.executable, *command], cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT
             )
             while process.poll() is None:
-                peak = max(peak, measure_memory(process))
+                peak = max(peak, measure_memory())
                 time.sleep(0.1)
             if process.returncode:
                 log.seek(0)
                 sys.exit(f"error: stage {name} failed:\n{log.read()}")
+            seconds = time.monotonic() - start
+            collect_orphans()
             after = resource.getrusage(resource.RUSAGE_CHILDREN)
             cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-            seconds = time.monotonic() - start
             yield {"stage": name, "seconds": seconds, "cpu_seconds": cpu, "peak_mib": peak / 2**20}
 
 

@@ -45,6 +45,11 @@ def measure_file(path: Path) -> tuple[int, int, int]:
     return sum(m.pss for m in maps), sum(m.rss for m in maps), len(maps)
 
 
+def adopt_orphans() -> None:
+    """Make descendants whose parent ends children of this process, so that their time is counted."""
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
 def collect_orphans(seconds: float = 10.0) -> None:
     """Wait for descendants that outlive the command, such as the process that starts the workers."""
     end = time.monotonic() + seconds
@@ -56,7 +61,7 @@ def collect_orphans(seconds: float = 10.0) -> None:
 
 def run_command(arguments: list[str], path: Path | None) -> tuple[int, float, int, tuple[int, int, int]]:
     """Run a command; return its exit status, seconds, peak memory, and the largest values of the file."""
-    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # orphans become children of this process
+    adopt_orphans()
     start = next_file = time.monotonic()
     peak, file = 0, (0, 0, 0)
     command = subprocess.Popen(arguments)
