@@ -267,7 +267,7 @@ def opened(project, tmp_path_factory):
     (folder / "src/murmur/models/other.py").write_text("def build(): ...\n")
     known = cache(_yaml.parse_yaml)  # DVC parses params.yaml for every stage: half of the time
     with pytest.MonkeyPatch.context() as patch, Repo(str(folder)) as repo:
-        patch.setattr(_yaml, "parse_yaml", lambda text, path: deepcopy(known(text, path)))
+        patch.setattr(_yaml, "parse_yaml", lambda *text, **options: deepcopy(known(*text, **options)))
         yield repo
 
 
