@@ -224,7 +224,7 @@ def test_a_second_command_names_the_first_and_ctrl_c_ends_all_processes_of_the_f
         output,
     )
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=20)
+    output, _ = process.communicate(timeout=60)
     assert "failed" not in output and output.endswith("start it again: finished stages are not repeated\n")
     assert output.splitlines()[-1].startswith("interrupted: this command left no incomplete file; ")
     assert process.returncode == 130
@@ -268,7 +268,7 @@ def test_a_stage_in_a_temporary_folder_ends_before_the_folder_is_removed(tmp_pat
     with subprocess.Popen([sys.executable, "-c", code], env=os.environ | variables, **options) as process:
         stage = next(int(line) for line in process.stdout if line.strip().isdecimal())
         process.terminate()  # this process alone
-        output, _ = process.communicate(timeout=20)
+        output, _ = process.communicate(timeout=60)
     assert process.returncode == 143
     line = f"interrupted: this command left no incomplete file; {project.AGAIN}"
     assert output.splitlines()[-1] == line  # the first is that of the shell
