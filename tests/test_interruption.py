@@ -105,14 +105,20 @@ if __name__ == "__main__":
 """
 
 
+def start_workers(tmp_path, n_lines, modules):
+    """Start `WORKERS`, and wait until it has printed `n_lines` lines and works on what follows."""
+    process = start(tmp_path, WORKERS.format(modules=modules))
+    for _ in range(n_lines):
+        process.stdout.readline()
+    time.sleep(0.4)
+    return process
+
+
 @pytest.mark.parametrize(
     ("n_lines", "modules"), [(1, ["murmur.training.fit"]), (2, [])], ids=["import", "work"]
 )
 def test_ctrl_c_ends_the_worker_processes_without_tracebacks(tmp_path, n_lines, modules):
-    with start(tmp_path, WORKERS.format(modules=modules)) as process:
-        for _ in range(n_lines):
-            process.stdout.readline()
-        time.sleep(0.4)
+    with start_workers(tmp_path, n_lines, modules) as process:
         begin = time.monotonic()
         assert end(process) == LINES["command.py"]
     assert time.monotonic() - begin < 5
@@ -123,10 +129,7 @@ def test_ctrl_c_ends_the_worker_processes_without_tracebacks(tmp_path, n_lines, 
     ("n_lines", "modules"), [(1, ["murmur.training.fit"]), (2, [])], ids=["import", "work"]
 )
 def test_sigkill_ends_the_worker_processes_too(tmp_path, n_lines, modules):
-    with start(tmp_path, WORKERS.format(modules=modules)) as process:
-        for _ in range(n_lines):
-            process.stdout.readline()
-        time.sleep(0.4)
+    with start_workers(tmp_path, n_lines, modules) as process:
         begin = time.monotonic()
         process.kill()
         process.communicate(timeout=20)  # until all processes that inherited the streams have ended

@@ -111,7 +111,7 @@ def _run_copies(stages: Sequence[Any], folder: Path) -> list[str]:
     """
     from murmur.experiments import refit
 
-    refit.copy_code(folder / "code")
+    refit.copy_code_and_params(folder / "code")
     shown = []
     for stage in _choose_stages(stages):
         name, copy = stage.addressing, folder / stage.addressing

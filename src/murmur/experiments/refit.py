@@ -18,14 +18,14 @@ from murmur.tables import parquet
 from murmur.tables.folds import FOLDS
 
 
-def copy_code(folder: Path) -> None:
+def copy_code_and_params(folder: Path) -> None:
     """Copy the code and the parameters of the project into an empty folder."""
     project.copy_code(folder)
     shutil.copy("params.yaml", folder)
 
 
 def is_code_unchanged(folder: Path) -> bool:
-    """Return whether the project still has the code and the parameters that `copy_code` has copied."""
+    """Return whether the project still has the code and the parameters that `copy_code_and_params` has copied."""
     return all(is_same(Path(part), folder / part) for part in (*project.CODE, "params.yaml"))
 
 
@@ -39,7 +39,7 @@ def run_copy(command: str, inputs: Iterable[Path], code: Path, folder: Path, fol
     inputs : iterable of Path
         Files and folders that the stage reads, relative to the project.
     code : Path
-        The folder of `copy_code`.
+        The folder of `copy_code_and_params`.
     folder : Path
         The new folder; afterwards it holds the outputs.
     fold : int, optional

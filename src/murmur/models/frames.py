@@ -10,12 +10,8 @@ from murmur.models import Rate, Size
 from murmur.models._time_convolutions import convolve_time, merge_bands, split_steps
 
 STEP = 2  # frames of the spectrogram for each output of the network
-FRAME_LOGITS = (
-    4,
-    1,
-    1,
-    1,
-)  # of the states, a murmur, being annotated, and the weight of the frame in the segment
+# Numbers of logits of a frame: of the states, of a murmur, of being annotated, and its weight in the segment.
+FRAME_LOGITS = (4, 1, 1, 1)
 SYSTOLE = 1  # index in murmur.tables.annotations.STATES
 
 
