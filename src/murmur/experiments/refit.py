@@ -25,7 +25,7 @@ def copy_code_and_params(folder: Path) -> None:
 
 
 def is_code_unchanged(folder: Path) -> bool:
-    """Return whether the project still has the code and the parameters that `copy_code_and_params` has copied."""
+    """Return whether the project still has what `copy_code_and_params` has copied."""
     return all(is_same(Path(part), folder / part) for part in (*project.CODE, "params.yaml"))
 
 
