@@ -20,13 +20,6 @@ from murmur import interruption
 if __name__ == "__main__":
     interruption.handle_signals()
 """
-# the tests themselves may be a job in the background, for which the shell ignores SIGINT and SIGQUIT
-DEFAULT = """
-import signal
-if __name__ == "__main__":
-    for number in (signal.SIGINT, signal.SIGQUIT):
-        signal.signal(number, signal.SIG_DFL)
-"""
 WRITE = """
 from murmur.files import atomic_write, temporary_folder
 with atomic_write("out") as part, temporary_folder() as folder:
@@ -49,7 +42,7 @@ LINES = {
 def start(folder, code, name="command.py", **environment):
     script = folder / name
     script.parent.mkdir(exist_ok=True)
-    script.write_text(DEFAULT + START + code)
+    script.write_text(START + code)
     environment = os.environ | {"PYTHONPATH": str(made.ROOT / "src"), "TMPDIR": str(folder)} | environment
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
     return subprocess.Popen([sys.executable, script], cwd=folder, env=environment, **options)

@@ -233,6 +233,17 @@ def test_a_second_command_names_the_first_and_ctrl_c_ends_all_processes_of_the_f
             os.killpg(group, 0)
 
 
+def test_ctrl_c_ends_a_command_that_waits_for_the_lock_of_another_dvc_process(tmp_path):
+    (make_project(tmp_path) / ".dvc/tmp").mkdir()
+    with make_lock(str(tmp_path / ".dvc/tmp/lock")):
+        process = start(tmp_path, "murmur", "repro")
+        while not (tmp_path / ".dvc/tmp/btime").exists() and process.poll() is None:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=20)
+    assert output.endswith(f"interrupted: this command left no incomplete file; {project.AGAIN}\n")
+
+
 def test_the_lock_of_dvc_names_the_process(tmp_path, monkeypatch):
     monkeypatch.chdir(make_project(tmp_path))
     Path(".dvc/tmp").mkdir()

@@ -28,7 +28,9 @@ from murmur.files import atomic_write
 from murmur.interruption import clean_up_on_signal
 from murmur.workers import count_workers
 
-PATIENCE = 5  # s that a command has to end before it is killed
+PATIENCE = 5  # s that a command has to end before it is killed, and DVC to finish what it is writing
+WAIT = 1  # s after which a thread that only waits for the lock of another DVC process is not waited for
+UNFINISHED = "DVC had not finished: go on with `murmur repro`, which repairs what it left, or `murmur repair && dvc repro`"
 
 
 def reproduce_pipeline(
@@ -101,6 +103,7 @@ class _Reproduction:
 
     def __init__(self, jobs: int) -> None:
         self._jobs = jobs
+        self._repo: Any = None
         self._turn = Lock()  # held by the thread in which DVC works
         self._processes: set[subprocess.Popen[str]] = set()
         self._ran: set[str] = set()
@@ -124,15 +127,19 @@ class _Reproduction:
             self._has_ended.set()
 
     def stop(self) -> str:
-        """End all commands, wait until DVC has finished what it is writing, and return what to do then."""
+        """End all commands, let DVC finish what it is writing, and return what to do then."""
         self._is_ending = True
         for number in (signal.SIGTERM, signal.SIGKILL):
             for process in list(self._processes):
                 _end(process, number)
-            if self._has_ended.wait(PATIENCE):
-                break
-        self._has_ended.wait()
-        return project.AGAIN
+            for _ in range(PATIENCE // WAIT):
+                if self._has_ended.wait(WAIT) or not (self._processes or self._is_locked()):
+                    return project.AGAIN
+        return UNFINISHED
+
+    def _is_locked(self) -> bool:
+        """Return whether this process has the lock of DVC, so that DVC may be writing."""
+        return bool(self._repo and self._repo.lock.is_locked)
 
     @contextmanager
     def _dvc_locked(self) -> Iterator[None]:
