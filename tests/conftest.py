@@ -11,7 +11,7 @@ from murmur import logs
 # Test processes run side by side. Threads of OpenMP wait actively: with them torch takes twice the CPU time.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-# The tests may be a job in the background, for which the shell ignores these; the commands under test would too.
+# A shell ignores these for a job in the background, as the tests may be; so would the commands under test.
 for number in (signal.SIGINT, signal.SIGQUIT):
     if signal.getsignal(number) == signal.SIG_IGN:
         signal.signal(number, signal.SIG_DFL)

@@ -30,7 +30,7 @@ from murmur.workers import count_workers
 
 PATIENCE = 5  # s that a command has to end before it is killed, and DVC to finish what it is writing
 WAIT = 1  # s after which a thread that only waits for the lock of another DVC process is not waited for
-UNFINISHED = "DVC had not finished: go on with `murmur repro`, which repairs what it left, or `murmur repair && dvc repro`"
+UNFINISHED = "DVC had not finished: `murmur repro` (or `murmur repair && dvc repro`) repairs this and goes on"
 
 
 def reproduce_pipeline(
