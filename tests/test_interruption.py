@@ -149,13 +149,20 @@ def test_a_failed_item_ends_the_worker_processes_at_once(tmp_path):
     assert "_process_worker" in errors.rpartition("Traceback")[2], "the worker's traceback is the last"
 
 
-@pytest.mark.parametrize("variable", ["DVC_STAGE", "OTHER"])
-def test_a_stage_ends_when_dvc_is_killed(tmp_path, variable):
+READY = "print('ready', flush=True)\n"
+# DVC is killed before the stage handles signals
+LATE = f"import os, time\nparent = os.getppid()\n{READY}while os.getppid() == parent: time.sleep(0.02)\n"
+
+
+@pytest.mark.parametrize(
+    ("variable", "begin"),
+    [("DVC_STAGE", START + READY), ("DVC_STAGE", LATE + START), ("OTHER", START + READY)],
+    ids=["stage", "stage that begins", "other"],
+)
+def test_a_stage_ends_when_dvc_is_killed(tmp_path, variable, begin):
     code = f"import subprocess; subprocess.Popen([sys.executable, 'stages/made.py']); {SLEEP}"
     (tmp_path / "stages").mkdir()
-    (tmp_path / "stages/made.py").write_text(
-        f"{START}print('ready', flush=True)\ntime.sleep(1.2)\nprint('done')"
-    )
+    (tmp_path / "stages/made.py").write_text(f"{begin}time.sleep(1.2)\nprint('done')")
     with start(tmp_path, code, **{variable: "made"}) as process:
         process.stdout.readline()
         process.kill()

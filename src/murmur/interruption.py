@@ -33,8 +33,7 @@ def handle_signals() -> None:
     for number in SIGNALS:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, lambda number, _: _end(number))
-    parent = os.getppid() if "DVC_STAGE" in os.environ else None
-    threading.Thread(target=_watch, args=(reader, parent), daemon=True).start()
+    threading.Thread(target=_watch, args=(reader, _find_parent()), daemon=True).start()
 
 
 @contextmanager
@@ -54,13 +53,24 @@ def clean_up_on_signal(clean_up: Callable[[], object]) -> Iterator[None]:
         _clean_ups.remove(clean_up)
 
 
+def _find_parent() -> int | None:
+    """Return the number of the DVC process that started this stage, 0 if it has ended; None outside DVC."""
+    if "DVC_STAGE" not in os.environ:
+        return None
+    parent = os.getppid()  # of a process whose parent has ended: one that belongs to another session
+    with suppress(ProcessLookupError):
+        if os.getsid(parent) == os.getsid(0):
+            return parent
+    return 0
+
+
 def _watch(reader: int, parent: int | None) -> None:
     """End this process at a signal that the main thread does not handle, and at the end of its parent."""
     number = 0
     while number not in SIGNALS:  # others, such as SIGCHLD of a library, arrive here too
         if select.select([reader], [], [], INTERVAL)[0]:
             number = os.read(reader, 1)[0]
-        elif parent and os.getppid() != parent:
+        elif parent is not None and os.getppid() != parent:
             os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(INTERVAL)  # the main thread handles the signal, unless it is in a long call of a C library
     _end(number)
