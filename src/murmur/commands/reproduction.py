@@ -21,7 +21,7 @@ from typing import Annotated, Any
 
 import typer
 
-from murmur.errors import MurmurError
+from murmur.errors import MurmurError, add_path, explain_os_error
 from murmur.experiments import project
 from murmur.experiments.repair import repair_project
 from murmur.files import atomic_write
@@ -84,7 +84,7 @@ def _reproduce(targets: Sequence[str], jobs: int) -> dict[str, str]:
     with ThreadPoolExecutor(1) as thread:
         job = thread.submit(reproduction.run, targets)
         try:  # this thread only waits, so that after a signal it can let DVC finish what it is writing
-            with clean_up_on_signal(reproduction.stop):
+            with clean_up_on_signal(reproduction.stop), add_path(".dvc"):
                 return job.result()
         except LockError as error:
             raise MurmurError(project.explain_lock(str(error))) from error
@@ -204,7 +204,7 @@ class _Reproduction:
     def _run_stage(self, stage: Any, n_running: int) -> None:
         """Run a stage with its part of the workers, or restore its outputs from the run cache."""
         workers = max(1, count_workers() // n_running)
-        with self._dvc_locked():
+        with self._dvc_locked(), add_path(self._repo.cache.local.path):
             stage.run(run_env={"MURMUR_WORKERS": str(workers)})
 
     def _run_commands(self, stage: Any, *, run_env: Mapping[str, str], **_: Any) -> None:
@@ -244,7 +244,7 @@ class _Reproduction:
         name = stage.addressing
         try:
             job.result()
-        except DvcException as error:
+        except (DvcException, OSError) as error:
             failed[name] = _explain(error)
             if not self._is_ending:
                 _print(name, "failed; no further stage starts")
@@ -300,6 +300,7 @@ def _explain(error: BaseException | None) -> str:
     """The message of an error and of its causes, in one line."""
     messages = []
     while error:
-        messages.append(" ".join(str(error).split()))
+        text = explain_os_error(error) if isinstance(error, OSError) else str(error)
+        messages.append(" ".join(text.split()))
         error = error.__cause__
     return ": ".join(filter(None, messages))
