@@ -154,18 +154,32 @@ READY = "print('ready', flush=True)\n"
 LATE = f"import os, time\nparent = os.getppid()\n{READY}while os.getppid() == parent: time.sleep(0.02)\n"
 
 
+# as `murmur tune` starts DVC: the parent of the stage, here a shell, goes on
+BY_A_COMMAND = """
+os.environ["MURMUR_STARTED_BY"] = str(os.getpid())
+stage = ["sh", "-c", f"{' '.join(stage)}; :"]
+"""
+
+
 @pytest.mark.parametrize(
-    ("variable", "begin"),
-    [("DVC_STAGE", START + READY), ("DVC_STAGE", LATE + START), ("OTHER", START + READY)],
-    ids=["stage", "stage that begins", "other"],
+    ("variable", "begin", "change"),
+    [
+        ("DVC_STAGE", START + READY, ""),
+        ("DVC_STAGE", LATE + START, ""),
+        ("DVC_STAGE", START + READY, BY_A_COMMAND),
+        ("OTHER", START + READY, ""),
+    ],
+    ids=["stage", "stage that begins", "stage of a command", "other"],
 )
-def test_a_stage_ends_when_dvc_is_killed(tmp_path, variable, begin):
-    code = f"import subprocess; subprocess.Popen([sys.executable, 'stages/made.py']); {SLEEP}"
+def test_a_stage_ends_when_dvc_or_its_command_is_killed(tmp_path, variable, begin, change):
+    command = f"stage = [sys.executable, 'stages/made.py']\n{change}"
+    code = f"{command}\nimport subprocess; subprocess.Popen(stage); {SLEEP}"
     (tmp_path / "stages").mkdir()
     (tmp_path / "stages/made.py").write_text(f"{begin}time.sleep(1.2)\nprint('done')")
     with start(tmp_path, code, **{variable: "made"}) as process:
         process.stdout.readline()
         process.kill()
+        process.wait()
         output, errors = process.communicate(timeout=10)
     expected = ("", LINES["stages/made.py"]) if variable == "DVC_STAGE" else ("done\n", "")
     assert (output, errors) == expected
