@@ -11,12 +11,13 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager, suppress
 from graphlib import TopologicalSorter
 from pathlib import Path
-from threading import Event, Lock
+from threading import Lock
 from typing import Annotated, Any
 
 import typer
@@ -109,7 +110,7 @@ class _Reproduction:
         self._ran: set[str] = set()
         self._outcomes: dict[str, str] = {}
         self._is_ending = False
-        self._has_ended = Event()
+        self._has_ended = False
 
     def run(self, targets: Sequence[str]) -> dict[str, str]:
         """Reproduce stages; see `_reproduce`."""
@@ -124,7 +125,7 @@ class _Reproduction:
                     self._run_stages()
             return self._outcomes
         finally:
-            self._has_ended.set()
+            self._has_ended = True
 
     def stop(self) -> str:
         """End all commands, let DVC finish what it is writing, and return what to do then."""
@@ -132,9 +133,11 @@ class _Reproduction:
         for number in (signal.SIGTERM, signal.SIGKILL):
             for process in list(self._processes):
                 _end(process, number)
-            for _ in range(PATIENCE // WAIT):
-                if self._has_ended.wait(WAIT) or not (self._processes or self._is_locked()):
+            begin = time.monotonic()
+            while (seconds := time.monotonic() - begin) < PATIENCE:
+                if self._has_ended or (seconds > WAIT and not (self._processes or self._is_locked())):
                     return project.AGAIN
+                time.sleep(0.02)  # without a lock: a second signal may call this function again
         return UNFINISHED
 
     def _is_locked(self) -> bool:
