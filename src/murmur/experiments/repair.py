@@ -1,8 +1,9 @@
-"""Repair of what a killed process left: DVC's list of locked files, dvc.lock, and unfinished outputs."""
+"""Repair of what a killed process left: DVC's list of locked files, dvc.lock, and unfinished files."""
 
 import json
 import logging
 import shutil
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,6 +17,8 @@ LOCK = Path("dvc.lock")
 DAMAGED = Path(".dvc/tmp/dvc.lock.damaged")
 CONFLICT = "<<<<<<< "  # the start of a line in which git marks a conflict
 OUTPUTS = ("data", "models", "metrics", "plots")
+CACHE = Path(".dvc/cache")
+MAX_AGE = 600  # s without a change, after which DVC no longer writes a temporary file of the cache
 
 
 def repair_project() -> None:
@@ -24,7 +27,8 @@ def repair_project() -> None:
     - ``.dvc/tmp/rwlock`` is removed if it cannot be read, or names only processes that have ended.
     - A ``dvc.lock`` that cannot be read is replaced by that of the last commit or, if there is none, removed.
       DVC then restores the stages that ran since from its run cache.
-    - Unfinished outputs of processes that have ended, and old checkpoints, are removed.
+    - Unfinished outputs of processes that have ended, old checkpoints and old temporary files of DVC's cache
+      are removed.
 
     Raises
     ------
@@ -46,6 +50,20 @@ def repair_project() -> None:
         for path in remove_unfinished(folder, but_not):
             logger.info(f"{path}: removed; the process that was writing it has ended")
     remove_old_folders()
+    _remove_temporary_files()
+
+
+def _remove_temporary_files() -> None:
+    """Remove files that DVC was copying to its cache when it was killed or the disk became full."""
+    size = 0
+    for path in CACHE.glob("**/.*.tmp"):
+        with suppress(OSError):  # another process has removed it
+            status = path.stat()
+            if time.time() - status.st_ctime > MAX_AGE:
+                path.unlink()
+                size += status.st_size
+    if size:
+        logger.info(f"{CACHE}: {size / 1e6:.0f} MB of files removed that DVC had not finished")
 
 
 def _is_damaged_list(path: Path) -> bool:

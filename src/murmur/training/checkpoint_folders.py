@@ -78,12 +78,13 @@ def _update(digest: Any, value: object) -> None:
 def remove_old_folders() -> None:
     """Remove the folders that have not changed for `MAX_AGE`."""
     for folder in FOLDER.glob("*"):
-        with suppress(FileNotFoundError):  # another process has removed it
+        with suppress(OSError):  # another process has removed it, or it is read-only
             if time.time() - folder.stat().st_mtime > MAX_AGE:
                 remove_path(folder)
 
 
 def remove_folder(folder: Path | None) -> None:
-    """Remove the folder of a run whose outputs are written."""
+    """Remove the folder of a run whose outputs are written, if this is possible."""
     if folder:
-        remove_path(folder)
+        with suppress(OSError):
+            remove_path(folder)
