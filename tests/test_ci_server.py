@@ -54,7 +54,7 @@ FILES = {
     "stages/evaluate.sh": EVALUATE,
     "README.md": "words\n",
     "recipes/one.yaml": "# a recipe\n",
-    ".gitignore": "/data/*\n!/data/folder\n!/data/splits\n/models\n__pycache__/\n",
+    ".gitignore": "/data/*\n!/data/folder\n!/data/splits\n!/data/weights\n/models\n__pycache__/\n",
 }
 # A change of parameters, or of files, and what then runs.
 PROJECT = {
@@ -68,7 +68,7 @@ PROJECT = {
     ),
     "a recipe and a model": ({}, {"recipes/new.yaml": "# new\n", "src/murmur/models/new.py": "\n"}, None),
 }
-FOLDERS = ("recipes", "src", "stages", "data/folder", "data/splits")
+FOLDERS = ("recipes", "src", "stages", "data/folder", "data/splits", "data/weights")
 KEYS = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
 
 

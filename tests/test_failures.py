@@ -18,6 +18,7 @@ import pytest
 import yaml
 
 from murmur.errors import MurmurError, run_stage
+from murmur.files import write_text
 from murmur.tables import parquet
 from murmur.tables.left_out import LEFT_OUT
 from murmur.tables.recordings import RECORDINGS
@@ -42,6 +43,7 @@ def project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MURMUR_DATA", str(tmp_path / "shared"))
     made.folder(tmp_path / "own", ROWS)
+    write_text("data/pretrained.json", "{}\n")  # as the stage check, for a training without weights
     return tmp_path
 
 

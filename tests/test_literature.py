@@ -15,6 +15,7 @@ from murmur.errors import MurmurError
 from murmur.experiments import literature, split_lists
 from murmur.experiments import project as dvc_project
 from murmur.experiments.split_lists import assign_recordings, read_list, read_parts
+from murmur.files import write_text
 from murmur.params.yaml_files import read_yaml
 from murmur.splits.published import read_published_split
 from tests import made
@@ -246,6 +247,7 @@ def run_in_process(folder, *arguments):
         ("repro", "evaluate"): ("clean", "segment", "mel", "label", "split", "train", "cycles", "evaluate"),
     }.get(arguments, ())
     (folder / ".dvc").mkdir(exist_ok=True)
+    write_text(folder / "data/pretrained.json", "{}\n")  # as the stage check, for a training without weights
     runs = read_yaml(folder / "params.yaml")["split"]["runs"]
     with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patch:
         for stage in stages:
