@@ -202,7 +202,7 @@ def test_runs_with_one_test_part_count_once():
     result = comparison.compare_experiments(a, b)
     row = result["metrics"]["uar"]
     assert (row["pairs"], row["p"]) == (1, None) and row["difference"] == pytest.approx(UP.mean())
-    assert result["notes"][0].startswith("10 folds have 1 different test part(s)")
+    assert result["notes"][0].startswith("10 folds have 1 different test part:")
 
 
 def test_only_common_runs_are_compared():

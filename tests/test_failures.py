@@ -390,7 +390,10 @@ def test_an_invalid_option_of_the_training_is_refused_before_the_first_epoch(pro
         ),
         ({"train.model": small | {"weights": "other.pth"}}, "other.pth: cannot be read as weights .*fetch"),
         ({"train.class_weights": {"sick": 2}}, "train.class_weights: no class sick; there are ill, well"),
-        ({"train.standardise": "imagenet"}, "train.standardise imagenet: needs mel.image, there are 1 chan"),
+        (
+            {"train.standardise": "imagenet"},
+            "train.standardise imagenet: needs mel.image .channels: 1, not 3",
+        ),
         ({"train.freeze": 6}, "train.freeze 6: the network has 6 layers; leave some to train"),
         ({"train.features": "embedding"}, "train.features embedding: embed.models names none"),
         (

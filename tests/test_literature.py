@@ -214,7 +214,7 @@ def test_the_table_has_each_list_all_runs_the_means_of_networks_and_publications
     first, leak, *_ = literature.list_notes(scores, is_circor=True)
     assert first.endswith("mean of all runs [95 % interval over persons]: uar 0.650 [0.600, 0.700]")
     assert leak.startswith(
-        "as published: LEAKY, the figures may be too optimistic: the worst fold shares 1 pers"
+        "as published: LEAKY, the figures may be too optimistic: the worst fold shares 1 person"
     )
     table = literature.list_runs(scores)
     assert table["seed"].tolist() == [0, 1, 0, 1, "all", "all"] * 2
