@@ -28,6 +28,7 @@ def main() -> None:
         bandpass.design_bandpass(p.clean.sample_rate, p.clean.bandpass)
     try:
         weights = _check_names(p)
+        experiment.check_files(p)
     except MurmurError as error:
         is_copy = ".dvc/tmp/exps" in Path.cwd().as_posix()
         raise MurmurError(f"params.yaml: {error}{COPY * is_copy}") from None
@@ -44,7 +45,6 @@ def _check_names(p: experiment.Params) -> str | None:
     if models.list_names():
         check_options(p.train.model.name, p.train.model.options)
         p.train.check_labels_frames(labels_frames(p.train.model.name))
-    experiment.check_files(p)
     return find_weights(p.train.model.name, p.train.model.options)
 
 

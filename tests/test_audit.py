@@ -131,7 +131,7 @@ def test_a_leak_of_any_kind_has_an_example(shared, capsys):
         facts.loc[b, shared] = facts.loc[a, shared]
     audit_first_fold(facts.reset_index(drop=True), pairs.get(shared, NO_PAIRS), found)
     warning = capsys.readouterr().out.strip()
-    units = {"audio_sha256": "1 pieces of audio", "patient_id": "1 patients"}.get(shared, "1 near-duplicates")
+    units = {"audio_sha256": "1 piece of audio", "patient_id": "1 patient"}.get(shared, "1 near-duplicate")
     assert warning.startswith(
         f"warning: 1 of 1 folds leak; in run 0, fold 0 the test part and another part share {units}, such as "
     )

@@ -321,7 +321,7 @@ def test_the_same_audio_in_two_files_is_found_before_the_training(project):
     )
     changes = {"split.method": "file", "split.file": "s.csv", "split.runs": [0]}
     run("download", "duplicates", "clean", "segment", **changes)
-    with pytest.raises(MurmurError, match=r"another part share 1 near-duplicates, such as 0 of pat"):
+    with pytest.raises(MurmurError, match=r"another part share 1 near-duplicate, such as 0 of pat"):
         run("split", **changes)
     run("split", **{"split.runs": list(range(5))})  # in the same part
     assert not pd.read_csv(project / "metrics/audit.csv").filter(like="shared_").to_numpy().any()
