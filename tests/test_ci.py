@@ -208,7 +208,7 @@ def test_notes_on_the_remote():
     assert note.endswith("if the data may be shared, `download.remote: null`.")
     assert "lacks a, b, c, d, e, f and 2 more," in comment.list_remote_notes("`s`", list("abcdefgh"), None)[0]
     problem = comment.report_unreachable("`s` (s3://x)", 3, "no route")
-    assert problem.title == "the DVC remote `s` (s3://x) cannot be reached, after 3 attempt(s): no route"
+    assert problem.title == "the DVC remote `s` (s3://x) cannot be reached, after 3 attempts: no route"
     assert comment.list_remote_notes("`s`", [], problem)[0].startswith(
         f"{problem.title}. Continued without it"
     )

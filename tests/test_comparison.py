@@ -325,8 +325,7 @@ def test_the_tables_show_all_metrics():
     lines = comparison.format_text(result).splitlines()
     assert lines[0].startswith("B is better: uar") and lines[1] == "A: HEAD   B: workspace"
     assert lines[2] == (
-        "patient level, mean of 10 fold(s) of 2 run(s); worse, better: B by more than 0.02, "
-        "equivalent: within it"
+        "patient level, mean of 10 folds of 2 runs; worse, better: B by more than 0.02, equivalent: within it"
     )
     assert lines[-2].split()[:4] == ["uar", "0.726", "0.892", "+0.166"] and "< 0.001" not in lines[-1]
     assert sum("the first row decides" in line for line in lines) == 1

@@ -279,7 +279,7 @@ ROLES = [f"{k},0,{'test' if k < 4 else 'train'}" for k in range(8)]
     [
         (
             [*ROLES, "9,0,train"],
-            r"s\.csv: row 10: the data set has no such recording_id \(1 such rows\); take",
+            r"s\.csv: row 10: the data set has no such recording_id \(such rows: 1\); take",
         ),
         ([*ROLES[:-1], "7,0,"], r"s\.csv: row 9: role is not train, validation or test; fill it in"),
         (ROLES[4:], r"s\.csv: run 0, fold 0 has no test part; add its rows"),

@@ -366,10 +366,12 @@ def _list_table_notes(table: Mapping[str, Mapping[str, Any]], n_folds: int) -> I
 
 
 def _describe_sides(result: Mapping[str, Any]) -> list[str]:
+    folds = formatting.format_count(result["folds"], "fold")
+    runs = formatting.format_count(len(result["runs"]), "run")
     return [
         f"A: {result['a']['name']}   B: {result['b']['name']}",
         (
-            f"{result['level']} level, mean of {result['folds']} fold(s) of {len(result['runs'])} run(s); "
+            f"{result['level']} level, mean of {folds} of {runs}; "
             f"worse, better: B by more than {result['rope']:g}, equivalent: within it"
         ),
         (

@@ -91,7 +91,7 @@ def verify_blobs(folder: Path) -> None:
         if len(path.name) == 40:
             hashed = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
         with path.open("rb") as file:
-            digest = hashlib.file_digest(file, lambda hashed=hashed: hashed).hexdigest()
+            digest = hashlib.file_digest(file, hashed.copy).hexdigest()
         if digest != path.name:
             path.unlink(missing_ok=True)  # another process may have found it too
             raise ValueError(f"the file received has the {hashed.name} {digest}, not {path.name}")
