@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from murmur import interruption
 from tests import made
 
 START = """
@@ -33,10 +34,18 @@ SLEEP = "time.sleep(60)"
 LONG_CALL = "import hashlib; hashlib.pbkdf2_hmac('sha256', b'', b'', 2 * 10**8)"
 THREADS = "from murmur import workers; workers.map_threads(time.sleep, [60] * 9, 'waiting', 3)"
 LINES = {
-    "command.py": "interrupted: this command left no incomplete file; run it again\n",
-    "stages/made.py": "interrupted: stage made left no incomplete file; "
+    "command.py": "interrupted: this command left no incomplete output; run it again\n",
+    "stages/made.py": "interrupted: stage made left no incomplete output; "
     "the finished stages are kept, and the same command goes on with this one\n",
 }
+
+
+def test_the_line_names_what_is_kept(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["stages/download.py"])
+    monkeypatch.setenv("DVC_STAGE", "download")
+    assert interruption._describe("parts are kept") == (
+        LINES["stages/made.py"].replace("made", "download").strip() + "; parts are kept"
+    )
 
 
 def start(folder, code, name="command.py", **environment):

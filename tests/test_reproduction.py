@@ -241,7 +241,7 @@ def test_a_second_command_names_the_first_and_ctrl_c_ends_all_processes_of_the_f
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=60)
     assert "failed" not in output and output.endswith("start it again: finished stages are not repeated\n")
-    assert output.splitlines()[-1].startswith("interrupted: this command left no incomplete file; ")
+    assert output.splitlines()[-1].startswith("interrupted: this command left no incomplete output; ")
     assert process.returncode == 130
     for group in groups:
         with pytest.raises(ProcessLookupError):
@@ -296,7 +296,7 @@ def test_a_stage_in_a_temporary_folder_ends_before_the_folder_is_removed(tmp_pat
         process.terminate()  # this process alone
         output, _ = process.communicate(timeout=60)
     assert process.returncode == 143
-    line = f"interrupted: this command left no incomplete file; {project.AGAIN}"
+    line = f"interrupted: this command left no incomplete output; {project.AGAIN}"
     assert output.splitlines()[-1] == line  # the first is that of the shell
     assert not os.listdir(tmp_path)
     assert not psutil.pid_exists(stage) or psutil.Process(stage).status() == psutil.STATUS_ZOMBIE

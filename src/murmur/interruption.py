@@ -1,4 +1,4 @@
-"""Ending a stage or command on a signal, as of Ctrl-C: at once, with one line and without incomplete files.
+"""Ending a stage or command on a signal, as of Ctrl-C: at once, with one line and without incomplete outputs.
 
 Nothing is raised: libraries catch some exceptions, and an exception waits until threads have finished.
 """
@@ -92,7 +92,7 @@ def _watch(reader: int, parent: int | None) -> None:
 def _end(number: int) -> None:
     """Clean up, print one line and end this process."""
     _is_ending.acquire()  # never released: other threads wait here; a second signal starts again
-    remedy = "run it again"
+    remedy = ""
     for clean_up in reversed(_clean_ups):
         for _ in range(ATTEMPTS):
             try:
@@ -112,9 +112,10 @@ def _end(number: int) -> None:
 def _describe(remedy: str) -> str:
     folder, script = os.path.split(sys.argv[0])
     if not folder.endswith("stages"):
-        return f"interrupted: this command left no incomplete file; {remedy}"
+        return f"interrupted: this command left no incomplete output; {remedy or 'run it again'}"
     stage = os.environ.get("DVC_STAGE", script.removesuffix(".py"))
     return (
-        f"interrupted: stage {stage} left no incomplete file; "
+        f"interrupted: stage {stage} left no incomplete output; "
         "the finished stages are kept, and the same command goes on with this one"
+        + (remedy and f"; {remedy}")
     )
