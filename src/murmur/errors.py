@@ -27,6 +27,7 @@ REMEDIES = {
 # errors of the computer, which no other file would avoid
 MACHINE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE}
 MEMORY = "the memory is not enough ({}); set MURMUR_WORKERS to fewer workers, or a smaller batch or data set"
+_checks_at_end: list[Callable[[], object]] = []
 
 
 class MurmurError(Exception):
@@ -43,7 +44,7 @@ def run_stage(main: Callable[[], object]) -> None:
     Parameters
     ----------
     main : callable
-        Called without arguments.
+        Called without arguments, and then the functions given to `check_at_end`.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -52,6 +53,8 @@ def run_stage(main: Callable[[], object]) -> None:
     try:
         try:
             main()
+            for check in _checks_at_end:
+                check()
         finally:
             if sys.stdout:
                 sys.stdout.flush()
@@ -63,6 +66,11 @@ def run_stage(main: Callable[[], object]) -> None:
         if message is None:
             raise
         sys.exit(f"error: {escape_unprintable(message, lines=True)}")
+
+
+def check_at_end(check: Callable[[], object]) -> None:
+    """Call a function, which may raise a MurmurError, when the main function of this stage has ended."""
+    _checks_at_end.append(check)
 
 
 def _describe(error: BaseException) -> str | None:
