@@ -90,7 +90,7 @@ def test_a_killed_training_goes_on_and_ends_in_the_same_bytes(tmp_path, trained,
     assert fit(tmp_path / "fold_0", restored=3, **changes) == expected
     assert sorted(set(trained)) == [3, 4]
     trained.clear()
-    assert fit(tmp_path / "fold_0", restored=EPOCHS, **changes) == expected, "only the predictions are computed again"
+    assert fit(tmp_path / "fold_0", restored=EPOCHS, **changes) == expected, "it only predicts again"
     assert trained == [] and os.listdir(tmp_path) == ["fold_0"]
 
 

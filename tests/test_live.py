@@ -114,7 +114,8 @@ def test_a_run_is_described_in_one_line():
     )
     ended = FitState(**vars(running) | {"epochs": 3, "is_finished": True, "restored": 2})
     assert display.describe_run(RunState(2, 10, 1, [folds[0], ended])) == (
-        "train run 2: 2 folds, 6 epochs, 2 of them from checkpoints, train loss 0.400, validation loss 0.600, 55 s"
+        "train run 2: 2 folds, 6 epochs, 2 of them from checkpoints, train loss 0.400, "
+        "validation loss 0.600, 55 s"
     )
 
 

@@ -314,7 +314,7 @@ def test_a_file_that_is_not_a_yaml_mapping_is_refused(tmp_path, content, message
 
 
 @pytest.mark.parametrize(
-    ("change", "message"), [("train.lr", "params.yaml: train changed while this stage ran"), ("mel.f_min", "")]
+    ("change", "message"), [("train.lr", "yaml: train changed while this stage ran"), ("mel.f_min", "")]
 )
 def test_a_stage_fails_if_its_parameters_change_while_it_runs(tmp_path, monkeypatch, change, message):
     """DVC records the values that params.yaml has when a stage has ended."""
