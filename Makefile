@@ -64,7 +64,8 @@ repository: git
 	"error: $(CURDIR) is not a git repository, which DVC needs: git init && git add --all && git commit -m start" \
 	"or, without dvc exp, murmur compare and ci: printf '[core]\n    no_scm = true\n' > .dvc/config.local" >&2; exit 1; }
 	@$(HAS_NO_SCM) || { git config user.name && git config user.email; } >/dev/null || printf '%s\n' \
-	"note: git does not know your name, which 'dvc exp run' needs (make repro does not):" \
+	"note: git does not know your name, which 'dvc exp run' needs if a tracked file differs from the last commit," \
+	"as after an interrupted run (make repro does not need it):" \
 	"  git config --global user.name 'Your Name' && git config --global user.email you@example.org" >&2
 
 repro: repository setup  ## run the pipeline, or what is missing or changed of it, and show the result

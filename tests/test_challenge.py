@@ -10,6 +10,7 @@ import pytest
 from murmur.errors import MurmurError
 from murmur.inference.challenge import predict_challenge, read_patients
 from murmur.inference.reading import read_any
+from murmur.inference.results import Prediction
 from tests import made
 
 CIRCOR = Path(os.environ.get("MURMUR_DATA", "unset")) / "circor/training_data"
@@ -28,11 +29,12 @@ class Model:
         self.calls.append(([path.name for path in paths], sites, patient_id, check))
         samples = [read_any(path)[0] for path in paths]
         if len(samples[0]) < 100:
-            return SimpleNamespace(answer=None, probabilities=None)
+            return Prediction(patient_id, self.info.classes, None, (), None, None, ())
         p = float(samples[0][0])
         rest = (1 - p) / (len(self.info.classes) - 1)
         probabilities = dict.fromkeys(self.info.classes, rest) | {self.info.classes[0]: p}
-        return SimpleNamespace(answer=max(probabilities, key=probabilities.get), probabilities=probabilities)
+        answer = max(probabilities, key=probabilities.get)
+        return Prediction(patient_id, self.info.classes, answer, (), probabilities, None, ())
 
 
 def put(root, number, sites=("AV", "PV"), *, p=0.75, n=2000):

@@ -202,7 +202,7 @@ def make_two_of_each_class():
         (
             make_two_of_each_class(),
             {"folds": 2},
-            "split: run 0, fold 0: no class has two persons in the training part",
+            r"fold 0: no class has two persons .* each class has three persons, and set split\.folds to 3$",
         ),
         (
             make_with_few_unknown(5),

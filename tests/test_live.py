@@ -98,6 +98,8 @@ def test_the_time_left_counts_folds_that_wait_for_a_worker():
     assert display.estimate_seconds_left(RunState(0, 4, 2, folds)) == 14
     assert display.estimate_seconds_left(RunState(0, 4, 1, folds)) == 22
     assert display.estimate_seconds_left(RunState(0, 4, 1, [FitState(0)])) is None
+    restored = FitState(0, epochs=3, started=0, seconds=2, restored=2)
+    assert display.estimate_seconds_left(RunState(0, 4, 1, [restored])) == 2, "they took no time"
 
 
 def test_a_run_is_described_in_one_line():
@@ -110,9 +112,10 @@ def test_a_run_is_described_in_one_line():
         "train run 2: 1 of 2 folds, 5 of at most 20 epochs, train loss 0.400, validation loss 0.600, "
         "at most 75 s left"
     )
-    ended = FitState(**vars(running) | {"epochs": 3, "is_finished": True})
+    ended = FitState(**vars(running) | {"epochs": 3, "is_finished": True, "restored": 2})
     assert display.describe_run(RunState(2, 10, 1, [folds[0], ended])) == (
-        "train run 2: 2 folds, 6 epochs, train loss 0.400, validation loss 0.600, 55 s"
+        "train run 2: 2 folds, 6 epochs, 2 of them from checkpoints, train loss 0.400, "
+        "validation loss 0.600, 55 s"
     )
 
 

@@ -7,8 +7,8 @@ import pytest
 import yaml
 from dvc.utils.serialize import _yaml, dumps_yaml
 
-from murmur import sections
-from murmur.errors import MurmurError
+from murmur import errors, logs, sections
+from murmur.errors import MurmurError, run_stage
 from murmur.params import validation
 from murmur.params.yaml_files import format_yaml, parse_yaml, read_yaml
 from murmur.sections.experiment import Params
@@ -311,6 +311,28 @@ def test_a_file_that_is_not_a_yaml_mapping_is_refused(tmp_path, content, message
         path.write_bytes(content)
     with pytest.raises(MurmurError, match=f"^{path}: {message}"):
         sections.load("seed", path=path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"), [("train.lr", "yaml: train changed while this stage ran"), ("mel.f_min", "")]
+)
+def test_a_stage_fails_if_its_parameters_change_while_it_runs(tmp_path, monkeypatch, change, message):
+    """DVC records the values that params.yaml has when a stage has ended."""
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(made.changed({})))
+    monkeypatch.setattr(errors, "_checks_at_end", [])
+    monkeypatch.setattr(logs, "show_messages", lambda: None)
+    monkeypatch.setenv("DVC_STAGE", "train@0")
+
+    def main():
+        sections.load("train", "seed", "clean.sample_rate", path=path)
+        path.write_text(format_yaml(made.changed({change: 0.5})))
+
+    if message:
+        with pytest.raises(SystemExit, match=message):
+            run_stage(main)
+    else:
+        run_stage(main)
 
 
 def test_an_error_in_one_section_stops_all_stages(tmp_path):

@@ -91,14 +91,26 @@ def test_the_result_does_not_depend_on_the_number_of_workers(trained, predict, m
 
 
 def test_a_file_that_cannot_be_read_does_not_stop_the_others(trained, predict, tmp_path):
-    shutil.copy(trained.raw / "5_AV.wav", tmp_path)
+    for name in ("5_AV.wav", "4_AV.wav"):
+        shutil.copy(trained.raw / name, tmp_path)
+    made.audio(tmp_path / "5_MV.wav", seconds=0.5)
     (tmp_path / "5_PV.wav").write_text("no audio")
     nan = made.audio(tmp_path / "nan.wav", np.full(9000, np.nan, np.float32), subtype="FLOAT")
-    result = predict(tmp_path / "5_AV.wav", tmp_path / "5_PV.wav", nan)
+    files = [tmp_path / f"{name}.wav" for name in ("5_AV", "5_MV", "5_PV", "4_AV")]
+    result = predict(*files, nan, "--csv", tmp_path / "out.csv")
     assert result.exit_code == 3
-    table = result.stdout.split("\n\n")[0].splitlines()
-    assert table[1].startswith("5 ") and [row.split()[0] for row in table[2:]] == ["5_PV.wav", "nan.wav"]
-    assert all(row.endswith("not read") for row in table[2:])
+    table, text, _ = result.stdout.split("\n\n")
+    first = [row.split()[0] for row in table.splitlines()[1:]]
+    assert first == ["5", "5_AV.wav", "5_MV.wav", "5_PV.wav", "4", "nan.wav"]
+    assert [row.endswith("not read") for row in table.splitlines()[1:]] == [*[False] * 3, True, False, True]
+    assert table.splitlines()[1].endswith("  1 of 3 used") and "used" not in table.splitlines()[5]
+    text = " ".join(text.split())
+    assert "1 answer is from only some of the recordings of the patient." in text
+    assert "does not use these recordings and their probabilities): 5_MV.wav: too short" in text
+    csv = pd.read_csv(tmp_path / "out.csv").query("level == 'patient'")
+    assert csv[["recordings_given", "recordings_used"]].to_numpy().tolist() == [[3, 1], [1, 1]]
+    patient = json.loads(predict(*files, "--json").stdout)["patients"][0]
+    assert (patient["recordings_given"], patient["recordings_used"]) == (3, 1)
     assert "5_PV.wav: " in result.stderr and "nan.wav: " in result.stderr
     only = predict(nan, "--json")
     assert message(only).startswith(f"{nan}: sample 0 is not a finite number")

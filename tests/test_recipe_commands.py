@@ -95,7 +95,7 @@ def test_use_writes_a_recipe_and_then_another(project, capsys):
         assert Path("params.yaml").read_bytes() == recipes.complete_params(name).encode()
         sections.load("train")
     assert Path("params.yaml").read_bytes() == (made.ROOT / "params.yaml").read_bytes()
-    assert "git checkout params.yaml; to the default: murmur use default" in capsys.readouterr().out
+    assert "git checkout HEAD params.yaml; to the default: murmur use default" in capsys.readouterr().out
 
 
 def test_use_goes_back_after_a_file_like_a_recipe_unless_it_has_changed(project):

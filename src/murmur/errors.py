@@ -28,6 +28,7 @@ REMEDIES = {
 MACHINE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE}
 UNFINISHED = re.compile(r"\.[0-9a-f]{8}\.\d+\.part\b")  # at the end of a name, until the file is complete
 MEMORY = "the memory is not enough ({}); set MURMUR_WORKERS to fewer workers, or a smaller batch or data set"
+_checks_at_end: list[Callable[[], object]] = []
 
 
 class MurmurError(Exception):
@@ -44,7 +45,7 @@ def run_stage(main: Callable[[], object]) -> None:
     Parameters
     ----------
     main : callable
-        Called without arguments.
+        Called without arguments, and then the functions given to `check_at_end`.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -53,6 +54,8 @@ def run_stage(main: Callable[[], object]) -> None:
     try:
         try:
             main()
+            for check in _checks_at_end:
+                check()
         finally:
             if sys.stdout:
                 sys.stdout.flush()
@@ -64,6 +67,11 @@ def run_stage(main: Callable[[], object]) -> None:
         if message is None:
             raise
         sys.exit(f"error: {escape_unprintable(message, lines=True)}")
+
+
+def check_at_end(check: Callable[[], object]) -> None:
+    """Call a function, which may raise a MurmurError, when the main function of this stage has ended."""
+    _checks_at_end.append(check)
 
 
 def _describe(error: BaseException) -> str | None:

@@ -71,7 +71,7 @@ def choose_model(
     print(f"before: {recipes.format_value(before)}")
     for comment in Counter(recipes.list_comments(old)) - Counter(recipes.list_comments(text)):
         print(escape_unprintable(f"left out, a comment inside train.model: #{comment}"))
-    print("run it: dvc exp run; back to the committed parameters: git checkout params.yaml")
+    print("run it: dvc exp run; back to the committed parameters: git checkout HEAD params.yaml")
     with suppress(MurmurError):  # without git there are no experiments
         if not project.is_tracked(path := find_file(name)):
             logger.info(

@@ -83,12 +83,12 @@ def use_recipe(name: Name) -> None:
     if path.exists() and not recipes.is_recipe(path) and not _is_kept(path):
         raise MurmurError(
             "params.yaml has changes that are not committed and that no experiment has: commit them, or drop "
-            "them with `git checkout params.yaml`, then try again"
+            "them with `git checkout HEAD params.yaml`, then try again"
         )
     recipes.write_params(path, text)
     print(
         f"params.yaml is now {name}: run it with `dvc exp run`; back to the committed one: "
-        "git checkout params.yaml; to the default: murmur use default"
+        "git checkout HEAD params.yaml; to the default: murmur use default"
     )
     for need in recipes.list_needs(name):
         print(escape_unprintable(need))

@@ -15,6 +15,7 @@ from murmur.inference.results import CANNOT_TELL, Prediction, RecordingPredictio
 from murmur.logs import escape_unprintable
 
 NOT_READ = "not read"
+NOT_USED = "the answer of the patient does not use these recordings and their probabilities"
 LISTED = 20  # reasons
 METRICS = {
     "weighted_accuracy_official": "weighted accuracy (official mix)",
@@ -72,7 +73,8 @@ def make_table(predictions: Sequence[Prediction], classes: Sequence[str]) -> pd.
     -------
     DataFrame
         With the columns level, patient_id, recording, site, start, end (s), answer, reasons, p_CLASS for each
-        class, quality, heart_rate, clipped, event, murmur, path. What does not apply to a level is empty.
+        class, quality, heart_rate, clipped, event, murmur, path, recordings_given, recordings_used. What does
+        not apply to a level is empty.
     """
     columns = ["level", "patient_id", "recording", "site", "start", "end", "answer", "reasons"]
     columns += [f"p_{name}" for name in classes] + [
@@ -82,13 +84,16 @@ def make_table(predictions: Sequence[Prediction], classes: Sequence[str]) -> pd.
         "event",
         "murmur",
         "path",
+        "recordings_given",
+        "recordings_used",
     ]
     rows = [
         {key: escape_unprintable(value) if isinstance(value, str) else value for key, value in row.items()}
         for prediction in predictions
         for row in _list_units(prediction)
     ]
-    return pd.DataFrame(rows, columns=columns)
+    numbers = dict.fromkeys(("recordings_given", "recordings_used"), "Int64")
+    return pd.DataFrame(rows, columns=columns).astype(numbers)
 
 
 def _list_units(prediction: Prediction) -> Iterator[dict[str, Any]]:
@@ -107,7 +112,8 @@ def _list_units(prediction: Prediction) -> Iterator[dict[str, Any]]:
             facts |= {"event": phase.part, "murmur": phase.probability}
         span = {"start": 0.0, "end": recording.seconds}
         yield {"level": "recording", **own, **span, **_list_answer(recording), **facts}
-    yield {"level": "patient", **patient, **_list_answer(prediction)}
+    numbers = {"recordings_given": prediction.n_given, "recordings_used": prediction.n_used}
+    yield {"level": "patient", **patient, **_list_answer(prediction), **numbers}
 
 
 def _list_answer(prediction: Prediction | RecordingPrediction) -> dict[str, Any]:
@@ -143,10 +149,11 @@ def format_predictions(
     recordings = (recording for prediction in predictions for recording in prediction.recordings)
     header += ["murmur"] if any(recording.murmur_phase for recording in recordings) else []
     rows = [row for prediction in predictions for row in _format_patient(prediction, segments)]
-    rows += [[Path(path).name, NOT_READ] for path in failures]
+    of_patients = {path for prediction in predictions for path in prediction.not_read}
+    rows += [[Path(path).name, NOT_READ] for path in failures if path not in of_patients]
     rows = [[*map(escape_unprintable, row), *[""] * (len(header) - len(row))] for row in rows]
     table = formatting.format_table([header, *rows])
-    lines = _format_reasons(predictions)
+    lines = [*_count_recordings(predictions), *_format_reasons(predictions)]
     text = [fill(line, width, subsequent_indent="    ") for line in lines]
     counts = [_count_answers(predictions)] if len(predictions) > 1 else []
     return "\n".join([table, *(["", *counts, *text] if counts or text else [])])
@@ -159,18 +166,27 @@ def _count_answers(predictions: Sequence[Prediction]) -> str:
     return f"{formatting.format_count(len(predictions), 'patient')}: {answers}"
 
 
+def _count_recordings(predictions: Sequence[Prediction]) -> list[str]:
+    """Count the answers that use only some of the recordings of their patient."""
+    n = sum(bool(p.answer) and p.n_used < p.n_given for p in predictions)
+    answers = f"{formatting.format_count(n, 'answer')} {'is' if n == 1 else 'are'}"
+    return [f"{answers} from only some of the recordings of the patient."] if n else []
+
+
 def _format_patient(prediction: Prediction, segments: bool) -> Iterator[list[str]]:
     """Format the rows of a patient; a patient with one recording has one row."""
     row = [prediction.patient_id, *_format_answer(prediction, prediction.classes)]
-    recordings = prediction.recordings
-    yield [*row, *(_format_facts(recordings[0]) if len(recordings) == 1 else [""])]
+    recordings, n = prediction.recordings, prediction.n_given
+    note = f"{prediction.n_used} of {n} used" if prediction.n_used < n else ""
+    yield [*row, *(_format_facts(recordings[0]) if n == 1 else [note])]
     for recording in recordings:
-        if len(recordings) > 1:
+        if n > 1:
             answer = _format_answer(recording, prediction.classes)
             yield [f"  {recording.name}", *answer, *_format_facts(recording)]
         rows = zip(recording.starts, recording.ends, recording.segments, strict=True) if segments else ()
         for start, end, p in rows:
             yield [f"    {start:.1f}-{end:.1f} s", "", *map(formatting.format_figure, p)]
+    yield from ([f"  {Path(path).name}", NOT_READ] for path in prediction.not_read)
 
 
 def _format_answer(prediction: Prediction | RecordingPrediction, classes: Sequence[str]) -> list[str]:
@@ -203,10 +219,10 @@ def _format_reasons(predictions: Sequence[Prediction]) -> list[str]:
     if not reasons:
         return []
     if len(reasons) <= LISTED:
-        return ["No answer for:", *(f"  {name}: {reason}" for name, reason in reasons)]
+        return [f"No answer for ({NOT_USED}):", *(f"  {name}: {reason}" for name, reason in reasons)]
     kinds = Counter(reason.partition(":")[0] for _, reason in reasons)
     lines = [f"  {kind}: {formatting.format_count(n, 'recording')}" for kind, n in kinds.most_common()]
-    return ["No answer for (--json and --csv give the reason of each):", *lines]
+    return [f"No answer for ({NOT_USED}; --json and --csv give the reason of each):", *lines]
 
 
 def format_model(info: ModelInfo, path: str | Path, width: int = 100) -> str:

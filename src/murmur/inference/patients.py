@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -286,7 +287,7 @@ def predict_readable(
     Returns
     -------
     prediction : Prediction or None
-        None if no recording can be read.
+        With the paths of the recordings that cannot be read; None if this is so for all.
     errors : dict of str to str
         For each recording that cannot be read, by its path, what is wrong.
     """
@@ -300,7 +301,10 @@ def predict_readable(
             raise
     readable = tuple(r for r in patient.recordings if r not in faults)
     errors = {str(r.path): str(fault) for r, fault in faults.items()}
-    return (_predict(model, patient._replace(recordings=readable), check) if readable else None), errors
+    if not readable:
+        return None, errors
+    prediction = _predict(model, patient._replace(recordings=readable), check)
+    return replace(prediction, not_read=tuple(errors)), errors
 
 
 def _predict(model: Model, patient: Patient, check: bool) -> Prediction:

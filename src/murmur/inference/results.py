@@ -158,7 +158,9 @@ class Prediction:
     uncalibrated : dict of str to float, or None
         Before calibration.
     recordings : tuple of RecordingPrediction
-        One for each recording, in the order given.
+        One for each recording that could be read, in the order given.
+    not_read : tuple of str
+        Paths of the recordings that could not be read.
     """
 
     patient_id: str
@@ -168,6 +170,17 @@ class Prediction:
     probabilities: dict[str, float] | None
     uncalibrated: dict[str, float] | None
     recordings: tuple[RecordingPrediction, ...]
+    not_read: tuple[str, ...] = ()
+
+    @property
+    def n_given(self) -> int:
+        """Number of recordings of the patient."""
+        return len(self.recordings) + len(self.not_read)
+
+    @property
+    def n_used(self) -> int:
+        """Number of recordings that the prediction uses."""
+        return sum(recording.is_used for recording in self.recordings)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the prediction as JSON values."""
@@ -176,6 +189,8 @@ class Prediction:
             "answer": self.answer,
             "reasons": list(self.reasons),
             "probabilities": self.probabilities,
+            "recordings_given": self.n_given,
+            "recordings_used": self.n_used,
             "recordings": [recording.to_dict(self.classes) for recording in self.recordings],
         }
 

@@ -15,7 +15,7 @@ from murmur.params.yaml_files import MAX_TEXT
 MIN_NUMBER = 1e-30  # float32 rounds smaller numbers to 0
 MANY = 10  # missing keys: the file is not a params.yaml
 MAX_VALUES = 10_000  # in the complete file
-RESTORE = "Remove it from the file, or restore all: `git checkout . && dvc checkout`"
+RESTORE = "Remove it from the file, or restore all: `git checkout HEAD . && dvc checkout`"
 KINDS = {  # by pydantic's type of the error
     **dict.fromkeys(("list_type", "tuple_type"), "list"),
     **dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "mapping"),

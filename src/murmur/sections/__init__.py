@@ -1,5 +1,8 @@
 """The sections of params.yaml, one module each: an edit re-runs only the stages that read the section."""
 
+import os
+from collections.abc import Iterable, Mapping
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from operator import attrgetter
@@ -9,6 +12,7 @@ from typing import Any
 
 from pydantic import create_model
 
+from murmur.errors import MurmurError, check_at_end
 from murmur.params.types import Section
 from murmur.params.validation import validate
 from murmur.params.yaml_files import read_yaml
@@ -27,7 +31,8 @@ def load(*keys: str, path: str | Path = "params.yaml") -> SimpleNamespace:
     """Read the values of params.yaml that a stage uses.
 
     The complete file is validated if murmur.sections.experiment exists. No stage depends on it in dvc.yaml:
-    it can refuse a value, but it cannot change what the stage writes.
+    it can refuse a value, but it cannot change what the stage writes. When a stage ends, its values are read
+    again: DVC records those that the file has then, so a stage fails if they have changed.
 
     Parameters
     ----------
@@ -47,6 +52,14 @@ def load(*keys: str, path: str | Path = "params.yaml") -> SimpleNamespace:
     MurmurError
         Naming the file, the key and what is wrong with it.
     """
+    values = _read(keys, path)
+    if "DVC_STAGE" in os.environ:
+        check_at_end(partial(_check_unchanged, values, path))
+    return SimpleNamespace(**{key.split(".")[-1]: value for key, value in values.items()})
+
+
+def _read(keys: Iterable[str], path: str | Path) -> dict[str, Any]:
+    """Read and validate values of params.yaml."""
     content = read_yaml(path)
     if find_spec("murmur.sections.experiment"):
         import_module("murmur.sections.experiment").validate_params(content, path)
@@ -54,7 +67,17 @@ def load(*keys: str, path: str | Path = "params.yaml") -> SimpleNamespace:
     fields: Any = {name: (_find_type(name), ...) for name in names}
     model = create_model("Keys", __base__=Section, **fields)
     params = validate(model, {name: content[name] for name in names if name in content}, where=str(path))
-    return SimpleNamespace(**{key.split(".")[-1]: attrgetter(key)(params) for key in keys})
+    return {key: attrgetter(key)(params) for key in keys}
+
+
+def _check_unchanged(values: Mapping[str, Any], path: str | Path) -> None:
+    """Check that params.yaml still has the values that a stage has used."""
+    now = _read(values, path)
+    if changed := [key for key, value in values.items() if now[key] != value]:
+        raise MurmurError(
+            f"{path}: {', '.join(changed)} changed while this stage ran, and DVC would record the new value "
+            "for this result: run it again, and change parameters only when no stage runs"
+        )
 
 
 def _find_type(name: str) -> Any:

@@ -188,9 +188,20 @@ def _draw_validation(
         unit = _name_groups(units, options.group_by)
         raise MurmurError(
             f"split: run {key[1]}, fold {key[2]}: no class has two {unit}s in the training part, so there is "
-            "none for the validation part: add recordings, raise split.folds or lower split.test"
+            f"none for the validation part: {_suggest_remedy(units, options, unit)}"
         )
     return train[validation]
+
+
+def _suggest_remedy(units: pd.DataFrame, options: Split, unit: str) -> str:
+    """Suggest how a class gets two groups in the training part."""
+    counts = units.groupby("stratum")["group"].nunique()
+    if options.method == "kfold":
+        addition = f"add recordings, so that each class has three {unit}s, and " if counts.min() < 3 else ""
+        return f"{addition}set split.folds to 3"
+    if options.method == "holdout" and counts.max() > 2:
+        return "lower split.test"
+    return f"add recordings of other {unit}s to the training part"
 
 
 def _split_units(units: pd.DataFrame, options: Split, random_state: int) -> Iterator[Indices]:

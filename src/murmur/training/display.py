@@ -21,8 +21,8 @@ def estimate_seconds_left(state: RunState) -> float | None:
 
     Early stopping can end a fit before, so this is a maximum. Fits that wait begin as others end.
     """
-    trained = sum(fit.epochs for fit in state.fits)
-    if not trained:
+    trained = sum(fit.epochs - fit.restored for fit in state.fits)
+    if trained <= 0:
         return None
     pace = sum(fit.seconds for fit in state.fits) / trained
     left = [(state.epochs - fit.epochs) * pace for fit in state.fits if not fit.is_finished]
@@ -52,6 +52,8 @@ def describe_run(state: RunState, *, losses: bool = True) -> str:
     else:
         epochs = f"{trained} of at most {total * state.epochs} epochs"
         parts = [f"train run {state.run}: {finished} of {total} {counted}, {epochs}"]
+    if restored := sum(fit.restored for fit in state.fits):
+        parts.append(f"{restored} of them from checkpoints")
     if losses:
         parts += _describe_losses(state)
     if finished == total:

@@ -265,6 +265,7 @@ def fit_epochs(
 def _train_epochs(loop: Loop, epochs: Iterable[int]) -> None:
     """Train without a validation part."""
     progress = loop.checkpoint.restore()
+    loop.recorder.record_restored(progress.epochs)
     for epoch in epochs:
         if epoch < progress.epochs:
             continue
@@ -356,6 +357,7 @@ def _train(loop: Loop, fold: Fold) -> tuple[pd.DataFrame, dict[str, torch.Tensor
         State dict of the best epoch.
     """
     progress = loop.checkpoint.restore()
+    loop.recorder.record_restored(len(progress.history))
     history, scores = progress.history, [_score(row, loop.options) for row in progress.history]
     for k, row in enumerate(history):
         loop.recorder.record_epoch(row, int(np.argmax(scores[: k + 1])))

@@ -63,6 +63,8 @@ class FitState:
         Whether the training has ended.
     inner : int or None
         Number of the network in its fold, as `murmur.training.run.Network`; None if the fold has one.
+    restored : int
+        How many of the epochs are from the checkpoint of an interrupted training.
     """
 
     fold: Count
@@ -75,6 +77,7 @@ class FitState:
     best: Count | None = None
     is_finished: bool = False
     inner: Count | None = None
+    restored: Count = 0
 
     @property
     def is_running(self) -> bool:
@@ -144,6 +147,10 @@ class Recorder:
         if now - self._written >= INTERVAL:
             self._written = now
             self._write_state()
+
+    def record_restored(self, epochs: int) -> None:
+        """Record how many epochs are from the checkpoint of an interrupted training."""
+        self._state.restored = self._state.epochs = epochs
 
     def record_epoch(self, row: Mapping[str, float], best: int) -> None:
         """Record a complete epoch.
