@@ -5,10 +5,11 @@ from murmur import interruption
 if __name__ == "__main__":
     interruption.handle_signals()  # before the slow imports
 
+from functools import partial
 from pathlib import Path
 
 from murmur import sections
-from murmur.errors import run_stage
+from murmur.errors import check_at_end, run_stage
 from murmur.evaluation.run_files import find_run_files, remove_other_runs
 from murmur.inference.final_fit import choose_epochs, fit_networks, prepare_final
 from murmur.models import _pretrained
@@ -36,7 +37,7 @@ def main() -> None:
     inputs = vars(run) | {"epochs": epochs, "pretrained": _pretrained.HASHES}
     checkpoints = checkpoint_folders.find_folder(inputs)
     fit_networks(run, epochs, p.final.ensemble, Path("models/final.safetensors"), checkpoints)
-    checkpoint_folders.remove_folder(checkpoints)
+    check_at_end(partial(checkpoint_folders.remove_folder, checkpoints))  # kept if a check before it fails
 
 
 if __name__ == "__main__":

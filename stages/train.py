@@ -6,10 +6,11 @@ if __name__ == "__main__":
     interruption.handle_signals()  # before the slow imports
 
 import sys
+from functools import partial
 from pathlib import Path
 
 from murmur import sections
-from murmur.errors import run_stage
+from murmur.errors import check_at_end, run_stage
 from murmur.files import atomic_write
 from murmur.models import _pretrained
 from murmur.tables import parquet
@@ -42,7 +43,7 @@ def main() -> None:
         schema = make_predictions_schema(card.classes)
         parquet.write(predictions, f"data/predictions/{name}.murmur_predictions.parquet", schema, note)
         write_csv(history, f"data/history/{name}.murmur_history.csv")
-    checkpoint_folders.remove_folder(checkpoints)
+    check_at_end(partial(checkpoint_folders.remove_folder, checkpoints))  # kept if a check before it fails
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ ROOT_MODULES = (
     "version",
     "logs",
     "errors",
+    "code_changes",
     "interruption",
     "files",
     "spelling",

@@ -1,13 +1,14 @@
 """Errors in params.yaml are reported with their key, before any work is done."""
 
 import re
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import yaml
 from dvc.utils.serialize import _yaml, dumps_yaml
 
-from murmur import errors, logs, sections
+from murmur import code_changes, errors, logs, sections
 from murmur.errors import MurmurError, run_stage
 from murmur.params import validation
 from murmur.params.yaml_files import format_yaml, parse_yaml, read_yaml
@@ -333,6 +334,37 @@ def test_a_stage_fails_if_its_parameters_change_while_it_runs(tmp_path, monkeypa
             run_stage(main)
     else:
         run_stage(main)
+
+
+CODE = """\
+stages:
+  embed: {foreach: [m2d], do: {cmd: "", deps: [data/mel, src/murmur/features/mel.py]}}
+  train: {cmd: "", deps: ["src/murmur/models/${train.model.name}.py", stages/train.py, src/murmur/training]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("stage", "path", "is_dependency"),
+    [
+        ("train@0", "src/murmur/training/fit.py", True),
+        ("train@0", "src/murmur/models/cnn.py", True),
+        ("train@0", "stages/train.py", True),
+        ("embed@m2d", "src/murmur/features/mel.py", True),
+        ("embed@m2d", "src/murmur/training/fit.py", False),
+        ("train@0", "src/murmur/reporting/report.py", False),
+    ],
+)
+def test_a_stage_fails_if_its_code_changes_while_it_runs(tmp_path, monkeypatch, stage, path, is_dependency):
+    """DVC records the code that the files have when a stage has ended."""
+    monkeypatch.chdir(tmp_path)
+    Path("dvc.yaml").write_text(CODE)
+    Path(path).parent.mkdir(parents=True)
+    Path(path).write_text("a = 1\n")
+    check = code_changes.make_check(stage)
+    check()
+    Path(path).write_text("a = 10\n")
+    with pytest.raises(MurmurError, match=f"^{path}: changed while") if is_dependency else nullcontext():
+        check()
 
 
 def test_an_error_in_one_section_stops_all_stages(tmp_path):

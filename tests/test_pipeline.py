@@ -407,6 +407,7 @@ EDITS = {
     "input_csv": {"download", "split"},
     "cluster": {"download", "duplicates", "clean", "train", "final"},
     "devices": {"embed", "train", "final"},
+    "code_changes": EVERY,
     "errors": EVERY,
     "files": EVERY,
     "formatting": {"cycles", "evaluate", "final", "package"},

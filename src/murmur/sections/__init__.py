@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import create_model
 
+from murmur.code_changes import make_check
 from murmur.errors import MurmurError, check_at_end
 from murmur.params.types import Section
 from murmur.params.validation import validate
@@ -32,7 +33,7 @@ def load(*keys: str, path: str | Path = "params.yaml") -> SimpleNamespace:
 
     The complete file is validated if murmur.sections.experiment exists. No stage depends on it in dvc.yaml:
     it can refuse a value, but it cannot change what the stage writes. When a stage ends, its values are read
-    again: DVC records those that the file has then, so a stage fails if they have changed.
+    again: DVC records those that the file has then, so a stage fails if they, or its code, have changed.
 
     Parameters
     ----------
@@ -52,17 +53,18 @@ def load(*keys: str, path: str | Path = "params.yaml") -> SimpleNamespace:
     MurmurError
         Naming the file, the key and what is wrong with it.
     """
-    values = _read(keys, path)
-    if "DVC_STAGE" in os.environ:
-        check_at_end(partial(_check_unchanged, values, path))
-    return SimpleNamespace(**{key.split(".")[-1]: value for key, value in values.items()})
-
-
-def _read(keys: Iterable[str], path: str | Path) -> dict[str, Any]:
-    """Read and validate values of params.yaml."""
     content = read_yaml(path)
     if find_spec("murmur.sections.experiment"):
         import_module("murmur.sections.experiment").validate_params(content, path)
+    values = _select(content, keys, path)
+    if stage := os.environ.get("DVC_STAGE"):
+        check_at_end(partial(_check_unchanged, values, path))
+        check_at_end(make_check(stage))
+    return SimpleNamespace(**{key.split(".")[-1]: value for key, value in values.items()})
+
+
+def _select(content: Mapping[str, Any], keys: Iterable[str], path: str | Path) -> dict[str, Any]:
+    """Validate the sections of some keys; return the values of the keys."""
     names = dict.fromkeys(key.partition(".")[0] for key in keys)
     fields: Any = {name: (_find_type(name), ...) for name in names}
     model = create_model("Keys", __base__=Section, **fields)
@@ -72,7 +74,7 @@ def _read(keys: Iterable[str], path: str | Path) -> dict[str, Any]:
 
 def _check_unchanged(values: Mapping[str, Any], path: str | Path) -> None:
     """Check that params.yaml still has the values that a stage has used."""
-    now = _read(values, path)
+    now = _select(read_yaml(path), values, path)
     if changed := [key for key, value in values.items() if now[key] != value]:
         raise MurmurError(
             f"{path}: {', '.join(changed)} changed while this stage ran, and DVC would record the new value "
