@@ -136,20 +136,22 @@ def test_the_commands_get_every_file_back(project, capsys):
     with pytest.raises(MurmurError, match=r"^7 of \d\d files \(0\.00 GB\) are damaged; above is how"):
         verify_files(every=False, repair=False)
     shown = dict(zip(*[iter(capsys.readouterr().out.splitlines())] * 2, strict=True))
+    checkout = "git checkout HEAD -- audit.csv"
     runs_final = "its stage makes it again (the remote store does not have it)"
     repair = "  murmur verify --repair"
+    makes_final = f"{repair} && rm -rf model && dvc repro final"
     of_cache, of_lock = "this object of the cache, of", "differs from dvc.lock;"
     assert shown == {
-        f"{model}: {of_cache} model, is damaged; {runs_final}": f"{repair} && rm -rf model && dvc repro final",
+        f"{model}: {of_cache} model, is damaged; {runs_final}": makes_final,
         f"{predictions}: {of_cache} data/predictions/1, is damaged; the remote store has it": (
             f"{repair} && dvc fetch data/predictions/1"
         ),
         f"{folder}: {of_cache} data/folds, is damaged; the workspace has its content": repair,
-        f"audit.csv: {of_lock} the last commit has it": "  rm -rf audit.csv && git checkout HEAD -- audit.csv",
+        f"audit.csv: {of_lock} the last commit has it": f"  rm -rf audit.csv && {checkout}",
         f"data/predictions/2: {of_lock} the cache has it": (
             "  rm -rf data/predictions/2 && dvc checkout data/predictions/2"
         ),
-        f"model: {of_lock} {runs_final}": f"{repair} && rm -rf model && dvc repro final",
+        f"model: {of_lock} {runs_final}": makes_final,
         f"{run_entry}: this entry of the run-cache is damaged; without it the stage runs, unless "
         "`dvc fetch --run-cache` gets it": repair,
     }

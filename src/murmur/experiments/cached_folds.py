@@ -76,7 +76,7 @@ def _read_tracks(table: Any, network: Any, role: Any, path: Path) -> Any:
 def _read_history(network: Any, path: Path) -> Any:
     import pandas as pd
 
-    history = pd.read_csv(path, float_precision="round_trip")
+    history = pd.read_csv(path)
     is_chosen = history["fold"] == network.fold
     return history[is_chosen if network.inner is None else is_chosen & (history["inner"] == network.inner)]
 

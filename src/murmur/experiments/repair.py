@@ -6,7 +6,6 @@ import shutil
 import sqlite3
 from contextlib import closing, suppress
 from pathlib import Path
-from types import SimpleNamespace
 
 from murmur.errors import MurmurError
 from murmur.experiments import lock_file, project
@@ -88,16 +87,16 @@ def _remove_damaged_records() -> None:
 
 
 def _find_records() -> list[Path]:
-    """Find the SQLite databases of DVC for this project, without opening them as `Repo()` would."""
+    """Find the SQLite databases of DVC for this project."""
     from dvc.config import Config
     from dvc.repo import Repo
 
-    if not Path(".dvc").is_dir():
+    if not Path(".dvc/tmp/btime").exists():  # DVC names their folder by its time
         return []
+    repo = Repo.__new__(Repo)  # Repo() would open them
     config = Config(str(Path(".dvc").resolve()), validate=False)
-    place = SimpleNamespace(root_dir=str(Path.cwd().resolve()), fs=None, config=config, tmp_dir=".dvc/tmp")
-    place._btime = Repo._btime.func(place)  # noqa: SLF001
-    return sorted(Path(Repo.site_cache_dir.func(place)).rglob("*.db"))
+    repo.__dict__.update(root_dir=str(Path.cwd().resolve()), tmp_dir=".dvc/tmp", config=config, _fs=None)
+    return sorted(Path(repo.site_cache_dir).rglob("*.db"))
 
 
 def _is_database(path: Path) -> bool:
