@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import sqlite3
 from collections.abc import Iterable, Iterator
@@ -148,7 +149,7 @@ def _write_object(path: Path, content: Path | bytes) -> None:
 
 def _find_lock_damages(repo: Any) -> Iterator[Damage]:
     for stage, problem, is_committed_right in lock_file.find_lock_problems(repo):
-        remedy = Remedy("DVC restores it from the run-cache, or runs it", f"dvc repro {stage}")
+        remedy = Remedy("DVC restores it from the run-cache, or runs it", f"dvc repro {shlex.quote(stage)}")
         if is_committed_right:
             remedy = Remedy("that of the last commit has it", lock_file.format_restore())
         yield Damage(str(lock_file.LOCK), problem, remedy)
@@ -208,5 +209,7 @@ def _is_run_intact(path: Path) -> bool:
     try:
         content = load_yaml(str(path))
         return (path.name, path.parent.name) == (_get_cache_hash(content), _get_cache_hash(content, key=True))
+    except PermissionError:
+        raise
     except Exception:  # noqa: BLE001  # YAML, encoding, types: a damaged file can be anything
         return False

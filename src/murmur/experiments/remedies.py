@@ -53,7 +53,7 @@ class Remedies:
         """Find how to get an output back, in the workspace if it is there and else in the cache."""
         path, name = shlex.quote(str(output.path)), self.remotes.name(output.remote)
         lacking = self._list_lacking(output)
-        if not output.is_cached and _hash_committed(output.path) == output.hash:
+        if not output.is_cached and not _find_git_problem(output):
             return Remedy("the last commit has it", f"{self._remove(output)}git checkout HEAD -- {path}")
         if output.is_cached and not lacking:
             before = self._repair(output) + self._remove(output)
@@ -70,9 +70,12 @@ class Remedies:
     def _run_stage(self, output: Output, problem: str) -> Remedy:
         """Make an output again."""
         run = f"dvc repro {shlex.quote(output.stage)}"
+        is_in_cache = output.is_cached and self._is_in_cache(output)
+        if not output.is_made and is_in_cache:
+            return Remedy(f"but the cache has it as it is: {output.stage} may be damaged", "")
         if not output.is_made:
             return Remedy(f"no stage makes it, and {problem}: get it from a backup", "")
-        if output.is_cached and self._is_in_cache(output):
+        if is_in_cache:
             return Remedy("but the cache has it as it is: dvc.lock may be damaged", run)
         return Remedy(
             f"its stage makes it again ({problem})", f"{self._repair(output)}{self._remove(output)}{run}"
@@ -108,7 +111,7 @@ class Remedies:
     def _find_problem(self, output: Output, lacking: list[str]) -> str:
         """Return why the remote cannot give objects; empty if it has all of them."""
         if not output.is_cached:
-            return "the last commit does not have it"
+            return _find_git_problem(output)
         problems = (self.remotes.find_problem(oid, output.remote) for oid in lacking)
         return next((problem for problem in problems if problem), "")
 
@@ -141,10 +144,11 @@ class Remedies:
         return lock_file.read_committed_stages()
 
 
-def _hash_committed(path: Path) -> str:
-    """The hash of a file in HEAD; empty if git does not have it."""
+def _find_git_problem(output: Output) -> str:
+    """Return why git cannot give an output; empty if the last commit has it."""
     try:
-        content = project.read_committed_bytes("HEAD", path.as_posix())
-    except MurmurError:  # without git
-        return ""
-    return hash_bytes(content) if content is not None else ""
+        content = project.read_committed_bytes("HEAD", output.path.as_posix())
+    except MurmurError as error:  # without git
+        return str(error)
+    is_same = content is not None and hash_bytes(content) == output.hash
+    return "" if is_same else "the last commit does not have it"

@@ -214,11 +214,19 @@ def _compute_hashes(paths: Iterable[Path]) -> dict[Path, str]:
 
 
 def compute_hash(path: Path) -> str:
-    """Return the MD5 hash of a file in hexadecimal digits; empty if it cannot be read."""
+    """Return the MD5 hash of a file in hexadecimal digits; empty if it cannot be read.
+
+    Raises
+    ------
+    PermissionError
+        If this user must not read it: then nothing is known about it.
+    """
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-    except OSError:
+    except PermissionError:
+        raise
+    except OSError:  # no such file, a folder, or the disk cannot read it
         return ""
 
 
