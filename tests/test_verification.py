@@ -135,28 +135,28 @@ def test_the_commands_get_every_file_back(project, capsys):
     show_messages_on_stderr()
     with pytest.raises(MurmurError, match=r"^7 of \d\d files \(0\.00 GB\) are damaged; above is how"):
         verify_files(every=False, repair=False)
-    shown = dict(zip(*[iter(capsys.readouterr().out.splitlines())] * 2, strict=True))
-    checkout = "git checkout HEAD -- audit.csv"
-    runs_final = "its stage makes it again (the remote store does not have it)"
-    repair = "  murmur verify --repair"
-    makes_final = f"{repair} && rm -rf model && dvc repro final"
-    of_cache, of_lock = "this object of the cache, of", "differs from dvc.lock;"
-    assert shown == {
-        f"{model}: {of_cache} model, is damaged; {runs_final}": makes_final,
+    shown = re.findall(r"^(\S.*)\n(?:  (.*)\n)?", capsys.readouterr().out, re.MULTILINE)
+    repair, of_cache = "murmur verify --repair", "this object of the cache, of"
+    assert dict(shown) == {
+        f"{model}: {of_cache} model, is damaged; the command for model below gets it": "",
         f"{predictions}: {of_cache} data/predictions/1, is damaged; the remote store has it": (
             f"{repair} && dvc fetch data/predictions/1"
         ),
         f"{folder}: {of_cache} data/folds, is damaged; the workspace has its content": repair,
-        f"audit.csv: {of_lock} the last commit has it": f"  rm -rf audit.csv && {checkout}",
-        f"data/predictions/2: {of_lock} the cache has it": (
-            "  rm -rf data/predictions/2 && dvc checkout data/predictions/2"
+        "audit.csv: differs from dvc.lock; the last commit has it": (
+            "rm -rf audit.csv && git checkout HEAD -- audit.csv"
         ),
-        f"model: {of_lock} {runs_final}": makes_final,
+        "data/predictions/2: differs from dvc.lock; the cache has it": (
+            "rm -rf data/predictions/2 && dvc checkout data/predictions/2"
+        ),
+        "model: differs from dvc.lock; its stage makes it again (the remote store does not have it)": (
+            f"{repair} && rm -rf model && dvc repro final"
+        ),
         f"{run_entry}: this entry of the run-cache is damaged; without it the stage runs, unless "
         "`dvc fetch --run-cache` gets it": repair,
     }
     assert len(find()) == 7, "without --repair nothing is changed"
-    run(project, "\n".join(["set -e", *dict.fromkeys(shown.values())]))
+    run(project, "\n".join(["set -e", *dict.fromkeys(command for _, command in shown)]))
     assert {name: Path(name).read_bytes() for name in OUTPUTS} == before
     assert find() == [] and model.exists() and predictions.exists() and folder.exists()
     verify_files(every=False, repair=False)
@@ -169,7 +169,7 @@ def test_no_command_deletes_the_only_copy_of_what_no_stage_makes(project):
     stored = locate("rec.bin")
     Path("rec.bin").write_text("an edited recording")
     assert find_remedies() == {
-        "rec.bin": ("the cache has it", "mv rec.bin rec.bin.damaged && dvc checkout rec.bin")
+        "rec.bin": ("the cache has it", "mv -n rec.bin rec.bin.damaged && dvc checkout rec.bin")
     }
     run(project, find_remedies()["rec.bin"][1])
     assert Path("rec.bin").read_text() == "a recording"
@@ -197,7 +197,8 @@ def test_what_the_remote_holds_is_read_before_a_command_removes_a_file(project):
     flip(in_remote[1])
     for problem in ("has a damaged copy", "does not have it"):
         expected = (f"its stage makes it again (the remote store {problem})", repro)
-        assert find_remedies() == {str(stored[1]): expected, "data/folds": expected}
+        below = ("the command for data/folds below gets it", "")
+        assert find_remedies() == {str(stored[1]): below, "data/folds": expected}
         in_remote[1].unlink(missing_ok=True)
     shutil.rmtree("../store")
     missing = f"cannot be read (there is no folder {Path('../store').resolve()})"

@@ -161,11 +161,14 @@ def _find_damaged_objects(stored: StoredFiles, remedies: Remedies) -> Iterator[D
         (output, _), path, content = stored.owners[oid][0], stored.locate(oid), stored.find_content(oid)
         state = "damaged" if oid in damaged else "missing"
         facts = (os.path.relpath(path), f"this object of the cache, of {output.path}, is {state}")
-        if content is None:
-            remedy = remedies.find_for_output(output)
-            yield Damage(*facts, remedy, path if remedy.command else None)
-        else:
+        if content is not None:
             yield Damage(*facts, Remedy("the workspace has its content", REPAIR), path, content)
+            continue
+        remedy = remedies.find_for_output(output)
+        removed = path if remedy.command else None
+        if remedy.command and stored.list_differences(output):
+            remedy = Remedy(f"the command for {output.path} below gets it", "")
+        yield Damage(*facts, remedy, removed)
 
 
 def _find_damaged_others(stored: StoredFiles, remedies: Remedies) -> Iterator[Damage]:

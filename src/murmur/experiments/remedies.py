@@ -130,7 +130,7 @@ class Remedies:
             return f"rm -rf {shlex.quote(str(output.path))} && "
         names = (Path(f"{output.path}.damaged{k or ''}") for k in count())
         free = next(path for path in names if not os.path.lexists(path))
-        return f"mv {shlex.quote(str(output.path))} {shlex.quote(str(free))} && "
+        return f"mv -n {shlex.quote(str(output.path))} {shlex.quote(str(free))} && "
 
     def _agrees_with_committed_lock(self, output: Output) -> bool:
         """Return whether the last commit has the hash that the output has: then dvc.lock is damaged."""
