@@ -26,6 +26,7 @@ from dvc.utils.serialize import _yaml
 from murmur.commands import acceptance
 from murmur.errors import MurmurError
 from murmur.experiments import refit
+from murmur.experiments.stored_files import compute_hash
 from stages import check
 from tests import made, stage_audit
 
@@ -605,8 +606,13 @@ def test_code_that_changes_a_result_is_not_recorded(project, tmp_path, monkeypat
     ):
         acceptance.accept_code()
     assert Path("dvc.lock").read_bytes() == lock
-    Path("data/frame_labels.npy").unlink()
+    labels = Path("data/frame_labels.npy")
+    value = compute_hash(labels)
+    labels.unlink()
     with pytest.raises(MurmurError, match=r"^data/frame_labels\.npy of label is deleted: .* `dvc checkout`"):
+        acceptance.accept_code()
+    Path(".dvc/cache/files/md5", value[:2], value[2:]).unlink()
+    with pytest.raises(MurmurError, match=r"^data/frame_labels\.npy of label is deleted: run `dvc pull` for"):
         acceptance.accept_code()
 
 
