@@ -82,6 +82,11 @@ def find_remedies():
     return {damage.path: tuple(damage.remedy) for damage in damages}
 
 
+def move(path):
+    """The command that moves a damaged file."""
+    return f"mkdir -p .dvc/tmp/damaged && mv -n {path} .dvc/tmp/damaged/{path.replace('/', '_')}"
+
+
 def locate(path):
     """The object of a file of the workspace."""
     value = compute_hash(Path(path))
@@ -144,13 +149,13 @@ def test_the_commands_get_every_file_back(project, capsys):
         ),
         f"{folder}: {of_cache} data/folds, is damaged; the workspace has its content": repair,
         "audit.csv: differs from dvc.lock; the last commit has it": (
-            "rm -rf audit.csv && git checkout HEAD -- audit.csv"
+            f"{move('audit.csv')} && git checkout HEAD -- audit.csv"
         ),
         "data/predictions/2: differs from dvc.lock; the cache has it": (
-            "rm -rf data/predictions/2 && dvc checkout data/predictions/2"
+            f"{move('data/predictions/2')} && dvc checkout data/predictions/2"
         ),
         "model: differs from dvc.lock; its stage makes it again (the remote store does not have it)": (
-            f"{repair} && rm -rf model && dvc repro final"
+            f"{repair} && {move('model')} && dvc repro final"
         ),
         f"{run_entry}: this entry of the run-cache is damaged; without it the stage runs, unless "
         "`dvc fetch --run-cache` gets it": repair,
@@ -163,17 +168,15 @@ def test_the_commands_get_every_file_back(project, capsys):
     assert capsys.readouterr().out.splitlines()[-1].endswith(" files (0.00 GB): none is damaged")
 
 
-def test_no_command_deletes_the_only_copy_of_what_no_stage_makes(project):
+def test_no_command_deletes_the_only_copy_of_a_file(project):
     Path("rec.bin").write_text("a recording")
     run(project, "dvc add --quiet rec.bin")
     stored = locate("rec.bin")
     Path("rec.bin").write_text("an edited recording")
-    assert find_remedies() == {
-        "rec.bin": ("the cache has it", "mv -n rec.bin rec.bin.damaged && dvc checkout rec.bin")
-    }
+    assert find_remedies() == {"rec.bin": ("the cache has it", f"{move('rec.bin')} && dvc checkout rec.bin")}
     run(project, find_remedies()["rec.bin"][1])
     assert Path("rec.bin").read_text() == "a recording"
-    assert Path("rec.bin.damaged").read_text() == "an edited recording"
+    assert Path(".dvc/tmp/damaged/rec.bin").read_text() == "an edited recording"
     for path in (stored, Path("rec.bin")):
         flip(path)
     lost = "no stage makes it, and the remote store does not have it: get it from a backup"
@@ -191,8 +194,8 @@ def test_what_the_remote_holds_is_read_before_a_command_removes_a_file(project):
     in_remote = [Path("../store") / path.relative_to(".dvc/cache") for path in stored]
     for path in (stored[1], folder / "1"):
         flip(path)
-    pull = "murmur verify --repair && rm -rf data/folds && dvc pull data/folds"
-    repro = "murmur verify --repair && rm -rf data/folds && dvc repro split"
+    pull = f"murmur verify --repair && {move('data/folds')} && dvc pull data/folds"
+    repro = f"murmur verify --repair && {move('data/folds')} && dvc repro split"
     assert find_remedies()["data/folds"] == ("the remote store has it", pull)
     flip(in_remote[1])
     for problem in ("has a damaged copy", "does not have it"):
@@ -233,8 +236,9 @@ def test_lost_files_of_a_folder_and_of_its_object_are_named(project):
         path.unlink()
     (damage,) = integrity.find_damage(in_all_objects=False).damages
     assert (damage.path, damage.problem) == ("data/folds", "differs from dvc.lock: 0, 1, 2 and 1 more")
+    Path("data/folds/notes").write_text("of the user")
     run(project, damage.remedy.command)
-    assert find() == []
+    assert find() == [] and Path(".dvc/tmp/damaged/data_folds/notes").exists()
 
 
 def test_a_cut_or_changed_dvc_lock_is_named(project):

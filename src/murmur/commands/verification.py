@@ -22,10 +22,10 @@ def verify_files(
     Reads the outputs in dvc.lock, their objects in the DVC cache and the run-cache, and compares them with
     their hashes, which DVC does only when it writes them. For each damaged file it prints where an intact
     copy is, which it reads, also in the remote, and the command that gets it. Exit status 1 if a file is
-    damaged.
+    damaged. The commands delete nothing: they move damaged files to .dvc/tmp/damaged.
 
     Nothing is changed without --repair, which replaces a damaged object by an intact file of the workspace,
-    or moves it to .dvc/tmp/damaged: then DVC fetches or computes it again. It stays where nothing can get it
+    or moves it there: then DVC fetches or computes it again. It stays where nothing can get it
     back. Files of the workspace are never changed. The exit status is then 0; run `murmur verify` again.
 
     Examples

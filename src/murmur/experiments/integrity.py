@@ -12,14 +12,13 @@ from typing import Any, NamedTuple
 
 from murmur.errors import MurmurError, first_line
 from murmur.experiments import lock_file
-from murmur.experiments.remedies import REPAIR, Remedies, Remedy
+from murmur.experiments.remedies import DAMAGED, REPAIR, Remedies, Remedy
 from murmur.experiments.remote_objects import RemoteObjects
 from murmur.experiments.stored_files import Output, StoredFiles, get_oid
 from murmur.files import atomic_write, remove_path
 from murmur.progress import track
 
 RUN = re.compile(r"[0-9a-f]{64}")
-DAMAGED = Path(".dvc/tmp/damaged")  # what `repair` removes from the cache
 
 
 class Damage(NamedTuple):

@@ -1,7 +1,7 @@
 """Commands that get damaged outputs back.
 
-Each command works as it is printed. None deletes a file unless what it gets instead was read and is intact,
-or a stage makes it again.
+Each command works as it is printed, and deletes nothing: a damaged file is moved to ``.dvc/tmp/damaged``.
+What replaces it was read and is intact, or a stage makes it again.
 """
 
 import os
@@ -17,6 +17,7 @@ from murmur.experiments.remote_objects import RemoteObjects
 from murmur.experiments.stored_files import Output, StoredFiles, compute_hash, hash_bytes
 
 REPAIR = "murmur verify --repair"
+DAMAGED = Path(".dvc/tmp/damaged")  # what is replaced
 
 
 class Remedy(NamedTuple):
@@ -54,16 +55,16 @@ class Remedies:
         path, name = shlex.quote(str(output.path)), self.remotes.name(output.remote)
         lacking = self._list_lacking(output)
         if not output.is_cached and not _find_git_problem(output):
-            return Remedy("the last commit has it", f"{self._remove(output)}git checkout HEAD -- {path}")
+            return Remedy("the last commit has it", f"{self._move(output)}git checkout HEAD -- {path}")
         if output.is_cached and not lacking:
-            before = self._repair(output) + self._remove(output)
+            before = self._repair(output) + self._move(output)
             return Remedy("the cache has it", f"{before}dvc checkout {path}")
         if self._agrees_with_committed_lock(output):
             return Remedy("dvc.lock of the last commit has the hash of this file", lock_file.format_restore())
         problem = self._find_problem(output, lacking)
         if not problem:
             get = "pull" if self.stored.exists(output) else "fetch"
-            command = f"{self._repair(output)}{self._remove(output)}dvc {get} {path}"
+            command = f"{self._repair(output)}{self._move(output)}dvc {get} {path}"
             return Remedy(f"the remote {name} has it", command)
         return self._run_stage(output, problem)
 
@@ -78,7 +79,7 @@ class Remedies:
         if is_in_cache:
             return Remedy("but the cache has it as it is: dvc.lock may be damaged", run)
         return Remedy(
-            f"its stage makes it again ({problem})", f"{self._repair(output)}{self._remove(output)}{run}"
+            f"its stage makes it again ({problem})", f"{self._repair(output)}{self._move(output)}{run}"
         )
 
     def _is_in_cache(self, output: Output) -> bool:
@@ -119,18 +120,17 @@ class Remedies:
         """The command that must be first if an object of the output is damaged: DVC would use it."""
         return f"{REPAIR} && " if any(map(self._is_repaired, self._list_objects(output))) else ""
 
-    def _remove(self, output: Output) -> str:
+    def _move(self, output: Output) -> str:
         """The command that must be before: DVC does not replace a file with the time that it knows.
 
-        What no stage makes may be an edited file: it is renamed.
+        It deletes nothing, as the file may have been edited, and a folder may hold other files.
         """
         if not self.stored.exists(output):
             return ""
-        if output.is_made:
-            return f"rm -rf {shlex.quote(str(output.path))} && "
-        names = (Path(f"{output.path}.damaged{k or ''}") for k in count())
+        name = output.path.as_posix().replace("/", "_")
+        names = (DAMAGED / f"{name}{k or ''}" for k in count())
         free = next(path for path in names if not os.path.lexists(path))
-        return f"mv -n {shlex.quote(str(output.path))} {shlex.quote(str(free))} && "
+        return f"mkdir -p {DAMAGED} && mv -n {shlex.quote(str(output.path))} {shlex.quote(str(free))} && "
 
     def _agrees_with_committed_lock(self, output: Output) -> bool:
         """Return whether the last commit has the hash that the output has: then dvc.lock is damaged."""
