@@ -97,7 +97,7 @@ def _check_stages(stages: Sequence[Any], changes: Mapping[str, Sequence[str]]) -
         if any(not out.hash_info for out in stage.outs):
             raise MurmurError(f"{name} has not run yet: run it with `dvc repro --single-item {name}`")
         for output, path, status in ((out, *item) for out in stage.outs for item in out.status().items()):
-            get = _format_restore(output)
+            get = _format_restore(output, status)
             raise MurmurError(
                 f"{path} of {name} is {status}: run `{get}` for the recorded results, or `dvc repro`"
             )
@@ -108,11 +108,13 @@ def _check_stages(stages: Sequence[Any], changes: Mapping[str, Sequence[str]]) -
             raise MurmurError(f"{name}: not only code has changed but {', '.join(others)}: run `dvc repro`")
 
 
-def _format_restore(out: Any) -> str:
-    """Return the command that restores an output."""
+def _format_restore(out: Any, status: str) -> str:
+    """Return the command that restores an output or, if it was changed, shows how."""
+    if status == "modified":
+        return "murmur verify"
     if not out.use_cache:
         return f"git checkout HEAD -- {out.def_path}"
-    return "dvc pull" if out.changed_cache() else "dvc checkout"
+    return f"dvc {'pull' if out.changed_cache() else 'checkout'} {out.def_path}"
 
 
 def _run_copies(stages: Sequence[Any], folder: Path) -> tuple[list[str], list[str]]:

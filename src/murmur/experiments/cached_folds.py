@@ -27,9 +27,12 @@ def replace_training(fit: Callable[..., Any], fold: int, project: str) -> Callab
     """
 
     @wraps(fit)
-    def fit_or_read(run: Any, network: Any, weights: Path, *args: Any, **options: Any) -> Any:
+    def fit_or_read(run: Any, network: Any, weights: Path, folder: Path | None = None, **options: Any) -> Any:
+        from murmur.training.live import Recorder
+
         if network.fold == fold:
-            return fit(run, network, weights, *args, **options)
+            return fit(run, network, weights, folder, **options)
+        Recorder(folder, *network).finish()
         return _read_network(run, network, weights, Path(project))
 
     return fit_or_read
