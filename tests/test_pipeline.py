@@ -609,9 +609,7 @@ def test_code_that_changes_a_result_is_not_recorded(project, tmp_path, monkeypat
     labels = Path("data/frame_labels.npy")
     value = compute_hash(labels)
     labels.unlink()
-    with pytest.raises(
-        MurmurError, match=r"^data/frame_labels\.npy of label is deleted: .* `dvc checkout data/f"
-    ):
+    with pytest.raises(MurmurError, match=r"^data/frame_labels\.npy of label is deleted: .* `dvc checkout d"):
         acceptance.accept_code()
     Path(".dvc/cache/files/md5", value[:2], value[2:]).unlink()
     with pytest.raises(
