@@ -53,8 +53,8 @@ def _log_what_is_missing(check: integrity.Check) -> None:
     """Log what is no damage: what is on another machine, or has not run."""
     if check.n_missing:
         logger.info(
-            "objects that dvc.lock names and the cache does not have: %d; `dvc fetch` gets them or, if no "
-            "remote has them, `dvc repro`",
+            "objects that dvc.lock names and the cache does not have: %d; `dvc fetch` gets them, and what it "
+            "cannot get `dvc repro` makes again",
             check.n_missing,
         )
     if check.not_run:
