@@ -83,7 +83,7 @@ report: setup  ## write the results of the last run to report.html
 PYTEST := pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test: git setup  ## run the tests
-	@echo "Tests: 6 minutes on two cores."
+	@echo "Tests: 7 to 8 minutes on two cores."
 	$(PYTEST)
 
 audit: git setup  ## run each stage of each recipe with nothing but its dependencies

@@ -102,6 +102,7 @@ def make_project(folder: Path, sources: list[Path], factor: int, max_factor: int
     params["split"] |= {"runs": [0], "folds": 2}
     params["train"]["epochs"] = 1
     (folder / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+    (folder / "data/pretrained.json").write_text("{}\n", encoding="utf-8")  # as the stage check
 
 
 def run_stages(folder: Path) -> Iterator[dict[str, object]]:

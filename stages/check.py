@@ -11,13 +11,14 @@ from murmur import datasets, models
 from murmur.errors import MurmurError, run_stage
 from murmur.features import bandpass
 from murmur.files import write_text
-from murmur.models._signatures import check_options, check_weights, labels_frames
+from murmur.models._pretrained import write_hashes
+from murmur.models._signatures import check_options, find_weights, labels_frames
 from murmur.sections import experiment
 from murmur.sections.evaluate import check_metric
 
 COPY = (
     "; `--temp` and `--queue` run in a copy with only the files that git tracks: commit a new model, "
-    "name recordings and weights by their absolute path"
+    "name recordings by their absolute path, copy weights with `-C data/weights`"
 )
 
 
@@ -26,26 +27,25 @@ def main() -> None:
     if p.clean.bandpass:
         bandpass.design_bandpass(p.clean.sample_rate, p.clean.bandpass)
     try:
-        _check_names(p)
+        weights = _check_names(p)
+        experiment.check_files(p)
     except MurmurError as error:
         is_copy = ".dvc/tmp/exps" in Path.cwd().as_posix()
         raise MurmurError(f"params.yaml: {error}{COPY * is_copy}") from None
-    # always the same, so that no other stage runs again
-    write_text("data/checked", "params.yaml is valid.\n")
+    write_text("data/checked", "params.yaml is valid.\n")  # always the same: no other stage runs again
+    write_hashes(weights)
 
 
-def _check_names(p: experiment.Params) -> None:
-    """Check the names of data set and network, unless there is only what this stage depends on."""
-    known = datasets.list_names()
-    if known and p.dataset not in known:
-        raise MurmurError(f"dataset: there is no {p.dataset!r}; there are {', '.join(known)}")
-    if known:
+def _check_names(p: experiment.Params) -> str | None:
+    """Check names, unless there is only what this stage depends on; return the file of weights."""
+    if known := datasets.list_names():
+        if p.dataset not in known:
+            raise MurmurError(f"dataset: there is no {p.dataset!r}; there are {', '.join(known)}")
         _check_metric(p)
     if models.list_names():
         check_options(p.train.model.name, p.train.model.options)
         p.train.check_labels_frames(labels_frames(p.train.model.name))
-    check_weights(p.train.model.name, p.train.model.options)
-    experiment.check_files(p)
+    return find_weights(p.train.model.name, p.train.model.options)
 
 
 def _check_metric(p: experiment.Params) -> None:

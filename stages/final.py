@@ -11,6 +11,7 @@ from murmur import sections
 from murmur.errors import run_stage
 from murmur.evaluation.run_files import find_run_files, remove_other_runs
 from murmur.inference.final_fit import choose_epochs, fit_networks, prepare_final
+from murmur.models import _pretrained
 from murmur.tables import parquet
 from murmur.tables.csv_reader import read_csv
 from murmur.tables.recordings import RECORDINGS, check_recordings, read_dataset_card
@@ -31,7 +32,9 @@ def main() -> None:
     frame_labels = Path("data/frame_labels.npy")
     run = prepare_final(recordings, segments, card, features, p.train, p.seed, frame_labels)
     epochs = choose_epochs(tables)
-    checkpoints = checkpoint_folders.find_folder(vars(run) | {"epochs": epochs})
+    _pretrained.check_hashes()
+    inputs = vars(run) | {"epochs": epochs, "pretrained": _pretrained.HASHES}
+    checkpoints = checkpoint_folders.find_folder(inputs)
     fit_networks(run, epochs, p.final.ensemble, Path("models/final.safetensors"), checkpoints)
     checkpoint_folders.remove_folder(checkpoints)
 

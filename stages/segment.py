@@ -15,7 +15,7 @@ from murmur.features import segmentation
 def main() -> None:
     p = sections.load("segment", "clean.sample_rate")
     segments, left_out = segmentation.write_segments(Path("data"), p.segment, rate=p.sample_rate)
-    print(f"{len(segments)} segments; {len(left_out)} pieces left out")
+    print(f"segments: {len(segments)}; pieces left out: {len(left_out)}")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from pathlib import Path
 from murmur import sections
 from murmur.errors import run_stage
 from murmur.files import atomic_write
+from murmur.models import _pretrained
 from murmur.tables import parquet
 from murmur.tables.csv_writer import write_csv
 from murmur.tables.folds import FOLDS
@@ -33,7 +34,8 @@ def main() -> None:
     features = Path("data", p.train.features)
     frame_labels = Path("data/frame_labels.npy")
     run = prepare_run(recordings, segments, folds, card, features, p.train, p.seed, frame_labels)
-    checkpoints = checkpoint_folders.find_folder(vars(run))
+    _pretrained.check_hashes()
+    checkpoints = checkpoint_folders.find_folder(vars(run) | {"pretrained": _pretrained.HASHES})
     with atomic_write(f"models/{name}.murmur_weights") as weights:
         tracks = Path(f"data/tracks/{name}.murmur_tracks.npy")
         predictions, history, note = fit_run(run, weights, live.FOLDER, tracks, checkpoints)

@@ -1,6 +1,7 @@
 """Fixtures of several test files; made.py makes tiny data sets."""
 
 import os
+import signal
 
 import pytest
 import rich
@@ -10,6 +11,10 @@ from murmur import logs
 # Test processes run side by side. Threads of OpenMP wait actively: with them torch takes twice the CPU time.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+# A shell ignores these for a job in the background, as the tests may be; so would the commands under test.
+for number in (signal.SIGINT, signal.SIGQUIT):
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, signal.SIG_DFL)
 
 SLOW = (
     *("pipeline", "ci_server", "recipes", "recipe_commands"),

@@ -46,7 +46,7 @@ def test_reversed_segments_are_not_used():
 def test_patients_without_a_segment_at_the_sites_are_kept_and_logged(capsys):
     _, bags = make_bags(FACTS, ["AV", "PV"])
     assert (bags[2] == -1).all()
-    words = "1 patients have no recording at any of AV, PV; their prediction is arbitrary"
+    words = "patients without a recording at any of AV, PV: 1; their prediction is arbitrary"
     assert capsys.readouterr().out == f"note: {words}\n"
     make_bags(FACTS, ["AV", "PV", "Phc"])
     assert not capsys.readouterr().out

@@ -127,6 +127,7 @@ def test_a_full_disk_ends_the_checkpoints_but_not_the_training(tmp_path, caplog)
     assert caplog.messages == [
         f"{tmp_path}/file/fold_0: Not a directory; if the training is killed, it starts again"
     ]
+    checkpoint_folders.remove_folder(tmp_path / "file" / "fold_0")  # raises no error
 
 
 def test_the_folder_depends_on_all_inputs(tmp_path, monkeypatch):

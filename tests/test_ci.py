@@ -182,6 +182,21 @@ def test_files_of_other_commands_do_not_count_as_outputs_of_stages(tmp_path, mon
     assert pipeline.list_uncommitted_outputs() == ["dvc.lock", "plots/roc.csv"]
 
 
+def test_files_in_the_folder_of_weights_do_not_change_dvc_lock(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    lock = (
+        "stages: {{check: {{deps: [{{path: data/weights, md5: {}}}, {{path: src, md5: {}}}]}}, train: {{}}}}"
+    )
+    Path("dvc.lock").write_text(lock.format("a", "b"))
+    who = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
+    for command in (["init", "-q"], ["add", "--all"], [*who, "commit", "-qm", "run"]):
+        subprocess.run(["git", *command], check=True)
+    Path("dvc.lock").write_text(lock.format("other", "b"))
+    assert pipeline.list_uncommitted_outputs() == []
+    Path("dvc.lock").write_text(lock.format("other", "other"))
+    assert pipeline.list_uncommitted_outputs() == ["dvc.lock"]
+
+
 def test_notes_on_the_remote():
     assert comment.list_remote_notes("`s`", [], None) == []
     assert comment.list_remote_notes("", [], None)[0].startswith("No DVC remote is set")
@@ -193,7 +208,7 @@ def test_notes_on_the_remote():
     assert note.endswith("if the data may be shared, `download.remote: null`.")
     assert "lacks a, b, c, d, e, f and 2 more," in comment.list_remote_notes("`s`", list("abcdefgh"), None)[0]
     problem = comment.report_unreachable("`s` (s3://x)", 3, "no route")
-    assert problem.title == "the DVC remote `s` (s3://x) cannot be reached, after 3 attempt(s): no route"
+    assert problem.title == "the DVC remote `s` (s3://x) cannot be reached, after 3 attempts: no route"
     assert comment.list_remote_notes("`s`", [], problem)[0].startswith(
         f"{problem.title}. Continued without it"
     )

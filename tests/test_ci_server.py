@@ -54,7 +54,7 @@ FILES = {
     "stages/evaluate.sh": EVALUATE,
     "README.md": "words\n",
     "recipes/one.yaml": "# a recipe\n",
-    ".gitignore": "/data/*\n!/data/folder\n!/data/splits\n/models\n__pycache__/\n",
+    ".gitignore": "/data/*\n!/data/folder\n!/data/splits\n!/data/weights\n/models\n__pycache__/\n",
 }
 # A change of parameters, or of files, and what then runs.
 PROJECT = {
@@ -68,7 +68,7 @@ PROJECT = {
     ),
     "a recipe and a model": ({}, {"recipes/new.yaml": "# new\n", "src/murmur/models/new.py": "\n"}, None),
 }
-FOLDERS = ("recipes", "src", "stages", "data/folder", "data/splits")
+FOLDERS = ("recipes", "src", "stages", "data/folder", "data/splits", "data/weights")
 KEYS = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
 
 
@@ -253,7 +253,7 @@ def test_a_remote_that_is_down_is_red_after_as_many_tries_as_asked(team, s3):
     config.write_text(config.read_text().replace(s3, "http://127.0.0.1:9"))
     code, text, ran, _ = review(folder, "--tries", "2")
     assert (code, ran) == (1, [])
-    assert "**Red: the DVC remote `shared` (s3://team/dvc) cannot be reached, after 2 attempt(s): " in text
+    assert "**Red: the DVC remote `shared` (s3://team/dvc) cannot be reached, after 2 attempts: " in text
 
 
 def test_a_fork_without_keys_says_that_it_has_no_remote(team):
@@ -261,7 +261,7 @@ def test_a_fork_without_keys_says_that_it_has_no_remote(team):
     none = dict.fromkeys(KEYS, "")
     _, text, ran, _ = review(folder, "--optional-remote", **none)
     assert ran == ["split", "train@0", "train@1", "evaluate"]
-    assert "- the DVC remote `shared` (s3://team/dvc) cannot be reached, after 1 attempt(s): " in text
+    assert "- the DVC remote `shared` (s3://team/dvc) cannot be reached, after 1 attempt: " in text
     assert "Unable to locate credentials. Continued without it" in text
 
 

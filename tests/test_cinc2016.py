@@ -94,7 +94,10 @@ def test_the_quality_comes_from_the_flags(tmp_path, capsys):
     write_flags(root, "a", "a0001,-1,1\na0002,1,0\na0003,1,1\n")
     table = read(root, sets=["a"]).recordings
     assert list(table["label"]) == ["abnormal", "normal"] * 2
-    assert "REFERENCE_withSQI.csv: 2 labels differ from those of REFERENCE.csv" in capsys.readouterr().out
+    assert (
+        "REFERENCE_withSQI.csv: labels that differ from those of REFERENCE.csv, which are used: 2"
+        in capsys.readouterr().out
+    )
 
 
 @pytest.mark.parametrize(

@@ -202,7 +202,7 @@ def test_runs_with_one_test_part_count_once():
     result = comparison.compare_experiments(a, b)
     row = result["metrics"]["uar"]
     assert (row["pairs"], row["p"]) == (1, None) and row["difference"] == pytest.approx(UP.mean())
-    assert result["notes"][0].startswith("10 folds have 1 different test part(s)")
+    assert result["notes"][0].startswith("10 folds have 1 different test part:")
 
 
 def test_only_common_runs_are_compared():
@@ -325,8 +325,7 @@ def test_the_tables_show_all_metrics():
     lines = comparison.format_text(result).splitlines()
     assert lines[0].startswith("B is better: uar") and lines[1] == "A: HEAD   B: workspace"
     assert lines[2] == (
-        "patient level, mean of 10 fold(s) of 2 run(s); worse, better: B by more than 0.02, "
-        "equivalent: within it"
+        "patient level, mean of 10 folds of 2 runs; worse, better: B by more than 0.02, equivalent: within it"
     )
     assert lines[-2].split()[:4] == ["uar", "0.726", "0.892", "+0.166"] and "< 0.001" not in lines[-1]
     assert sum("the first row decides" in line for line in lines) == 1

@@ -139,9 +139,7 @@ def test_the_options_choose_metrics_level_and_rope(project, capsys):
     assert lines[0] == "**no difference: brier is the same in every fold**"
     rows = [line.split(" | ")[0] for line in lines if line.startswith("| ")]
     assert rows == ["| metric", "| ---", "| brier (lower is better)", "| uar"]
-    assert "- segment level, mean of 10 fold(s) of 2 run(s); worse, better: B by more than 0.5" in "".join(
-        lines
-    )
+    assert "- segment level, mean of 10 folds of 2 runs; worse, better: B by more than 0.5" in "".join(lines)
     compare_revisions()
     assert capsys.readouterr().out.startswith("no significant difference: uar differs by +0.022 [")
 

@@ -420,7 +420,7 @@ def test_the_table_has_development_and_external_data_side_by_side():
         "Unknown: not in the external data, so not predicted, and left out of both columns",
         "without a usable segment: 1 unit",
         "left out: 4 x has no label",
-        "6 recordings are of persons whose audio is in the experiment: left out (a, b, c, d, e, …)",
+        "left out: 6 recordings of persons whose audio is in the experiment (a, b, c, d, e, …)",
     ]
     assert remarks[-1] == f"{external_validation.INTERVAL} {formatting.INTERVAL_NOTE}"
     result |= {"leak": "LEAKY: x.", "seen": []}
@@ -429,6 +429,6 @@ def test_the_table_has_development_and_external_data_side_by_side():
     assert remarks[:2] == ["LEAKY: x.", "3 units (1 Present, 2 Absent) of at most 2 persons, 5 models"]
     assert "the persons of 3 external recordings are unknown: some may be in the experiment too" in remarks
     assert (
-        "6 recordings are of persons whose audio is in the experiment: left out (not named: private data)"
+        "left out: 6 recordings of persons whose audio is in the experiment (not named: private data)"
         in remarks
     )

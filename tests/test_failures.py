@@ -18,6 +18,7 @@ import pytest
 import yaml
 
 from murmur.errors import MurmurError, run_stage
+from murmur.files import write_text
 from murmur.tables import parquet
 from murmur.tables.left_out import LEFT_OUT
 from murmur.tables.recordings import RECORDINGS
@@ -42,6 +43,7 @@ def project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MURMUR_DATA", str(tmp_path / "shared"))
     made.folder(tmp_path / "own", ROWS)
+    write_text("data/pretrained.json", "{}\n")  # as the stage check, for a training without weights
     return tmp_path
 
 
@@ -277,7 +279,7 @@ ROLES = [f"{k},0,{'test' if k < 4 else 'train'}" for k in range(8)]
     [
         (
             [*ROLES, "9,0,train"],
-            r"s\.csv: row 10: the data set has no such recording_id \(1 such rows\); take",
+            r"s\.csv: row 10: the data set has no such recording_id \(such rows: 1\); take",
         ),
         ([*ROLES[:-1], "7,0,"], r"s\.csv: row 9: role is not train, validation or test; fill it in"),
         (ROLES[4:], r"s\.csv: run 0, fold 0 has no test part; add its rows"),
@@ -319,7 +321,7 @@ def test_the_same_audio_in_two_files_is_found_before_the_training(project):
     )
     changes = {"split.method": "file", "split.file": "s.csv", "split.runs": [0]}
     run("download", "duplicates", "clean", "segment", **changes)
-    with pytest.raises(MurmurError, match=r"another part share 1 near-duplicates, such as 0 of pat"):
+    with pytest.raises(MurmurError, match=r"another part share 1 near-duplicate, such as 0 of pat"):
         run("split", **changes)
     run("split", **{"split.runs": list(range(5))})  # in the same part
     assert not pd.read_csv(project / "metrics/audit.csv").filter(like="shared_").to_numpy().any()
@@ -388,7 +390,10 @@ def test_an_invalid_option_of_the_training_is_refused_before_the_first_epoch(pro
         ),
         ({"train.model": small | {"weights": "other.pth"}}, "other.pth: cannot be read as weights .*fetch"),
         ({"train.class_weights": {"sick": 2}}, "train.class_weights: no class sick; there are ill, well"),
-        ({"train.standardise": "imagenet"}, "train.standardise imagenet: needs mel.image, there are 1 chan"),
+        (
+            {"train.standardise": "imagenet"},
+            "train.standardise imagenet: needs mel.image .channels: 1, not 3",
+        ),
         ({"train.freeze": 6}, "train.freeze 6: the network has 6 layers; leave some to train"),
         ({"train.features": "embedding"}, "train.features embedding: embed.models names none"),
         (

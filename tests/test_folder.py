@@ -471,7 +471,7 @@ def test_a_folder_without_its_files_is_named(tmp_path):
     (root / "own").mkdir()
     for name in "abcd":
         (root / f"{name}.wav").rename(root / f"own/{name}.wav")
-    words = rf"own/a\.wav: all 4 files .* are missing; expected in {root}; .*\(4 in {root}/own\): move"
+    words = rf"own/a\.wav: none of the files .* \(4\) exists; expected in {root}; .*\(4 in {root}/own\): move"
     with pytest.raises(MurmurError, match=words):
         download(root, tmp_path / "out")
 

@@ -153,14 +153,22 @@ def put(content, name, at, value):
             put(encode(form="W64"), b"fmt ", 28, b"\x41"),
             "8001 Hz of 2 bytes contradict its byte rate of 16000",
         ),
-        (put(encode(), b"fmt ", 22, b"\x14"), "1 channels of 20 bits contradict its block align of 2 bytes"),
+        (
+            put(encode(), b"fmt ", 22, b"\x14"),
+            "its block align of 2 bytes contradicts its channels .1. and bits .20.",
+        ),
+        (put(encode(endian="BIG"), b"fmt ", 22, b"\0\x14"), "its block align of 2 bytes contradicts"),
+        (
+            encode(endian="BIG")[:-2],
+            "cut short: its header states 18000 bytes of samples, the file has 17998",
+        ),
         (put(encode(subtype="IMA_ADPCM"), b"data", 4, b"\x10\0"), "damaged: its header states 16 bytes"),
         (
             flip(make_mp3([9] * 10), 13 + 5 * 417, 7),
             "damaged: no frame at byte 2098, after 5 frames; convert",
         ),
     ],
-    ids=["channels", "frames", "AU", "CAF", "W64", "20 bits", "ADPCM", "MP3"],
+    ids=["channels", "frames", "AU", "CAF", "W64", "20 bits", "RIFX", "cut RIFX", "ADPCM", "MP3"],
 )
 def test_fields_that_contradict_each_other_or_the_file_are_refused(content, words):
     """Libsndfile reads a part of the samples, or at another rate."""

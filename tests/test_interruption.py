@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from murmur import interruption
 from tests import made
 
 START = """
@@ -19,13 +20,6 @@ from pathlib import Path
 from murmur import interruption
 if __name__ == "__main__":
     interruption.handle_signals()
-"""
-# the tests themselves may be a job in the background, for which the shell ignores SIGINT and SIGQUIT
-DEFAULT = """
-import signal
-if __name__ == "__main__":
-    for number in (signal.SIGINT, signal.SIGQUIT):
-        signal.signal(number, signal.SIG_DFL)
 """
 WRITE = """
 from murmur.files import atomic_write, temporary_folder
@@ -40,16 +34,24 @@ SLEEP = "time.sleep(60)"
 LONG_CALL = "import hashlib; hashlib.pbkdf2_hmac('sha256', b'', b'', 2 * 10**8)"
 THREADS = "from murmur import workers; workers.map_threads(time.sleep, [60] * 9, 'waiting', 3)"
 LINES = {
-    "command.py": "interrupted: this command left no incomplete file; run it again\n",
-    "stages/made.py": "interrupted: stage made left no incomplete file; "
+    "command.py": "interrupted: this command left no incomplete output; run it again\n",
+    "stages/made.py": "interrupted: stage made left no incomplete output; "
     "the finished stages are kept, and the same command goes on with this one\n",
 }
+
+
+def test_the_line_names_what_is_kept(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["stages/download.py"])
+    monkeypatch.setenv("DVC_STAGE", "download")
+    assert interruption._describe("parts are kept") == (
+        LINES["stages/made.py"].replace("made", "download").strip() + "; parts are kept"
+    )
 
 
 def start(folder, code, name="command.py", **environment):
     script = folder / name
     script.parent.mkdir(exist_ok=True)
-    script.write_text(DEFAULT + START + code)
+    script.write_text(START + code)
     environment = os.environ | {"PYTHONPATH": str(made.ROOT / "src"), "TMPDIR": str(folder)} | environment
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
     return subprocess.Popen([sys.executable, script], cwd=folder, env=environment, **options)
@@ -156,16 +158,37 @@ def test_a_failed_item_ends_the_worker_processes_at_once(tmp_path):
     assert "_process_worker" in errors.rpartition("Traceback")[2], "the worker's traceback is the last"
 
 
-@pytest.mark.parametrize("variable", ["DVC_STAGE", "OTHER"])
-def test_a_stage_ends_when_dvc_is_killed(tmp_path, variable):
-    code = f"import subprocess; subprocess.Popen([sys.executable, 'stages/made.py']); {SLEEP}"
+READY = "print('ready', flush=True)\n"
+# DVC is killed before the stage handles signals
+LATE = f"import os, time\nparent = os.getppid()\n{READY}while os.getppid() == parent: time.sleep(0.02)\n"
+
+
+# as `murmur tune` starts DVC: the parent of the stage, here a shell, goes on
+BY_A_COMMAND = """
+os.environ["MURMUR_STARTED_BY"] = str(os.getpid())
+stage = ["sh", "-c", f"{' '.join(stage)}; :"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("variable", "begin", "change"),
+    [
+        ("DVC_STAGE", START + READY, ""),
+        ("DVC_STAGE", LATE + START, ""),
+        ("DVC_STAGE", START + READY, BY_A_COMMAND),
+        ("OTHER", START + READY, ""),
+    ],
+    ids=["stage", "stage that begins", "stage of a command", "other"],
+)
+def test_a_stage_ends_when_dvc_or_its_command_is_killed(tmp_path, variable, begin, change):
+    command = f"stage = [sys.executable, 'stages/made.py']\n{change}"
+    code = f"{command}\nimport subprocess; subprocess.Popen(stage); {SLEEP}"
     (tmp_path / "stages").mkdir()
-    (tmp_path / "stages/made.py").write_text(
-        f"{START}print('ready', flush=True)\ntime.sleep(1.2)\nprint('done')"
-    )
+    (tmp_path / "stages/made.py").write_text(f"{begin}time.sleep(1.2)\nprint('done')")
     with start(tmp_path, code, **{variable: "made"}) as process:
         process.stdout.readline()
         process.kill()
+        process.wait()
         output, errors = process.communicate(timeout=10)
     expected = ("", LINES["stages/made.py"]) if variable == "DVC_STAGE" else ("done\n", "")
     assert (output, errors) == expected

@@ -91,5 +91,5 @@ def test_the_filters_are_those_of_librosa(rate, f_min, f_max, n_mels):
 
 
 def test_bands_without_a_frequency_bin_are_counted_and_refused():
-    with pytest.raises(MurmurError, match=r"mel\.n_mels 100: \d+ bands hold no FFT bin; take fewer"):
+    with pytest.raises(MurmurError, match=r"mel\.n_mels 100: bands without an FFT bin: \d+; take fewer"):
         make_log_mel(2000, change(n_mels=100, n_fft=128))

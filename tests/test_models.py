@@ -364,7 +364,8 @@ def hub(monkeypatch, tmp_path):
     blobs = tmp_path / "models--timm--test_resnet.r160_in1k/blobs"
     blobs.mkdir(parents=True)
     (blobs / hashlib.sha256(b"weights").hexdigest()).write_bytes(b"weights")
-    (blobs / ("0" * 40)).write_bytes(b"a small file, of which the hub has no sha256")
+    (blobs / hashlib.sha1(b"blob 5\0small").hexdigest()).write_bytes(b"small")  # as git names it
+    (blobs / f"{'0' * 64}.incomplete").write_bytes(b"received in part")
     return blobs
 
 
@@ -380,13 +381,14 @@ def test_weights_of_the_hub_with_another_checksum_are_not_kept(hub, monkeypatch,
     monkeypatch.setattr("timm.models._builder.load_state_dict_from_hf", load)
     if not fails:
         make("backbone", arch=TINY, weights="imagenet")
-        assert len(list(hub.iterdir())) == 2
-    (hub / ("a" * 64)).write_bytes(b"<html>")
-    with pytest.raises(
-        MurmurError, match=rf"cannot be fetched \(.* has the sha256 \w+, not {'a' * 64}\); go"
-    ):
-        make("backbone", arch=TINY, weights="imagenet")
-    assert len(list(hub.iterdir())) == 2
+        assert len(list(hub.iterdir())) == 3
+    for kind, name in (("sha256", "a" * 64), ("sha1", "a" * 40)):
+        (hub / name).write_bytes(b"<html>")
+        with pytest.raises(
+            MurmurError, match=rf"cannot be fetched \(.* has the {kind} \w+, not {name}\); go"
+        ):
+            make("backbone", arch=TINY, weights="imagenet")
+        assert len(list(hub.iterdir())) == 3
 
 
 @pytest.mark.parametrize("wrong", [False, True])

@@ -184,7 +184,7 @@ def test_every_answer_has_the_headers_and_the_page_loads_own_files_only(client):
     for address, status in {
         "/": 200,
         "/static/page.js": 200,
-        "/alive": 204,
+        "/status": 204,
         "/x": 404,
         "/predict": 405,
     }.items():

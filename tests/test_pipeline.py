@@ -18,6 +18,8 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+import timm
+import torch
 import yaml
 from dvc.dependency.param import ParamsDependency
 from dvc.repo import Repo
@@ -139,7 +141,7 @@ def edit(folder, changes):
 
 def copy_project(folder, changes):
     (folder / "data" / "folder").mkdir(parents=True)
-    for name in ("src", "stages", "dvc.yaml", "params.yaml", "data/splits"):
+    for name in ("src", "stages", "dvc.yaml", "params.yaml", "data/splits", "data/weights"):
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         copy(ROOT / name, folder / name)
     (folder / "README.md").write_text("words\n")
@@ -460,6 +462,7 @@ EDITS = {
     "inference/packaging": {"package"},
     "models": set(),
     "models/__init__": {"check", "embed", "train", "final", "package"},
+    "models/_pretrained": {"check", "train", "final"},
     "models/_requirements": {"check"},
     "models/_signatures": {"check"},
     "models/_time_convolutions": {"train", "final", "package"},
@@ -560,7 +563,7 @@ def test_the_check_runs_with_nothing_but_its_dependencies_and_gives_the_same_byt
     (tmp_path / "data/splits/synthetic.csv").touch()
     reads = stage_audit.run_alone(project, stages["check"], tmp_path)
     assert not stage_audit.list_differing(project, tmp_path, stages["check"].outs)
-    assert not stage_audit.list_unread(reads, stages["check"].deps)
+    assert stage_audit.list_unread(reads, stages["check"].deps) == {Path("data/weights")}  # no weights
 
 
 def test_code_that_changes_nothing_is_recorded_after_one_fold(project, tmp_path, monkeypatch, capsys):
@@ -691,7 +694,7 @@ def test_a_harmful_value_deletes_nothing_and_is_refused(tmp_path):
     folder, victim = tmp_path / "project", tmp_path / "victim"
     copy_project(folder, TINY | {"split": {"runs": ["x/../../../victim", "x/../../data/weights"]}})
     for untouched in (victim, folder / "data/weights"):
-        untouched.mkdir()
+        untouched.mkdir(exist_ok=True)
         (untouched / "file").touch()
     message = r"params\.yaml: split\.runs\.0: Input should be a valid integer \(it is 'x/\.\./"
     with pytest.raises(AssertionError, match=message):
@@ -742,6 +745,10 @@ def test_a_harmful_value_deletes_nothing_and_is_refused(tmp_path):
             {"train.model": {"name": "vgg16", "weights": "mine.pth"}},
             r"train\.model\.weights: no file mine\.pth; .* imagenet or none",
         ),
+        (
+            {"train.model": {"name": "vgg16", "weights": "params.yaml"}},
+            r"train\.model\.weights: params\.yaml is not in data/weights, .*as data/weights/params\.yaml$",
+        ),
     ],
 )
 def test_a_missing_file_or_module_is_named_before_any_work(tmp_path, monkeypatch, changes, message):
@@ -783,6 +790,28 @@ def test_the_model_in_the_documentation_is_chosen_and_trained(project, tmp_path)
         "hidden": 8,
     }
     assert repro(folder, "train@0", MURMUR_WORKERS="1") == ["train@0"]
+
+
+def test_only_a_change_of_the_weights_that_are_used_trains_again(project, tmp_path):
+    folder = tmp_path / "project"
+    shutil.copytree(project, folder)
+    weights = folder / "data/weights/start.pth"
+    model = {"name": "backbone", "arch": "test_resnet", "weights": "data/weights/start.pth"}
+    edit(folder, {"split": {"runs": [0]}, "train": {"model": model}})
+    outputs = []
+    for width in (1.0, 2.0):
+        state = timm.create_model("test_resnet").state_dict()
+        torch.save({key: torch.full_like(value, width) for key, value in state.items()}, weights)
+        assert repro(folder, "train@0", MURMUR_WORKERS="1")[-1] == "train@0"
+        outputs.append((folder / "models/run_0.murmur_weights/fold_0.safetensors").read_bytes())
+    assert outputs[0] != outputs[1]
+    (folder / "data/weights/other.pth").write_bytes(b"another file")
+    assert repro(folder, "train@0") == []
+    weights.write_bytes(b"changed, and check has not run")
+    with pytest.raises(
+        AssertionError, match=r"start\.pth: changed since the stage check .*`dvc repro` again"
+    ):
+        run(folder, "dvc", "repro", "--force", "--single-item", "train@0")
 
 
 def test_embeddings_are_computed_once_and_only_if_they_are_used(project, tmp_path):

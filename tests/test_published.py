@@ -111,7 +111,7 @@ def changed(**cells):
 @pytest.mark.parametrize(
     ("rows", "words"),
     [
-        (changed(patient_id="x7"), r"row 3: the data set has no such patient_id \(1 such rows\)"),
+        (changed(patient_id="x7"), r"row 3: the data set has no such patient_id \(such rows: 1\)"),
         (changed(patient_id=""), "row 3: patient_id is empty"),
         (changed(role=""), "row 3: role is not train, validation or test; fill it in"),
         (changed(role="Test"), "row 3: role is not train, validation or test"),

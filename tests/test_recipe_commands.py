@@ -238,6 +238,21 @@ def test_optimism_runs_both_protocols_and_prints_the_gap(project, monkeypatch, c
     assert "| leaky | False | True |" in output and "| shared_persons | 0 | 9 |" in output
 
 
+def test_a_protocol_is_not_called_leaky_only_because_persons_are_unknown():
+    protocol = PROTOCOL | {"leaky": True, "flaws": "data set"}
+    data = {"unknown_persons": 65, "recordings": 480}
+    honest = {"headline": {}, "baseline": {"answer": "normal"}, "data": data, "protocol": protocol}
+    published = honest | {"protocol": protocol | {"shared_persons": 1}}
+    titles = optimism.tabulate_gap(honest, published)[0][1:3]
+    assert titles == ("honest (persons unknown)", "as published (LEAKY)")
+    leaky = "LEAKY, the figures may be too optimistic"
+    unknown = "the persons of 65 of 480 recordings are unknown: no split of these data can be shown to be"
+    assert [*optimism.list_leaks(honest, published)] == [
+        f"honest: the parts of the folds share nothing that is known, but {unknown} free of leaks.",
+        f"as published: {leaky}: the worst fold shares 1 person; {unknown} free of leaks.",
+    ]
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from murmur import sections
 from murmur.errors import MurmurError
 from murmur.experiments import recipes
+from murmur.files import write_text
 from murmur.params.yaml_files import read_yaml
 from tests import made
 
@@ -97,6 +98,7 @@ def run(tmp_path, data, monkeypatch):
     monkeypatch.setenv("MURMUR_DATA", str(data))
     monkeypatch.setenv("MURMUR_WORKERS", "1")
     monkeypatch.setattr(sys, "argv", ["train.py", "0"])
+    write_text("data/pretrained.json", "{}\n")  # as the stage check, for a training without weights
 
     def stages(content, *names):
         Path("params.yaml").write_text(yaml.safe_dump(content, sort_keys=False))

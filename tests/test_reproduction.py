@@ -15,7 +15,7 @@ from dvc.lock import FAILED_TO_LOCK_MESSAGE, make_lock
 
 from murmur import files
 from murmur.errors import MurmurError
-from murmur.experiments import project
+from murmur.experiments import project, repair
 from murmur.experiments.repair import repair_project
 from tests import made, soak
 
@@ -238,6 +238,21 @@ def test_a_cut_list_of_locked_files_and_unfinished_outputs_are_removed(damaged, 
     assert os.listdir(damaged / ".dvc/tmp") == [] and os.listdir(damaged / "data") == []
 
 
+def test_files_that_dvc_no_longer_copies_to_its_cache_are_removed(damaged, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    folder = damaged / ".dvc/cache/files/md5/13"
+    folder.mkdir(parents=True)
+    for name in (".lktj8jCyP0gFFAPS_Np63Q.tmp", "9875d52fd77b7fcb8df281fe290e90"):
+        (folder / name).write_bytes(bytes(10**6))
+    repair_project()
+    assert len(os.listdir(folder)) == 2
+    now = time.time()
+    monkeypatch.setattr(repair.time, "time", lambda: now + repair.MAX_AGE + 1)
+    repair_project()
+    assert os.listdir(folder) == ["9875d52fd77b7fcb8df281fe290e90"]
+    assert caplog.messages == [".dvc/cache: 1 MB of files removed that DVC had not finished"]
+
+
 def test_a_second_command_names_the_first_and_ctrl_c_ends_all_processes_of_the_first(tmp_path):
     process, groups = start_and_wait(tmp_path)
     output, status = run(tmp_path, "murmur", "repro")
@@ -249,11 +264,22 @@ def test_a_second_command_names_the_first_and_ctrl_c_ends_all_processes_of_the_f
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=60)
     assert "failed" not in output and output.endswith("start it again: finished stages are not repeated\n")
-    assert output.splitlines()[-1].startswith("interrupted: this command left no incomplete file; ")
+    assert output.splitlines()[-1].startswith("interrupted: this command left no incomplete output; ")
     assert process.returncode == 130
     for group in groups:
         with pytest.raises(ProcessLookupError):
             os.killpg(group, 0)
+
+
+def test_ctrl_c_ends_a_command_that_waits_for_the_lock_of_another_dvc_process(tmp_path):
+    (make_project(tmp_path) / ".dvc/tmp").mkdir()
+    with make_lock(str(tmp_path / ".dvc/tmp/lock")):
+        process = start(tmp_path, "murmur", "repro")
+        while not (tmp_path / ".dvc/tmp/btime").exists() and process.poll() is None:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=20)
+    assert output.endswith(f"interrupted: this command left no incomplete file; {project.AGAIN}\n")
 
 
 def test_the_lock_of_dvc_names_the_process(tmp_path, monkeypatch):
@@ -269,7 +295,7 @@ IN_A_TEMPORARY_FOLDER = """
 import sys
 from murmur import interruption
 interruption.handle_signals()
-from murmur.experiments import project
+from murmur.experiments import project, repair
 from murmur.files import temporary_folder
 with temporary_folder() as folder:
     for name, text in {{".dvc/config": {config!r}, "dvc.yaml": {stage!r}}}.items():
@@ -293,7 +319,7 @@ def test_a_stage_in_a_temporary_folder_ends_before_the_folder_is_removed(tmp_pat
         process.terminate()  # this process alone
         output, _ = process.communicate(timeout=60)
     assert process.returncode == 143
-    line = f"interrupted: this command left no incomplete file; {project.AGAIN}"
+    line = f"interrupted: this command left no incomplete output; {project.AGAIN}"
     assert output.splitlines()[-1] == line  # the first is that of the shell
     assert not os.listdir(tmp_path)
     assert not psutil.pid_exists(stage) or psutil.Process(stage).status() == psutil.STATUS_ZOMBIE

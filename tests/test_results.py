@@ -144,7 +144,7 @@ def test_a_class_absent_from_a_test_part_is_undefined_and_reported(made, tmp_pat
     assert rows.loc[[0, 2], undefined].isna().all(axis=None) and rows.loc[1, undefined].notna().all()
     assert results.details["absent"] == {"Unknown": 2}
     assert (
-        "2 folds have no Unknown in their test part: metrics that need it are undefined (-), not 0"
+        "Unknown is absent from the test part of 2 folds: metrics that need it are undefined (-), not 0"
         in format_summary(results.details)
     )
     run = results.tables["runs"].query("level == 'patient'").iloc[0]
@@ -649,7 +649,7 @@ def test_files_of_other_runs_are_removed_so_that_dvc_lock_names_none(tmp_path, c
         "run_0.parquet",
         "run_1.parquet.7.part",
     ]
-    assert "2 files of no run in split.runs are removed" in capsys.readouterr().out
+    assert "removed 2 files of no run in split.runs" in capsys.readouterr().out
     run_files.remove_other_runs(tmp_path, paths[:1])
     assert capsys.readouterr().out == ""
 

@@ -19,7 +19,8 @@ def test_an_array_that_is_larger_than_the_free_space_is_refused_before_any_work(
     monkeypatch.setattr(store.shutil, "disk_usage", lambda _: free)
     monkeypatch.setattr(mel.workers, "stream_threads", lambda *_: pytest.fail("worked"))
     with pytest.raises(
-        MurmurError, match=r"5 arrays of 1 x 20 x 21 take 0\.0 GB and 0\.0 GB are free; free .*mel\.n_mels"
+        MurmurError,
+        match=r"mel\.npy: 5 arrays of 1 x 20 x 21 take 0\.0 MB and 0\.0 MB are free; .*mel\.n_mels",
     ):
         write(*make_recordings([3000]), tmp_path / "mel.npy")
 
@@ -28,8 +29,8 @@ def test_signals_that_are_larger_than_the_free_space_are_refused(tmp_path, monke
     free = store.shutil.disk_usage(tmp_path)._replace(free=10**9)
     monkeypatch.setattr(store.shutil, "disk_usage", lambda _: free)
     message = (
-        f"{tmp_path}: signals of 300000000 samples take 1.2 GB and 1.0 GB are free; free some space, or "
-        "lower clean.sample_rate"
+        f"{tmp_path}/signals.npy: signals of 300000000 samples take 1200.0 MB and 1000.0 MB are free; "
+        "free some space, or lower clean.sample_rate"
     )
     with (
         pytest.raises(MurmurError, match=f"^{re.escape(message)}$"),

@@ -1,6 +1,7 @@
 """Tables and files are complete and match their schema, or do not exist."""
 
 import os
+import tempfile
 from dataclasses import fields
 
 import numpy as np
@@ -239,6 +240,18 @@ def test_two_processes_can_write_the_same_file_even_on_two_machines(tmp_path):
     assert out.read_text() == "ours" and all(other.read_text() == "another process's" for other in others)
     os.utime(others[1], (0, 0))
     assert files.remove_unfinished(tmp_path) == others[1:]
+
+
+def test_the_temporary_folder_of_a_killed_process_is_removed(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    killed, running = (
+        tmp_path / f"murmur-x.{files._name_machine()}.{n}.part" for n in (2**22 + 1, os.getpid())
+    )
+    for folder in (killed, running):
+        (folder / "project").mkdir(parents=True)
+    with files.temporary_folder() as folder:
+        assert set(tmp_path.iterdir()) == {running, folder}
+    assert list(tmp_path.iterdir()) == [running]
 
 
 @pytest.mark.parametrize("name", ["", ".", "/"])

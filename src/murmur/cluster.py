@@ -124,7 +124,7 @@ def open_pool(
 ) -> Iterator[tuple[Callable[[Item], "Future[Result]"], int]]:
     """Connect to the cluster; the work that is not finished at the end of the block is cancelled.
 
-    If a worker dies, another one repeats its work. All work in the working directory of this process.
+    If a worker ends, another one repeats its work. All work in the working directory of this process.
 
     Parameters
     ----------

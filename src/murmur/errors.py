@@ -26,6 +26,7 @@ REMEDIES = {
 }
 # errors of the computer, which no other file would avoid
 MACHINE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE}
+UNFINISHED = re.compile(r"\.[0-9a-f]{8}\.\d+\.part\b")  # at the end of a name, until the file is complete
 MEMORY = "the memory is not enough ({}); set MURMUR_WORKERS to fewer workers, or a smaller batch or data set"
 
 
@@ -85,7 +86,7 @@ def explain_os_error(error: OSError) -> str:
     """Describe an error of the operating system in one line: the file, what is wrong, what to do."""
     if error.errno is None:
         return shorten(str(error), 500)
-    name = re.sub(r"\.[0-9a-f]{8}\.\d+\.part\b", "", str(error.filename2 or error.filename or "output"))
+    name = UNFINISHED.sub("", str(error.filename2 or error.filename or "output"))
     name = name if len(name) <= 300 else f"{name[:140]}...{name[-140:]}"
     remedy = REMEDIES.get(error.errno)
     return f"{name}: {os.strerror(error.errno)}" + (f"; {remedy}" if remedy else "")

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 
 from murmur.errors import MurmurError, add_path
 from murmur.interruption import clean_up_on_signal
@@ -64,8 +64,18 @@ def _removed_at_the_end(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """Yield an empty folder that is removed at the end of the block, also if a signal ends the process."""
-    with TemporaryDirectory(prefix="murmur-") as name, clean_up_on_signal(partial(remove_path, Path(name))):
+    """Yield an empty folder that is removed at the end of the block, also if a signal ends the process.
+
+    The folders of processes that were killed are removed first.
+    """
+    for other in Path(gettempdir()).glob("murmur-*.part"):
+        with suppress(OSError):  # of another user, or another process removes it
+            if _is_unfinished(other):
+                remove_path(other)
+    with (
+        TemporaryDirectory(prefix="murmur-", suffix=f".{_name_process()}.part") as name,
+        clean_up_on_signal(partial(remove_path, Path(name))),
+    ):
         yield Path(name)
 
 

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-SHARED = {
-    "shared_persons": "persons",
-    "shared_patients": "patients",
-    "shared_recordings": "recordings",
-    "shared_audio": "pieces of audio",
-    "shared_near": "near-duplicates",
+SHARED = {  # number in the protocol: what is counted, for one and for several
+    "shared_persons": ("person", "persons"),
+    "shared_patients": ("patient", "patients"),
+    "shared_recordings": ("recording", "recordings"),
+    "shared_audio": ("piece of audio", "pieces of audio"),
+    "shared_near": ("near-duplicate", "near-duplicates"),
 }
 
 
@@ -28,7 +28,8 @@ def list_shared(protocol: Mapping[str, Any]) -> list[str]:
     protocol : mapping
         The entry `protocol` of metrics/details.json.
     """
-    return [f"{protocol[name]} {unit}" for name, unit in SHARED.items() if protocol.get(name)]
+    numbers = {units: protocol.get(name) for name, units in SHARED.items()}
+    return [f"{n} {one if n == 1 else several}" for (one, several), n in numbers.items() if n]
 
 
 def describe_inner_leak(protocol: Mapping[str, Any]) -> list[str]:
@@ -40,7 +41,12 @@ def describe_inner_leak(protocol: Mapping[str, Any]) -> list[str]:
         The entry `protocol` of metrics/details.json.
     """
     n = protocol.get("shared_inner")
-    return [f"{n} recordings share a person or audio with another inner fold of the worst fold"] if n else []
+    return [f"{describe_sharing(n)} with another inner fold of the worst fold"] if n else []
+
+
+def describe_sharing(n: int) -> str:
+    """Describe a number of recordings that share something with others, in the beginning of a clause."""
+    return f"{'1 recording shares' if n == 1 else f'{n} recordings share'} a person or audio"
 
 
 def list_flaws(details: Mapping[str, Any]) -> list[str]:

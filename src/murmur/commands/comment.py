@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from murmur.experiments.integrity import Damage
+from murmur.formatting import format_count
 
 MARKER = "<!-- murmur ci -->"  # a comment that begins with it is updated, so that there is only one
 MAX_COMMENT = 60_000  # characters; GitHub allows 65,536
@@ -158,7 +159,10 @@ def report_links(paths: Sequence[str]) -> Problem:
 def report_unreachable(remotes: str, tries: int, reason: str) -> Problem:
     """The problem that a remote cannot be read or written."""
     remedy = "This is probably not a fault of the change: check the remote, then run this again."
-    return Problem(f"the DVC remote {remotes} cannot be reached, after {tries} attempt(s): {reason}", remedy)
+    return Problem(
+        f"the DVC remote {remotes} cannot be reached, after {format_count(tries, 'attempt')}: {reason}",
+        remedy,
+    )
 
 
 def report_failed_stage(

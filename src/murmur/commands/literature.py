@@ -83,7 +83,9 @@ def score_literature(
     options = {"allow_missing": allow_missing, "only_published": only_published}
     scores = literature.score_lists(tables, content, seeds, **options)
     n_runs = sum(len(s.runs) for s in scores)
-    logger.info("%d trainings in %s", n_runs, format_duration(time.monotonic() - start))
+    logger.info(
+        "%s in %s", formatting.format_count(n_runs, "training"), format_duration(time.monotonic() - start)
+    )
     if as_csv:
         print(format_csv(literature.list_runs(scores)), end="")
         return

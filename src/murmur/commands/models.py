@@ -16,7 +16,7 @@ from murmur.errors import MurmurError, first_line
 from murmur.experiments import project, recipes
 from murmur.logs import escape_unprintable
 from murmur.models._requirements import REQUIREMENTS
-from murmur.models._signatures import Option, check_options, check_weights, find_file, read_signature
+from murmur.models._signatures import Option, check_options, find_file, find_weights, read_signature
 from murmur.params.yaml_files import parse_yaml, read_yaml
 from murmur.sections.experiment import Params, validate_params
 
@@ -61,7 +61,7 @@ def choose_model(
         return
     values = _parse_options(options or [])
     check_options(name, values)
-    check_weights(name, values)
+    find_weights(name, values)
     model = {"name": name, **values}
     text, old = recipes.replace_value(PARAMS, "train.model", model), PARAMS.read_bytes().decode("utf-8")
     _check_network(validate_params(parse_yaml(text, str(PARAMS)), PARAMS))

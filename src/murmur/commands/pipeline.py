@@ -15,7 +15,7 @@ from murmur.commands.comment import OutputLine, Problem, Stage
 from murmur.errors import MurmurError
 from murmur.experiments import project
 from murmur.interruption import clean_up_on_signal
-from murmur.params.yaml_files import read_yaml
+from murmur.params.yaml_files import parse_yaml, read_yaml
 
 NO_ADDRESS = "/dev/null/"  # the address of a remote that has none yet begins with this
 
@@ -327,8 +327,25 @@ def push_results(tries: int) -> Problem | None:
 
 
 def list_uncommitted_outputs() -> list[str]:
-    """The files of stages in git, including dvc.lock, that differ from those in HEAD."""
+    """The files of stages in git, including dvc.lock, that differ from those in HEAD.
+
+    The hash of data/weights in dvc.lock may differ: this folder holds other files on each computer. The hash
+    of those that a training reads is in an output of the stage check.
+    """
     of_other_commands = (":(exclude)metrics/elsewhere_*.json", ":(exclude)plots/robustness.csv")
     paths = ("dvc.lock", "metrics", "plots", *of_other_commands)
     status = project.run_git("status", "--porcelain", "--untracked-files=all", "--", *paths) or ""
-    return [line[3:] for line in status.splitlines()]
+    lines = [line for line in status.splitlines() if line[2:] != " dvc.lock" or _is_lock_changed(line[:2])]
+    return [line[3:] for line in lines]
+
+
+def _is_lock_changed(status: str) -> bool:
+    """Whether more differs in dvc.lock than the hash of data/weights on which the stage check depends."""
+    if set(status) - set(" M"):  # not modified but new, deleted or in conflict
+        return True
+    texts = (project.run_git("show", "HEAD:dvc.lock") or "", Path("dvc.lock").read_text(encoding="utf-8"))
+    locks = [parse_yaml(text, "dvc.lock") for text in texts]
+    for lock in locks:
+        check = lock["stages"].get("check", {})
+        check["deps"] = [dep for dep in check.get("deps", []) if dep["path"] != "data/weights"]
+    return locks[0] != locks[1]

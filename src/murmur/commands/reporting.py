@@ -15,6 +15,7 @@ from murmur import sections
 from murmur.errors import MurmurError
 from murmur.experiments import project
 from murmur.experiments.current import DETAILS_FILE, read_details, warn_if_params_changed
+from murmur.formatting import format_count
 from murmur.logs import escape_unprintable
 from murmur.models._signatures import find_file
 
@@ -155,4 +156,4 @@ def export_images(folder: Annotated[Path, typer.Argument(help="an empty or new f
         raise MurmurError("data/mel was made with another params.yaml: dvc repro mel")
     labels = parquet.read("data/recordings.parquet", RECORDINGS).set_index("recording_id")["label"]
     spectrograms.write_images(images, segments["segment_id"], segments["recording_id"].map(labels), folder)
-    logger.info("wrote %s: %d images", folder, len(segments))
+    logger.info("wrote %s: %s", folder, format_count(len(segments), "image"))

@@ -11,24 +11,27 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager, suppress
 from graphlib import TopologicalSorter
 from pathlib import Path
-from threading import Event, Lock
+from threading import Lock
 from typing import Annotated, Any
 
 import typer
 
-from murmur.errors import MurmurError
+from murmur.errors import MurmurError, add_path, explain_os_error
 from murmur.experiments import project
 from murmur.experiments.repair import repair_project
 from murmur.files import atomic_write
 from murmur.interruption import clean_up_on_signal
 from murmur.workers import count_workers
 
-PATIENCE = 5  # s that a command has to end before it is killed
+PATIENCE = 5  # s that a command has to end before it is killed, and DVC to finish what it is writing
+WAIT = 1  # s after which a thread that only waits for the lock of another DVC process is not waited for
+UNFINISHED = "DVC had not finished: `murmur repro` (or `murmur repair && dvc repro`) repairs this and goes on"
 
 
 def reproduce_pipeline(
@@ -82,7 +85,7 @@ def _reproduce(targets: Sequence[str], jobs: int) -> dict[str, str]:
     with ThreadPoolExecutor(1) as thread:
         job = thread.submit(reproduction.run, targets)
         try:  # this thread only waits, so that after a signal it can let DVC finish what it is writing
-            with clean_up_on_signal(reproduction.stop):
+            with clean_up_on_signal(reproduction.stop), add_path(".dvc"):
                 return job.result()
         except LockError as error:
             raise MurmurError(project.explain_lock(str(error))) from error
@@ -101,12 +104,13 @@ class _Reproduction:
 
     def __init__(self, jobs: int) -> None:
         self._jobs = jobs
+        self._repo: Any = None
         self._turn = Lock()  # held by the thread in which DVC works
         self._processes: set[subprocess.Popen[str]] = set()
         self._ran: set[str] = set()
         self._outcomes: dict[str, str] = {}
         self._is_ending = False
-        self._has_ended = Event()
+        self._has_ended = False
 
     def run(self, targets: Sequence[str]) -> dict[str, str]:
         """Reproduce stages; see `_reproduce`."""
@@ -121,18 +125,24 @@ class _Reproduction:
                     self._run_stages()
             return self._outcomes
         finally:
-            self._has_ended.set()
+            self._has_ended = True
 
     def stop(self) -> str:
-        """End all commands, wait until DVC has finished what it is writing, and return what to do then."""
+        """End all commands, let DVC finish what it is writing, and return what to do then."""
         self._is_ending = True
         for number in (signal.SIGTERM, signal.SIGKILL):
             for process in list(self._processes):
                 _end(process, number)
-            if self._has_ended.wait(PATIENCE):
-                break
-        self._has_ended.wait()
-        return project.AGAIN
+            begin = time.monotonic()
+            while (seconds := time.monotonic() - begin) < PATIENCE:
+                if self._has_ended or (seconds > WAIT and not (self._processes or self._is_locked())):
+                    return project.AGAIN
+                time.sleep(0.02)  # without a lock: a second signal may call this function again
+        return UNFINISHED
+
+    def _is_locked(self) -> bool:
+        """Return whether this process has the lock of DVC, so that DVC may be writing."""
+        return bool(self._repo and self._repo.lock.is_locked)
 
     @contextmanager
     def _dvc_locked(self) -> Iterator[None]:
@@ -197,7 +207,7 @@ class _Reproduction:
     def _run_stage(self, stage: Any, n_running: int) -> None:
         """Run a stage with its part of the workers, or restore its outputs from the run cache."""
         workers = max(1, count_workers() // n_running)
-        with self._dvc_locked():
+        with self._dvc_locked(), add_path(self._repo.cache.local.path):
             stage.run(run_env={"MURMUR_WORKERS": str(workers)})
 
     def _run_commands(self, stage: Any, *, run_env: Mapping[str, str], **_: Any) -> None:
@@ -237,7 +247,7 @@ class _Reproduction:
         name = stage.addressing
         try:
             job.result()
-        except DvcException as error:
+        except (DvcException, OSError) as error:
             failed[name] = _explain(error)
             if not self._is_ending:
                 _print(name, "failed; no further stage starts")
@@ -293,6 +303,7 @@ def _explain(error: BaseException | None) -> str:
     """The message of an error and of its causes, in one line."""
     messages = []
     while error:
-        messages.append(" ".join(str(error).split()))
+        text = explain_os_error(error) if isinstance(error, OSError) else str(error)
+        messages.append(" ".join(text.split()))
         error = error.__cause__
     return ": ".join(filter(None, messages))

@@ -69,7 +69,7 @@ def _check_members(members: Sequence[zipfile.ZipInfo], archive: Path) -> None:
         elif inner := files.intersection(map(str, PurePosixPath(_fold(member.filename)).parents)):
             fault = f"{member.filename} is inside {inner.pop()}, which is a file"
         elif len(members) > MAX_MEMBERS or size > max_size:
-            fault = f"{len(members)} files of {size} bytes are more than such an archive may hold"
+            fault = f"{size} bytes in all (files: {len(members)}) are more than such an archive may hold"
         else:
             continue
         raise MurmurError(f"{archive}: {fault}; delete it, fetch it again")

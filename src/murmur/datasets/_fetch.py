@@ -144,11 +144,17 @@ def _download_file(address: str, out: str, store: pooch.Pooch) -> None:
     path = store.abspath / address.removeprefix(store.base_url)
     remove_path(Path(out))  # empty until the end: pooch has made it, and a killed process would leave it
     with (
-        clean_up_on_signal(partial(remove_path, Path(out))),
+        clean_up_on_signal(partial(_keep_part, Path(out))),
         _open_part(path.with_name(f".{path.name}.part"), out) as file,
     ):
         _receive(address, file, has_checksum=True)
         Path(file.name).replace(out)
+
+
+def _keep_part(out: Path) -> str:
+    """Remove `out`, but not the part that was received; return the note for the user."""
+    remove_path(out)
+    return "files that were received in part are kept as .NAME.part and continued"
 
 
 def _open_part(part: Path, out: str) -> BinaryIO:

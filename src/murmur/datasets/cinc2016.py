@@ -175,7 +175,7 @@ def _read_qualities(path: Path, name: str, table: pd.DataFrame) -> np.ndarray | 
     input_csv.check_rows(path, flags["quality"].isna(), "the flag is not 1 (good) or 0 (poor); correct it")
     merged = table.merge(flags, "left", "recording_id", suffixes=("", "_flags"))
     if n := (merged["label_flags"].fillna(merged["label"]) != merged["label"]).sum():
-        logger.info(f"{path}: {n} labels differ from those of REFERENCE.csv, which are used")
+        logger.info(f"{path}: labels that differ from those of REFERENCE.csv, which are used: {n}")
     if n := merged["quality"].isna().sum():
         logger.info(
             f"{path}: no quality flag for {n} of {len(merged)} recordings; they are used all the same"

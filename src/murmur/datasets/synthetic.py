@@ -27,7 +27,7 @@ TASKS = {
     "disease": Task(("N", "AS", "AR", "MS", "MR"), ("AS", "AR", "MS", "MR")),
 }
 PERSONS = "person_id is the simulated person; about one in fifteen was recorded under two patient ids."
-LICENCE = "Made by a program of this project (MIT); nobody was recorded."
+LICENCE = "Made by a program of this project (MIT); no person was recorded."
 
 SAMPLE_RATE = 4000  # Hz
 SITES = ("AV", "PV", "TV", "MV")

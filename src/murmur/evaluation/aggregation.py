@@ -18,6 +18,7 @@ from murmur.evaluation.levels import (
     sum_positive,
 )
 from murmur.evaluation.temperature import apply_temperature
+from murmur.formatting import format_count
 from murmur.sections.evaluate import Evaluate
 from murmur.tables.levels import LEVELS
 from murmur.tables.predictions import FIGURES
@@ -256,8 +257,9 @@ def _log_small_parts(patients: pd.DataFrame, folds: Tables) -> None:
     sizes = patients[~patients["test"]].groupby(["run", "fold"]).size()
     if sizes.min() < regression.FEW:
         logger.info(
-            f"evaluate.rule: the regression of a fold is fitted to as few as {sizes.min()} patients, the "
-            "validation part; with split.inner: 5 it is fitted to the whole training part"
+            "evaluate.rule: the regression of a fold is fitted to as few as "
+            f"{format_count(int(sizes.min()), 'patient')}, the validation part; with split.inner: 5 it is "
+            "fitted to the whole training part"
         )
 
 

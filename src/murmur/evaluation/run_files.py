@@ -57,7 +57,8 @@ def remove_other_runs(folder: str | Path, listed: Iterable[Path]) -> None:
         remove_path(path)
     if others:
         logger.info(
-            f"{folder}: {len(others)} files of no run in split.runs are removed; DVC's cache keeps them"
+            f"{folder}: removed {formatting.format_count(len(others), 'file')} of no run in split.runs; "
+            "DVC's cache keeps them"
         )
 
 

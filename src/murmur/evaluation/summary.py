@@ -69,7 +69,8 @@ def _describe_missing(details: Mapping[str, Any]) -> list[str]:
         lines.append(f"without a usable segment, {describe_units_without_segments(details)}: {counts}")
     for name, n in details["absent"].items():
         lines.append(
-            f"{n} folds have no {name} in their test part: metrics that need it are undefined (-), not 0"
+            f"{name} is absent from the test part of {formatting.format_count(n, 'fold')}: metrics that "
+            "need it are undefined (-), not 0"
         )
     return lines
 
@@ -95,12 +96,13 @@ def describe_segmentation(scores: Mapping[str, Any]) -> str:
         The item segmentation of metrics/details.json.
     """
     figure = formatting.format_figure
+    recordings = formatting.format_count(int(scores["n_recordings"]), "recording")
     return (
         f"Heart sounds found in the test parts: F1 {figure(scores['f1'])} of their onsets, within "
         f"{1000 * scores['tolerance']:.0f} ms of the annotated ones (S1 {figure(scores['f1_S1'])}, S2 "
         f"{figure(scores['f1_S2'])}; sensitivity {figure(scores['sensitivity'])}, precision "
         f"{figure(scores['precision'])}). {_describe_heart_rate(scores)} "
-        f"{scores['n_recordings']:.0f} recordings with {scores['hours']:.2f} h of annotated heart cycles."
+        f"{recordings} with {scores['hours']:.2f} h of annotated heart cycles."
     )
 
 

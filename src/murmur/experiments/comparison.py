@@ -227,7 +227,8 @@ def describe_verdict(name: str, row: Mapping[str, Any], rope: float) -> str:
     if row["low"] == row["high"]:
         return f"no difference: {name} is the same in every fold"
     interval = formatting.format_interval(row, formatting.BRACKETED, "+")
-    result = f"{difference} {interval}, p {_format_p(row['p'])} ({row['pairs']} pairs)"
+    pairs = formatting.format_count(row["pairs"], "pair")
+    result = f"{difference} {interval}, p {_format_p(row['p'])} ({pairs})"
     if row["equivalent"] >= 1 - LEVEL:
         result += f"; the difference is within ±{rope:g} with a probability of {row['equivalent']:.2f}"
     if row["p"] >= LEVEL:
@@ -346,8 +347,8 @@ def _list_warnings(a: Experiment, b: Experiment, level: str, scores: FoldScores)
     n_folds, n_parts = len(scores.a), scores.a["test_sha256"].nunique()
     if n_parts < n_folds:
         yield (
-            f"{n_folds} folds have {n_parts} different test part(s): folds with the same one count once, "
-            "with their mean score, because more seeds are not more persons"
+            f"{n_folds} folds have {formatting.format_count(n_parts, 'different test part')}: folds with "
+            "the same one count once, with their mean score, because more seeds are not more persons"
         )
     elif len(runs) == 1 and n_parts > 1:
         yield "one run is one random split; more split.runs would show how much the split matters"
@@ -365,10 +366,12 @@ def _list_table_notes(table: Mapping[str, Mapping[str, Any]], n_folds: int) -> I
 
 
 def _describe_sides(result: Mapping[str, Any]) -> list[str]:
+    folds = formatting.format_count(result["folds"], "fold")
+    runs = formatting.format_count(len(result["runs"]), "run")
     return [
         f"A: {result['a']['name']}   B: {result['b']['name']}",
         (
-            f"{result['level']} level, mean of {result['folds']} fold(s) of {len(result['runs'])} run(s); "
+            f"{result['level']} level, mean of {folds} of {runs}; "
             f"worse, better: B by more than {result['rope']:g}, equivalent: within it"
         ),
         (

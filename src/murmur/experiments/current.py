@@ -352,7 +352,7 @@ def check_files_unchanged(before: Mapping[str, tuple[int, ...]]) -> None:
     now = record_files()
     if changed := sorted(path for path in {*before, *now} if before.get(path) != now.get(path)):
         raise MurmurError(
-            f"{changed[0]} was replaced while this ran ({len(changed)} such files): the figures would be of "
+            f"{changed[0]} was replaced while this ran (such files: {len(changed)}): the figures would be of "
             "two experiments, so nothing is written; run it again"
         )
 

@@ -205,7 +205,7 @@ def _describe(roles: pd.DataFrame, persons: pd.DataFrame) -> str:
     parts = ", ".join(f"{patients[role]} {role}" for role in ROLES if role in patients)
     return (
         f"{parts} patients; {n_shared} of {n_test} test patients also are in another part, under another id "
-        f"or in a copy ({is_shared.sum()} recordings there)"
+        f"or in a copy ({formatting.format_count(is_shared.sum(), 'recording')} there)"
     )
 
 
@@ -318,7 +318,8 @@ def tabulate_scores(scores: Sequence[Scores], *, is_circor: bool) -> formatting.
             shared = f"{table['n_shared'].iloc[0]} of {table['n_units'].iloc[0]}"
             rows.append((system, test, shared, *_summarise(table[metrics])))
         n_lists = formatting.format_count(s.runs["list"].nunique(), "list")
-        rows.append((system, f"all {len(s.runs)} runs", "", *_summarise(s.runs[metrics])))
+        n_runs = formatting.format_count(len(s.runs), "run")
+        rows.append((system, f"all {n_runs}", "", *_summarise(s.runs[metrics])))
         if len(s.means) and len(s.runs) > len(s.means):
             rows.append((system, f"{n_lists}, mean of the networks", "", *_summarise(s.means[metrics])))
     published = PUBLISHED if is_circor else ()

@@ -72,16 +72,26 @@ def tabulate_gap(honest: Mapping[str, Any], published: Mapping[str, Any]) -> for
     constant = [
         f"always {run['baseline']['answer']} ({short})" for run, short in zip(runs, ("h.", "p."), strict=True)
     ]
-    titles = [
-        f"{protocol} (LEAKY)" if run["protocol"]["leaky"] else protocol
-        for run, protocol in zip(runs, PROTOCOLS, strict=True)
-    ]
+    titles = [protocol + _mark_title(run) for run, protocol in zip(runs, PROTOCOLS, strict=True)]
     metrics = [_compare_metric(name, honest, published) for name in honest["headline"]]
     protocols = [
         (key, str(honest["protocol"][key]), str(published["protocol"][key]), "", "", "")
         for key in PROTOCOL_KEYS
     ]
     return [("", *titles, "gap", *constant), *metrics, *protocols]
+
+
+def _mark_title(details: Mapping[str, Any]) -> str:
+    if _shares_nothing_known(details):
+        return " (persons unknown)"
+    return " (LEAKY)" if details["protocol"]["leaky"] else ""
+
+
+def _shares_nothing_known(details: Mapping[str, Any]) -> bool:
+    """Return whether the only flaw is that the data set does not name the person of each recording."""
+    protocol = details["protocol"]
+    shared = [*leaks.list_shared(protocol), *leaks.describe_inner_leak(protocol)]
+    return protocol["flaws"] == "data set" and not shared
 
 
 def _compare_metric(name: str, honest: Mapping[str, Any], published: Mapping[str, Any]) -> tuple[str, ...]:
@@ -99,7 +109,10 @@ def _compare_metric(name: str, honest: Mapping[str, Any], published: Mapping[str
 
 
 def list_leaks(honest: Mapping[str, Any], published: Mapping[str, Any]) -> Iterable[str]:
-    """For each leaky protocol a sentence on its leaks."""
+    """For each protocol that leaks, or may leak, a sentence on its leaks."""
     for run, protocol in zip((honest, published), PROTOCOLS, strict=True):
-        if mark := leaks.mark_leak(run):
+        if _shares_nothing_known(run):
+            reason = leaks.describe_leak(run)
+            yield f"{protocol}: the parts of the folds share nothing that is known, but {reason}."
+        elif mark := leaks.mark_leak(run):
             yield f"{protocol}: {mark}"

@@ -18,7 +18,7 @@ from rich.console import Console
 from murmur import sections
 from murmur.errors import MurmurError
 from murmur.files import temporary_folder
-from murmur.interruption import clean_up_on_signal
+from murmur.interruption import STARTED_BY, clean_up_on_signal
 from murmur.params.yaml_files import format_yaml
 
 if TYPE_CHECKING:
@@ -409,9 +409,10 @@ def make_environment() -> dict[str, str]:
     """The environment variables with which DVC runs stages.
 
     `PATH` begins with the folder of this Python, and `MURMUR_DATA` is absolute. DVC runs each stage with
-    `SHELL`, which on a server or in a container may be no shell (nologin), so it is ``/bin/sh``.
+    `SHELL`, which on a server or in a container may be no shell (nologin), so it is ``/bin/sh``. The stages
+    end when this process ends.
     """
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     data = os.environ.get("MURMUR_DATA")
-    changes = {"PATH": path, "SHELL": "/bin/sh"}
+    changes = {"PATH": path, "SHELL": "/bin/sh", STARTED_BY: str(os.getpid())}
     return os.environ | changes | ({"MURMUR_DATA": str(Path(data).resolve())} if data else {})

@@ -1,9 +1,10 @@
-"""Repair of what a killed process left: DVC's list of locked files, dvc.lock, and unfinished outputs."""
+"""Repair of what a killed process left: DVC's list of locked files, dvc.lock, and unfinished files."""
 
 import json
 import logging
 import shutil
 import sqlite3
+import time
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from murmur.files import remove_path, remove_unfinished, write_text
 logger = logging.getLogger(__name__)
 LIST = Path(".dvc/tmp/rwlock")  # the files that DVC processes are using
 OUTPUTS = ("data", "models", "metrics", "plots")
+CACHE = Path(".dvc/cache")
+MAX_AGE = 600  # s without a change, after which DVC no longer writes a temporary file of the cache
 
 
 def repair_project() -> None:
@@ -24,7 +27,8 @@ def repair_project() -> None:
     - A ``dvc.lock`` that cannot be read is replaced by that of the last commit or, if there is none, removed.
       DVC then restores the stages that ran since from its run cache.
     - DVC's records of hashes are removed if they cannot be read; DVC makes them again.
-    - Unfinished outputs of processes that have ended, and old checkpoints, are removed.
+    - Unfinished outputs of processes that have ended, old checkpoints and old temporary files of DVC's cache
+      are removed.
 
     Raises
     ------
@@ -48,6 +52,20 @@ def repair_project() -> None:
         for path in remove_unfinished(folder, but_not):
             logger.info(f"{path}: removed; the process that was writing it has ended")
     remove_old_folders()
+    _remove_temporary_files()
+
+
+def _remove_temporary_files() -> None:
+    """Remove files that DVC was copying to its cache when it was killed or the disk became full."""
+    size = 0
+    for path in CACHE.glob("**/.*.tmp"):
+        with suppress(OSError):  # another process has removed it
+            status = path.stat()
+            if time.time() - status.st_ctime > MAX_AGE:
+                path.unlink()
+                size += status.st_size
+    if size:
+        logger.info(f"{CACHE}: {size / 1e6:.0f} MB of files removed that DVC had not finished")
 
 
 def _is_damaged_list(path: Path) -> bool:

@@ -167,7 +167,7 @@ def _check_missing(
         row = unknown.iloc[0]
         raise MurmurError(
             f"{row['file']}: row {row['row']}: the data set has no recording or patient {row['id']} "
-            f"({len(unknown)} such rows); correct them or, for a part of the data set: --allow-missing"
+            f"(such rows: {len(unknown)}); correct them or, for a part of the data set: --allow-missing"
         )
     if len(missing):
         row = missing.iloc[0]

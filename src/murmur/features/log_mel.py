@@ -63,7 +63,7 @@ class LogMel:
         bank = mel_bank(rate, options)
         if n_empty := int((bank.max(axis=1) == 0).sum()):
             raise MurmurError(
-                f"mel.n_mels {options.n_mels}: {n_empty} bands hold no FFT bin; "
+                f"mel.n_mels {options.n_mels}: bands without an FFT bin: {n_empty}; "
                 "take fewer bands or a longer mel.n_fft"
             )
         used = np.flatnonzero(bank.any(axis=0))

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from murmur.errors import MurmurError
+from murmur.errors import UNFINISHED, MurmurError
 from murmur.files import atomic_write
 
 
@@ -41,7 +41,7 @@ def open_writer(
     """
     with atomic_write(out) as part:
         if out.suffix == ".npy":
-            _check_free_space(out.parent, shape, dtype)
+            _check_free_space(out, shape, dtype)
             header = {"descr": dtype.str, "fortran_order": False, "shape": shape}
             with part.open("wb") as file:
                 np.lib.format.write_array_header_1_0(file, header)
@@ -52,8 +52,8 @@ def open_writer(
                 yield lambda rows: parquet.write_table(_make_table(rows, kind))
 
 
-def _check_free_space(folder: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
-    size, free = math.prod(shape) * dtype.itemsize, shutil.disk_usage(folder).free
+def _check_free_space(out: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
+    size, free = math.prod(shape) * dtype.itemsize, shutil.disk_usage(out.parent).free
     if size <= free:
         return
     if len(shape) > 1:
@@ -63,8 +63,8 @@ def _check_free_space(folder: Path, shape: tuple[int, ...], dtype: np.dtype) -> 
         what = f"signals of {shape[0]} samples"
         remedy = "lower clean.sample_rate"
     raise MurmurError(
-        f"{folder}: {what} take {size / 1e9:.1f} GB and {free / 1e9:.1f} GB are free; free some space, "
-        f"or {remedy}"
+        f"{UNFINISHED.sub('', str(out))}: {what} take {size / 1e6:.1f} MB and {free / 1e6:.1f} MB are free; "
+        f"free some space, or {remedy}"
     )
 
 

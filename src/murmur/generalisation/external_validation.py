@@ -314,7 +314,10 @@ def _describe_data(result: Mapping[str, Any]) -> list[str]:
     counts = ", ".join(f"{n} {c}" for c, n in data["counts"].items())
     unknown = data.get("unknown_persons", 0)
     persons = formatting.format_persons(data["persons"], unknown)
-    lines = [f"{data['units']} units ({counts}) of {persons}, {result['models']} models"]
+    units, models = (
+        formatting.format_count(n, noun) for n, noun in ((data["units"], "unit"), (result["models"], "model"))
+    )
+    lines = [f"{units} ({counts}) of {persons}, {models}"]
     if unknown:
         lines.append(
             f"the persons of {unknown} external recordings are unknown: some may be in the experiment too"
@@ -335,5 +338,6 @@ def _describe_left_out(result: Mapping[str, Any]) -> list[str]:
         names = ", ".join(result["seen"][:5]) or "not named: private data"
         if result["seen"] and n > 5:
             names += ", …"
-        lines.append(f"{n} recordings are of persons whose audio is in the experiment: left out ({names})")
+        recordings = formatting.format_count(n, "recording")
+        lines.append(f"left out: {recordings} of persons whose audio is in the experiment ({names})")
     return lines

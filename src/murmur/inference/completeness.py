@@ -15,6 +15,10 @@ from murmur.recordings.containers.checks import CONVERT, damaged_error
 
 UNKNOWN_SIZES = {0, 0x7FFFFFFF, 0xFFFFFFFF}  # which programs write before they know the length
 LINEAR_AIFF = (b"NONE", b"sowt", b"twos", b"in24", b"in32", b"fl32", b"FL32", b"fl64", b"FL64")
+FORMAT_FIELDS = (  # of the chunk `fmt ` of a WAV: position and size in bytes
+    *((0, 2), (2, 2), (4, 4), (8, 4), (12, 2), (14, 2)),
+    *((16, 2), (18, 2), (20, 4), (24, 4), (28, 2), (30, 2)),  # of the extended form
+)
 W64_FORMAT = b"fmt \xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a"
 REVERSED_BITS = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 MP3_TAGS = (b"TAG", b"APETAGEX", b"LYRICSBEGIN", b"ID3")  # which may follow the last frame
@@ -53,7 +57,9 @@ def check_complete(content: bytes) -> None:
         offset, size = struct.unpack(">II", start[4:12])
         if size not in UNKNOWN_SIZES:
             _check_end(content, offset + size)
-    elif start.startswith((b"FORM", b"RIFX", b"RIFF")):
+    elif start.startswith(b"RIFX"):
+        _check_rifx(content)
+    elif start.startswith((b"FORM", b"RIFF")):
         size = struct.unpack("<I" if start.startswith(b"RIFF") else ">I", start[4:8])[0]
         _check_size(content, size if size in UNKNOWN_SIZES else size + 8)
         if start.startswith(b"FORM"):
@@ -76,6 +82,27 @@ def _check_end(content: bytes, end: int) -> None:
     _check_size(content, end)
     if len(content) > end:
         raise damaged_error(f"its header states {end} bytes, the file has {len(content)}")
+
+
+def _check_rifx(content: bytes) -> None:
+    """Check a big-endian WAV as a WAV, after the bytes of all numbers in its header are reversed."""
+    header = bytearray(b"RIFF" + content[4:])
+
+    def reverse(at: int, size: int) -> None:
+        header[at : at + size] = header[at : at + size][::-1]
+
+    reverse(4, 4)
+    position = 12
+    while position + 8 <= len(content):
+        name, size = struct.unpack_from(">4sI", content, position)
+        reverse(position + 4, 4)
+        if name == b"fmt ":
+            for at, n in FORMAT_FIELDS:
+                if at + n <= size:
+                    reverse(position + 8 + at, n)
+        position += 8 + size + size % 2
+    with suppress(wav.CodingError):
+        wav.locate_samples(bytes(header))
 
 
 def _check_w64(content: bytes) -> None:

@@ -16,6 +16,7 @@ from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
 from murmur.errors import MurmurError
 from murmur.models import Rate, Size, list_names, needs_download
+from murmur.models._pretrained import check_folder
 from murmur.models._requirements import REQUIREMENTS, check_file
 from murmur.params.validation import explain_reason, format_input
 
@@ -128,8 +129,8 @@ def check_options(name: str, options: dict[str, Any]) -> None:
             _check_type(name, key, value, signature.options[key].kind)
 
 
-def check_weights(name: str, options: dict[str, Any]) -> None:
-    """Check that the file of pretrained weights exists, if the network reads one.
+def find_weights(name: str, options: dict[str, Any]) -> str | None:
+    """Return the path of the local file of pretrained weights that the network reads; None if it reads none.
 
     Parameters
     ----------
@@ -139,12 +140,16 @@ def check_weights(name: str, options: dict[str, Any]) -> None:
     Raises
     ------
     MurmurError
-        Naming the file, and where to get it.
+        Naming the file, if it does not exist or is not in data/weights, and what to do.
     """
-    if required := REQUIREMENTS.get(name):
-        check_file("train.model.weights", options.get("weights", required.weights), required.missing_weights)
-    elif not needs_download(options) and (weights := options.get("weights", "none")) != "none":
-        check_file("train.model.weights", weights, "name a weights file, imagenet or none")
+    required = REQUIREMENTS.get(name)
+    weights = options.get("weights", required.weights if required else "none")
+    if weights == "none" or needs_download(options):
+        return None
+    remedy = required.missing_weights if required else "name a weights file, imagenet or none"
+    check_file("train.model.weights", weights, remedy)
+    check_folder("train.model.weights", weights)
+    return str(weights)
 
 
 def labels_frames(name: str) -> bool:

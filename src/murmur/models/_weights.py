@@ -69,9 +69,10 @@ def _socket_timeout(seconds: float) -> Iterator[None]:
 
 
 def verify_blobs(folder: Path) -> None:
-    """Compare the large files in huggingface_hub's cache with the hub's SHA-256 checksums, their names.
+    """Compare the files in huggingface_hub's cache with the hub's checksums, which are their names.
 
-    huggingface_hub itself compares only their sizes.
+    The names are SHA-256 hashes of large files and git's SHA-1 hashes of small ones. huggingface_hub itself
+    compares only the sizes.
 
     Parameters
     ----------
@@ -84,12 +85,16 @@ def verify_blobs(folder: Path) -> None:
         If a file differs; it is deleted.
     """
     for path in folder.glob("*"):
-        if re.fullmatch("[0-9a-f]{64}", path.name):
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            if digest != path.name:
-                path.unlink(missing_ok=True)  # another process may have found it too
-                raise ValueError(f"the file received has the sha256 {digest}, not {path.name}")
+        if not re.fullmatch("[0-9a-f]{40}|[0-9a-f]{64}", path.name):  # received in part
+            continue
+        hashed = hashlib.sha256()
+        if len(path.name) == 40:
+            hashed = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, hashed.copy).hexdigest()
+        if digest != path.name:
+            path.unlink(missing_ok=True)  # another process may have found it too
+            raise ValueError(f"the file received has the {hashed.name} {digest}, not {path.name}")
 
 
 def load_weights(network: nn.Module, path: str, *, head: str) -> nn.Module:

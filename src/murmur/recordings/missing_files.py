@@ -62,7 +62,7 @@ def drop_missing_files(
     if len(table) and not exists.any():
         first = root / table["path"].iloc[0]
         raise MurmurError(
-            f"{first}: all {len(table)} files that the table names are missing; "
+            f"{first}: none of the files that the table names ({len(table)}) exists; "
             f"expected in {first.parent}{_describe_other_files(root, first.parent)}"
         )
     if not exists.all() and not allowed:
@@ -79,7 +79,7 @@ def _describe_other_files(root: Path, expected: Path) -> str:
     paths = list_audio_files(root)
     if names := sorted(path.name for path in paths if path.parent == expected):
         return (
-            f"; it holds {len(names)} other files, such as {names[0]}: give them the names in the table, "
+            f"; it holds other files ({len(names)}), such as {names[0]}: give them the names in the table, "
             "with the same suffix"
         )
     folders = Counter(path.parent for path in paths).most_common()

@@ -161,7 +161,7 @@ def describe_parts(audit: pd.DataFrame) -> str:
         parts, names = ["train", "test"], "training part, which the inner folds divide, and test part"
     sizes = [audit[f"n_{part}"] for part in parts]
     ranges = ("-".join(dict.fromkeys((f"{column.min()}", f"{column.max()}"))) for column in sizes)
-    return f"{len(audit)} folds; recordings in {names}: {', '.join(ranges)}."
+    return f"{formatting.format_count(len(audit), 'fold')}; recordings in {names}: {', '.join(ranges)}."
 
 
 def _format_left_out(left_out: pd.DataFrame) -> str:

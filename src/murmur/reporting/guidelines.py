@@ -170,7 +170,7 @@ def _list_missing(details: Mapping[str, Any]) -> Iterable[str]:
 
 def _describe_audit(details: Mapping[str, Any]) -> str:
     protocol = details["protocol"]
-    rows = [(unit, str(protocol[name])) for name, unit in leaks.SHARED.items() if name in protocol]
+    rows = [(unit, str(protocol[name])) for name, (_, unit) in leaks.SHARED.items() if name in protocol]
     table = Table(("shared by test and training parts", "in the worst fold"), rows)
     return f"{descriptions.describe_audit(details)}\n\n{cards.to_markdown(table)}"
 

@@ -55,7 +55,8 @@ def _list_runs_and_units(details: Mapping[str, Any]) -> Iterable[str]:
             units = formatting.format_count(n, unit)
             yield f"Without a usable segment: {units}; such a unit {describe_empty_unit(details)}."
     for name, n in details.get("absent", {}).items():
-        yield f"Class {name} is absent from the test part of {n} folds: metrics that need it are undefined."
+        folds = formatting.format_count(n, "fold")
+        yield f"Class {name} is absent from the test part of {folds}: metrics that need it are undefined."
 
 
 def list_limits_of_data(data: Mapping[str, Any]) -> Iterable[str]:
@@ -102,8 +103,9 @@ def _list_sample_rates(rates: Mapping[str, Mapping[str, int]]) -> Iterable[str]:
     for rate, counts in rates.items():
         classes = [name for name, n in counts.items() if n]
         if len(classes) == 1 and len(rates) > 1 and len(counts) > 1:
+            recordings = formatting.format_count(counts[classes[0]], "recording")
             yield (
-                f"Only class {classes[0]} was recorded at {rate} Hz ({counts[classes[0]]} recordings): a "
+                f"Only class {classes[0]} was recorded at {rate} Hz ({recordings}): a "
                 "model may recognise the device, not the sound."
             )
 

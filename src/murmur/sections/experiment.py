@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import model_validator
 
 from murmur.errors import MurmurError
+from murmur.models._pretrained import check_folder
 from murmur.models._requirements import REQUIREMENTS, check_file
 from murmur.params.types import Section
 from murmur.params.validation import validate
@@ -154,6 +155,7 @@ def check_files(p: Params) -> None:
     """
     for name in p.embed.models:
         check_file("embed.weights", p.embed.weights, REQUIREMENTS[name].missing_weights)
+        check_folder("embed.weights", p.embed.weights)
     _check_folder((p.download.model_extra or {}).get("folder", {}).get("path", ""))
     check_file("split.file", p.split.file, "name an existing CSV file")
 

@@ -134,16 +134,17 @@ def check_audit(
     inner = audit["shared_inner"] if "shared_inner" in audit else pd.Series(0, audit.index)
     if not shared.any(axis=None) and not inner.any():
         if unknown:
-            logger.warning("%d folds share nothing that is known, but %s", len(audit), unknown)
+            logger.warning("the parts of the folds share nothing that is known, but %s", unknown)
             return ""
-        return f"{len(audit)} folds; nothing is shared between a test part and the training"
+        folds = "1 fold" if len(audit) == 1 else f"{len(audit)} folds"
+        return f"{folds}; nothing is shared between a test part and the training"
     if shared.any(axis=None):
         leak = _describe_leak(audit, folds, recordings, duplicates)
     else:
         worst, method = audit.loc[inner.idxmax()], "inner"  # which no method of the split causes
         leak = (
             f"the inner folds of {(inner > 0).sum()} of {len(audit)} folds leak; in run {worst['run']}, fold "
-            f"{worst['fold']} {worst['shared_inner']} recordings share a person or audio with another one"
+            f"{worst['fold']} {leaks.describe_sharing(worst['shared_inner'])} with another one"
         )
     if unknown:
         leak += f"; {unknown}"

@@ -67,7 +67,7 @@ def _check_table(path: Path, table: pd.DataFrame, key: str, recordings: pd.DataF
     is_wrong = ~table["role"].isin(ROLES)
     input_csv.check_rows(path, is_wrong, f"role is not {', '.join(ROLES[:-1])} or {ROLES[-1]}; fill it in")
     is_unknown = ~table[key].isin(recordings[key])
-    message = f"the data set has no such {key} ({is_unknown.sum()} such rows); take them out"
+    message = f"the data set has no such {key} (such rows: {is_unknown.sum()}); take them out"
     input_csv.check_rows(path, is_unknown, message)
     if key == "recording_id" and "patient_id" in table:
         _check_patients(path, table, recordings)

@@ -46,7 +46,8 @@ def make_bags(facts: pd.DataFrame, sites: Sequence[str]) -> tuple[pd.DataFrame, 
     bags[patient, site, number] = used.index
     if empty := (bags < 0).all(axis=(1, 2)).sum():
         logger.info(
-            f"{empty} patients have no recording at any of {', '.join(sites)}; their prediction is arbitrary"
+            f"patients without a recording at any of {', '.join(sites)}: {empty}; "
+            "their prediction is arbitrary"
         )
     return patients, bags
 

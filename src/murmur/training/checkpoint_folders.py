@@ -3,7 +3,8 @@
 They are no outputs of the pipeline: they are in DVC's folder for temporary files, which git ignores.
 
 - ``.dvc/tmp/murmur/checkpoints/KEY/``: a folder for each run, named by a hash of all that its networks
-  depend on: the code, the versions of the packages, the features, the labels, the folds and the options.
+  depend on: the code, the versions of the packages, the features, the labels, the folds, the options and the
+  hash of pretrained weights.
 - A file in it for each network, such as ``fold_0`` or ``fold_0_inner_1``.
 
 A folder is removed when the outputs of its run are written: a repeated run (`dvc repro --force`) computes
@@ -26,7 +27,6 @@ from murmur.files import remove_path
 
 DVC = Path(".dvc")
 FOLDER = DVC / "tmp/murmur/checkpoints"
-WEIGHTS = {".pth", ".pt", ".bin", ".safetensors"}  # endings of files of weights that an option may name
 MAX_AGE = 7 * 24 * 3600  # s since the last checkpoint
 
 
@@ -71,19 +71,18 @@ def _update(digest: Any, value: object) -> None:
         _update(digest, dict(value))
     else:
         digest.update(f"{value!r}\n".encode())
-        if isinstance(value, str) and Path(value).suffix in WEIGHTS:
-            _update(digest, Path(value))
 
 
 def remove_old_folders() -> None:
     """Remove the folders that have not changed for `MAX_AGE`."""
     for folder in FOLDER.glob("*"):
-        with suppress(FileNotFoundError):  # another process has removed it
+        with suppress(OSError):  # another process has removed it, or it is read-only
             if time.time() - folder.stat().st_mtime > MAX_AGE:
                 remove_path(folder)
 
 
 def remove_folder(folder: Path | None) -> None:
-    """Remove the folder of a run whose outputs are written."""
+    """Remove the folder of a run whose outputs are written, if this is possible."""
     if folder:
-        remove_path(folder)
+        with suppress(OSError):
+            remove_path(folder)

@@ -160,7 +160,8 @@ class Checkpoint:
                 file.write(data)
                 file.write(hashlib.sha256(data).digest())
         except OSError as error:
-            logger.info(f"{self._path}: {error.strerror}; if the training is killed, it starts again")
+            # in a worker process, only warnings are printed
+            logger.warning(f"{self._path}: {error.strerror}; if the training is killed, it starts again")
             self._path = None
 
 

@@ -189,7 +189,7 @@ def _input_statistics(
     if options.standardise == "none":
         return torch.zeros(channels, 1, 1), torch.full((channels, 1, 1), maximum)
     if channels != 3:
-        raise MurmurError(f"train.standardise imagenet: needs mel.image, there are {channels} channels")
+        raise MurmurError(f"train.standardise imagenet: needs mel.image (channels: {channels}, not 3)")
     mean, spread = maximum * torch.tensor(IMAGENET)[..., None, None]
     return mean, spread
 

@@ -48,7 +48,7 @@ def describe_run(state: RunState, *, losses: bool = True) -> str:
     finished = sum(fit.is_finished for fit in state.fits)
     counted = "folds" if state.inner is None else f"networks ({state.inner} for each fold)"
     if finished == total:
-        parts = [f"train run {state.run}: {total} {counted}, {trained} epochs"]
+        parts = [f"train run {state.run}: {total} {counted}, {trained} epoch{'s' * (trained != 1)}"]
     else:
         epochs = f"{trained} of at most {total * state.epochs} epochs"
         parts = [f"train run {state.run}: {finished} of {total} {counted}, {epochs}"]

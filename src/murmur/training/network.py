@@ -137,5 +137,7 @@ def freeze(network: nn.Module, layers: int) -> list[nn.Module]:
                 parameter.requires_grad_(False)
             frozen += [] if any(module.children()) else [module]
     if count <= layers:
-        raise MurmurError(f"train.freeze {layers}: the network has {count} layers; leave some to train")
+        raise MurmurError(
+            f"train.freeze {layers}: the network has {count} layer{'s' * (count != 1)}; leave some to train"
+        )
     return frozen

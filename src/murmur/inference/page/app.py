@@ -78,7 +78,7 @@ def make_app(model: Model, port: int) -> Flask:
     app.register_error_handler(HTTPException, _describe_http_error)
     app.register_error_handler(Exception, _describe_fault)
     app.add_url_rule("/", view_func=show_page)
-    app.add_url_rule("/alive", view_func=confirm_alive)
+    app.add_url_rule("/status", view_func=confirm_running)
     app.add_url_rule("/predict", view_func=predict, methods=["POST"])
     app.add_url_rule("/wav", view_func=convert_to_wav, methods=["POST"])
     return app
@@ -90,7 +90,7 @@ def show_page() -> str:
     return render_template("index.html", model=facts, nonce=_nonce(), max_upload=MAX_UPLOAD)
 
 
-def confirm_alive() -> ResponseReturnValue:
+def confirm_running() -> ResponseReturnValue:
     """Return an empty answer, by which the page sees that the program runs."""
     return "", 204
 

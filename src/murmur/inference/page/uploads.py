@@ -47,9 +47,7 @@ def save_uploads(files: Sequence[FileStorage], sites: Sequence[str], folder: Pat
     if not paths:
         raise MurmurError("No recording was sent. Choose a file.")
     if len(sites) != len(files):
-        raise MurmurError(
-            f"{len(files)} files and {len(sites)} sites were sent. Send one site for each file."
-        )
+        raise MurmurError(f"Files sent: {len(files)}, sites: {len(sites)}. Send one site for each file.")
     for file, path in zip(files, paths, strict=True):
         if path.exists():
             raise MurmurError(f"Two files have the name {path.name}. Remove or rename one of them.")

@@ -181,7 +181,9 @@ def parse_format(chunk: bytes) -> Format:
         raise damaged_error(f"it has {channels} channels")
     check_rate(rate)
     if tag in LINEAR and frame != channels * math.ceil(bits / 8):
-        raise damaged_error(f"{channels} channels of {bits} bits contradict its block align of {frame} bytes")
+        raise damaged_error(
+            f"its block align of {frame} bytes contradicts its channels ({channels}) and bits ({bits})"
+        )
     if tag in LINEAR and byte_rate != rate * frame:
         raise damaged_error(f"{rate} Hz of {frame} bytes contradict its byte rate of {byte_rate}")
     subtype = SUBTYPES.get((tag, bits))

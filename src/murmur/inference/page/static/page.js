@@ -87,23 +87,23 @@ function makeButton(label, action) {
   return button;
 }
 
-async function isAlive() {
+async function isRunning() {
   try {
-    return (await fetch("/alive")).ok;
+    return (await fetch("/status")).ok;
   } catch {
     return false;
   }
 }
 
-async function showWhetherAlive() {
-  const alive = await isAlive();
-  if (!alive && $("ended").hidden) {
+async function showWhetherRunning() {
+  const running = await isRunning();
+  if (!running && $("ended").hidden) {
     const command = document.createElement("code");
     command.textContent = "murmur serve";
     $("ended").replaceChildren(ENDED, command);
   }
-  $("ended").hidden = alive;
-  return alive;
+  $("ended").hidden = running;
+  return running;
 }
 
 // Returns the response, or null after it has shown what is wrong.
@@ -121,7 +121,7 @@ async function post(address, chosen, more = {}) {
     if (response.ok) return response;
     showRefusal(await response.json());
   } catch {
-    if (await showWhetherAlive()) {
+    if (await showWhetherRunning()) {
       showProblem("The recordings could not be sent. If a file was moved, deleted or changed, remove it and choose it again.");
     }
   }
@@ -216,4 +216,4 @@ $("predict").addEventListener("click", () => predict());
 $("clear").addEventListener("click", startAgain);
 acceptDrops();
 connectRecorder();
-setInterval(() => { if (!document.hidden) showWhetherAlive(); }, 4000);
+setInterval(() => { if (!document.hidden) showWhetherRunning(); }, 4000);
