@@ -16,7 +16,6 @@ from textwrap import dedent
 import networkx as nx
 import numpy as np
 import pandas as pd
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import timm
@@ -29,6 +28,7 @@ from dvc.utils.serialize import _yaml
 from murmur.commands import acceptance
 from murmur.errors import MurmurError
 from murmur.experiments import refit
+from murmur.experiments.stored_files import compute_hash
 from stages import check
 from tests import made, stage_audit
 
@@ -574,8 +574,9 @@ def test_code_that_changes_nothing_is_recorded_after_one_fold(project, tmp_path,
     for path in ("src/murmur/training/losses.py", "src/murmur/evaluation/metrics.py"):
         Path(path).write_text(Path(path).read_text() + "# edited\n")
     acceptance.accept_code()
-    assert capsys.readouterr().out.splitlines()[-3:] == [  # before them may be notes
+    assert capsys.readouterr().out.splitlines()[-4:] == [  # before them may be notes
         "the same bytes with the changed code: train@0, fold 0; final",
+        "not trained again: train@0, fold 1; train@1",
         "recorded in dvc.lock: train@0, train@1, final; no output was changed",
         "`dvc repro` now runs evaluate, package, whose code or parameters have changed",
     ]
@@ -599,43 +600,45 @@ def test_code_that_changes_a_result_is_not_recorded(project, tmp_path, monkeypat
         MurmurError, match=r"^label: not the same .*: data/frame_labels\.npy\. Nothing was rec"
     ):
         acceptance.accept_code()
+    path.write_text(path.read_text().replace("np.int16", "np.int8"))
+    path = Path("stages/train.py")
+    sort = 'predictions = predictions.sort_values("fold", ascending=False, kind="stable")'
+    path.write_text(path.read_text().replace("        schema =", f"        {sort}\n        schema ="))
+    predictions = "data/predictions/run_0.murmur_predictions.parquet"
+    with pytest.raises(
+        MurmurError, match=rf"^train@0, fold 0: not the same .*: {predictions} \(other rows, "
+    ):
+        acceptance.accept_code()
     assert Path("dvc.lock").read_bytes() == lock
-    Path("data/frame_labels.npy").unlink()
-    with pytest.raises(MurmurError, match=r"^data/frame_labels\.npy of label is deleted: .* `dvc checkout`"):
+    labels = Path("data/frame_labels.npy")
+    value = compute_hash(labels)
+    labels.unlink()
+    with pytest.raises(MurmurError, match=r"^data/frame_labels\.npy of label is deleted: .* `dvc checkout d"):
+        acceptance.accept_code()
+    Path(".dvc/cache/files/md5", value[:2], value[2:]).unlink()
+    with pytest.raises(
+        MurmurError, match=r"^data/frame_labels\.npy of label is not in cache: run `dvc pull d"
+    ):
         acceptance.accept_code()
 
 
-def test_a_difference_of_one_fold_is_named(project, tmp_path, monkeypatch):
-    old, new = tmp_path / "old", tmp_path / "new"
-    for folder in (old, new):
-        for part in ("data/predictions", "data/history", "models/run_0.murmur_weights"):
-            shutil.copytree(project / part, folder / part)
-        (folder / "data/tracks").mkdir()
-    monkeypatch.chdir(old)
-    predictions = "data/predictions/run_0.murmur_predictions.parquet"
-    history, tracks = "data/history/run_0.murmur_history.csv", "data/tracks/run_0.murmur_tracks.npy"
-    weights = "models/run_0.murmur_weights/fold_1.safetensors"
-    table = pq.read_table(predictions)
-    of_fold = table.filter(pc.equal(table["fold"], 1))
-    pq.write_table(of_fold, new / predictions)
-    rows = Path(history).read_text().splitlines(keepends=True)
-    (new / history).write_text("".join(row for row in rows if not row.endswith(",0\n")))
-    (new / weights).with_stem("fold_0").unlink()
-    fold = table.to_pandas().query("role == 'test'")["fold"].to_numpy()
-    values = np.arange(len(fold) * 12, dtype=np.float16).reshape(-1, 2, 6)
-    np.save(tracks, values)
-    np.save(new / tracks, values[fold == 1])
-    assert refit.list_fold_differences("run_0", 1, new) == []
-    p = of_fold["p_Absent"].to_numpy().copy()
+def test_how_predictions_differ_is_named(project, tmp_path, monkeypatch):
+    monkeypatch.chdir(project)
+    path = Path("data/predictions/run_0.murmur_predictions.parquet")
+    (tmp_path / path).parent.mkdir(parents=True)
+    table = pq.read_table(path)
+    p = table["p_Absent"].to_numpy().copy()
     p[-1] += 0.001
-    k = of_fold.column_names.index("p_Absent")
-    pq.write_table(of_fold.set_column(k, of_fold.schema.field(k), [p]), new / predictions)
-    (new / history).write_text("".join(rows))
-    np.save(new / tracks, values[fold == 0])
-    (new / weights).write_bytes((new / weights).read_bytes()[:-1] + b"\x01")
-    assert refit.list_fold_differences("run_0", 1, new) == [
-        *("predictions (probabilities by up to 0.001)", "learning curve", "tracks", "weights")
-    ]
+    k = table.column_names.index("p_Absent")
+    for new, how in (
+        (table.set_column(k, table.schema.field(k), [p]), "probabilities by up to 0.001"),
+        (table.take(list(range(len(table)))[::-1]), "other rows, columns or figures"),
+        (table.replace_schema_metadata(), "trained on another device or with other versions of packages"),
+    ):
+        pq.write_table(new, tmp_path / path)
+        assert refit.list_differences([path], tmp_path) == [f"{path} ({how})"]
+    shutil.copy(path, tmp_path / path)
+    assert refit.list_differences([path], tmp_path) == []
 
 
 @pytest.mark.parametrize("key", KEYS)

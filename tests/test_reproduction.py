@@ -164,7 +164,7 @@ def damaged(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "content", ["", LOCK[:30], LOCK[: LOCK.index("md5:") + 6], LOCK[:-20], LOCK.rstrip()]
+    "content", ["", LOCK[:30], LOCK[: LOCK.index("md5:") + 6], LOCK[:-20], LOCK.rstrip(), "- " * 3000]
 )
 def test_a_cut_lock_file_is_that_of_the_last_commit_again(damaged, content, caplog):
     caplog.set_level("INFO")
@@ -181,7 +181,7 @@ def test_a_cut_lock_file_is_that_of_the_last_commit_again(damaged, content, capl
 
 
 def test_what_is_not_damaged_is_left(damaged):
-    later, conflict = LOCK.replace("a1", "a2"), LOCK.replace("stages:", "<<<<<<< HEAD\nstages:")
+    later = LOCK.replace("a1", "a2")
     own = files._name_process()
     names = (
         "data/raw.1234abcd.1.part",
@@ -193,11 +193,34 @@ def test_what_is_not_damaged_is_left(damaged):
         (damaged / name).parent.mkdir(parents=True, exist_ok=True)
         (damaged / name).touch()
     (damaged / ".dvc/tmp/rwlock").write_text("{}")
-    for content in (later, conflict):
-        (damaged / "dvc.lock").write_text(content)
-        repair_project()
-        assert (damaged / "dvc.lock").read_text() == content
+    (damaged / "dvc.lock").write_text(later)
+    repair_project()
+    assert (damaged / "dvc.lock").read_text() == later
     assert all((damaged / name).exists() for name in (*names, ".dvc/tmp/rwlock"))
+
+
+def test_a_conflict_in_the_lock_file_is_named_and_left(damaged):
+    conflict = LOCK.replace("stages:", "<<<<<<< HEAD\nstages:")
+    (damaged / "dvc.lock").write_text(conflict)
+    with pytest.raises(MurmurError, match=r"^dvc\.lock: line 2: a conflict of git: take either side"):
+        repair_project()
+    assert (damaged / "dvc.lock").read_text() == conflict
+
+
+def test_damaged_records_of_hashes_are_removed(damaged, monkeypatch):
+    monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(damaged / "site"))
+    (damaged / "dvc.lock").unlink()
+    assert run(damaged, "dvc", "repro", "split")[1] == 0
+    first, *others = sorted((damaged / "site").rglob("cache.db"))
+    repair_project()
+    assert first.exists(), "it is not damaged"
+    first.write_text("damaged")
+    output, status = run(damaged, "murmur", "verify")
+    expected = r"error: DVC's record of hashes is damaged \(file is not a database\): run `murmur repair`"
+    assert status == 1 and re.search(expected, output), output
+    repair_project()
+    assert not first.exists() and others and all(path.exists() for path in others)
+    assert run(damaged, "murmur", "verify")[1] == 0
 
 
 @pytest.mark.parametrize("content", ["", '{"write": {"/a": {"pid": 12', '{"write": 1}'])

@@ -13,7 +13,9 @@ import torch
 from safetensors.numpy import load_file
 
 from murmur.errors import MurmurError
+from murmur.experiments.cached_folds import replace_training
 from murmur.tables import parquet
+from murmur.tables.csv_writer import write_csv
 from murmur.tables.predictions import make_predictions_schema
 from murmur.tables.recordings import DatasetCard
 from murmur.training import display, fit, live, processes
@@ -447,3 +449,44 @@ def test_the_number_of_threads_is_restored_after_a_fit(example, tmp_path, monkey
 def test_the_parent_of_the_workers_does_not_import_torch():
     code = "import sys, murmur.training.run; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, check=False).returncode == 0
+
+
+@pytest.mark.parametrize(("inner", "refit"), [(False, 0), (True, 0), (True, 2)])
+def test_of_networks_that_are_not_trained_the_files_are_the_same(
+    example, tmp_path, monkeypatch, inner, refit
+):
+    _, segments, folds = example
+    trained = []
+
+    def substitute(features, labels, fold, options, *, seed, **_):
+        trained.append(seed)
+        draw = np.random.default_rng(seed)
+        history = pd.DataFrame({"epoch": [0], "train_loss": [draw.random()], "best": [1]})
+        p, figures = (draw.random((len(fold.predict), n), "float32") for n in (2, 4))
+        tracks = draw.random((len(fold.track), 3, 6), "float32") if len(fold.track) else None
+        is_refit = not len(fold.validation)
+        weights = {"w": torch.from_numpy(p)}
+        return Fit(p, pd.DataFrame() if is_refit else history, weights, "cpu", figures, tracks)
+
+    monkeypatch.setattr(fit, "fit_network", substitute)
+    monkeypatch.setenv("MURMUR_WORKERS", "1")
+    options = OPTIONS.model_copy(update={"select_on": "last", "refit": refit})
+    run = prepare(tmp_path, segments, with_inner_folds(folds) if inner else folds, options)
+
+    def write(folder):
+        """Write the files of the run as the stage train; return their bytes."""
+        tracks = folder / "data/tracks/run_7.murmur_tracks.npy"
+        predictions, history, note = fit_run(run, folder / "models/run_7.murmur_weights", tracks=tracks)
+        path, schema = (
+            "data/predictions/run_7.murmur_predictions.parquet",
+            make_predictions_schema(run.classes),
+        )
+        parquet.write(predictions, folder / path, schema, note)
+        write_csv(history, folder / "data/history/run_7.murmur_history.csv")
+        return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    expected, n = write(tmp_path / "all"), len(trained)
+    replaced = replace_training(training_run.fit_one_network, fold=0, project=str(tmp_path / "all"))
+    monkeypatch.setattr(training_run, "fit_one_network", replaced)
+    assert write(tmp_path / "one") == expected and len(expected) == 5
+    assert len(trained) == n + n // 2, "only the networks of fold 0 of two"

@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from murmur.commands.cli import show_messages_on_stderr
 from murmur.commands.verification import verify_files
 from murmur.errors import MurmurError
 from murmur.experiments import integrity
+from murmur.experiments.stored_files import compute_hash
 from tests import made
 from tests.test_reproduction import OUTPUTS, make_project
 
@@ -69,14 +71,25 @@ def flip(path, bit=None):
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
-def find():
+def find(*, in_all_objects=True):
     """The paths of what is damaged."""
-    return [damage.path for damage in integrity.find_damage(in_all_objects=True).damages]
+    return [damage.path for damage in integrity.find_damage(in_all_objects=in_all_objects).damages]
+
+
+def find_remedies():
+    """How to get each damaged file back."""
+    damages = integrity.find_damage(in_all_objects=False).damages
+    return {damage.path: tuple(damage.remedy) for damage in damages}
+
+
+def move(path):
+    """The command that moves a damaged file."""
+    return f"mkdir -p .dvc/tmp/damaged && mv -n {path} .dvc/tmp/damaged/{path.replace('/', '_')}"
 
 
 def locate(path):
     """The object of a file of the workspace."""
-    value = integrity.compute_hash(Path(path))
+    value = compute_hash(Path(path))
     return Path(".dvc/cache/files/md5", value[:2], value[2:])
 
 
@@ -127,35 +140,144 @@ def test_the_commands_get_every_file_back(project, capsys):
     show_messages_on_stderr()
     with pytest.raises(MurmurError, match=r"^7 of \d\d files \(0\.00 GB\) are damaged; above is how"):
         verify_files(every=False, repair=False)
-    shown = dict(zip(*[iter(capsys.readouterr().out.splitlines())] * 2, strict=True))
-    verify, runs_it = "  murmur verify --repair", "  # runs the stage: no remote has it"
-    assert shown == {
-        f"{model}: this object of the cache, of model, is damaged": f"{verify} && dvc repro final{runs_it}",
-        f"{predictions}: this object of the cache, of data/predictions/1, is damaged": (
-            f"{verify} && dvc fetch train@1  # from the remote store"
+    shown = re.findall(r"^(\S.*)\n(?:  (.*)\n)?", capsys.readouterr().out, re.MULTILINE)
+    repair, of_cache = "murmur verify --repair", "this object of the cache, of"
+    assert dict(shown) == {
+        f"{model}: {of_cache} model, is damaged; the command for model below gets it": "",
+        f"{predictions}: {of_cache} data/predictions/1, is damaged; the remote store has it": (
+            f"{repair} && dvc fetch data/predictions/1"
         ),
-        f"{folder}: this object of the cache, of data/folds, is damaged": f"{verify}  # from the workspace",
-        "model: differs from dvc.lock": f"  rm -rf model && dvc repro final{runs_it}",
-        "audit.csv: differs from dvc.lock": "  rm -rf audit.csv && git checkout HEAD -- audit.csv",
-        "data/predictions/2: differs from dvc.lock": (
-            "  rm -rf data/predictions/2 && dvc checkout data/predictions/2"
+        f"{folder}: {of_cache} data/folds, is damaged; the workspace has its content": repair,
+        "audit.csv: differs from dvc.lock; the last commit has it": (
+            f"{move('audit.csv')} && git checkout HEAD -- audit.csv"
         ),
-        f"{run_entry}: this entry of the run-cache is damaged": (
-            f"{verify}  # then dvc fetch --run-cache; or the stage runs again"
+        "data/predictions/2: differs from dvc.lock; the cache has it": (
+            f"{move('data/predictions/2')} && dvc checkout data/predictions/2"
         ),
+        "model: differs from dvc.lock; its stage makes it again (the remote store does not have it)": (
+            f"{repair} && {move('model')} && dvc repro final"
+        ),
+        f"{run_entry}: this entry of the run-cache is damaged; without it the stage runs, unless "
+        "`dvc fetch --run-cache` gets it": repair,
     }
     assert len(find()) == 7, "without --repair nothing is changed"
-    with pytest.raises(MurmurError):
-        verify_files(every=False, repair=True)
-    commands = [line.removeprefix(verify).removeprefix(" &&") for line in shown.values()]
-    run(project, "set -e\n" + "\n".join(commands))
+    run(project, "\n".join(["set -e", *dict.fromkeys(command for _, command in shown)]))
     assert {name: Path(name).read_bytes() for name in OUTPUTS} == before
     assert find() == [] and model.exists() and predictions.exists() and folder.exists()
     verify_files(every=False, repair=False)
     assert capsys.readouterr().out.splitlines()[-1].endswith(" files (0.00 GB): none is damaged")
 
 
-def test_a_damaged_dvc_lock_is_named_with_the_remedy(project):
-    Path("dvc.lock").write_text("stages: [")
-    with pytest.raises(MurmurError, match=r"dvc\.lock.*; if dvc\.lock is damaged: git checkout dvc\.lock$"):
+def test_no_command_deletes_the_only_copy_of_a_file(project):
+    Path("rec.bin").write_text("a recording")
+    run(project, "dvc add --quiet rec.bin")
+    stored = locate("rec.bin")
+    Path("rec.bin").write_text("an edited recording")
+    assert find_remedies() == {"rec.bin": ("the cache has it", f"{move('rec.bin')} && dvc checkout rec.bin")}
+    run(project, find_remedies()["rec.bin"][1])
+    assert Path("rec.bin").read_text() == "a recording"
+    assert Path(".dvc/tmp/damaged/rec.bin").read_text() == "an edited recording"
+    for path in (stored, Path("rec.bin")):
+        flip(path)
+    lost = "no stage makes it, and the remote store does not have it: get it from a backup"
+    assert find_remedies() == dict.fromkeys([str(stored), "rec.bin"], (lost, ""))
+    damaged = [path.read_bytes() for path in (stored, Path("rec.bin"))]
+    verify_files(every=False, repair=True)
+    assert [path.read_bytes() for path in (stored, Path("rec.bin"))] == damaged
+    (damage, _) = integrity.find_damage(in_all_objects=False).damages
+    assert damage.path == str(stored), "it stays in the cache, and is found again"
+
+
+def test_what_the_remote_holds_is_read_before_a_command_removes_a_file(project):
+    folder = Path("data/folds")
+    stored = [locate(path) for path in sorted(folder.iterdir())]
+    in_remote = [Path("../store") / path.relative_to(".dvc/cache") for path in stored]
+    for path in (stored[1], folder / "1"):
+        flip(path)
+    pull = f"murmur verify --repair && {move('data/folds')} && dvc pull data/folds"
+    repro = f"murmur verify --repair && {move('data/folds')} && dvc repro split"
+    assert find_remedies()["data/folds"] == ("the remote store has it", pull)
+    flip(in_remote[1])
+    for problem in ("has a damaged copy", "does not have it"):
+        expected = (f"its stage makes it again (the remote store {problem})", repro)
+        below = ("the command for data/folds below gets it", "")
+        assert find_remedies() == {str(stored[1]): below, "data/folds": expected}
+        in_remote[1].unlink(missing_ok=True)
+    shutil.rmtree("../store")
+    missing = f"cannot be read (there is no folder {Path('../store').resolve()})"
+    assert find_remedies()["data/folds"] == (f"its stage makes it again (the remote store {missing})", repro)
+    config = Path(".dvc/config").read_text()
+    Path(".dvc/config").write_text(re.sub("url = .*", "url = ssh://nobody@127.0.0.1:9/srv", config))
+    source, command = find_remedies()["data/folds"]
+    assert (
+        source.startswith("its stage makes it again (the remote store cannot be read (") and command == repro
+    )
+    run(project, repro)
+    assert find() == []
+
+
+def test_lost_files_of_a_folder_and_of_its_object_are_named(project):
+    (listing,) = Path(".dvc/cache/files").rglob("*.dir")
+    content, member = listing.read_bytes(), locate("data/folds/2")
+    listing.unlink()
+    flip(member)
+    assert find() == [str(member), str(listing)]
+    verify_files(every=False, repair=True)
+    assert find() == [] and listing.read_bytes() == content
+    member.unlink()
+    member.mkdir()
+    assert find() == [str(member)]
+    verify_files(every=False, repair=True)
+    assert find() == [] and member.read_text() == "2\n"
+    Path("data/folds/2").unlink()
+    (damage,) = integrity.find_damage(in_all_objects=False).damages
+    assert (damage.path, damage.problem) == ("data/folds", "differs from dvc.lock: 2")
+    for path in Path("data/folds").iterdir():
+        path.unlink()
+    (damage,) = integrity.find_damage(in_all_objects=False).damages
+    assert (damage.path, damage.problem) == ("data/folds", "differs from dvc.lock: 0, 1, 2 and 1 more")
+    Path("data/folds/notes").write_text("of the user")
+    run(project, damage.remedy.command)
+    assert find() == [] and Path(".dvc/tmp/damaged/data_folds/notes").exists()
+
+
+def test_a_cut_or_changed_dvc_lock_is_named(project):
+    lock = Path("dvc.lock")
+    content = lock.read_text()
+    cut, value = content[: content.index("  train@3:")], integrity.lock_file.parse_lock(content.encode())
+    value = value["stages"]["final"]["outs"][0]["md5"]
+    renamed = content.replace("path: model\n", "path: modem\n")
+    restore = "cp dvc.lock .dvc/tmp/dvc.lock.damaged && git checkout HEAD -- dvc.lock"
+    for damaged, path in (
+        (cut, "dvc.lock"),
+        (renamed, "dvc.lock"),
+        (content.replace(value, f"{value[:-1]}{int(value[-1], 16) ^ 1:x}"), "model"),
+    ):
+        lock.write_text(damaged)
+        assert find_remedies()[path][1] == restore
+        run(project, find_remedies()[path][1])
+        assert lock.read_text() == content
+    lock.write_text(content.rstrip())
+    with pytest.raises(MurmurError, match=r"^dvc\.lock: is damaged: run `murmur repair`$"):
         find()
+    lock.write_text(content.replace("stages:", "<<<<<<< HEAD\nstages:"))
+    with pytest.raises(MurmurError, match=r"^dvc\.lock: line 2: a conflict of git: take either side"):
+        find()
+
+
+def test_a_cut_dvc_lock_without_git_is_completed_by_dvc(project):
+    shutil.rmtree(".git")
+    with pytest.raises(MurmurError, match=r"is not a git repository; without git: dvc config --local core"):
+        find()
+    run(project, "dvc config --local core.no_scm true")
+    content = Path("dvc.lock").read_text()
+    lock = integrity.lock_file.parse_lock(content.encode())
+    Path("dvc.lock").write_text(content[: content.index("  train@3:")])
+    Path("model").unlink()
+    check = integrity.find_damage(in_all_objects=False)
+    assert check.not_run == ["final"] and {damage.problem for damage in check.damages} == {
+        f"has no entry of the stage {name}, which has outputs" for name in ("train@3", "evaluate")
+    }
+    commands = [damage.remedy.command for damage in check.damages]
+    run(project, "\n".join(["set -e", *commands, "dvc repro final"]))
+    assert find() == [] and integrity.lock_file.parse_lock(Path("dvc.lock").read_bytes()) == lock

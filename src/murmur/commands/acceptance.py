@@ -21,10 +21,11 @@ def accept_code() -> None:
     After an edit of code that a training reads, `dvc repro` trains all networks again. If the edit cannot
     change a result, as a new name of a variable, this command shows it with less work. In a temporary folder
     it trains one fold with the new code, runs the other changed stages up to the training, and the final
-    training. Only if everything they write is the same, byte for byte, it records in dvc.lock that the
-    existing results are also those of the new code. Otherwise it changes nothing and prints what differs.
+    training. The new code writes the files of the run from this fold and the existing results of the others.
+    Only if all files are the same, byte for byte, it records in dvc.lock that the existing results are also
+    those of the new code. Otherwise it changes nothing and prints what differs.
 
-    The other folds are not trained: an edit that affects only some folds is not noticed.
+    It prints which folds and runs were not trained: an edit that affects only those is not noticed.
 
     Examples
     --------
@@ -55,11 +56,16 @@ def _accept() -> None:
             return
         _check_stages(stages, changes)
         with temporary_folder() as folder:
-            shown = _run_copies([stage for stage in stages if stage.addressing in changes], folder)
+            changed = [stage for stage in stages if stage.addressing in changes]
+            chosen = list(_choose_stages(changed))
+            shown, skipped = _run_copies(chosen, folder)
+            skipped += [stage.addressing for stage in changed if stage not in chosen]
             with repo.lock:
                 _record(repo, changes, folder / "code")
                 following = _find_changes([stage for stage in repo.index.stages if stage not in stages])
     print(f"the same bytes with the changed code: {'; '.join(shown)}")
+    if skipped:
+        print(f"not trained again: {'; '.join(skipped)}")
     print(f"recorded in dvc.lock: {', '.join(changes)}; no output was changed")
     if following:
         print(f"`dvc repro` now runs {', '.join(following)}, whose code or parameters have changed")
@@ -90,9 +96,10 @@ def _check_stages(stages: Sequence[Any], changes: Mapping[str, Sequence[str]]) -
         name = stage.addressing
         if any(not out.hash_info for out in stage.outs):
             raise MurmurError(f"{name} has not run yet: run it with `dvc repro --single-item {name}`")
-        for path, status in (item for out in stage.outs for item in out.status().items()):
+        for output, path, status in ((out, *item) for out in stage.outs for item in out.status().items()):
+            get = _format_restore(output, status)
             raise MurmurError(
-                f"{path} of {name} is {status}: run `dvc checkout` for the recorded results, or `dvc repro`"
+                f"{path} of {name} is {status}: run `{get}` for the recorded results, or `dvc repro`"
             )
         if not name.startswith("train@"):
             continue
@@ -101,8 +108,24 @@ def _check_stages(stages: Sequence[Any], changes: Mapping[str, Sequence[str]]) -
             raise MurmurError(f"{name}: not only code has changed but {', '.join(others)}: run `dvc repro`")
 
 
-def _run_copies(stages: Sequence[Any], folder: Path) -> list[str]:
-    """Run changed stages with the new code in a folder, and return what is the same as before.
+def _format_restore(out: Any, status: str) -> str:
+    """Return the command that restores an output or, if it was changed, shows how."""
+    if status == "modified":
+        return "murmur verify"
+    if not out.use_cache:
+        return f"git checkout HEAD -- {out.def_path}"
+    return f"dvc {'pull' if out.changed_cache() else 'checkout'} {out.def_path}"
+
+
+def _run_copies(stages: Sequence[Any], folder: Path) -> tuple[list[str], list[str]]:
+    """Run changed stages with the new code in a folder.
+
+    Returns
+    -------
+    shown : list of str
+        The stages whose outputs are the same as before.
+    skipped : list of str
+        The trainings that did not run, and the folds that were not trained.
 
     Raises
     ------
@@ -112,29 +135,33 @@ def _run_copies(stages: Sequence[Any], folder: Path) -> list[str]:
     from murmur.experiments import refit
 
     refit.copy_code_and_params(folder / "code")
-    shown = []
-    for stage in _choose_stages(stages):
-        name, copy = stage.addressing, folder / stage.addressing
-        deps, outs = (_list_paths(items) for items in (stage.deps, stage.outs))
-        fold = None
-        if name.startswith("train@"):
-            (path,) = (path for path in deps if path.parent.name == "folds")
-            fold = refit.find_first_fold(path)
+    shown, skipped = [], []
+    for stage in stages:
+        name = stage.addressing
+        fold, others = _choose_fold(stage)
         what = name if fold is None else f"{name}, fold {fold}"
         logger.info(f"{what}: runs with the changed code")
-        inputs = [path for path in deps if path.parts[0] not in project.CODE]
-        refit.run_copy(stage.cmd, inputs, folder / "code", copy, fold)
-        if fold is None:
-            differing = [str(path) for path in outs if not refit.is_same(path, copy / path)]
-        else:
-            differing = refit.list_fold_differences(path.stem, fold, copy)
-        if differing:
+        inputs = [path for path in _list_paths(stage.deps) if path.parts[0] not in project.CODE]
+        refit.run_copy(stage.cmd, inputs, folder / "code", folder / name, fold)
+        if differing := refit.list_differences(_list_paths(stage.outs), folder / name):
             raise MurmurError(
                 f"{what}: not the same with the changed code: {', '.join(differing)}. Nothing was recorded; "
                 "`dvc repro` runs what has changed"
             )
         shown.append(what)
-    return shown
+        skipped += [f"{name}, fold {other}" for other in others]
+    return shown, skipped
+
+
+def _choose_fold(stage: Any) -> tuple[int | None, list[int]]:
+    """Return the fold to train, and the others; None if the stage is no training of folds."""
+    from murmur.experiments import refit
+
+    if not stage.addressing.startswith("train@"):
+        return None, []
+    (path,) = (path for path in _list_paths(stage.deps) if path.parent.name == "folds")
+    first, *others = refit.list_folds(path)
+    return first, others
 
 
 def _choose_stages(stages: Sequence[Any]) -> Iterator[Any]:

@@ -20,9 +20,13 @@ def verify_files(
     """Find damaged results, and show how to get them back.
 
     Reads the outputs in dvc.lock, their objects in the DVC cache and the run-cache, and compares them with
-    their hashes, which DVC does only when it writes them. Exit status 1 if a file is damaged. Nothing is
-    changed without --repair, which replaces a damaged object by an intact file of the workspace, or removes
-    it: then DVC fetches or computes it again. Files of the workspace are never changed.
+    their hashes, which DVC does only when it writes them. For each damaged file it prints where an intact
+    copy is, which it reads, also in the remote, and the command that gets it. Exit status 1 if a file is
+    damaged. The commands delete nothing: they move damaged files to .dvc/tmp/damaged.
+
+    Nothing is changed without --repair, which replaces a damaged object by an intact file of the workspace,
+    or moves it there: then DVC fetches or computes it again. It stays where nothing can get it
+    back. Files of the workspace are never changed. The exit status is then 0; run `murmur verify` again.
 
     Examples
     --------
@@ -31,14 +35,27 @@ def verify_files(
     """
     check = integrity.find_damage(in_all_objects=every)
     for damage in check.damages:
-        print(f"{damage.path}: {damage.problem}\n  {damage.remedy}")
+        print(f"{damage.path}: {damage.problem}; {damage.remedy.source}")
+        if damage.remedy.command and not repair:
+            print(f"  {damage.remedy.command}")
+    _log_what_is_missing(check)
     amount = f"{check.n_files:,} files ({check.n_bytes / 1e9:.2f} GB)"
-    if check.n_missing:
-        logger.info("%d objects that dvc.lock names are not in the cache: dvc fetch", check.n_missing)
     if not check.damages:
         print(f"{amount}: none is damaged")
     elif repair:
         integrity.repair(check.damages)
-        logger.info("damaged files of the cache are replaced or removed: murmur verify shows what is left")
-    if check.damages:
+        logger.info("the cache is repaired, as far as possible: murmur verify shows what is left")
+    else:
         raise MurmurError(f"{len(check.damages)} of {amount} are damaged; above is how to get them back")
+
+
+def _log_what_is_missing(check: integrity.Check) -> None:
+    """Log what is no damage: what is on another machine, or has not run."""
+    if check.n_missing:
+        logger.info(
+            "objects that dvc.lock names and the cache does not have: %d; `dvc fetch` gets them, and what it "
+            "cannot get `dvc repro` makes again",
+            check.n_missing,
+        )
+    if check.not_run:
+        logger.info("dvc.lock does not have %s: not verified; `dvc repro` runs it", ", ".join(check.not_run))

@@ -4,18 +4,18 @@ import filecmp
 import os
 import shutil
 from collections.abc import Iterable
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from murmur.errors import MurmurError
-from murmur.experiments import project
+from murmur.experiments import cached_folds, project
 from murmur.tables import parquet
 from murmur.tables.folds import FOLDS
+
+PREDICTIONS = ".murmur_predictions.parquet"
 
 
 def copy_code_and_params(folder: Path) -> None:
@@ -43,7 +43,7 @@ def run_copy(command: str, inputs: Iterable[Path], code: Path, folder: Path, fol
     folder : Path
         The new folder; afterwards it holds the outputs.
     fold : int, optional
-        For the stage train: the only fold to train.
+        For the stage train: the only fold to train. The results of the others are those of the project.
 
     Raises
     ------
@@ -58,11 +58,20 @@ def run_copy(command: str, inputs: Iterable[Path], code: Path, folder: Path, fol
             raise MurmurError(f"{path} is outside the project: use an absolute path, or `dvc repro`")
         if not path.is_absolute():
             _link(path.resolve(), folder / path)
-        if fold is not None and path.parent.name == "folds":
-            table = parquet.read(path, FOLDS)
-            parquet.write(table[table["fold"] == fold], folder / path, FOLDS)
-    if project.run_command(["/bin/sh", "-c", command], folder, DVC_STAGE="copy"):
+    variables = {"DVC_STAGE": "copy"}
+    if fold is not None:
+        _read_other_folds(fold, code / "src", folder / "src")
+        variables["MURMUR_DASK"] = ""  # its workers have the code of the project
+    if project.run_command(["/bin/sh", "-c", command], folder, **variables):
         raise MurmurError(f"`{command}` fails with the changed code; see its output above")
+
+
+def _read_other_folds(fold: int, code: Path, copy: Path) -> None:
+    """Replace a link to the code by a copy that trains one fold and reads the results of the others."""
+    copy.unlink()
+    shutil.copytree(code, copy)
+    with (copy / "murmur/training/run.py").open("a", encoding="utf-8") as file:
+        file.write(cached_folds.CODE.format(fold=fold, project=str(Path.cwd())))
 
 
 def _link(path: Path, link: Path) -> None:
@@ -87,77 +96,30 @@ def _list_files(folder: Path) -> set[Path]:
     return {path.relative_to(folder) for path in paths}
 
 
-def find_first_fold(folds: Path) -> int:
-    """Return the lowest number of a fold in a table of folds."""
-    return int(parquet.read(folds, FOLDS)["fold"].min())
+def list_folds(path: Path) -> list[int]:
+    """List the numbers of the folds in a table of folds."""
+    return sorted({int(fold) for fold in parquet.read(path, FOLDS)["fold"]})
 
 
-def list_fold_differences(run: str, fold: int, folder: Path) -> list[str]:
-    """Compare one fold of a run with the results of the project.
-
-    Parameters
-    ----------
-    run : str
-        The name of the run in the names of its files, such as ``run_0``.
-    fold : int
-        The fold.
-    folder : Path
-        The folder in which the stage train has trained this fold alone.
-
-    Returns
-    -------
-    list of str
-        What is not the same bytes; empty if all is.
-    """
-    predictions = Path(f"data/predictions/{run}.murmur_predictions.parquet")
-    history = Path(f"data/history/{run}.murmur_history.csv")
-    tracks = Path(f"data/tracks/{run}.murmur_tracks.npy")
-    weights = Path(f"models/{run}.murmur_weights")
-    table, new = pq.read_table(predictions), pq.read_table(folder / predictions)
-    old = table.filter(pc.equal(table["fold"], fold))
-    is_test = table.filter(pc.equal(table["role"], "test"))["fold"].to_numpy() == fold
-    new_rows = (folder / history).read_text(encoding="utf-8").splitlines()
-    same = {
-        f"predictions ({_describe(old, new)})": _to_bytes(old) == _to_bytes(new),
-        "learning curve": _read_rows(history, fold) == new_rows,
-        "tracks": _have_same_rows(np.load(tracks), np.load(folder / tracks), is_test),
-        "weights": _have_same_weights(weights, folder / weights, fold),
-    }
-    return [name for name, is_equal in same.items() if not is_equal]
+def list_differences(outputs: Iterable[Path], folder: Path) -> list[str]:
+    """List the outputs of a stage that are not the same bytes in a folder of `run_copy`."""
+    return [_describe(path, folder / path) for path in outputs if not is_same(path, folder / path)]
 
 
-def _have_same_rows(old: np.ndarray, new: np.ndarray, chosen: np.ndarray) -> bool:
-    """Return whether the chosen rows of an array, if it has rows, are those of another."""
-    rows = old[chosen] if len(old) else old
-    return (rows.shape, rows.dtype, rows.tobytes()) == (new.shape, new.dtype, new.tobytes())
+def _describe(old: Path, new: Path) -> str:
+    """Describe how an output differs, if it has predictions."""
+    if not (old.name.endswith(PREDICTIONS) and new.is_file()):
+        return str(old)
+    return f"{old} ({_compare_predictions(pq.read_table(old), pq.read_table(new))})"
 
 
-def _have_same_weights(old: Path, new: Path, fold: int) -> bool:
-    """Return whether the files of a fold in one folder are all files of another."""
-    names = {path for path in _list_files(old) if path.stem == f"fold_{fold}"}
-    return names == _list_files(new) and all(is_same(old / name, new / name) for name in names)
-
-
-def _to_bytes(table: pa.Table) -> bytes:
-    """Return the values, the schema and the metadata of a table as bytes."""
-    file = BytesIO()
-    pq.write_table(table.combine_chunks(), file)
-    return file.getvalue()
-
-
-def _describe(old: pa.Table, new: pa.Table) -> str:
-    """Describe how predictions differ."""
+def _compare_predictions(old: pa.Table, new: pa.Table) -> str:
+    keys = [name for name in old.column_names if not name.startswith("p_")]
     columns = [name for name in old.column_names if name.startswith("p_")]
     if old.schema.metadata != new.schema.metadata:
         return "trained on another device or with other versions of packages"
-    if old.num_rows != new.num_rows or old.column_names != new.column_names:
-        return "other rows or columns"
+    if old.column_names != new.column_names or not old.select(keys).equals(new.select(keys)):
+        return "other rows, columns or figures"
     p, q = (np.stack([table[name].to_numpy() for name in columns]) for table in (old, new))
-    return f"probabilities by up to {np.abs(p - q).max():.1g}"
-
-
-def _read_rows(path: Path, fold: int) -> list[str]:
-    """Return the header of a CSV file and its rows of a fold."""
-    header, *rows = path.read_text(encoding="utf-8").splitlines()
-    k = header.split(",").index("fold")
-    return [header, *(row for row in rows if row.split(",")[k] == str(fold))]
+    difference = np.abs(p - q).max()
+    return f"probabilities by up to {difference:.1g}" if difference else "the same values in another file"

@@ -3,19 +3,18 @@
 import json
 import logging
 import shutil
+import sqlite3
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 from murmur.errors import MurmurError
-from murmur.experiments import project
-from murmur.files import remove_unfinished, write_text
+from murmur.experiments import lock_file, project
+from murmur.experiments.lock_file import DAMAGED, LOCK
+from murmur.files import remove_path, remove_unfinished, write_text
 
 logger = logging.getLogger(__name__)
 LIST = Path(".dvc/tmp/rwlock")  # the files that DVC processes are using
-LOCK = Path("dvc.lock")
-DAMAGED = Path(".dvc/tmp/dvc.lock.damaged")
-CONFLICT = "<<<<<<< "  # the start of a line in which git marks a conflict
 OUTPUTS = ("data", "models", "metrics", "plots")
 CACHE = Path(".dvc/cache")
 MAX_AGE = 600  # s without a change, after which DVC no longer writes a temporary file of the cache
@@ -27,13 +26,15 @@ def repair_project() -> None:
     - ``.dvc/tmp/rwlock`` is removed if it cannot be read, or names only processes that have ended.
     - A ``dvc.lock`` that cannot be read is replaced by that of the last commit or, if there is none, removed.
       DVC then restores the stages that ran since from its run cache.
+    - DVC's records of hashes are removed if they cannot be read; DVC makes them again.
     - Unfinished outputs of processes that have ended, old checkpoints and old temporary files of DVC's cache
       are removed.
 
     Raises
     ------
     MurmurError
-        If one of the first two is damaged while a DVC process runs in this folder.
+        If one of the first three is damaged while a DVC process runs in this folder, or if dvc.lock has a
+        conflict of git.
     """
     from murmur.training.checkpoint_folders import remove_old_folders  # imports numpy
 
@@ -45,6 +46,7 @@ def repair_project() -> None:
             _check_no_dvc_runs(path)
             if is_damaged(path):  # still: no process was writing it
                 repair()
+    _remove_damaged_records()
     folders = [path for path in Path().iterdir() if path.is_dir()]
     for folder, but_not in ((Path(), folders), *((Path(name), project.GIVEN) for name in OUTPUTS)):
         for path in remove_unfinished(folder, but_not):
@@ -93,30 +95,54 @@ def _has_ended(pid: int) -> bool:
         return True
 
 
+def _remove_damaged_records() -> None:
+    """Remove the records of hashes that DVC keeps outside the project if they cannot be read."""
+    for path in _find_records():
+        if not _is_database(path):
+            _check_no_dvc_runs(path)
+            remove_path(path.parent)  # with SQLite's other files
+            logger.info(f"{path.parent}: removed; it was damaged, and DVC makes it again")
+
+
+def _find_records() -> list[Path]:
+    """Find the SQLite databases of DVC for this project."""
+    from dvc.config import Config
+    from dvc.repo import Repo
+
+    if not Path(".dvc/tmp/btime").exists():  # DVC names their folder by its time
+        return []
+    repo = Repo.__new__(Repo)  # Repo() would open them
+    config = Config(str(Path(".dvc").resolve()), validate=False)
+    repo.__dict__.update(root_dir=str(Path.cwd().resolve()), tmp_dir=".dvc/tmp", config=config, _fs=None)
+    return sorted(Path(repo.site_cache_dir).rglob("*.db"))
+
+
+def _is_database(path: Path) -> bool:
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
+            return database.execute("pragma quick_check(1)").fetchone() == ("ok",)
+    except sqlite3.OperationalError:  # in use
+        return True
+    except sqlite3.DatabaseError:
+        return False
+
+
 def _remove_list() -> None:
     LIST.unlink(missing_ok=True)
     logger.info(f"{LIST}: removed; DVC was killed")
 
 
 def _is_damaged_lock(path: Path) -> bool:
-    """Return whether dvc.lock cannot be read, other than for a conflict, which the user must solve."""
+    """Return whether dvc.lock cannot be read.
+
+    Raises
+    ------
+    MurmurError
+        If it has a conflict of git, which the user must solve.
+    """
     content = path.read_bytes()
-    has_conflict = any(line.startswith(CONFLICT.encode()) for line in content.splitlines())
-    return not has_conflict and not _is_valid_lock(content)
-
-
-def _is_valid_lock(content: bytes) -> bool:
-    """Return whether DVC can read this content of dvc.lock, and it does not end within a line."""
-    from dvc.rwlock import Invalid
-    from dvc.schema import COMPILED_LOCKFILE_SCHEMA
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
-    try:
-        COMPILED_LOCKFILE_SCHEMA(YAML(typ="safe").load(content.decode()))
-    except (ValueError, YAMLError, Invalid):
-        return False
-    return content.endswith(b"\n")
+    lock_file.check_no_conflict(content)
+    return lock_file.parse_lock(content) is None
 
 
 def _restore_lock() -> None:
@@ -125,7 +151,7 @@ def _restore_lock() -> None:
     committed = None
     with suppress(MurmurError):  # no git, no repository
         committed = project.read_committed("HEAD", str(LOCK))
-    if committed and _is_valid_lock(committed.encode()):
+    if committed and lock_file.parse_lock(committed.encode()):
         write_text(LOCK, committed)
         done = "replaced by that of the last commit"
     else:
