@@ -279,7 +279,7 @@ def test_ctrl_c_ends_a_command_that_waits_for_the_lock_of_another_dvc_process(tm
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)
         output, _ = process.communicate(timeout=20)
-    assert output.endswith(f"interrupted: this command left no incomplete file; {project.AGAIN}\n")
+    assert output.endswith(f"interrupted: this command left no incomplete output; {project.AGAIN}\n")
 
 
 def test_the_lock_of_dvc_names_the_process(tmp_path, monkeypatch):
