@@ -130,7 +130,7 @@ def interrupt(folder: Path, command: str, draw: random.Random, seconds: float) -
         hook = f"{kind} {draw.randrange(1, 12)} {characters}"
     process = start(folder, command, hook)
     try:
-        process.wait(draw.uniform(0, seconds) if not hook else None)
+        process.wait(None if hook else draw.random() * draw.uniform(0, seconds))
     except subprocess.TimeoutExpired:
         if kind == "time":
             kill_session(process.pid)
