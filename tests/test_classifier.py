@@ -90,7 +90,7 @@ def test_images_are_standardised_with_the_statistics_of_imagenet():
 
 def test_the_imagenet_standardisation_needs_three_channels():
     with pytest.raises(
-        MurmurError, match=r"train\.standardise imagenet: needs mel\.image, there are 2 channels"
+        MurmurError, match=r"train\.standardise imagenet: needs mel\.image \(channels: 2, not 3\)"
     ):
         make_classifier(nn.Identity(), make_inputs(spectrograms()), standardise="imagenet")
 

@@ -39,7 +39,7 @@ def project(tmp_path, monkeypatch):
     shutil.copy(made.ROOT / "dvc.yaml", ".")
     Path("params.yaml").write_text((made.ROOT / "params.yaml").read_text() + "# mine\n")
     Path("recipes").mkdir()
-    for part in ("folder", "splits"):
+    for part in ("folder", "splits", "weights"):
         shutil.copytree(made.ROOT / "data" / part, Path("data", part))
     for name in ("default", "circor_cnn", "circor_bilstm"):
         shutil.copy(made.ROOT / f"recipes/{name}.yaml", "recipes")

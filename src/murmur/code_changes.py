@@ -47,10 +47,10 @@ def make_check(stage: str) -> Callable[[], None]:
 
 def list_code(stage: str) -> list[str]:
     """List the code on which a stage depends, as patterns of `fnmatch`; none without dvc.yaml."""
-    import yaml  # rarely used
+    from ruamel.yaml import YAML  # rarely used
 
     path = Path("dvc.yaml")
-    stages: Any = yaml.safe_load(path.read_bytes())["stages"] if path.exists() else {}
+    stages: Any = YAML(typ="safe").load(path)["stages"] if path.exists() else {}
     definition = stages.get(stage.partition("@")[0], {})
     deps = [_replace_keys(dep) for dep in definition.get("do", definition).get("deps", [])]
     return [pattern for dep in deps if dep.startswith(FOLDERS) for pattern in (dep, f"{dep}/*")]
