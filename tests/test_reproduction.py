@@ -244,13 +244,26 @@ def test_files_that_dvc_no_longer_copies_to_its_cache_are_removed(damaged, monke
     folder.mkdir(parents=True)
     for name in (".lktj8jCyP0gFFAPS_Np63Q.tmp", "9875d52fd77b7fcb8df281fe290e90"):
         (folder / name).write_bytes(bytes(10**6))
+    now = time.time()
+    monkeypatch.setattr(repair.time, "time", lambda: now)
     repair_project()
     assert len(os.listdir(folder)) == 2
-    now = time.time()
     monkeypatch.setattr(repair.time, "time", lambda: now + repair.MAX_AGE + 1)
     repair_project()
     assert os.listdir(folder) == ["9875d52fd77b7fcb8df281fe290e90"]
-    assert caplog.messages == [".dvc/cache: 1 MB of files removed that DVC had not finished"]
+    assert caplog.messages == [".dvc/cache: 1 file removed that DVC had not finished (1.0 MB)"]
+
+
+def test_an_unfinished_entry_of_the_run_cache_is_removed(tmp_path, expected):
+    """DVC takes the newest file of the folder for the entry: `dvc repro` fails with 'outs' (DVC 3.67)."""
+    folder = make_project(tmp_path)
+    run(folder, "dvc", "repro", "train@0")
+    (entry,) = (folder / ".dvc/cache/runs").glob("*/*/*")
+    text = entry.read_text()
+    (entry.parent / ".lktj8jCyP0gFFAPS_Np63Q.tmp").write_text(text[: text.index("outs:")])
+    (folder / "dvc.lock").unlink()
+    output, status = run(folder, "murmur", "repro")
+    assert status == 0 and read_outputs(folder) == expected, output
 
 
 def test_a_second_command_names_the_first_and_ctrl_c_ends_all_processes_of_the_first(tmp_path):

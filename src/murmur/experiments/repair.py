@@ -12,12 +12,14 @@ from murmur.errors import MurmurError
 from murmur.experiments import lock_file, project
 from murmur.experiments.lock_file import DAMAGED, LOCK
 from murmur.files import remove_path, remove_unfinished, write_text
+from murmur.formatting import format_count
 
 logger = logging.getLogger(__name__)
 LIST = Path(".dvc/tmp/rwlock")  # the files that DVC processes are using
 OUTPUTS = ("data", "models", "metrics", "plots")
 CACHE = Path(".dvc/cache")
 MAX_AGE = 600  # s without a change, after which DVC no longer writes a temporary file of the cache
+MAX_AGE_OF_ENTRIES = 0.2  # s, the same of an entry of the run-cache: it is written in milliseconds
 
 
 def repair_project() -> None:
@@ -56,16 +58,29 @@ def repair_project() -> None:
 
 
 def _remove_temporary_files() -> None:
-    """Remove files that DVC was copying to its cache when it was killed or the disk became full."""
-    size = 0
-    for path in CACHE.glob("**/.*.tmp"):
+    """Remove files that DVC was writing to its cache when it was killed or the disk became full.
+
+    DVC would take an unfinished entry of the run-cache for an entry, and fail.
+    """
+    cache, names, size = _find_cache(), [], 0
+    for path in cache.glob("**/.*.tmp"):
         with suppress(OSError):  # another process has removed it
-            status = path.stat()
-            if time.time() - status.st_ctime > MAX_AGE:
+            status, is_entry = path.stat(), path.is_relative_to(cache / "runs")
+            if time.time() - status.st_ctime > (MAX_AGE_OF_ENTRIES if is_entry else MAX_AGE):
                 path.unlink()
+                names.append(path.name)
                 size += status.st_size
-    if size:
-        logger.info(f"{CACHE}: {size / 1e6:.0f} MB of files removed that DVC had not finished")
+    if names:
+        files = format_count(len(names), "file")
+        logger.info(f"{cache}: {files} removed that DVC had not finished ({size / 1e6:.1f} MB)")
+
+
+def _find_cache() -> Path:
+    """Find the folder of the DVC cache, in which the configuration may name another folder."""
+    from dvc.config import Config
+
+    folder = Config(str(Path(".dvc").resolve()), validate=False).get("cache", {}).get("dir")
+    return Path(".dvc", folder) if folder else CACHE
 
 
 def _is_damaged_list(path: Path) -> bool:
