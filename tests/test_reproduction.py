@@ -254,14 +254,17 @@ def test_files_that_dvc_no_longer_copies_to_its_cache_are_removed(damaged, monke
     assert caplog.messages == [".dvc/cache: 1 file removed that DVC had not finished (1.0 MB)"]
 
 
-def test_an_unfinished_entry_of_the_run_cache_is_removed(tmp_path, expected):
-    """DVC takes the newest file of the folder for the entry: `dvc repro` fails with 'outs' (DVC 3.67)."""
+@pytest.mark.parametrize("has_entry", [True, False])
+def test_an_unfinished_entry_of_the_run_cache_is_removed(tmp_path, expected, has_entry):
+    """DVC 3.67 takes the newest file of the folder for the entry, and fails ('outs'), or without one."""
     folder = make_project(tmp_path)
     run(folder, "dvc", "repro", "train@0")
     (entry,) = (folder / ".dvc/cache/runs").glob("*/*/*")
     text = entry.read_text()
     (entry.parent / ".lktj8jCyP0gFFAPS_Np63Q.tmp").write_text(text[: text.index("outs:")])
     (folder / "dvc.lock").unlink()
+    if not has_entry:
+        entry.unlink()
     output, status = run(folder, "murmur", "repro")
     assert status == 0 and read_outputs(folder) == expected, output
 

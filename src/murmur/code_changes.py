@@ -39,7 +39,7 @@ def make_check(stage: str) -> Callable[[], None]:
             if any(fnmatch(path.as_posix(), pattern) for pattern in patterns):
                 raise MurmurError(
                     f"{path}: changed while this stage ran, and DVC would record the new code for this "
-                    "result: run it again, and change code only when no stage runs"
+                    "result: undo the change, or run it again; change code only when no stage runs"
                 )
 
     return check

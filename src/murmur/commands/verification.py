@@ -34,9 +34,11 @@ def verify_files(
     murmur verify --all --repair
     """
     check = integrity.find_damage(in_all_objects=every)
+    printed = {""}
     for damage in check.damages:
         print(f"{damage.path}: {damage.problem}; {damage.remedy.source}")
-        if damage.remedy.command and not repair:
+        if damage.remedy.command not in printed and not repair:
+            printed.add(damage.remedy.command)
             print(f"  {damage.remedy.command}")
     _log_what_is_missing(check)
     amount = f"{check.n_files:,} files ({check.n_bytes / 1e9:.2f} GB)"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from murmur.errors import MurmurError
 from murmur.experiments import lock_file, project
-from murmur.experiments.lock_file import DAMAGED, LOCK
+from murmur.experiments.lock_file import LOCK
 from murmur.files import remove_path, remove_unfinished, write_text
 from murmur.formatting import format_count
 
@@ -60,7 +60,7 @@ def repair_project() -> None:
 def _remove_temporary_files() -> None:
     """Remove files that DVC was writing to its cache when it was killed or the disk became full.
 
-    DVC would take an unfinished entry of the run-cache for an entry, and fail.
+    DVC would take an unfinished entry of the run-cache for an entry, and fail, as with an empty folder of it.
     """
     cache, names, size = _find_cache(), [], 0
     for path in cache.glob("**/.*.tmp"):
@@ -70,6 +70,9 @@ def _remove_temporary_files() -> None:
                 path.unlink()
                 names.append(path.name)
                 size += status.st_size
+    for folder in cache.glob("runs/*/*"):
+        with suppress(OSError):  # it is not empty
+            folder.rmdir()
     if names:
         files = format_count(len(names), "file")
         logger.info(f"{cache}: {files} removed that DVC had not finished ({size / 1e6:.1f} MB)")
@@ -161,8 +164,9 @@ def _is_damaged_lock(path: Path) -> bool:
 
 
 def _restore_lock() -> None:
-    DAMAGED.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(LOCK, DAMAGED)
+    copy = lock_file.find_free_name()
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(LOCK, copy)
     committed = None
     with suppress(MurmurError):  # no git, no repository
         committed = project.read_committed("HEAD", str(LOCK))
@@ -174,7 +178,7 @@ def _restore_lock() -> None:
         done = "removed"
     logger.info(
         f"{LOCK}: {done}; DVC was killed while it wrote this file. What ran since is in DVC's run cache. The "
-        f"damaged file is {DAMAGED}"
+        f"damaged file is {copy}"
     )
 
 
