@@ -571,13 +571,13 @@ def test_code_that_changes_nothing_is_recorded_after_one_fold(project, tmp_path,
     folder = tmp_path / "project"
     shutil.copytree(project, folder)
     monkeypatch.chdir(folder)
-    for path in ("src/murmur/training/losses.py", "src/murmur/evaluation/metrics.py"):
+    for path in ("stages/split.py", "src/murmur/training/losses.py", "src/murmur/evaluation/metrics.py"):
         Path(path).write_text(Path(path).read_text() + "# edited\n")
     acceptance.accept_code()
     assert capsys.readouterr().out.splitlines()[-4:] == [  # before them may be notes
-        "the same bytes with the changed code: train@0, fold 0; final",
+        "the same bytes with the changed code: split; train@0, fold 0; final",
         "not trained again: train@0, fold 1; train@1",
-        "recorded in dvc.lock: train@0, train@1, final; no output was changed",
+        "recorded in dvc.lock: split, train@0, train@1, final; no output was changed",
         "`dvc repro` now runs evaluate, package, whose code or parameters have changed",
     ]
     with Repo(str(folder)) as repo:

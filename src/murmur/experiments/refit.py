@@ -53,10 +53,11 @@ def run_copy(command: str, inputs: Iterable[Path], code: Path, folder: Path, fol
     folder.mkdir(parents=True)
     for part in (*project.CODE, "params.yaml"):
         (folder / part).symlink_to(code / part)
-    for path in {*inputs, *(path for path in project.GIVEN if path.exists())}:
+    paths = {*inputs, *(path for path in project.GIVEN if path.exists())}
+    for path in paths:
         if ".." in path.parts:
             raise MurmurError(f"{path} is outside the project: use an absolute path, or `dvc repro`")
-        if not path.is_absolute():
+        if not path.is_absolute() and paths.isdisjoint(path.parents):
             _link(path.resolve(), folder / path)
     variables = {"DVC_STAGE": "copy"}
     if fold is not None:
