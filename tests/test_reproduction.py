@@ -228,6 +228,8 @@ def test_a_cut_list_of_locked_files_and_unfinished_outputs_are_removed(damaged, 
     (damaged / ".dvc/tmp/rwlock").write_text(content)
     (damaged / f"data/mel.{files._name_machine()}.4194305.part").mkdir(parents=True)
     with subprocess.Popen(["dvc", "60"], executable="/bin/sleep", cwd=damaged) as dvc:
+        while psutil.Process(dvc.pid).cmdline() != ["dvc", "60"]:  # it is empty for a moment
+            time.sleep(0.01)
         with pytest.raises(
             MurmurError, match=f"DVC still runs in this folder \\(process {dvc.pid}: dvc 60\\)"
         ):
