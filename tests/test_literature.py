@@ -234,7 +234,7 @@ def project(tmp_path, monkeypatch):
     made.circor(tmp_path / "data sets/circor", patients)
     monkeypatch.setenv("MURMUR_DATA", str(tmp_path / "data sets"))
     monkeypatch.setenv("MURMUR_WORKERS", "1")
-    monkeypatch.setattr(dvc_project, "find_cache", lambda: "")
+    monkeypatch.setattr(dvc_project, "find_cache", lambda: Path(".dvc/cache"))
     monkeypatch.setattr(dvc_project, "run_dvc", run_in_process)
     monkeypatch.chdir(folder)
     return folder

@@ -207,7 +207,7 @@ def test_what_the_remote_holds_is_read_before_a_command_removes_a_file(project):
     missing = f"cannot be read (there is no folder {Path('../store').resolve()})"
     assert find_remedies()["data/folds"] == (f"its stage makes it again (the remote store {missing})", repro)
     config = Path(".dvc/config").read_text()
-    Path(".dvc/config").write_text(re.sub("url = .*", "url = ssh://nobody@127.0.0.1:9/srv", config))
+    Path(".dvc/config").write_text(re.sub("url = .*", "url = ssh://user@127.0.0.1:9/srv", config))
     source, command = find_remedies()["data/folds"]
     assert (
         source.startswith("its stage makes it again (the remote store cannot be read (") and command == repro

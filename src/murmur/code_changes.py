@@ -1,6 +1,7 @@
 """Changes of the code of a stage while it runs: DVC would record the new code for the result of the old."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,12 @@ State = dict[Path, tuple[int, int]]
 
 def find_state() -> State:
     """Return the time of the last change, in ns, and the size of each file of code."""
-    paths = [path for folder in FOLDERS for path in Path(folder).rglob("*.py")]
-    return {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in paths}
+    state = {}
+    for path in (path for folder in FOLDERS for path in Path(folder).rglob("*.py")):
+        with suppress(FileNotFoundError):  # an editor is replacing it
+            status = path.stat()
+            state[path] = status.st_mtime_ns, status.st_size
+    return state
 
 
 def make_check(stage: str) -> Callable[[], None]:

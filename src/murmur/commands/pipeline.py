@@ -343,7 +343,7 @@ def _is_lock_changed(status: str) -> bool:
     """Whether more differs in dvc.lock than the hash of data/weights on which the stage check depends."""
     if set(status) - set(" M"):  # not modified but new, deleted or in conflict
         return True
-    texts = (project.run_git("show", "HEAD:dvc.lock") or "", Path("dvc.lock").read_text(encoding="utf-8"))
+    texts = (project.read_committed("HEAD", "dvc.lock") or "", Path("dvc.lock").read_text(encoding="utf-8"))
     locks = [parse_yaml(text, "dvc.lock") for text in texts]
     for lock in locks:
         check = lock["stages"].get("check", {})

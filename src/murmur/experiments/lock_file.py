@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import suppress
-from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -86,14 +85,8 @@ def read_committed_stages() -> dict[str, Any]:
 
 def format_restore() -> str:
     """Return the command that replaces dvc.lock by that of the last commit."""
-    keep = f"cp {LOCK} {find_free_name()} && " if LOCK.exists() else ""
+    keep = f"cp {LOCK} {project.find_free_path(DAMAGED)} && " if LOCK.exists() else ""
     return f"{keep}git checkout HEAD -- {LOCK}"
-
-
-def find_free_name() -> Path:
-    """Return a path for a copy of the damaged dvc.lock that overwrites no earlier copy."""
-    names = (DAMAGED.with_name(f"{DAMAGED.name}{k or ''}") for k in count())
-    return next(path for path in names if not path.exists())
 
 
 def list_hashes(entry: dict[str, Any] | None) -> dict[str, str]:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -259,7 +260,7 @@ def reproduce(content: Mapping[str, Any], what: str, *targets: str) -> Iterator[
         _copy_project(folder)
         _write_params(folder, content)
         (folder / ".dvc").mkdir()
-        (folder / ".dvc/config").write_text(DVC_CONFIG.format(find_cache()), encoding="utf-8")
+        (folder / ".dvc/config").write_text(DVC_CONFIG.format(find_cache().resolve()), encoding="utf-8")
         _run_stages(folder, what, targets)
         yield folder
 
@@ -310,11 +311,18 @@ def copy_code(folder: Path) -> None:
         shutil.copytree(part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
 
 
-def find_cache() -> str:
-    """The folder of the DVC cache of the project."""
-    command = [sys.executable, "-m", "dvc", "cache", "dir"]
-    output = subprocess.run(command, capture_output=True, text=True).stdout.strip()
-    return output or str(Path(".dvc/cache").resolve())
+def find_cache() -> Path:
+    """Find the folder of the DVC cache, in which the configuration may name another folder."""
+    from dvc.config import Config
+
+    folder = Config(str(Path(".dvc").resolve()), validate=False).get("cache", {}).get("dir")
+    return Path(".dvc", folder or "cache")
+
+
+def find_free_path(path: Path) -> Path:
+    """Return a path with this name, or with a number after it, at which there is nothing yet."""
+    paths = (path.with_name(f"{path.name}{k or ''}") for k in count())
+    return next(path for path in paths if not os.path.lexists(path))
 
 
 def run_dvc(folder: Path, *arguments: str) -> None:

@@ -4,10 +4,8 @@ Each command works as it is printed, and deletes nothing: a damaged file is move
 What replaces it was read and is intact, or a stage makes it again.
 """
 
-import os
 import shlex
 from functools import cached_property
-from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -127,9 +125,7 @@ class Remedies:
         """
         if not self.stored.exists(output):
             return ""
-        name = output.path.as_posix().replace("/", "_")
-        names = (DAMAGED / f"{name}{k or ''}" for k in count())
-        free = next(path for path in names if not os.path.lexists(path))
+        free = project.find_free_path(DAMAGED / output.path.as_posix().replace("/", "_"))
         return f"mkdir -p {DAMAGED} && mv -n {shlex.quote(str(output.path))} {shlex.quote(str(free))} && "
 
     def _agrees_with_committed_lock(self, output: Output) -> bool:

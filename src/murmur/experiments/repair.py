@@ -17,7 +17,6 @@ from murmur.formatting import format_count
 logger = logging.getLogger(__name__)
 LIST = Path(".dvc/tmp/rwlock")  # the files that DVC processes are using
 OUTPUTS = ("data", "models", "metrics", "plots")
-CACHE = Path(".dvc/cache")
 MAX_AGE = 600  # s without a change, after which DVC no longer writes a temporary file of the cache
 MAX_AGE_OF_ENTRIES = 0.2  # s, the same of an entry of the run-cache: it is written in milliseconds
 
@@ -62,7 +61,7 @@ def _remove_temporary_files() -> None:
 
     DVC would take an unfinished entry of the run-cache for an entry, and fail, as with an empty folder of it.
     """
-    cache, names, size = _find_cache(), [], 0
+    cache, names, size = project.find_cache(), [], 0
     for path in cache.glob("**/.*.tmp"):
         with suppress(OSError):  # another process has removed it
             status, is_entry = path.stat(), path.is_relative_to(cache / "runs")
@@ -76,14 +75,6 @@ def _remove_temporary_files() -> None:
     if names:
         files = format_count(len(names), "file")
         logger.info(f"{cache}: {files} removed that DVC had not finished ({size / 1e6:.1f} MB)")
-
-
-def _find_cache() -> Path:
-    """Find the folder of the DVC cache, in which the configuration may name another folder."""
-    from dvc.config import Config
-
-    folder = Config(str(Path(".dvc").resolve()), validate=False).get("cache", {}).get("dir")
-    return Path(".dvc", folder) if folder else CACHE
 
 
 def _is_damaged_list(path: Path) -> bool:
@@ -164,7 +155,7 @@ def _is_damaged_lock(path: Path) -> bool:
 
 
 def _restore_lock() -> None:
-    copy = lock_file.find_free_name()
+    copy = project.find_free_path(lock_file.DAMAGED)
     copy.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(LOCK, copy)
     committed = None

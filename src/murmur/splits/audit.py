@@ -136,8 +136,8 @@ def check_audit(
         if unknown:
             logger.warning("the parts of the folds share nothing that is known, but %s", unknown)
             return ""
-        folds = "1 fold" if len(audit) == 1 else f"{len(audit)} folds"
-        return f"{folds}; nothing is shared between a test part and the training"
+        count = "1 fold" if len(audit) == 1 else f"{len(audit)} folds"
+        return f"{count}; nothing is shared between a test part and the training"
     if shared.any(axis=None):
         leak = _describe_leak(audit, folds, recordings, duplicates)
     else:
