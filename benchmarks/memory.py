@@ -3,12 +3,13 @@
     python benchmarks/memory.py [--file FILE] COMMAND...
     python benchmarks/memory.py --file data/mel/array.npy dvc repro --single-item --force train@0
 
-Prints the peak memory, in which memory that processes share is counted once (proportional set size, measured
-five times a second), and the share of the time of all processor cores that the processes used.
+Prints the peak memory, in which memory that processes share is counted once (proportional set size), and the
+share of the time of all processor cores that the processes used. Memory is measured at most five times a
+second, and more rarely if that would take more than 2 % of one core, which the processes could then not use.
 
-With FILE also how much of this file was in memory as a memory map, once a second: the proportional set size
-summed over the processes, in which each page is counted once, beside the sum in which a page is counted for
-each process that uses it. Copies of the content in other memory are part of the peak memory only.
+With FILE also how much of this file was in memory as a memory map: the proportional set size summed over the
+processes, in which each page is counted once, beside the sum in which a page is counted for each process that
+uses it. Copies of the content in other memory are part of the peak memory only.
 """
 
 import argparse
@@ -23,7 +24,8 @@ from pathlib import Path
 
 import psutil
 
-INTERVAL, FILE_INTERVAL = 0.2, 1.0  # s
+INTERVAL = 0.2  # s
+SHARE = 0.02  # of one core that the measurement takes at most
 PR_SET_CHILD_SUBREAPER = 36  # of linux/prctl.h
 
 
@@ -62,14 +64,15 @@ def collect_orphans(seconds: float = 10.0) -> None:
 def run_command(arguments: list[str], path: Path | None) -> tuple[int, float, int, tuple[int, int, int]]:
     """Run a command; return its exit status, seconds, peak memory, and the largest values of the file."""
     adopt_orphans()
-    start = next_file = time.monotonic()
+    start = time.monotonic()
     peak, file = 0, (0, 0, 0)
     command = subprocess.Popen(arguments)
     while command.poll() is None:
+        used = time.process_time()
         peak = max(peak, measure_memory())
-        if path and time.monotonic() >= next_file:
-            file, next_file = max(file, measure_file(path)), time.monotonic() + FILE_INTERVAL
-        time.sleep(INTERVAL)
+        if path:
+            file = max(file, measure_file(path))
+        time.sleep(max(INTERVAL, (time.process_time() - used) / SHARE))
     seconds = time.monotonic() - start
     collect_orphans()
     return command.returncode, seconds, peak, file

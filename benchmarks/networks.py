@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from murmur.devices import choose_precision
 from murmur.experiments import recipes
 from murmur.models.frames import FrameOutput
 from murmur.sections.train import Train
@@ -39,7 +40,10 @@ def read_options(case: Case, precision: str | None) -> Train:
     if "weights" in section["model"]:
         section["model"]["weights"] = "none"
     changes = {"device": "cpu", "per_recording": None, "patience": None, "stop_accuracy": None}
-    changes |= {"stop_one_class": False, "precision": precision or section["precision"]}
+    changes |= {
+        "stop_one_class": False,
+        "precision": precision or choose_precision(section["precision"], torch.device("cpu")),
+    }
     return Train(**section | changes)
 
 

@@ -15,6 +15,7 @@ Imports are not timed. Without FOLDER the recordings are those of CirCor in MURM
 
 import os
 import resource
+import shutil
 import sys
 import tempfile
 import time
@@ -117,7 +118,7 @@ def compare_with_plain(
     plainly = partial(run_plainly, recordings, segments, out / "raw", p)
     pipeline = partial(run_pipeline, recordings, p, out)
     unchecked = partial(run_unchecked, recordings, p, out)
-    times, (expected, (_, spectrograms), _) = time_alternately([plainly, pipeline, unchecked], repeats)
+    times, (expected, (_, spectrograms), _) = time_alternately([plainly, pipeline, unchecked], repeats, out)
     seconds = measure(recordings)
     for name, duration in zip(("plain code", "pipeline", "without hashes"), times, strict=True):
         print_duration(name, duration, seconds)
@@ -141,8 +142,8 @@ def compare_with_published(
     draw = partial(draw_pictures, segments=segments, raw=out / "raw", p=options, out=out / "pictures")
     draw(few[:1], axes=True)  # fonts are read only once
     drawings = [partial(draw, few, axes=True), partial(draw, few, axes=False)]
-    published, _ = time_alternately(drawings, 1)
-    (ours,), _ = time_alternately([partial(run_pipeline, recordings, p, out)], repeats)
+    published, _ = time_alternately(drawings, 1, out)
+    (ours,), _ = time_alternately([partial(run_pipeline, recordings, p, out)], repeats, out)
     scale = measure(recordings) / measure(few)
     print_duration("pipeline", ours, measure(recordings))
     for name, duration in zip(("published code", "without axes"), published, strict=True):
@@ -161,18 +162,25 @@ def profile_parts(
     """Print the CPU time of each part alone, of the pipeline and of the plain code."""
     measured = [features_profile.measure_parts(recordings, segments, out, p) for _ in range(repeats)]
     plainly = partial(run_plainly, recordings, segments, out / "raw", p)
-    (plain, ours), _ = time_alternately([plainly, partial(run_pipeline, recordings, p, out)], repeats)
+    (plain, ours), _ = time_alternately([plainly, partial(run_pipeline, recordings, p, out)], repeats, out)
     parts = type(measured[0])({name: min(times[name] for times in measured) for name in measured[0]})
     seconds = measure(recordings)
     features_profile.print_profile(parts, seconds, ours.cpu, plain.cpu, workers.count_workers())
 
 
-def time_alternately(functions: list[Callable[[], Any]], repeats: int) -> tuple[list[Duration], list[Any]]:
-    """Call the functions in turn: the shortest durations of each, and their last results."""
+def time_alternately(
+    functions: list[Callable[[], Any]], repeats: int, data: Path
+) -> tuple[list[Duration], list[Any]]:
+    """Call the functions in turn: the shortest durations of each, and their last results.
+
+    Before each call the outputs in the folder `data` are removed, as DVC does before a stage.
+    """
     best = [Duration(np.inf, np.inf)] * len(functions)
     for _ in range(repeats):
         results = []
         for k, function in enumerate(functions):
+            (data / "signals.npy").unlink(missing_ok=True)
+            shutil.rmtree(data / "mel", ignore_errors=True)
             wall, cpu = time.perf_counter(), time.process_time()
             results.append(function())
             taken = time.perf_counter() - wall, time.process_time() - cpu

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from murmur.devices import check_precision, choose_device, single_thread
+from murmur.devices import choose_device, choose_precision, single_thread
 from murmur.errors import MurmurError
 
 pytestmark = pytest.mark.usefixtures("threads_as_before")
@@ -58,9 +58,10 @@ def test_a_missing_device_is_named(monkeypatch):
 def test_bfloat16_needs_hardware_support(monkeypatch, device, capabilities, cuda, supported):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: cuda)
-    check_precision("float32", torch.device(device))
+    assert choose_precision("float32", torch.device(device)) == "float32"
+    assert choose_precision("auto", torch.device(device)) == ("bfloat16" if supported else "float32")
     if supported:
-        check_precision("bfloat16", torch.device(device))
+        assert choose_precision("bfloat16", torch.device(device)) == "bfloat16"
         return
     with pytest.raises(MurmurError, match=f"train.precision: this {device} has no bfloat16 in hardware"):
-        check_precision("bfloat16", torch.device(device))
+        choose_precision("bfloat16", torch.device(device))

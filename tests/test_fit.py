@@ -179,7 +179,16 @@ def test_bfloat16_is_refused_on_a_processor_that_does_not_support_it(data, monke
     with pytest.raises(MurmurError, match=r"train.precision: this cpu has no bfloat16"):
         fit(data, precision="bfloat16")
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
-    assert fit(data, precision="bfloat16").probabilities.dtype == np.float32
+    result = fit(data, precision="bfloat16")
+    assert (result.precision, result.probabilities.dtype) == ("bfloat16", np.float32)
+
+
+def test_auto_is_the_precision_that_the_processor_has(data, monkeypatch):
+    for capabilities, precision in (({}, "float32"), ({"avx512_bf16": True}, "bfloat16")):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda capabilities=capabilities: capabilities)
+        automatic, explicit = fit(data, precision="auto"), fit(data, precision=precision)
+        assert automatic.precision == precision
+        assert np.array_equal(automatic.probabilities, explicit.probabilities)
 
 
 BLOCKS = {"name": "conv_blocks", "widths": [4, 6, 8], "dropout": [0.2]}

@@ -118,7 +118,7 @@ def fit_with_a_substitute(fits, run, tmp_path, monkeypatch):
     def substitute(features, labels, fold, options, **_):
         fits.append(fold)
         history = pd.DataFrame({"epoch": [0], "train_loss": [0.0]})
-        return Fit(np.full((len(fold.predict), 2), 0.5, "float32"), history, {}, "cpu")
+        return Fit(np.full((len(fold.predict), 2), 0.5, "float32"), history, {}, "cpu", "float32")
 
     monkeypatch.setattr(fit, "fit_network", substitute)
     monkeypatch.setenv("MURMUR_WORKERS", "1")
@@ -243,7 +243,9 @@ def test_figures_and_tracks_of_frames_are_averaged_as_probabilities_are(example,
         figures = np.full(shape, float(len(fold.train)), "float32")
         tracks = np.full((len(fold.track), 3, 6), len(fold.train) / 8, "float32")
         tracks[:, 1] += fold.track[:, None]  # the numbers of the units
-        return Fit(np.full((len(fold.predict), 2), 0.5, "float32"), history, {}, "cpu", figures, tracks)
+        return Fit(
+            np.full((len(fold.predict), 2), 0.5, "float32"), history, {}, "cpu", "float32", figures, tracks
+        )
 
     monkeypatch.setattr(fit, "fit_network", substitute)
     monkeypatch.setenv("MURMUR_WORKERS", "1")
@@ -466,7 +468,7 @@ def test_of_networks_that_are_not_trained_the_files_are_the_same(
         tracks = draw.random((len(fold.track), 3, 6), "float32") if len(fold.track) else None
         is_refit = not len(fold.validation)
         weights = {"w": torch.from_numpy(p)}
-        return Fit(p, pd.DataFrame() if is_refit else history, weights, "cpu", figures, tracks)
+        return Fit(p, pd.DataFrame() if is_refit else history, weights, "cpu", "float32", figures, tracks)
 
     monkeypatch.setattr(fit, "fit_network", substitute)
     monkeypatch.setenv("MURMUR_WORKERS", "1")

@@ -67,31 +67,37 @@ def _fits(n_bytes: int, device: torch.device) -> bool:
     return device.type == "mps" and n_bytes <= torch.mps.recommended_max_memory() // 2
 
 
-def check_precision(precision: str, device: torch.device) -> None:
-    """Refuse bfloat16 on a device that would only emulate it, which is 3 to 20 times slower.
+def choose_precision(wanted: str, device: torch.device) -> str:
+    """Return the precision that ``train.precision`` names.
 
     Parameters
     ----------
-    precision : {"float32", "bfloat16"}
-        The value of ``train.precision``.
+    wanted : {"auto", "float32", "bfloat16"}
+        The precision. ``auto`` is bfloat16 where the device has it in hardware, else float32: to emulate it
+        is 3 to 20 times slower.
     device : torch.device
         The device of the training.
+
+    Returns
+    -------
+    {"float32", "bfloat16"}
 
     Raises
     ------
     MurmurError
-        If the precision is bfloat16 and the device does not support it in hardware.
+        If the precision is bfloat16 and the device does not have it in hardware.
     """
-    if precision == "float32":
-        return
+    if wanted == "float32":
+        return wanted
     if device.type == "cuda":
-        supported = torch.cuda.is_bf16_supported(including_emulation=False)
+        is_supported = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        supported = device.type == "cpu" and torch.cpu.get_capabilities().get("avx512_bf16", False)
-    if not supported:
+        is_supported = device.type == "cpu" and torch.cpu.get_capabilities().get("avx512_bf16", False)
+    if wanted == "bfloat16" and not is_supported:
         raise MurmurError(
-            f"train.precision: this {device.type} has no bfloat16 in hardware; set it to float32"
+            f"train.precision: this {device.type} has no bfloat16 in hardware; set it to auto or float32"
         )
+    return "bfloat16" if is_supported else "float32"
 
 
 @contextmanager

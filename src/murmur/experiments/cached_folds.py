@@ -52,7 +52,7 @@ def _read_network(run: Any, network: Any, weights: Path, project: Path) -> Any:
     name = f"run_{run.run}"
     path = project / f"data/predictions/{name}.murmur_predictions.parquet"
     role = run.roles[network.fold][network.inner or 0]
-    table = pd.read_parquet(path)
+    table, info = pd.read_parquet(path), read_training_info(path)
     rows = table[table["fold"] == network.fold].set_index("unit_id")
     rows = rows.loc[list(run.units[training._predicted_units(role)])]  # noqa: SLF001
     figures = rows[list(FIGURES)].to_numpy("float32")
@@ -63,7 +63,8 @@ def _read_network(run: Any, network: Any, weights: Path, project: Path) -> Any:
         figures=None if rows[list(FIGURES)].isna().all(axis=None) else figures,
         tracks=_read_tracks(table, network, role, project / f"data/tracks/{name}.murmur_tracks.npy"),
         history=_read_history(network, project / f"data/history/{name}.murmur_history.csv"),
-        device=read_training_info(path).device,
+        device=info.device,
+        precision=info.precision,
     )
 
 

@@ -111,12 +111,13 @@ def compute_spectrograms(
 
     def compute_batch(first: int) -> np.ndarray:
         rows = slice(first, first + BATCH)
-        flat = np.load(samples, mmap_mode="r")  # opened for each batch: mapped pages count as memory in use
+        # Opened for each batch: mapped pages count as memory in use. Slices of an ndarray are faster.
+        flat = np.load(samples, mmap_mode="r").view(np.ndarray)
         x = gather_segments(flat, starts[rows], sizes[rows], length, wrap)
         x[is_reversed[rows]] = x[is_reversed[rows], ::-1]
         batch = np.empty((len(x), *shape[1:]), stored_dtype(options))
         for k in range(0, len(x), PIECE):
-            batch[k : k + PIECE] = transform(x[k : k + PIECE])
+            batch[k : k + PIECE] = transform(x[k : k + PIECE]).astype(batch.dtype, copy=False)
         return batch
 
     # One BLAS thread each: the batches share the cores, and the bytes do not depend on the number of cores.

@@ -54,7 +54,7 @@ class Train(NetworkOptions):
     """Section `train`."""
 
     device: Literal["auto", "cpu", "cuda", "mps"]
-    precision: Literal["float32", "bfloat16"]
+    precision: Literal["auto", "float32", "bfloat16"]
     epochs: Annotated[int, whole_number(1, 1_000_000)]
     batch_size: Annotated[int, whole_number(1, 2**20)]
     per_recording: Annotated[int, whole_number(1, 1_000_000)] | None

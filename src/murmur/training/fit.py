@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from murmur.devices import check_precision, choose_device, place_array
+from murmur.devices import choose_device, choose_precision, place_array
 from murmur.errors import MurmurError
 from murmur.sections.train import Train
 from murmur.training.augmentation import augment_spectrograms, draw_mixup
@@ -63,6 +63,8 @@ class Fit(NamedTuple):
         State dict of the best epoch, on the CPU.
     device : str
         Type of the device of the training.
+    precision : {"float32", "bfloat16"}
+        Precision of the training.
     figures : np.ndarray of float32, shape [units, 4], or None
         `murmur.tables.predictions.FIGURES` of these units; None if the network does not label frames.
     tracks : np.ndarray of float32, shape [tracked units, steps, 6], or None
@@ -74,6 +76,7 @@ class Fit(NamedTuple):
     history: pd.DataFrame
     weights: dict[str, torch.Tensor]
     device: str
+    precision: str
     figures: np.ndarray | None = None
     tracks: np.ndarray | None = None
 
@@ -101,6 +104,8 @@ class Loop:
         The learning-rate schedule.
     options : Train
         The section ``train`` of params.yaml.
+    precision : {"float32", "bfloat16"}
+        Of the forward pass.
     recorder : Recorder
         Records the progress.
     checkpoint : Checkpoint
@@ -116,6 +121,7 @@ class Loop:
     optimizer: torch.optim.Optimizer
     scheduler: Any
     options: Train
+    precision: str
     recorder: Recorder
     checkpoint: Checkpoint
 
@@ -207,6 +213,7 @@ def _predict_fold(loop: Loop, fold: Fold, history: pd.DataFrame, weights: dict[s
         history,
         _copy_to_cpu(weights),
         loop.y.device.type,
+        loop.precision,
         None if figures is None else figures.cpu().numpy(),
         tracks.cpu().numpy()[is_tracked] if tracks is not None and is_tracked.any() else None,
     )
@@ -324,7 +331,7 @@ def _prepare_loop(
 ) -> Loop:
     """Build the network, the loss function, the optimizer and the learning-rate schedule."""
     device = choose_device(options.device, "train.device")
-    check_precision(options.precision, device)
+    precision = choose_precision(options.precision, device)
     torch.manual_seed(seed)
     _use_deterministic_algorithms(device)
     inputs = _move_inputs(features, bags, options, device)
@@ -343,7 +350,8 @@ def _prepare_loop(
     scheduler = make_scheduler(optimizer, options, batches)
     order = partial(draw_order, train, labels, recordings, options)
     saved = Checkpoint(checkpoint, model, optimizer, scheduler, device)
-    return Loop(model, inputs, y, targets, order, criterion, optimizer, scheduler, options, recorder, saved)
+    optimization = criterion, optimizer, scheduler
+    return Loop(model, inputs, y, targets, order, *optimization, options, precision, recorder, saved)
 
 
 def _train(loop: Loop, fold: Fold) -> tuple[pd.DataFrame, dict[str, torch.Tensor]]:
@@ -453,7 +461,7 @@ def _compute_loss(loop: Loop, units: torch.Tensor) -> torch.Tensor:
     mixup = draw_mixup(len(units), options.augment.mixup) if options.augment.mixup else None
     if mixup:
         x = mixup.share * x + (1 - mixup.share) * x[mixup.partner]
-    with torch.autocast(loop.y.device.type, torch.bfloat16, enabled=options.precision == "bfloat16"):
+    with torch.autocast(loop.y.device.type, torch.bfloat16, enabled=loop.precision == "bfloat16"):
         output = loop.model.label_frames(x) if loop.frames else None
         logits = output.logits if output else loop.model.logits(x, present).float()
     if options.distillation and logits.dim() == 2:

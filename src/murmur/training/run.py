@@ -114,6 +114,8 @@ class NetworkResult(NamedTuple):
         One row for each epoch, with the number of the fold and, if there are any, of the inner fold.
     device : str
         Type of the device of the training.
+    precision : {"float32", "bfloat16"}
+        Precision of the training.
     """
 
     probabilities: np.ndarray
@@ -121,6 +123,7 @@ class NetworkResult(NamedTuple):
     tracks: np.ndarray | None
     history: pd.DataFrame
     device: str
+    precision: str
 
 
 def is_refit(run: Run, network: Network) -> bool:
@@ -316,7 +319,8 @@ def fit_run(
     if tracks:
         _write_tracks(by_fold, tracks)
     versions = {name: version(name) for name in PACKAGES}
-    note = TrainingInfo(results[networks[0]].device, run.options.precision, versions)
+    first = results[networks[0]]
+    note = TrainingInfo(first.device, first.precision, versions)
     return pd.concat(predictions), history, note
 
 
@@ -435,7 +439,8 @@ def fit_one_network(
     if run.options.keep_weights == "best" and _predicts_test(run, network):
         _write_weights(fit.weights, weights / f"{live.name_files(*network)}.safetensors")
     keys = {name: value for name, value in network._asdict().items() if value is not None}
-    return NetworkResult(fit.probabilities, fit.figures, fit.tracks, fit.history.assign(**keys), fit.device)
+    history = fit.history.assign(**keys)
+    return NetworkResult(fit.probabilities, fit.figures, fit.tracks, history, fit.device, fit.precision)
 
 
 def read_frame_labels(run: Run) -> np.ndarray | None:
