@@ -4,12 +4,13 @@
     python benchmarks/memory.py --file data/mel/array.npy dvc repro --single-item --force train@0
 
 Prints the peak memory, in which memory that processes share is counted once (proportional set size), and the
-share of the time of all processor cores that the processes used. Memory is measured at most five times a
-second, and more rarely if that would take more than 2 % of one core, which the processes could then not use.
+share of the time of all processor cores that the processes used. Memory is measured five times a second, or less
+often, so that the measurement takes at most 10 % of one core, which the processes could otherwise use. A peak
+that lasts for less than half a second can be missed.
 
-With FILE also how much of this file was in memory as a memory map: the proportional set size summed over the
-processes, in which each page is counted once, beside the sum in which a page is counted for each process that
-uses it. Copies of the content in other memory are part of the peak memory only.
+With FILE also how much of this file was in memory as a memory map, measured less often: the proportional set
+size summed over the processes, in which each page is counted once, beside the sum in which a page is counted for
+each process that uses it. Copies of the content in other memory are part of the peak memory only.
 """
 
 import argparse
@@ -25,7 +26,8 @@ from pathlib import Path
 import psutil
 
 INTERVAL = 0.2  # s
-SHARE = 0.02  # of one core that the measurement takes at most
+SHARE = 0.1  # of one core that the measurement takes at most
+FILE_SHARE = 0.02  # of one core, for the measurement of the file
 PR_SET_CHILD_SUBREAPER = 36  # of linux/prctl.h
 
 
@@ -64,15 +66,19 @@ def collect_orphans(seconds: float = 10.0) -> None:
 def run_command(arguments: list[str], path: Path | None) -> tuple[int, float, int, tuple[int, int, int]]:
     """Run a command; return its exit status, seconds, peak memory, and the largest values of the file."""
     adopt_orphans()
-    start = time.monotonic()
+    start = next_file = time.monotonic()
     peak, file = 0, (0, 0, 0)
     command = subprocess.Popen(arguments)
     while command.poll() is None:
         used = time.process_time()
         peak = max(peak, measure_memory())
-        if path:
+        pause = max(INTERVAL, (time.process_time() - used) / SHARE)
+        if path and time.monotonic() >= next_file:
+            used = time.process_time()
             file = max(file, measure_file(path))
-        time.sleep(max(INTERVAL, (time.process_time() - used) / SHARE))
+            next_file = time.monotonic() + max(1.0, (time.process_time() - used) / FILE_SHARE)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            command.wait(pause)
     seconds = time.monotonic() - start
     collect_orphans()
     return command.returncode, seconds, peak, file

@@ -117,7 +117,9 @@ def test_a_checkpoint_is_written_only_if_a_kill_could_cost_more_than_the_interva
     )
     model = torch.nn.Linear(1, 1)
     optimizer = torch.optim.SGD(model.parameters())
-    checkpoint = checkpoints.Checkpoint(tmp_path / "x", model, optimizer, None, torch.device("cpu"))
+    checkpoint = checkpoints.Checkpoint(
+        tmp_path / "x", model, optimizer, None, torch.device("cpu"), "float32"
+    )
     for epoch in range(1, 10):
         now[0] += 25
         checkpoint.save(checkpoints.Progress(epoch))

@@ -243,16 +243,19 @@ def test_figures_and_tracks_of_frames_are_averaged_as_probabilities_are(example,
         figures = np.full(shape, float(len(fold.train)), "float32")
         tracks = np.full((len(fold.track), 3, 6), len(fold.train) / 8, "float32")
         tracks[:, 1] += fold.track[:, None]  # the numbers of the units
-        return Fit(
-            np.full((len(fold.predict), 2), 0.5, "float32"), history, {}, "cpu", "float32", figures, tracks
+        p, precision = (
+            np.full((len(fold.predict), 2), 0.5, "float32"),
+            "bfloat16" if len(fold.train) == 4 else "float32",
         )
+        return Fit(p, history, {}, "cpu", precision, figures, tracks)
 
     monkeypatch.setattr(fit, "fit_network", substitute)
     monkeypatch.setenv("MURMUR_WORKERS", "1")
     uneven = with_inner_folds(folds[folds["recording_id"] != "r2"])
     options = OPTIONS.model_copy(update={"keep_weights": "none"})
     run, path = prepare(tmp_path, segments, uneven, options), tmp_path / "tracks/run_7.npy"
-    predictions, *_ = fit_run(run, tmp_path / "weights", tracks=path)
+    predictions, _, note = fit_run(run, tmp_path / "weights", tracks=path)
+    assert note.precision == "bfloat16, float32", "those of all networks"
     means = predictions.query("fold == 0").groupby("role")["murmur"].unique()
     assert sorted(means["validation"]) == [4, 6] and list(means["test"]) == [5]
     tracks, tested = np.load(path), predictions.query("role == 'test'")

@@ -73,8 +73,8 @@ def choose_precision(wanted: str, device: torch.device) -> str:
     Parameters
     ----------
     wanted : {"auto", "float32", "bfloat16"}
-        The precision. ``auto`` is bfloat16 where the device has it in hardware, else float32: to emulate it
-        is 3 to 20 times slower.
+        The precision. ``auto`` is bfloat16 on a CUDA device or x86 processor that has it in hardware
+        (AVX512_BF16), else float32: to emulate it is 3 to 20 times slower. On ARM its speed is not measured.
     device : torch.device
         The device of the training.
 
@@ -85,7 +85,7 @@ def choose_precision(wanted: str, device: torch.device) -> str:
     Raises
     ------
     MurmurError
-        If the precision is bfloat16 and the device does not have it in hardware.
+        If the precision is bfloat16, where ``auto`` is float32.
     """
     if wanted == "float32":
         return wanted
@@ -95,7 +95,8 @@ def choose_precision(wanted: str, device: torch.device) -> str:
         is_supported = device.type == "cpu" and torch.cpu.get_capabilities().get("avx512_bf16", False)
     if wanted == "bfloat16" and not is_supported:
         raise MurmurError(
-            f"train.precision: this {device.type} has no bfloat16 in hardware; set it to auto or float32"
+            f"train.precision: this {device.type} has no bfloat16 in hardware (AVX512_BF16 or CUDA); "
+            "set it to auto or float32"
         )
     return "bfloat16" if is_supported else "float32"
 

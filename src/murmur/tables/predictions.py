@@ -34,9 +34,9 @@ class TrainingInfo:
     Attributes
     ----------
     device : str
-        The device, such as `cpu`.
+        The device, such as `cpu`; all that occur, if the networks of the run differ.
     precision : str
-        `float32` or `bfloat16`.
+        `float32` or `bfloat16`, or both.
     versions : dict
         The versions of the libraries by name.
     """

@@ -62,6 +62,8 @@ class Checkpoint:
         The learning-rate schedule.
     device : torch.device
         The device of the training.
+    precision : {"float32", "bfloat16"}
+        The precision of the training.
     """
 
     def __init__(
@@ -71,19 +73,21 @@ class Checkpoint:
         optimizer: torch.optim.Optimizer,
         scheduler: Any,
         device: torch.device,
+        precision: str,
     ) -> None:
         self._path = path
         self._model, self._optimizer, self._scheduler = model, optimizer, scheduler
         self._device = device.type
         # another type of processor computes other last digits
         name = torch.cuda.get_device_name(device) if self._device == "cuda" else self._device
-        self._processor = f"{name} {torch.backends.cpu.get_cpu_capability()}"
+        self._processor = f"{name} {torch.backends.cpu.get_cpu_capability()} {precision}"
         self._written = self._epoch_began = time.monotonic()
 
     def restore(self) -> Progress:
         """Set the network, optimizer, schedule and random numbers to those of the checkpoint.
 
-        Without a checkpoint, or with one that is damaged or of another processor, nothing changes.
+        Without a checkpoint, or with one that is damaged, or of another processor or precision, nothing
+        changes.
         """
         found = _read(self._path) if self._path else None
         if not found or found[1]["processor"] != self._processor:

@@ -349,7 +349,7 @@ def _prepare_loop(
     batches = len(split_batches(torch.arange(n_units), options.batch_size))
     scheduler = make_scheduler(optimizer, options, batches)
     order = partial(draw_order, train, labels, recordings, options)
-    saved = Checkpoint(checkpoint, model, optimizer, scheduler, device)
+    saved = Checkpoint(checkpoint, model, optimizer, scheduler, device, precision)
     optimization = criterion, optimizer, scheduler
     return Loop(model, inputs, y, targets, order, *optimization, options, precision, recorder, saved)
 

@@ -319,8 +319,9 @@ def fit_run(
     if tracks:
         _write_tracks(by_fold, tracks)
     versions = {name: version(name) for name in PACKAGES}
-    first = results[networks[0]]
-    note = TrainingInfo(first.device, first.precision, versions)
+    devices = sorted({result.device for result in results.values()})
+    precisions = sorted({result.precision for result in results.values()})
+    note = TrainingInfo(", ".join(devices), ", ".join(precisions), versions)
     return pd.concat(predictions), history, note
 
 
