@@ -4,13 +4,13 @@
     python benchmarks/memory.py --file data/mel/array.npy dvc repro --single-item --force train@0
 
 Prints the peak memory, in which memory that processes share is counted once (proportional set size), and the
-share of the time of all processor cores that the processes used. Memory is measured five times a second, or less
-often, so that the measurement takes at most 10 % of one core, which the processes could otherwise use. A peak
-that lasts for less than half a second can be missed.
+share of the time of all processor cores that the processes used. Memory is measured five times a second, or
+less often, so that the measurement takes at most 10 % of one core, which the processes could otherwise use. A
+peak that lasts for less than half a second can be missed.
 
 With FILE also how much of this file was in memory as a memory map, measured less often: the proportional set
-size summed over the processes, in which each page is counted once, beside the sum in which a page is counted for
-each process that uses it. Copies of the content in other memory are part of the peak memory only.
+size summed over the processes, in which each page is counted once, beside the sum in which a page is counted
+for each process that uses it. Copies of the content in other memory are part of the peak memory only.
 """
 
 import argparse
