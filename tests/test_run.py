@@ -243,10 +243,8 @@ def test_figures_and_tracks_of_frames_are_averaged_as_probabilities_are(example,
         figures = np.full(shape, float(len(fold.train)), "float32")
         tracks = np.full((len(fold.track), 3, 6), len(fold.train) / 8, "float32")
         tracks[:, 1] += fold.track[:, None]  # the numbers of the units
-        p, precision = (
-            np.full((len(fold.predict), 2), 0.5, "float32"),
-            "bfloat16" if len(fold.train) == 4 else "float32",
-        )
+        precision = "bfloat16" if len(fold.train) == 4 else "float32"
+        p = np.full((len(fold.predict), 2), 0.5, "float32")
         return Fit(p, history, {}, "cpu", precision, figures, tracks)
 
     monkeypatch.setattr(fit, "fit_network", substitute)

@@ -103,9 +103,7 @@ class Loop:
     scheduler : torch.optim.lr_scheduler.LRScheduler or None
         The learning-rate schedule.
     options : Train
-        The section ``train`` of params.yaml.
-    precision : {"float32", "bfloat16"}
-        Of the forward pass.
+        The section ``train`` of params.yaml, with the precision that is used for ``auto``.
     recorder : Recorder
         Records the progress.
     checkpoint : Checkpoint
@@ -121,7 +119,6 @@ class Loop:
     optimizer: torch.optim.Optimizer
     scheduler: Any
     options: Train
-    precision: str
     recorder: Recorder
     checkpoint: Checkpoint
 
@@ -213,7 +210,7 @@ def _predict_fold(loop: Loop, fold: Fold, history: pd.DataFrame, weights: dict[s
         history,
         _copy_to_cpu(weights),
         loop.y.device.type,
-        loop.precision,
+        loop.options.precision,
         None if figures is None else figures.cpu().numpy(),
         tracks.cpu().numpy()[is_tracked] if tracks is not None and is_tracked.any() else None,
     )
@@ -331,7 +328,7 @@ def _prepare_loop(
 ) -> Loop:
     """Build the network, the loss function, the optimizer and the learning-rate schedule."""
     device = choose_device(options.device, "train.device")
-    precision = choose_precision(options.precision, device)
+    options = options.model_copy(update={"precision": choose_precision(options.precision, device)})
     torch.manual_seed(seed)
     _use_deterministic_algorithms(device)
     inputs = _move_inputs(features, bags, options, device)
@@ -349,9 +346,8 @@ def _prepare_loop(
     batches = len(split_batches(torch.arange(n_units), options.batch_size))
     scheduler = make_scheduler(optimizer, options, batches)
     order = partial(draw_order, train, labels, recordings, options)
-    saved = Checkpoint(checkpoint, model, optimizer, scheduler, device, precision)
-    optimization = criterion, optimizer, scheduler
-    return Loop(model, inputs, y, targets, order, *optimization, options, precision, recorder, saved)
+    saved = Checkpoint(checkpoint, model, optimizer, scheduler, device, options.precision)
+    return Loop(model, inputs, y, targets, order, criterion, optimizer, scheduler, options, recorder, saved)
 
 
 def _train(loop: Loop, fold: Fold) -> tuple[pd.DataFrame, dict[str, torch.Tensor]]:
@@ -461,7 +457,7 @@ def _compute_loss(loop: Loop, units: torch.Tensor) -> torch.Tensor:
     mixup = draw_mixup(len(units), options.augment.mixup) if options.augment.mixup else None
     if mixup:
         x = mixup.share * x + (1 - mixup.share) * x[mixup.partner]
-    with torch.autocast(loop.y.device.type, torch.bfloat16, enabled=loop.precision == "bfloat16"):
+    with torch.autocast(loop.y.device.type, torch.bfloat16, enabled=options.precision == "bfloat16"):
         output = loop.model.label_frames(x) if loop.frames else None
         logits = output.logits if output else loop.model.logits(x, present).float()
     if options.distillation and logits.dim() == 2:
