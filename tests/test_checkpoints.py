@@ -108,6 +108,15 @@ def test_a_damaged_checkpoint_and_one_of_another_processor_are_not_used(tmp_path
     assert fit(path) == expected and trained[0] == 0
 
 
+def test_a_checkpoint_of_another_precision_is_not_used(tmp_path, trained, monkeypatch):
+    path, expected = tmp_path / "fold_0", fit()
+    with monkeypatch.context() as patch:
+        patch.setattr(training_fit, "choose_precision", lambda *_: "bfloat16")
+        fit(path)
+    trained.clear()
+    assert fit(path) == expected and trained[0] == 0
+
+
 def test_a_checkpoint_is_written_only_if_a_kill_could_cost_more_than_the_interval(tmp_path, monkeypatch):
     now, written = [0.0], []
     monkeypatch.setattr(checkpoints, "INTERVAL", 60)

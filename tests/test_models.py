@@ -21,7 +21,6 @@ from murmur.experiments import recipes
 from murmur.models import _weights, backbone, vgg16
 from murmur.models._weights import download_weights
 from murmur.models.conv_blocks import Gate
-from murmur.models.frames import RandomByteDropout
 from murmur.params.validation import validate
 from murmur.sections.experiment import Params
 from murmur.sections.train import Model
@@ -172,28 +171,11 @@ def test_dropout_of_frames_is_in_its_blocks_and_before_its_classes():
     ):
         model = make("frames", width=8, **options)
         for layer in model.modules():
-            if isinstance(layer, (nn.Dropout, RandomByteDropout)):
+            if isinstance(layer, (nn.Dropout, nn.Dropout2d)):
                 layer.train()
         outputs = [model.label_frames(x) for _ in range(2)]
         differs = [not torch.equal(*parts) for parts in zip(*outputs, strict=True)]
         assert differs == [True] + [n == 2] * 3
-
-
-def test_dropout_by_random_bytes_drops_its_share_and_keeps_the_mean():
-    dropout, x = RandomByteDropout(0.15), torch.ones(99_999, requires_grad=True)
-    y = dropout(x)
-    (share,) = y.detach()[y > 0].unique()
-    assert float((y == 0).float().mean()) == pytest.approx(38 / 256, abs=0.005)
-    assert float(share) == pytest.approx(256 / 218)
-    assert all(float((y[k::8] == 0).float().mean()) == pytest.approx(38 / 256, abs=0.015) for k in range(8))
-    y.sum().backward()
-    assert torch.equal(x.grad, y.detach()), "the gradient is dropped with the value"
-    assert torch.equal(dropout.eval()(x), x)
-
-
-def test_the_highest_dropout_rate_by_random_bytes_keeps_one_of_256_values():
-    y = RandomByteDropout(0.999)(torch.ones(99_999))
-    assert float(y.max()) == 256 and 0 < float((y > 0).float().mean()) < 0.01
 
 
 def test_conv_blocks_has_the_layers_of_its_options():

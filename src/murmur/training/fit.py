@@ -456,7 +456,8 @@ def _compute_loss(loop: Loop, units: torch.Tensor) -> torch.Tensor:
     x = augmented.unflatten(0, x.shape[:-3])
     mixup = draw_mixup(len(units), options.augment.mixup) if options.augment.mixup else None
     if mixup:
-        x = mixup.share * x + (1 - mixup.share) * x[mixup.partner]
+        partner = x[mixup.partner].mul_(1 - mixup.share)
+        x = x.mul_(mixup.share).add_(partner)
     with torch.autocast(loop.y.device.type, torch.bfloat16, enabled=options.precision == "bfloat16"):
         output = loop.model.label_frames(x) if loop.frames else None
         logits = output.logits if output else loop.model.logits(x, present).float()
