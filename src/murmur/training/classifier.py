@@ -144,7 +144,7 @@ class Classifier(nn.Module):
 
     def standardise(self, x: torch.Tensor) -> torch.Tensor:
         """Standardise features of any number of leading dimensions, as float32."""
-        return (x - self.mean).div_(self.spread)
+        return (x.float() - self.mean) / self.spread
 
     def logits(self, x: torch.Tensor, present: torch.Tensor | None) -> torch.Tensor:
         """Return the logits [batch, classes] or [batch, heads, classes] of standardised features."""
